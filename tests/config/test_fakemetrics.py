@@ -1,0 +1,94 @@
+"""The fake-metrics option."""
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.config.fakemetrics import (
+    FakeAdapters,
+    InvalidMembers,
+    MetricFunction,
+    parse_fake_metrics,
+    parse_function,
+    write_fake_metrics,
+)
+
+WHOLE: dict[str, Any] = {
+    "running-requests": 16,
+    "waiting-requests": "oscillate:0:5:1s",
+    "kv-cache-usage": "ramp:0:1:100ms",
+    "loras": [{"running": "a,b", "waiting": "c", "timestamp": 1.5}, '{"running": "d"}'],
+    "ttft-buckets-values": [1, 2, 3],
+    "request-prompt-tokens": [],
+    "request-success-total": {"stop": 20},
+    "total-prompt-tokens": 7,
+    "prefix-cache-hits": 1,
+    "prefix-cache-queries": 2,
+}
+
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"running-requests": -10}, "running-requests: must be at least 0"),
+    ({"running-requests": True}, "running-requests: must be at least 0"),
+    ({"running-requests": "foo:0:8:10s"}, "'foo' is no function"),
+    ({"waiting-requests": "squarewave:0:8:170"}, "the period '170' has no unit"),
+    ({"waiting-requests": "ramp:0:8:0s"}, "must be above 0"),
+    ({"waiting-requests": "rampreset:0:8"}, "name:start:end:period"),
+    ({"waiting-requests": "ramp:0:-8:10s"}, "must not be negative"),
+    ({"waiting-requests": "ramp:0:x:10s"}, "a part of 'ramp:0:x:10s' is wrong"),
+    ({"kv-cache-usage": 40}, "from 0 to 1"),
+    ({"kv-cache-usage": "ramp:0:5:10s"}, "start and end must be from 0 to 1"),
+    ({"ttft-buckets-values": [1, -1]}, "ttft-buckets-values[1]: must be an integer"),
+    ({"ttft-buckets-values": [1] * 24}, "has 24 entries for 23 buckets"),
+    ({"tpot-buckets-values": 3}, "must be a list"),
+    ({"loras": {}}, "must be a list"),
+    ({"loras": [1]}, "must be a map"),
+    ({"loras": [{"bunning": "a"}]}, "must be a map"),
+    ({"loras": [{"timestamp": "x"}]}, "number timestamp"),
+    ({"request-success-total": {"never": 1}}, "request-success-total.never: is no finish reason"),
+    ({"request-success-total": {"stop": -1}}, "request-success-total.stop: must be"),
+    ({"request-success-total": []}, "must be a map"),
+    ({"prefix-cache-hits": 1}, "goes together"),
+    ({"prefix-cache-queries": 1}, "goes together"),
+    ({"prefix-cache-hits": 2, "prefix-cache-queries": 1}, "cannot be more"),
+    ({"total-prompt-tokens": -1}, "total-prompt-tokens: must be"),
+    ({"bogus": 1}, "bogus: is no member"),
+]
+
+
+class FakeMetricsTests(SynchronousTestCase):
+    """Reading, checking and writing."""
+
+    def test_whole(self) -> None:
+        """Every member is read; finish reasons that are not named count 0."""
+        metrics = parse_fake_metrics(WHOLE)
+        self.assertEqual(16.0, metrics.running_requests)
+        self.assertEqual(MetricFunction("oscillate", 0, 5, 1.0), metrics.waiting_requests)
+        self.assertEqual((FakeAdapters("a,b", "c", 1.5), FakeAdapters("d")), metrics.loras)
+        self.assertEqual({"ttft-buckets-values": (1, 2, 3), "request-prompt-tokens": ()}, metrics.buckets)
+        self.assertEqual(
+            {"stop": 20, "length": 0, "tool_calls": 0, "remote_decode": 0, "cache_threshold": 0},
+            metrics.request_success_total,
+        )
+
+    def test_round_trip(self) -> None:
+        """What is written is read back."""
+        for value in (WHOLE, {}):
+            metrics = parse_fake_metrics(value)
+            self.assertEqual(metrics, parse_fake_metrics(write_fake_metrics(metrics)))
+
+    def test_old_names(self) -> None:
+        """The two names that YAML had for totals are understood."""
+        self.assertEqual({"total-prompt-tokens": 3}, parse_fake_metrics({"totalprompttokens": 3}).counts)
+
+    def test_faults(self) -> None:
+        """Each fault is named with its member."""
+        for value, fault in FAULTS:
+            error = self.assertRaises(InvalidMembers, parse_fake_metrics, value)
+            self.assertIn(fault, str(error))
+        error = self.assertRaises(InvalidMembers, parse_fake_metrics, {"bogus": 1, "running-requests": -1})
+        self.assertEqual(2, len(error.faults))
+        self.assertRaises(ValueError, parse_fake_metrics, [])
+
+    def test_functions(self) -> None:
+        """A function is written as it is read."""
+        self.assertEqual("ramp:0:1.5:100ms", str(parse_function("ramp:0:1.5:0.1s")))

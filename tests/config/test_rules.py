@@ -1,0 +1,65 @@
+"""What options must satisfy together."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.config.loading import ConfigurationError, load_words
+
+BROKEN = {
+    "--time-to-first-token 2000ms --time-to-first-token-std-dev 3000ms": "time-to-first-token-std-dev",
+    "--inter-token-latency 1000 --inter-token-latency-std-dev 301": "301ms is more than 30 % of inter-token-latency",
+    "--kv-cache-transfer-latency 70 --kv-cache-transfer-latency-std-dev 35": "kv-cache-transfer-latency-std-dev",
+    "--time-to-generate-image-std-dev 1ms": "time-to-generate-image-std-dev",
+    "--max-loras 15 --max-cpu-loras 5": "max-cpu-loras (--max-cpu-loras): 5 is less than max-loras, which is 15",
+    "--max-tool-call-integer-param -10": "max-tool-call-integer-param",
+    "--max-tool-call-number-param -10": "max-tool-call-number-param",
+    "--max-tool-call-array-param-length 0": "max-tool-call-array-param-length",
+    '--model m --lora-modules {"name":"a","base_model_name":"other"}': "'a' belongs to 'other', and 'm' is served",
+    "--data-parallel-size 9": "more than the 8 ranks",
+    "--data-parallel-rank 8": "data-parallel-rank",
+    "--port 65535 --data-parallel-size 2": "65535 leaves no port for rank 1",
+    "--uds /run/x --data-parallel-size 2": "2 ranks cannot share uds",
+    "--listen tcp:1 --data-parallel-size 2": "2 ranks cannot share listen",
+    "--listen tcp:1 --host h": "goes with neither uds nor host",
+    "--ssl-certfile c": "ssl-keyfile",
+    "--ssl-certfile c --ssl-keyfile k --self-signed-certs": "self-signed-certs",
+    "--dataset-url http://x": "needs dataset-path",
+    "--mode echo --dataset-path p": "echo uses no dataset",
+    "--fingerprint-mode custom": "fingerprint-value",
+    "--zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint tcp://*:5557": "its ports from 5557 meet",
+    "--data-parallel-size 3 --zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint tcp://*:5559": "meet those",
+}
+
+FINE = [
+    "--time-to-first-token 1s --time-to-first-token-std-dev 300ms",
+    "--max-loras 15 --max-cpu-loras 0",
+    '--model m --served-model-name n --lora-modules {"name":"a","base_model_name":"n"}',
+    "--data-parallel-size 16 --data-parallel-rank 9",
+    "--port 65535",
+    "--uds /run/x{rank} --data-parallel-size 2",
+    "--data-parallel-size 3 --zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint tcp://*:5600",
+    "--zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint ipc:///x",
+    "--fingerprint-mode custom --fingerprint-value x",
+    "--ssl-certfile c --ssl-keyfile k",
+]
+
+
+class RuleTests(SynchronousTestCase):
+    """Rules across options."""
+
+    def test_broken(self) -> None:
+        """Each broken rule is reported with the option to blame."""
+        for text, fault in BROKEN.items():
+            error = self.assertRaises(ConfigurationError, load_words, text.split(), {})
+            self.assertIn(fault, str(error))
+            self.assertEqual(1, len(error.problems), error)
+
+    def test_fine(self) -> None:
+        """What satisfies the rules is accepted."""
+        for text in FINE:
+            load_words(text.split(), {})
+
+    def test_doubtful(self) -> None:
+        """A rule about a value that is wrong already says nothing more."""
+        words = "--time-to-first-token x --time-to-first-token-std-dev 1s".split()
+        error = self.assertRaises(ConfigurationError, load_words, words, {})
+        self.assertEqual(1, len(error.problems))

@@ -1,0 +1,178 @@
+"""Stand-ins for the interfaces, for tests that look at one room alone."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, execute, succeed
+from zope.interface import implementer
+
+from vllmsim.inference import Answer, InferenceRequest, Sampling, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.interfaces import (
+    IHttpMetrics,
+    ILatencyModel,
+    IRankMetrics,
+    IResponseSource,
+    ISimulator,
+    ITokenSink,
+)
+
+
+def in_thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+    """Run a function here and now, in the place of a thread pool."""
+    return execute(function, *arguments)
+
+
+def request_for(*texts: str, n: int = 1, **sampling: Any) -> InferenceRequest:
+    """Make a request that continues some texts."""
+    prompts = tuple(map(TextPrompt, texts or ("hello",)))
+    return InferenceRequest("r1", named_by_client=False, model="m", prompts=prompts, sampling=Sampling(n=n, **sampling))
+
+
+@implementer(ITokenSink)
+@define(eq=False)
+class RecordingSink:
+    """Remembers every call, in order."""
+
+    calls: list[tuple[Any, ...]] = field(factory=list)
+    broken: bool = False
+
+    def started(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> None:
+        """Remember the prompts' lengths."""
+        self.calls.append(("started", [len(prompt.ids) for prompt in prompts]))
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Remember the pieces of text, and the reason with the last."""
+        if self.broken:
+            raise RuntimeError("the sink is broken")
+        self.calls.append((choice, list(answer.pieces[start:stop])))
+        if stop == len(answer):
+            self.calls.append((choice, answer.finish_reason))
+
+    def said(self, choice: int = 0) -> str:
+        """Join what one choice said."""
+        return "".join(piece for c, pieces, *_ in self.calls if c == choice and isinstance(pieces, list) for piece in pieces)
+
+
+@implementer(IResponseSource)
+@define(eq=False)
+class FixedSource:
+    """Says the same words to everyone, up to the limit."""
+
+    words: Sequence[str]
+    asked: list[tuple[int, int, bool]] = field(factory=list)
+
+    def respond(
+        self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
+    ) -> Deferred[Tokens]:
+        """Say the words."""
+        self.asked.append((least, limit, explicit))
+        words = list(self.words[:limit])
+        return succeed(Tokens([len(word) for word in words], words))
+
+
+@implementer(ILatencyModel)
+@define(eq=False)
+class FixedLatency:
+    """Takes its time from a list of gaps, over and over."""
+
+    prefill: float = 0.0
+    gaps: Sequence[float] = (0.0,)
+    seen: list[int] = field(factory=list)
+
+    @property
+    def instant(self) -> bool:
+        """Whether no gap takes any time."""
+        return not any(self.gaps)
+
+    def time_to_first_token(
+        self, prompt_tokens: int, cached_tokens: int, remote: bool, running: int, generator: random.Random
+    ) -> float:
+        """Return the prefill's time."""
+        self.seen.append(running)
+        return self.prefill
+
+    def inter_token_latency(self, running: int, generator: random.Random) -> float:
+        """Return the next gap."""
+        self.gaps = [*self.gaps[1:], self.gaps[0]]
+        return self.gaps[-1]
+
+
+@implementer(IRankMetrics, IHttpMetrics)
+@define(eq=False)
+class RecordingMetrics:
+    """Remembers what it hears."""
+
+    heard: list[tuple[Any, ...]] = field(factory=list)
+
+    def sequence_queued(self) -> None:
+        """Remember."""
+        self.heard.append(("queued",))
+
+    def sequence_unqueued(self) -> None:
+        """Remember."""
+        self.heard.append(("unqueued",))
+
+    def sequence_started(self) -> None:
+        """Remember."""
+        self.heard.append(("started",))
+
+    def prefill_finished(self, prompt_tokens: int, cached_tokens: int, since_arrival: float) -> None:
+        """Remember."""
+        self.heard.append(("prefilled", prompt_tokens, since_arrival))
+
+    def tokens_emitted(self, count: int, gap: float | None) -> None:
+        """Remember."""
+        self.heard.append(("emitted", count, gap))
+
+    def iteration_finished(self) -> None:
+        """Remember."""
+        self.heard.append(("iteration",))
+
+    def sequence_finished(
+        self, reason: str, prompt_tokens: int, cached_tokens: int, generated_tokens: int, times: SequenceTimes
+    ) -> None:
+        """Remember."""
+        self.heard.append(("finished", reason, generated_tokens, times))
+
+    def sequence_aborted(self) -> None:
+        """Remember."""
+        self.heard.append(("aborted",))
+
+    def request_finished(self, n: int, max_tokens: int, longest: int) -> None:
+        """Remember."""
+        self.heard.append(("request", n, max_tokens, longest))
+
+    def exchange_finished(
+        self, route: str, method: str, status: int, seconds: float, request_bytes: int, response_bytes: int
+    ) -> None:
+        """Remember."""
+        self.heard.append((route, method, status, seconds, request_bytes, response_bytes))
+
+    def names(self) -> list[str]:
+        """List what was heard, without details."""
+        return [each[0] for each in self.heard]
+
+
+@implementer(ISimulator)
+@define(eq=False)
+class ScriptedSimulator:
+    """Does to each request what the test says.
+
+    :param script: takes the request and the sink; what it raises is the request's error.
+    """
+
+    script: Callable[[InferenceRequest, ITokenSink], Deferred[None] | None]
+    requests: list[InferenceRequest] = field(factory=list)
+
+    def submit(self, request: InferenceRequest, sink: ITokenSink) -> Deferred[None]:
+        """Run the script."""
+        self.requests.append(request)
+        served: Deferred[None] = Deferred()
+        try:
+            result = self.script(request, sink)
+        except Exception:  # noqa: BLE001 - the script's errors are the test's
+            served.errback()
+            return served
+        return result if isinstance(result, Deferred) else succeed(None)

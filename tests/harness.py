@@ -1,0 +1,155 @@
+"""A whole rank in memory: one clock, no sockets, no threads."""
+
+import json
+import re
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.server import Site
+
+from tests.fakes import in_thread
+from vllmsim.config.loading import load_words
+from vllmsim.rank import Rank, build_rank
+
+JSON = "application/json"
+EPOCH = 1795339833.0
+
+
+@define(eq=False)
+class Exchange:
+    """One connection to a site, and what came back on it."""
+
+    site: Site
+    transport: StringTransport = field(init=False, factory=StringTransport)
+    protocol: Any = field(init=False)
+
+    @protocol.default
+    def _connect(self) -> Any:
+        protocol = self.site.buildProtocol(None)
+        protocol.makeConnection(self.transport)
+        return protocol
+
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> "Exchange":
+        """Send a request; header names have ``_`` for ``-``."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: example.test"]
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        return self.send_bytes("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
+
+    def send_bytes(self, data: bytes) -> "Exchange":
+        """Send bytes as they are."""
+        self.protocol.dataReceived(data)
+        return self
+
+    def drop(self) -> None:
+        """Go away without a word."""
+        self.protocol.connectionLost(Failure(ConnectionLost()))
+
+    @property
+    def raw(self) -> bytes:
+        """Every byte that came."""
+        return self.transport.value()
+
+    @property
+    def status(self) -> int:
+        """The status code, 0 before it is there."""
+        return int(self.raw.split(b" ", 2)[1]) if self.raw else 0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The response headers, names in lower case."""
+        head = self.raw.partition(b"\r\n\r\n")[0].decode()
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])}
+
+    @property
+    def body(self) -> bytes:
+        """The body so far, without the framing of chunks."""
+        rest = self.raw.partition(b"\r\n\r\n")[2]
+        if "chunked" not in self.headers.get("transfer-encoding", ""):
+            return rest
+        body = b""
+        while match := re.match(rb"([0-9a-fA-F]+)\r\n", rest):
+            size = int(match[1], 16)
+            body += rest[match.end() : match.end() + size]
+            rest = rest[match.end() + size + 2 :]
+        return body
+
+    @property
+    def complete(self) -> bool:
+        """Whether the response has come to its end."""
+        if "chunked" in self.headers.get("transfer-encoding", ""):
+            return self.raw.endswith(b"0\r\n\r\n")
+        return bool(self.raw) and len(self.body) == int(self.headers["content-length"])
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+    def events(self) -> list[Any]:
+        """The events of a stream so far, ``[DONE]`` as text."""
+        texts = [part.removeprefix("data: ") for part in self.body.decode().split("\n\n") if part]
+        return [text if text == "[DONE]" else json.loads(text) for text in texts]
+
+
+class RankTestCase(SynchronousTestCase):
+    """Tests that drive a whole rank over in-memory connections."""
+
+    def make_rank(self, *words: str) -> Rank:
+        """Build and start a rank from the words of a command line.
+
+        Every connection is dropped after the test, and no timer may be left then.
+        """
+        self.clock = Clock()
+        self.configuration = load_words(("--seed", "7", *words), {}).configuration
+        self.rank = build_rank(self.configuration, 0, 7, self.clock, in_thread, lambda: EPOCH)
+        self.rank.start()
+        self.clock.advance(0)
+        self.exchanges: list[Exchange] = []
+        self.addCleanup(self._stop)
+        return self.rank
+
+    def _stop(self) -> None:
+        for exchange in self.exchanges:
+            if exchange.protocol in self.rank.site.channels:
+                exchange.drop()
+        self.rank.lifecycle.drain()
+        self.rank.stop()
+        self.clock.advance(0)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def connect(self) -> Exchange:
+        """Open a connection."""
+        self.exchanges.append(Exchange(self.rank.site))
+        return self.exchanges[-1]
+
+    def get(self, path: str, **headers: str) -> Exchange:
+        """Send a GET request on a new connection."""
+        return self.connect().send("GET", path, **headers)
+
+    def post(self, path: str, value: Any, **headers: str) -> Exchange:
+        """Send JSON, or bytes as they are, on a new connection; let zero-latency answers come back."""
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        exchange = self.connect().send("POST", path, body, **{"Content_Type": JSON, **headers})
+        self.clock.advance(0)
+        return exchange
+
+    def chat(self, text: str = "hello", **fields: Any) -> Exchange:
+        """Send a chat completion request."""
+        return self.post("/v1/chat/completions", {"messages": [{"role": "user", "content": text}], **fields})
+
+    def complete(self, prompt: Any = "hello", **fields: Any) -> Exchange:
+        """Send a completion request."""
+        return self.post("/v1/completions", {"prompt": prompt, **fields})
+
+    def sample(self, name: str) -> float:
+        """Read one sample of ``/metrics``, by its name and labels as printed."""
+        for line in self.get("/metrics").body.decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.rpartition(" ")[2])
+        raise AssertionError(f"no sample {name}")

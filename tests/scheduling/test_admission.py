@@ -1,0 +1,94 @@
+"""What a request must satisfy before it may wait."""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.fakes import in_thread
+from vllmsim.errors import InferenceError, InvalidRequest
+from vllmsim.inference import Conversation, Message, Sampling, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.scheduling.admission import Admission
+from vllmsim.tokenization.words import WordTokenizer
+
+
+class AdmissionTests(SynchronousTestCase):
+    """Prompts are tokenized and limits are checked as in vLLM."""
+
+    def setUp(self) -> None:
+        """Admit to a context of ten tokens."""
+        self.tokenizer = WordTokenizer(in_thread)
+        self.admission = Admission(self.tokenizer, 10, 20)
+
+    def read(self, prompt: Any) -> TokenizedPrompt:
+        """Read a prompt."""
+        reading: Coroutine[Any, Any, TokenizedPrompt] = self.admission.read(prompt)
+        return self.successResultOf(reading)
+
+    def refusal(self, prompt: Any) -> InferenceError:
+        """Find out why a prompt is refused."""
+        error = self.failureResultOf(self.admission.read(prompt), InvalidRequest).value
+        assert isinstance(error, InferenceError)
+        return error
+
+    def bound(self, tokens: int, **sampling: Any) -> Sampling:
+        """Bound the answer to a prompt of so many tokens."""
+        prompt = TokenizedPrompt(TextPrompt(""), "", list(range(tokens)), [""] * tokens)
+        return self.admission.bound(prompt, Sampling(**sampling))
+
+    def test_text(self) -> None:
+        """A text becomes its tokens."""
+        prompt = self.read(TextPrompt("Hello world!"))
+        self.assertEqual([2871118705, 933488787, 604802540], list(prompt.ids))
+        self.assertEqual(("Hello world!", ["Hello ", "world", "!"]), (prompt.text, list(prompt.texts)))
+
+    def test_conversation(self) -> None:
+        """A conversation goes through the chat template; one without messages is refused."""
+        prompt = self.read(Conversation((Message("user", "hi"),)))
+        self.assertEqual("### user: hi\n", prompt.text)
+        self.assertIn("empty conversation", self.refusal(Conversation(())).message)
+
+    def test_ids(self) -> None:
+        """Ids are taken as they are, with the texts that are known."""
+        self.read(TextPrompt("world"))
+        prompt = self.read(TokenPrompt((933488787, 5)))
+        self.assertEqual(("world", ["world", ""]), (prompt.text, list(prompt.texts)))
+
+    def test_ids_out_of_vocabulary(self) -> None:
+        """An id that cannot be is refused."""
+        for token in (-1, 2**32):
+            self.assertEqual(f"Token id {token} is out of vocabulary", self.refusal(TokenPrompt((token,))).message)
+
+    def test_too_long(self) -> None:
+        """A prompt beyond the context is refused; only ids are counted to their end."""
+        text = self.refusal(TextPrompt("a " * 50))
+        self.assertIn("contains at least 11 input tokens", text.message)
+        self.assertTrue(text.message.endswith("(parameter=input_tokens, value=11)"))
+        self.assertIn("contains 30 input tokens", self.refusal(TokenPrompt(tuple(range(30)))).message)
+        self.assertIn("contains at least 11 input tokens", self.refusal(TokenPrompt(tuple(range(11)))).message)
+
+    def test_limit(self) -> None:
+        """The limit is the request's, as far as the context goes; without one the context is the limit."""
+        self.assertEqual(6, self.bound(4).max_tokens)
+        self.assertEqual(3, self.bound(4, max_tokens=3).max_tokens)
+        self.assertEqual(6, self.bound(4, max_tokens=10).max_tokens)
+
+    def test_limit_out_of_range(self) -> None:
+        """A limit below 1 or above the context is refused; so is a prompt that leaves no room."""
+        for tokens, limit, said in ((4, 0, "got 0."), (4, -1, "got -1."), (10, None, "got 0."), (4, 11, "max_tokens=11 ")):
+            error = self.assertRaises(InvalidRequest, self.bound, tokens, max_tokens=limit)
+            self.assertIn(said, error.message)
+            self.assertEqual("max_tokens", error.param)
+
+    def test_logprobs(self) -> None:
+        """No more alternatives are shown than the server allows."""
+        error = self.assertRaises(InvalidRequest, self.bound, 1, logprobs=30)
+        self.assertEqual(
+            "Requested sample logprobs of 30, which is greater than max allowed: 20 (parameter=logprobs, value=30)",
+            error.message,
+        )
+        error = self.assertRaises(InvalidRequest, self.bound, 1, prompt_logprobs=-1)
+        self.assertIn("prompt logprobs of 4294967296", error.message)
+        self.bound(1, logprobs=20)
+        self.admission = Admission(self.tokenizer, 10, -1)
+        self.bound(1, logprobs=-1)

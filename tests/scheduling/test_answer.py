@@ -1,0 +1,74 @@
+"""Where answers end."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.inference import Answer, Sampling, Tokens
+from vllmsim.scheduling.answer import settle
+
+EOS = 99
+
+
+def settled(words: list[str], limit: int = 100, **sampling: object) -> Answer:
+    """Apply the stop rules to some words, numbered from 1."""
+    said = Tokens(list(range(1, len(words) + 1)), words)
+    return settle(said, limit, Sampling(**sampling), EOS, "<end>")  # type: ignore[arg-type]
+
+
+class SettleTests(SynchronousTestCase):
+    """vLLM's stop rules."""
+
+    def test_ends_by_itself(self) -> None:
+        """An answer that is shorter than its limit has the ending token, which shows no text and counts."""
+        answer = settled(["a", "b"], limit=3)
+        self.assertEqual(([1, 2, EOS], ["a", "b", ""], "stop", None), self.parts(answer))
+        self.assertEqual(["a", "b", "<end>"], list(answer.texts))
+
+    def test_length(self) -> None:
+        """An answer that fills its limit ends with length."""
+        self.assertEqual(([1, 2], ["a", "b"], "length", None), self.parts(settled(["a", "b"], limit=2)))
+
+    def test_nothing(self) -> None:
+        """An empty answer is the ending token alone."""
+        self.assertEqual(([EOS], [""], "stop", None), self.parts(settled([])))
+
+    def parts(self, answer: Answer) -> tuple[object, ...]:
+        """Take an answer apart."""
+        return list(answer.ids), list(answer.pieces), answer.finish_reason, answer.stop_reason
+
+    def test_stop_text_as_vllm_holds_it_back(self) -> None:
+        """The recorded stream of vLLM for the text `ab cd ef` and the stop `cd`: text comes one token late."""
+        answer = settled(list("ab cd ef"), stop=("cd",))
+        self.assertEqual(([1, 2, 3, 4, 5], ["", "a", "b", " ", ""], "stop", "cd"), self.parts(answer))
+
+    def test_stop_text_not_found(self) -> None:
+        """Text that was held back for nothing comes with the last token."""
+        self.assertEqual(["", "", "a", "bcd"], settled(list("abcd"), limit=4, stop=("xyz",)).pieces)
+        self.assertEqual(["", "", "a", "b", "cd"], settled(list("abcd"), stop=("xyz",)).pieces)
+
+    def test_stop_text_across_tokens(self) -> None:
+        """A stop text is found across tokens, and inside one."""
+        self.assertEqual("abc", settled(["abc d", "ef g"], stop=(" def",)).text)
+        answer = settled(["one two three"], stop=("two",))
+        self.assertEqual(("one ", "two"), (answer.text, answer.stop_reason))
+
+    def test_stop_text_kept(self) -> None:
+        """A request may keep the stop text; nothing is held back then."""
+        answer = settled(["a", "b", "c"], stop=("b",), include_stop_str_in_output=True)
+        self.assertEqual(["a", "b"], answer.pieces)
+
+    def test_first_stop_in_the_request_wins(self) -> None:
+        """Of two stop texts in one token the one that the request names first is reported."""
+        self.assertEqual("y", settled(["x y"], stop=("y", "x")).stop_reason)
+
+    def test_stop_token(self) -> None:
+        """A stop token ends the answer with its id, counts, and shows no text unless it is kept."""
+        self.assertEqual(([1, 2], ["a", ""], "stop", 2), self.parts(settled(["a", "b", "c"], stop_token_ids=(2,))))
+        kept = settled(["a", "b"], stop_token_ids=(2,), include_stop_str_in_output=True)
+        self.assertEqual(["a", "b"], kept.pieces)
+
+    def test_min_tokens(self) -> None:
+        """No stop rule ends an answer before it has its least number of tokens."""
+        answer = settled(["x", "x", "x"], stop=("x",), min_tokens=2)
+        self.assertEqual((3, "xx"), (len(answer), answer.text))
+        answer = settled(["a", "a", "a"], limit=3, stop_token_ids=(1, 3), min_tokens=1)
+        self.assertEqual(3, answer.stop_reason)

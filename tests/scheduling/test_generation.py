@@ -1,0 +1,124 @@
+"""One sequence, from prefill to its last token."""
+
+import random
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.fakes import FixedLatency, FixedSource, RecordingMetrics, RecordingSink, in_thread, request_for
+from vllmsim.inference import Sampling, SequenceTimes, TextPrompt, TokenizedPrompt
+from vllmsim.scheduling.generation import Model, generate
+from vllmsim.scheduling.pacing import TokenPacer
+from vllmsim.scheduling.sequence import Sequence, Submission
+from vllmsim.tokenization.words import WordTokenizer
+
+
+class GenerationTests(SynchronousTestCase):
+    """A sequence's tokens come when they are due."""
+
+    def setUp(self) -> None:
+        """Have a model that says three words, 50 ms after the start and 20 ms apart."""
+        self.clock = Clock()
+        self.metrics = RecordingMetrics()
+        self.sink = RecordingSink()
+        self.source = FixedSource(["one ", "two ", "three"])
+        self.latency = FixedLatency(0.05, [0.02])
+        self.pacer = TokenPacer(self.clock, self.metrics.iteration_finished)
+        self.pacer.start()
+        self.model = Model(
+            self.clock, WordTokenizer(in_thread), self.source, self.latency, self.pacer, self.metrics, lambda: 1
+        )
+
+    def start(self, **sampling: object) -> Deferred[int]:
+        """Start a sequence, 10 ms after it arrived."""
+        prompt = TokenizedPrompt(TextPrompt("hi"), "hi", [1, 2], ["h", "i"])
+        submission = Submission(request_for("hi"), [prompt], self.sink)
+        bounds = Sampling(**{"max_tokens": 16, **sampling})  # type: ignore[arg-type]
+        self.clock.advance(0.01)
+        return generate(
+            self.model, Sequence(submission, 0, prompt, bounds, True, random.Random(1), 0.0, lambda _: None)
+        )
+
+    def test_a_whole_answer(self) -> None:
+        """The first token comes after the prefill, each further one after its gap, the end with the last."""
+        done = self.start()
+        self.clock.advance(0.04)
+        self.assertEqual([], self.sink.calls)
+        self.clock.advance(0.01)
+        self.assertEqual([("started", [2]), (0, ["one "])], self.sink.calls)
+        self.clock.pump([0.02, 0.02])
+        self.assertNoResult(done)
+        self.clock.advance(0.02)
+        self.assertEqual([(0, ["two "]), (0, ["three"]), (0, [""]), (0, "stop")], self.sink.calls[2:])
+        self.assertEqual(4, self.successResultOf(done))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_late(self) -> None:
+        """A reactor that was busy delivers everything that is due in one run, and nothing is lost."""
+        done = self.start()
+        self.clock.advance(10)
+        self.assertEqual("one two three", self.sink.said())
+        self.assertEqual([("started", [2]), (0, ["one ", "two ", "three", ""]), (0, "stop")], self.sink.calls)
+        self.assertEqual(4, self.successResultOf(done))
+
+    def test_no_latency(self) -> None:
+        """Without any latency the whole answer is one run."""
+        self.latency.prefill, self.latency.gaps = 0.0, (0.0,)
+        done = self.start()
+        self.clock.advance(0)
+        self.assertEqual([("started", [2]), (0, ["one ", "two ", "three", ""]), (0, "stop")], self.sink.calls)
+        self.successResultOf(done)
+
+    def test_limit(self) -> None:
+        """An answer that reaches its limit ends with length, and without an ending token."""
+        done = self.start(max_tokens=2)
+        self.clock.advance(1)
+        self.assertEqual(2, self.successResultOf(done))
+        self.assertEqual((0, "length"), self.sink.calls[-1])
+
+    def test_what_the_source_is_asked(self) -> None:
+        """The least number of tokens is the request's, or the limit where the ending token is ignored."""
+        self.start(min_tokens=2)
+        self.start(ignore_eos=True)
+        self.assertEqual([(2, 16, True), (16, 16, True)], self.source.asked)
+        self.pacer.stop()
+
+    def test_metrics(self) -> None:
+        """The metrics hear of each stage, with the times that passed."""
+        self.start()
+        self.clock.pump([0.05, 0.02, 0.02, 0.02])
+        heard = self.metrics.heard
+        self.assertEqual(
+            ["started", "prefilled", "emitted", "iteration", *["emitted", "iteration"] * 2, "emitted"],
+            self.metrics.names()[:-2],
+        )
+        self.assertEqual(("prefilled", 2), heard[1][:2])
+        self.assertAlmostEqual(0.06, heard[1][2])
+        self.assertEqual(("emitted", 1, None), heard[2])
+        self.assertAlmostEqual(0.02, heard[4][2])
+        name, reason, tokens, times = heard[-2]
+        self.assertEqual(("finished", "stop", 4), (name, reason, tokens))
+        expected = SequenceTimes(0.0, 0.01, 0.06, 0.12)
+        self.assertAlmostEqual(expected.started, times.started)
+        self.assertAlmostEqual(expected.first_token, times.first_token)
+        self.assertAlmostEqual(expected.last_token, times.last_token)
+
+    def test_cancelled(self) -> None:
+        """A cancelled sequence emits no more, leaves no timer, and counts as aborted."""
+        done = self.start()
+        self.clock.advance(0.05)
+        done.cancel()
+        self.failureResultOf(done, CancelledError)
+        self.clock.advance(1)
+        self.assertEqual("one ", self.sink.said())
+        self.assertEqual("aborted", self.metrics.names()[-1])
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_broken_sink(self) -> None:
+        """A sink that raises fails its own sequence."""
+        self.sink.broken = True
+        done = self.start()
+        self.clock.advance(1)
+        self.failureResultOf(done, RuntimeError)
+        self.assertIn("aborted", self.metrics.names())

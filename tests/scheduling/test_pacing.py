@@ -1,0 +1,170 @@
+"""The pacer: absolute deadlines, one loop, no lost token."""
+
+from collections.abc import Callable
+
+from attrs import define, field
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.scheduling.pacing import TokenPacer
+
+
+@define(eq=False)
+class Ticker:
+    """Emits at the gaps it is given, and remembers when."""
+
+    clock: Clock
+    gaps: list[float]
+    due: float = 0.0
+    slow: float = 0.0
+    emitted: list[float] = field(factory=list)
+    failed: list[Failure] = field(factory=list)
+    error: Exception | None = None
+    leave: Callable[[], None] | None = None
+
+    def emit(self, now: float) -> float | None:
+        """Emit everything that is due."""
+        if self.leave is not None:
+            self.leave()
+        if self.error is not None:
+            raise self.error
+        while self.due <= now:
+            self.emitted.append(round(now, 6))
+            if not self.gaps:
+                return None
+            self.due += self.gaps.pop(0)
+        if self.slow:
+            self.clock.rightNow += self.slow
+        return self.due
+
+    def fail(self, reason: Failure) -> None:
+        """Remember the failure."""
+        self.failed.append(reason)
+
+
+class PacerTests(SynchronousTestCase):
+    """When emissions happen."""
+
+    def setUp(self) -> None:
+        """Start a pacer that counts its ticks."""
+        self.clock = Clock()
+        self.ticks = 0
+        self.pacer = TokenPacer(self.clock, self.count)
+        self.pacer.start()
+
+    def count(self) -> None:
+        """Count a tick."""
+        self.ticks += 1
+
+    def add(self, *gaps: float, due: float = 0.0) -> Ticker:
+        """Add an emitter."""
+        ticker = Ticker(self.clock, list(gaps), due)
+        self.pacer.add(due, ticker)
+        return ticker
+
+    def test_varying_gaps(self) -> None:
+        """Gaps that differ are kept exactly, whatever the gap before was."""
+        ticker = self.add(0.020, 0.035, 0.011)
+        self.clock.pump([0.001] * 80)
+        self.assertEqual([0.001, 0.02, 0.055, 0.066], ticker.emitted)
+
+    def test_catches_up(self) -> None:
+        """After a stall everything due comes at once, and later deadlines stay where they were."""
+        ticker = self.add(*[0.02] * 12)
+        self.clock.advance(0.205)
+        self.assertEqual([0.205] * 11, ticker.emitted)
+        self.clock.advance(0.015)
+        self.assertEqual(0.22, ticker.emitted[-1])
+
+    def test_earlier_deadline(self) -> None:
+        """A sequence that comes later and is due earlier is not kept waiting."""
+        late = self.add(due=1.0)
+        soon = self.add(due=0.1)
+        self.clock.advance(0.1)
+        self.assertEqual(([], [0.1]), (late.emitted, soon.emitted))
+
+    def test_idle(self) -> None:
+        """An idle pacer has no timer."""
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.add()
+        self.clock.advance(0)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_discard(self) -> None:
+        """A place that is given back emits no more, and takes its timer along; twice is harmless."""
+        ticker = Ticker(self.clock, [], 1.0)
+        other = self.add(due=2.0)
+        place = self.pacer.add(1.0, ticker)
+        self.pacer.discard(place)
+        self.pacer.discard(place)
+        self.clock.advance(2)
+        self.assertEqual(([], [2.0]), (ticker.emitted, other.emitted))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_discard_behind_another(self) -> None:
+        """A place that is given back while another is due first is passed over when its time comes."""
+        self.add(due=0.5)
+        ticker = Ticker(self.clock, [], 0.5)
+        self.pacer.discard(self.pacer.add(0.5, ticker))
+        self.clock.advance(1)
+        self.assertEqual([], ticker.emitted)
+
+    def test_discard_during_emission(self) -> None:
+        """A place that is given back while it emits does not come back."""
+        ticker = Ticker(self.clock, [0.1, 0.1])
+        place = self.pacer.add(0.0, ticker)
+        ticker.leave = lambda: self.pacer.discard(place)
+        self.clock.pump([0.0, 0.1, 0.1])
+        self.assertEqual(1, len(ticker.emitted))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_error(self) -> None:
+        """An emitter that raises is told, and stops no other."""
+        broken, sound = self.add(0.1), self.add(0.1)
+        broken.error = RuntimeError("broken")
+        self.clock.pump([0.0, 0.1])
+        self.assertEqual(2, len(sound.emitted))
+        [failure] = broken.failed
+        failure.trap(RuntimeError)
+
+    def test_yields(self) -> None:
+        """A tick that takes long lets other events in, and goes on right after."""
+        tickers = [Ticker(self.clock, [], 0.0, slow=0.001) for _ in range(100)]
+        for ticker in tickers:
+            ticker.gaps = [1.0]
+            self.pacer.add(0.0, ticker)
+        self.clock.advance(0)
+        self.assertTrue(all(ticker.emitted for ticker in tickers))
+        self.assertGreater(self.ticks, 2)
+        self.pacer.stop()
+
+    def test_stop(self) -> None:
+        """A stopped pacer emits nothing and has no timer; it can be stopped again."""
+        ticker = self.add(due=1.0)
+        self.pacer.stop()
+        self.pacer.stop()
+        self.clock.advance(2)
+        self.assertEqual([], ticker.emitted)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_restarts(self) -> None:
+        """A pacer whose own loop fails is started again, and the log says so."""
+        self.ticks = -1
+        pacer = TokenPacer(self.clock, self.fail_once)
+        pacer.start()
+        first, second = Ticker(self.clock, []), Ticker(self.clock, [], 1.0)
+        pacer.add(0.0, first)
+        self.clock.advance(0)
+        [failure] = self.flushLoggedErrors(RuntimeError)
+        self.assertIn("once", str(failure))
+        pacer.add(1.0, second)
+        self.clock.advance(1)
+        self.assertEqual([1.0], second.emitted)
+        pacer.stop()
+
+    def fail_once(self) -> None:
+        """Fail at the first tick."""
+        self.ticks += 1
+        if not self.ticks:
+            raise RuntimeError("once")

@@ -1,0 +1,42 @@
+"""The values that travel between the rooms."""
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.errors import InvalidRequest
+from vllmsim.inference import Sampling
+
+OUT_OF_RANGE: list[tuple[dict[str, Any], str, str | None]] = [
+    ({"n": 0}, "n must be at least 1, got 0.", None),
+    ({"n": 20000}, "n must be at most 16384, got 20000.", None),
+    ({"n": 2, "temperature": 0.0}, "n must be 1 when using greedy sampling, got 2.", None),
+    ({"presence_penalty": 3.0}, "presence_penalty must be in [-2, 2], got 3.0.", None),
+    ({"frequency_penalty": -3.0}, "frequency_penalty must be in [-2, 2], got -3.0.", None),
+    ({"repetition_penalty": 0.0}, "repetition_penalty must be greater than zero, got 0.0.", None),
+    ({"temperature": 3.0}, "temperature must be in [0, 2], got 3.0.", "temperature"),
+    ({"temperature": -1.0}, "temperature must be non-negative, got -1.0.", "temperature"),
+    ({"temperature": float("nan")}, "temperature must be in [0, 2], got nan.", "temperature"),
+    ({"top_p": 0.0}, "top_p must be in (0, 1], got 0.0.", "top_p"),
+    ({"top_k": -5}, "top_k must be 0 (disable), or at least 1, got -5.", None),
+    ({"min_p": 2.0}, "min_p must be in [0, 1], got 2.0.", None),
+    ({"min_tokens": -1}, "min_tokens must be greater than or equal to 0, got -1.", None),
+    ({"min_tokens": 3, "max_tokens": 2}, "min_tokens must be less than or equal to max_tokens=2, got 3.", None),
+    ({"stop": ("",)}, "stop cannot contain an empty string.", None),
+]
+
+
+class SamplingTests(SynchronousTestCase):
+    """The ranges of sampling parameters."""
+
+    def test_out_of_range(self) -> None:
+        """Each parameter out of range is refused with vLLM's text."""
+        for fields, message, param in OUT_OF_RANGE:
+            error = self.assertRaises(InvalidRequest, Sampling(**fields).check)
+            self.assertTrue(error.message.startswith(message), (fields, error.message))
+            self.assertEqual(param, error.param)
+
+    def test_in_range(self) -> None:
+        """The edges of each range are in it."""
+        Sampling(n=16384, temperature=2.0, top_p=1.0, top_k=-1, min_p=1.0, max_tokens=2, min_tokens=2).check()
+        Sampling(temperature=0.0, presence_penalty=-2.0, frequency_penalty=2.0, repetition_penalty=0.1).check()

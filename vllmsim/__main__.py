@@ -1,0 +1,5 @@
+"""``python -m vllmsim`` is the console script."""
+
+from vllmsim.scripts.vllmsim import main
+
+main()

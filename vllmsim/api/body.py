@@ -1,0 +1,134 @@
+# -*- test-case-name: tests.api.test_body -*-
+"""Reads request bodies, and says what is wrong with them as vLLM 0.33 does.
+
+vLLM's bodies are pydantic models behind FastAPI. Its answer to a bad one is status 400 with a message of one line per
+error, each a Python dict of `type`, `loc`, `msg`, `input` and sometimes `ctx`; containers in `input` are shown by
+their size alone, and at most ten errors are listed.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import orjson
+from attrs import frozen
+from pydantic import BaseModel, ValidationError
+
+from vllmsim.errors import MalformedRequest
+
+M = TypeVar("M", bound=BaseModel)
+
+_MOST_ERRORS: Final = 10
+_UNREADABLE: Final = "There was an error parsing the body"
+
+
+@frozen
+class Head:
+    """What a dialect needs of the HTTP head.
+
+    :param content_type: the Content-Type header.
+    :param request_id: the X-Request-Id header.
+    """
+
+    content_type: str | None = None
+    request_id: str | None = None
+
+
+def read_object(body: bytes, head: Head) -> dict[str, Any]:
+    """Read a JSON object.
+
+    :raises MalformedRequest: when the content type is not JSON, or the body is no JSON object.
+    """
+    kind = (head.content_type or "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise MalformedRequest("1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed")
+    try:
+        value = orjson.loads(body) if body else None
+    except orjson.JSONDecodeError:
+        value = _read_leniently(body)
+    if value is None:
+        raise _malformed([_error("missing", ("body",), "Field required", None)])
+    if not isinstance(value, dict):
+        text = "Input should be a valid dictionary or object to extract fields from"
+        raise _malformed([_error("model_attributes_type", ("body",), text, value)])
+    return value
+
+
+def _read_leniently(body: bytes) -> Any:
+    """Read what the strict parser refuses and Python's does not: NaN, huge integers, lone surrogates."""
+    try:
+        return _without_surrogates(json.loads(body))
+    except json.JSONDecodeError as error:
+        entry = _error("json_invalid", ("body", error.pos), "JSON decode error", {}, {"error": error.msg})
+        raise _malformed([entry]) from None
+    except (ValueError, RecursionError):
+        raise MalformedRequest(_UNREADABLE) from None
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Replace code points that no UTF-8 text can have."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(each) for key, each in value.items()}
+    return value
+
+
+def validate(model: type[M], data: Mapping[str, Any], body: bytes) -> M:
+    """Check an object against a model.
+
+    :param data: what :func:`read_object` made of the body.
+    :raises MalformedRequest: naming each field that is wrong.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        failure = error
+    try:
+        # The strict parser has made floats of integers above 64 bits; the message must show them as they are.
+        exact = json.loads(body)
+        model.model_validate(exact)
+    except ValidationError as error:
+        failure, data = error, exact
+    except (ValueError, RecursionError):
+        pass
+    errors = failure.errors(include_url=False)
+    raise _malformed([_entry(each, data) for each in errors])
+
+
+def _entry(error: Any, data: Any) -> dict[str, Any]:
+    location = ("body", *_path(error["loc"], data))
+    return _error(error["type"], location, error["msg"], error["input"], error.get("ctx"))
+
+
+def _path(location: tuple[int | str, ...], data: Any) -> list[int | str]:
+    """Drop from a location what names a branch of a union, not a member of the body."""
+    path: list[int | str] = []
+    for position, step in enumerate(location):
+        if isinstance(step, int) and isinstance(data, list):
+            data = data[step]
+        elif isinstance(data, Mapping) and (step in data or position == len(location) - 1):
+            data = data.get(step)
+        else:
+            continue
+        path.append(step)
+    return path
+
+
+def _error(kind: str, location: tuple[int | str, ...], text: str, value: Any, context: Any = None) -> dict[str, Any]:
+    entry = {"type": kind, "loc": ".".join(map(str, location)), "msg": text, "input": _show(value)}
+    return entry | ({"ctx": context} if context else {})
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return f"<{type(value).__name__} of {len(value)} items>"
+    return str(value)
+
+
+def _malformed(errors: list[dict[str, Any]]) -> MalformedRequest:
+    count = f"{len(errors)} validation error{'' if len(errors) == 1 else 's'}:"
+    lines = [f"  {error}" for error in errors[:_MOST_ERRORS]]
+    return MalformedRequest("\n".join([count, *lines]), str(errors[0]["loc"]))

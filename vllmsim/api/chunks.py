@@ -1,0 +1,137 @@
+# -*- test-case-name: tests.api.test_chunks -*-
+"""Chunks of OpenAI streams: what chat and completions have in common.
+
+A chunk is a dictionary, written whole. Where chunks differ in their text alone, one is rendered with a marker in the
+text's place and cut there: every further token costs the escaping of its text and two joins, and its bytes cannot
+differ from the dictionary's.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import orjson
+
+from vllmsim.api.dialect import Settings, prompt_details, usage
+from vllmsim.api.eventstream import DONE, error_event, event
+from vllmsim.api.logprobs import Shower
+from vllmsim.api.sampling import SamplingBody
+from vllmsim.errors import InferenceError
+from vllmsim.inference import Answer, TokenizedPrompt
+
+_MARKER: Final = "\ue000text\ue000"
+
+
+class ChunkStream(ABC):
+    """Writes one streamed answer.
+
+    :param head: the members that every chunk begins with.
+    :param body: the request.
+    :param shower: what shows log probabilities, if they are asked for.
+    :param choices: how many choices the answer has.
+    """
+
+    def __init__(
+        self, head: dict[str, Any], body: SamplingBody, settings: Settings, shower: Shower | None, choices: int
+    ) -> None:
+        options = body.stream_options
+        forced = settings.force_include_usage
+        self._include_usage = forced or bool(options and options.include_usage)
+        self._continuous = forced or bool(self._include_usage and options and options.continuous_usage_stats)
+        self._head, self._body, self._settings, self._shower = head, body, settings, shower
+        self._interval = body.stream_interval or settings.stream_interval
+        self._sent = [0] * choices
+        self._prompts: Sequence[TokenizedPrompt] = ()
+        self._cached_tokens = 0
+        self._frames: list[tuple[bytes, bytes] | None] = [None] * choices
+        self._plain = self._interval == 1 and not (shower or body.return_token_ids or self._continuous)
+
+    @abstractmethod
+    def _choice(self, choice: int, text: str, answer: Answer | None, start: int, stop: int) -> dict[str, Any]:
+        """Make a chunk's choice.
+
+        :param answer: the answer; None for a chunk without tokens.
+        :param start: the first of its tokens.
+        :param stop: the token after its last; the answer's end if the choice ends here.
+        """
+
+    @abstractmethod
+    def _prompt_of(self, choice: int) -> TokenizedPrompt:
+        """Find the prompt that a choice answers."""
+
+    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+        """Learn about the prompts."""
+        self._prompts, self._cached_tokens = prompts, cached_tokens
+        return b""
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
+        """Write the tokens `start` to `stop` of a choice."""
+        if not self._plain:
+            return b"".join(self._chunks(choice, answer, start, stop))
+        before, after = self._frames[choice] or self._render_frame(choice, answer)
+        last = min(stop, len(answer) - 1)
+        dumps = orjson.dumps
+        frames = [before + dumps(piece) + after for piece in answer.pieces[start:last]]
+        if stop > last:
+            frames.append(self._chunk(choice, answer, last, stop))
+        self._sent[choice] = stop
+        return b"".join(frames)
+
+    def closing(self) -> bytes:
+        """Write the usage if it is asked for, and the end."""
+        if not self._include_usage:
+            return DONE
+        prompt_tokens = sum(len(prompt.ids) for prompt in self._prompts)
+        details = prompt_details(self._settings, self._cached_tokens)
+        chunk = {
+            **self._head,
+            "choices": [],
+            "usage": usage(prompt_tokens, sum(self._sent), details, nulls=False),
+            "system_fingerprint": self._settings.fingerprint,
+        }
+        return event(chunk) + DONE
+
+    def failure(self, error: InferenceError) -> bytes:
+        """Write an error, and the end."""
+        return error_event(error)
+
+    def _usage_so_far(self, choice: int, completion_tokens: int) -> dict[str, Any]:
+        """Make the usage member that a chunk has when usage is sent all along."""
+        if not self._continuous:
+            return {}
+        return {"usage": usage(len(self._prompt_of(choice).ids), completion_tokens, None, nulls=False)}
+
+    def _chunks(self, choice: int, answer: Answer, start: int, stop: int) -> Iterator[bytes]:
+        """Gather tokens to chunks: the first token alone, then `interval` at a time, and the rest with the last."""
+        for token in range(start, stop):
+            sent, count = self._sent[choice], token + 1
+            if not sent or count - sent >= self._interval or count == len(answer):
+                yield self._chunk(choice, answer, sent, count)
+                self._sent[choice] = count
+
+    def _chunk(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
+        text = "".join(answer.pieces[start:stop])
+        ends = stop == len(answer)
+        chunk = {
+            **self._head,
+            "choices": [self._choice(choice, text, answer, start, stop)],
+            **self._usage_so_far(choice, stop),
+            **({"system_fingerprint": self._settings.fingerprint} if ends and not self._include_usage else {}),
+            "kv_transfer_params": None,
+        }
+        return event(chunk)
+
+    def _text_chunk(self, choice: int, text: str) -> bytes:
+        """Write a chunk that has text and no tokens."""
+        chunk = {
+            **self._head,
+            "choices": [self._choice(choice, text, None, 0, 0)],
+            **self._usage_so_far(choice, 0),
+            "kv_transfer_params": None,
+        }
+        return event(chunk)
+
+    def _render_frame(self, choice: int, answer: Answer) -> tuple[bytes, bytes]:
+        before, _, after = self._text_chunk(choice, _MARKER).partition(orjson.dumps(_MARKER))
+        self._frames[choice] = before, after
+        return before, after

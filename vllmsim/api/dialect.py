@@ -1,0 +1,106 @@
+# -*- test-case-name: tests.api.test_dialect -*-
+"""What a dialect is: it reads a request body into a call, and knows how to write the call's answer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from vllmsim.api.body import Head
+from vllmsim.errors import InferenceError
+from vllmsim.inference import Answer, InferenceRequest, TokenizedPrompt
+from vllmsim.interfaces import IModelCatalogue
+
+
+@frozen(eq=False)
+class Settings:
+    """What all dialects share.
+
+    :param models: which names are served.
+    :param new_id: makes the part of an answer's id that follows its prefix: 16 hexadecimal digits.
+    :param now: tells the time for ``created``, in whole seconds since the epoch.
+    :param fingerprint: the value of ``system_fingerprint``.
+    :param stream_interval: tokens per chunk after the first, unless the request says otherwise.
+    """
+
+    models: IModelCatalogue
+    new_id: Callable[[], str]
+    now: Callable[[], int]
+    fingerprint: str | None = None
+    response_role: str = "assistant"
+    stream_interval: int = 1
+    tokens_as_ids: bool = False
+    prompt_tokens_details: bool = False
+    force_include_usage: bool = False
+
+
+class StreamEncoder(Protocol):
+    """Writes a streamed answer piece by piece."""
+
+    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+        """Write what comes before the first token."""
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
+        """Write the tokens `start` to `stop` of a choice, and its end if they include the last."""
+
+    def closing(self) -> bytes:
+        """Write what comes after the last token of the last choice."""
+
+    def failure(self, error: InferenceError) -> bytes:
+        """Write an error in the place of the rest."""
+
+
+class WholeEncoder(Protocol):
+    """Writes an answer in one piece."""
+
+    def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
+        """Write the answer; `answers` has one per choice."""
+
+
+@frozen(eq=False)
+class Call:
+    """A request as its dialect reads it, and how to answer.
+
+    :param encoder: makes the writer of a streamed or a whole answer, as the request asks.
+    """
+
+    request: InferenceRequest
+    stream_encoder: Callable[[], StreamEncoder] | None
+    whole_encoder: Callable[[], WholeEncoder]
+
+
+class Dialect(Protocol):
+    """One API surface."""
+
+    def parse(self, body: bytes, head: Head) -> Call:
+        """Read a request.
+
+        :raises vllmsim.errors.InferenceError: when the body is wrong, or the model is not served.
+        """
+
+
+def usage(
+    prompt_tokens: int, completion_tokens: int, prompt_details: dict[str, Any] | None, *, nulls: bool
+) -> dict[str, Any]:
+    """Count tokens as vLLM shows them.
+
+    :param prompt_details: where the prompt's tokens came from, if that is shown.
+    :param nulls: whether members without a value appear; in streams they do not.
+    """
+    counts: dict[str, Any] = {
+        "prompt_tokens": prompt_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "completion_tokens": completion_tokens,
+    }
+    if nulls:
+        return counts | {"prompt_tokens_details": prompt_details, "completion_tokens_details": None}
+    if prompt_details is not None:
+        counts["prompt_tokens_details"] = {name: value for name, value in prompt_details.items() if value is not None}
+    return counts
+
+
+def prompt_details(settings: Settings, cached_tokens: int) -> dict[str, Any] | None:
+    """Say where the prompt's tokens came from, if the server shows that."""
+    if not settings.prompt_tokens_details:
+        return None
+    return {"cached_tokens": cached_tokens, "created_cache_tokens": None, "multimodal_tokens": None}

@@ -1,0 +1,16 @@
+# -*- test-case-name: tests.api.test_errorbody -*-
+"""Renders errors for clients of the OpenAI dialects."""
+
+import orjson
+
+from vllmsim.errors import InferenceError
+
+INTERNAL = InferenceError("Internal server error")
+"""What a client is told of an error that is ours."""
+
+
+def error_body(error: InferenceError) -> bytes:
+    """Write an error as vLLM does: message, type, param and code."""
+    return orjson.dumps(
+        {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.status}}
+    )

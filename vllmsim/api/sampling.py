@@ -1,0 +1,180 @@
+# -*- test-case-name: tests.api.test_sampling -*-
+"""The fields that chat and completion requests share, and the checks that vLLM makes before it looks at types."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vllmsim.errors import InvalidParameter, InvalidRequest, Unsupported
+from vllmsim.inference import Sampling
+
+Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Stops = Annotated[list[str], Field(max_length=4)]
+
+_SALT_LENGTH: Final = 128
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries beside the text."""
+
+    include_usage: bool | None = False
+    continuous_usage_stats: bool | None = False
+
+
+class JsonSchemaFormat(BaseModel):
+    """A schema that the answer must follow."""
+
+    name: str = ""
+    description: str | None = None
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """What form the answer has."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+
+class StructuralTagFormat(BaseModel):
+    """The structural tags of vLLM."""
+
+    type: Literal["structural_tag"]
+    format: Any
+
+
+class LegacyStructuralTagFormat(BaseModel):
+    """Their older form."""
+
+    type: Literal["structural_tag"]
+    structures: list[dict[str, Any]]
+    triggers: list[str]
+
+
+class SamplingBody(BaseModel):
+    """Fields that mean the same in every generating request. Unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    model: str | None = None
+    n: int | None = 1
+    seed: Int64 | None = None
+    stop: str | Stops | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    user: str | None = None
+    response_format: ResponseFormat | StructuralTagFormat | LegacyStructuralTagFormat | None = None
+
+    use_beam_search: bool | None = False
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    length_penalty: float | None = 1.0
+    stop_token_ids: list[int] | None = None
+    include_stop_str_in_output: bool | None = False
+    ignore_eos: bool | None = False
+    min_tokens: int | None = 0
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = True
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+    truncation_side: Literal["left", "right"] | None = None
+    allowed_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
+    prompt_logprobs: int | None = None
+    echo: bool | None = False
+    add_special_tokens: bool | None = None
+    structured_outputs: dict[str, Any] | None = None
+    priority: Int64 | None = 0
+    request_id: str | None = None
+    return_tokens_as_token_ids: bool | None = None
+    return_token_ids: bool | None = None
+    cache_salt: str | None = None
+    kv_transfer_params: dict[str, Any] | None = None
+    stream_interval: Annotated[int, Field(ge=1)] | None = None
+
+    def sampling(self, max_tokens: int | None, logprobs: int | None) -> Sampling:
+        """Collect the sampling parameters, with vLLM's defaults for those not given."""
+        stop = self.stop
+        return Sampling(
+            n=1 if self.n is None else self.n,
+            max_tokens=max_tokens,
+            min_tokens=self.min_tokens or 0,
+            stop=() if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            ignore_eos=bool(self.ignore_eos),
+            include_stop_str_in_output=bool(self.include_stop_str_in_output),
+            seed=self.seed,
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            top_k=self.top_k or 0,
+            min_p=self.min_p or 0.0,
+            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            logprobs=logprobs,
+            prompt_logprobs=self.prompt_logprobs,
+        )
+
+    @property
+    def remote_prefill(self) -> bool:
+        """Whether another server has run the prefill."""
+        return bool(self.kv_transfer_params and self.kv_transfer_params.get("do_remote_prefill"))
+
+
+def check_options(data: Mapping[str, Any]) -> None:
+    """Check what vLLM checks on the raw body, before the types.
+
+    :raises InvalidRequest: for fields that contradict each other.
+    :raises Unsupported: for an answer form that is not simulated.
+    """
+    if data.get("stream_options") and not data.get("stream"):
+        raise InvalidParameter("Stream options can only be defined when `stream=True`.", "stream_options")
+    prompt_logprobs = data.get("prompt_logprobs")
+    if isinstance(prompt_logprobs, int):
+        if data.get("stream") and prompt_logprobs:
+            raise InvalidParameter("`prompt_logprobs` are not available when `stream=True`.", "prompt_logprobs")
+        check_logprobs("prompt_logprobs", prompt_logprobs)
+    _check_salt(data.get("cache_salt"))
+    if data.get("use_beam_search") and data.get("stream"):
+        raise InvalidRequest("Streaming is not currently supported with beam search")
+    _check_form(data)
+
+
+def check_logprobs(name: str, value: object) -> None:
+    """Check a number of alternatives.
+
+    :raises InvalidParameter: when it is negative and not -1.
+    """
+    if isinstance(value, int) and value < -1:
+        raise InvalidParameter(f"`{name}` must be a positive value or -1.", name, value)
+
+
+def _check_salt(salt: object) -> None:
+    if salt is None:
+        return
+    if not isinstance(salt, str) or not salt:
+        raise InvalidParameter("Parameter 'cache_salt' must be a non-empty string if provided.", "cache_salt")
+    if len(salt) > _SALT_LENGTH or set(salt) & set("@/\\\0"):
+        raise InvalidParameter(
+            f"Parameter 'cache_salt' must be at most {_SALT_LENGTH} characters and must not contain "
+            r"'@', '/', '\\', or NUL.",
+            "cache_salt",
+        )
+
+
+def _check_form(data: Mapping[str, Any]) -> None:
+    form = data.get("response_format")
+    kind = form.get("type") if isinstance(form, Mapping) else None
+    if kind == "json_schema" and isinstance(form, Mapping) and form.get("json_schema") is None:
+        raise InvalidParameter(
+            "When response_format type is 'json_schema', the 'json_schema' field must be provided.", "response_format"
+        )
+    if kind in {"json_object", "json_schema", "structural_tag"} or data.get("structured_outputs"):
+        raise Unsupported("Structured outputs are not simulated.", "response_format")

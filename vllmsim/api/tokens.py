@@ -1,0 +1,96 @@
+# -*- test-case-name: tests.api.test_tokens -*-
+"""``/tokenize`` and ``/detokenize``, as vLLM 0.33 reads and writes them."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import orjson
+from attrs import frozen
+from pydantic import BaseModel, ConfigDict, Field
+
+from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.chat import ChatMessage
+from vllmsim.inference import Conversation, TextPrompt, Tokens
+from vllmsim.interfaces import IModelCatalogue
+
+
+class _Common(BaseModel):
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    model: str | None = None
+    add_special_tokens: bool | None = None
+    return_token_strs: bool | None = False
+
+
+class _TextBody(_Common):
+    prompt: str
+
+
+class _ChatBody(_Common):
+    messages: list[ChatMessage]
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+
+
+class _EmptyBody(_Common):
+    """What a body without a prompt and without messages is checked against, so that the error names both."""
+
+    prompt: str
+    messages: list[ChatMessage]
+
+
+class _DetokenizeBody(BaseModel):
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    model: str | None = None
+    tokens: list[Annotated[int, Field(ge=0)]]
+
+
+@frozen(eq=False)
+class TokenDialect:
+    """Reads and writes the token routes.
+
+    :param max_model_len: the context window, which answers report.
+    """
+
+    _models: IModelCatalogue
+    _max_model_len: int
+
+    def parse_tokenize(self, body: bytes, head: Head) -> tuple[TextPrompt | Conversation, bool]:
+        """Read what is to be tokenized.
+
+        :return: it, and whether the tokens' texts are wanted.
+        :raises vllmsim.errors.InferenceError: when the body is wrong, or the model is not served.
+        """
+        data = read_object(body, head)
+        if "prompt" in data:
+            text = validate(_TextBody, data, body)
+            self._models.resolve(text.model)
+            return TextPrompt(text.prompt), bool(text.return_token_strs)
+        if "messages" not in data:
+            validate(_EmptyBody, data, body)
+        chat = validate(_ChatBody, data, body)
+        self._models.resolve(chat.model)
+        messages = tuple(message.flat() for message in chat.messages)
+        return Conversation(messages), bool(chat.return_token_strs)
+
+    def tokenized(self, tokens: Tokens, strings: bool) -> bytes:
+        """Write the tokens of a text."""
+        members: dict[str, Any] = {
+            "count": len(tokens),
+            "max_model_len": self._max_model_len,
+            "tokens": list(tokens.ids),
+            "token_strs": list(tokens.texts) if strings else None,
+        }
+        return orjson.dumps(members)
+
+    def parse_detokenize(self, body: bytes, head: Head) -> Sequence[int]:
+        """Read the tokens that are to be text."""
+        data = read_object(body, head)
+        read = validate(_DetokenizeBody, data, body)
+        self._models.resolve(read.model)
+        return read.tokens
+
+    def detokenized(self, text: str) -> bytes:
+        """Write the text of some tokens."""
+        return orjson.dumps({"prompt": text})

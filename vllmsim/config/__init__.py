@@ -1,0 +1,1 @@
+"""Configuration: described once in the schema, read from four sources, checked as a whole."""

@@ -1,0 +1,246 @@
+# -*- test-case-name: tests.config.test_fakemetrics -*-
+"""The ``fake-metrics`` option: metric values to show instead of what really happens.
+
+Its members are those of llm-d-inference-sim, with the two spellings it has for the token totals.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from attrs import field, frozen
+
+from vllmsim.durations import format_duration, parse_duration
+
+FUNCTIONS: Final = ("oscillate", "ramp", "rampreset", "squarewave")
+FINISH_REASONS: Final = ("stop", "length", "tool_calls", "remote_decode", "cache_threshold")
+BUCKET_LIMITS: Final[Mapping[str, int | None]] = {
+    "ttft-buckets-values": 23,
+    "tpot-buckets-values": 20,
+    "e2erl-buckets-values": 21,
+    "queue-time-buckets-values": 21,
+    "inf-time-buckets-values": 21,
+    "prefill-time-buckets-values": 21,
+    "decode-time-buckets-values": 21,
+    "request-tpot-buckets-values": 20,
+    "request-prompt-tokens": None,
+    "request-generation-tokens": None,
+    "request-params-max-tokens": None,
+    "request-max-generation-tokens": None,
+}
+"""Histograms and how many buckets they have, ``+Inf`` included; None where that follows `max-model-len`."""
+_OLD_NAMES: Final = {"totalprompttokens": "total-prompt-tokens", "totalgenerationtokens": "total-generation-tokens"}
+_COUNTS: Final = ("total-prompt-tokens", "total-generation-tokens", "prefix-cache-hits", "prefix-cache-queries")
+
+
+class InvalidMembers(ValueError):
+    """Several members of one structured option are wrong.
+
+    :param faults: the member's path below the option, and what is wrong with it.
+    """
+
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{member}: {fault}" for member, fault in faults))
+        self.faults = faults
+
+
+@frozen
+class MetricFunction:
+    """A value that changes with time, written ``name:start:end:period``.
+
+    :param period: seconds.
+    """
+
+    name: str
+    start: float
+    end: float
+    period: float
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.start:g}:{self.end:g}:{format_duration(self.period)}"
+
+
+Level: TypeAlias = float | MetricFunction
+
+
+@frozen
+class FakeAdapters:
+    """One series of ``vllm:lora_requests_info``: comma-joined adapter names, and its value."""
+
+    running: str = ""
+    waiting: str = ""
+    timestamp: float = 0.0
+
+
+@frozen
+class FakeMetrics:
+    """What to show. Everything that is None or absent shows nothing.
+
+    :param buckets: for each histogram, how many observations fall on each bucket.
+    :param counts: totals by option name.
+    """
+
+    running_requests: Level | None = None
+    waiting_requests: Level | None = None
+    kv_cache_usage: Level | None = None
+    loras: tuple[FakeAdapters, ...] | None = None
+    buckets: Mapping[str, tuple[int, ...]] = field(factory=dict)
+    request_success_total: Mapping[str, int] | None = None
+    counts: Mapping[str, int] = field(factory=dict)
+
+
+def parse_function(text: str) -> MetricFunction:
+    """Read ``name:start:end:period``.
+
+    :raises ValueError: when a part is missing, unknown, negative, or the period is zero.
+    """
+    parts = text.split(":")
+    if len(parts) != 4:  # noqa: PLR2004
+        raise ValueError("a function is written name:start:end:period")
+    name, start, end, period = parts
+    if name not in FUNCTIONS:
+        raise ValueError(f"{name!r} is no function; there are {', '.join(FUNCTIONS)}")
+    if period.lstrip("+-").replace(".", "", 1).isdigit():
+        raise ValueError(f"the period {period!r} has no unit")
+    try:
+        function = MetricFunction(name, float(start), float(end), parse_duration(period))
+    except ValueError as error:
+        raise ValueError(f"a part of {text!r} is wrong: {error}") from None
+    if not (0 <= function.start < float("inf") and 0 <= function.end < float("inf") and function.period >= 0):
+        raise ValueError("start, end and period must not be negative")
+    if not function.period:
+        raise ValueError("the period must be above 0")
+    return function
+
+
+def _level(value: object, most: float = float("inf")) -> Level:
+    if isinstance(value, str):
+        function = parse_function(value)
+        if max(function.start, function.end) > most:
+            raise ValueError(f"start and end must be from 0 to {most:g}")
+        return function
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValueError(f"must be {'at least 0' if most == float('inf') else f'from 0 to {most:g}'}, or a function")
+    return float(value)
+
+
+def _usage(value: object) -> Level:
+    return _level(value, 1.0)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("must be an integer of at least 0")
+    return value
+
+
+def _adapters(value: object) -> FakeAdapters:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a map of running, waiting and timestamp")
+    unknown = sorted(set(map(str, value)) - {"running", "waiting", "timestamp"})
+    timestamp = value.get("timestamp", 0.0)
+    if unknown or isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
+        raise ValueError("must be a map of running, waiting and a number timestamp")
+    return FakeAdapters(str(value.get("running") or ""), str(value.get("waiting") or ""), float(timestamp))
+
+
+class _Reader:
+    """Takes the members of one ``fake-metrics`` object and remembers every fault."""
+
+    def __init__(self, members: Mapping[str, object]) -> None:
+        self._members = dict(members)
+        self.faults: list[tuple[str, str]] = []
+
+    def take(self, name: str, read: Callable[[object], Any]) -> Any:
+        value = self._members.pop(name, None)
+        return None if value is None else self._read(name, value, read)
+
+    def _read(self, name: str, value: object, read: Callable[[object], Any]) -> Any:
+        try:
+            return read(value)
+        except ValueError as error:
+            self.faults.append((name, str(error)))
+            return None
+
+    def counts(self, name: str, most: int | None) -> tuple[int, ...] | None:
+        value = self._members.pop(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.faults.append((name, "must be a list of integers of at least 0"))
+            return None
+        if most is not None and len(value) > most:
+            self.faults.append((name, f"has {len(value)} entries for {most} buckets"))
+        return tuple(self._read(f"{name}[{i}]", each, _count) or 0 for i, each in enumerate(value))
+
+    def reasons(self, name: str) -> Mapping[str, int] | None:
+        value = self._members.pop(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            self.faults.append((name, "must be a map from finish reason to count"))
+            return None
+        for reason in set(map(str, value)) - set(FINISH_REASONS):
+            self.faults.append((f"{name}.{reason}", f"is no finish reason; there are {', '.join(FINISH_REASONS)}"))
+        return {r: self._read(f"{name}.{r}", value.get(r, 0), _count) or 0 for r in FINISH_REASONS}
+
+    def unknown(self) -> None:
+        self.faults += [(name, "is no member of fake-metrics") for name in self._members]
+
+
+def parse_fake_metrics(value: object) -> FakeMetrics:
+    """Read the option's value.
+
+    :raises InvalidMembers: naming every member that is wrong.
+    :raises ValueError: when it is no map at all.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError("it is not a map")
+    reader = _Reader({_OLD_NAMES.get(str(key), str(key)): member for key, member in value.items()})
+    metrics = FakeMetrics(
+        running_requests=reader.take("running-requests", _level),
+        waiting_requests=reader.take("waiting-requests", _level),
+        kv_cache_usage=reader.take("kv-cache-usage", _usage),
+        loras=reader.take("loras", _all_adapters),
+        buckets={
+            name: counts for name, most in BUCKET_LIMITS.items() if (counts := reader.counts(name, most)) is not None
+        },
+        request_success_total=reader.reasons("request-success-total"),
+        counts={name: count for name in _COUNTS if (count := reader.take(name, _count)) is not None},
+    )
+    reader.unknown()
+    hits, queries = metrics.counts.get("prefix-cache-hits"), metrics.counts.get("prefix-cache-queries")
+    if (hits is None) != (queries is None):
+        reader.faults.append(("prefix-cache-hits", "goes together with prefix-cache-queries"))
+    elif hits is not None and queries is not None and hits > queries:
+        reader.faults.append(("prefix-cache-hits", "cannot be more than prefix-cache-queries"))
+    if reader.faults:
+        raise InvalidMembers(reader.faults)
+    return metrics
+
+
+def _all_adapters(value: object) -> tuple[FakeAdapters, ...]:
+    import json  # noqa: PLC0415 - one rare form of one rare option
+
+    if not isinstance(value, list):
+        raise ValueError("must be a list")
+    return tuple(_adapters(json.loads(each) if isinstance(each, str) else each) for each in value)
+
+
+def write_fake_metrics(metrics: FakeMetrics) -> dict[str, object]:
+    """Write the option's value as :func:`parse_fake_metrics` reads it."""
+
+    def level(value: Level | None) -> object:
+        return str(value) if isinstance(value, MetricFunction) else value
+
+    members: dict[str, object] = {
+        "running-requests": level(metrics.running_requests),
+        "waiting-requests": level(metrics.waiting_requests),
+        "kv-cache-usage": level(metrics.kv_cache_usage),
+        "loras": None
+        if metrics.loras is None
+        else [{"running": a.running, "waiting": a.waiting, "timestamp": a.timestamp} for a in metrics.loras],
+        "request-success-total": None if metrics.request_success_total is None else dict(metrics.request_success_total),
+        **{name: list(counts) for name, counts in metrics.buckets.items()},
+        **metrics.counts,
+    }
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,166 @@
+# -*- test-case-name: tests.config.test_loading -*-
+"""Puts the configuration together: defaults, then a YAML file, then the environment, then the command line.
+
+Every source is read to its end and all problems are reported together.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from vllmsim.config.arguments import Arguments, Problem, fault_of, scan
+from vllmsim.config.names import all_options, find, suggest
+from vllmsim.config.option import Option
+from vllmsim.config.rules import broken
+from vllmsim.config.schema import Configuration, own_options
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used.
+
+    :param problems: everything that is wrong with it, at least one.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"{count} in the configuration:", *(f"  {problem}" for problem in problems)]))
+        self.problems = tuple(problems)
+
+
+@frozen
+class Loaded:
+    """A configuration and where it comes from.
+
+    :param configuration: the effective values.
+    :param values: by option name, every value that some source gave, and that source.
+    """
+
+    configuration: Configuration
+    values: Mapping[str, tuple[Any, str]] = field(factory=dict)
+
+    @property
+    def idle(self) -> list[tuple[Option, str]]:
+        """The options that were given and do nothing, with their source."""
+        return [(o, self.values[o.name][1]) for o in all_options() if o.name in self.values and not o.acts]
+
+
+def read_yaml(text: str, name: str) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
+    """Read a configuration file.
+
+    :param text: its content.
+    :param name: how messages call it.
+    :return: by option name, the values and the lines they come from; and every problem in it.
+    """
+    import yaml  # noqa: PLC0415 - 20 ms that a start without a file can do without
+
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return {}, []
+        if not isinstance(root, yaml.MappingNode):
+            return {}, [Problem(name, "the file must be a map from options to values", f"line {_line(root)}")]
+        return _read_members(loader, root, name)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "file"
+        return {}, [Problem(name, f"it is not YAML: {getattr(error, 'problem', None) or error}", where)]
+    except (ValueError, RecursionError) as error:
+        return {}, [Problem(name, f"it has a value that cannot be read: {error}", "file")]
+
+
+def _line(node: Any) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _read_members(loader: Any, root: Any, name: str) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
+    values: dict[str, tuple[Any, str]] = {}
+    problems: list[Problem] = []
+    for key_node, value_node in root.value:
+        key, value = str(loader.construct_object(key_node, deep=True)), loader.construct_object(value_node, deep=True)
+        origin = f"{name} line {_line(key_node)}"
+        meaning = find(key)
+        if meaning is None:
+            guess = suggest(key)
+            problems.append(Problem(key, "is no option" + (f"; did you mean {guess}?" if guess else ""), origin))
+        elif meaning.option.name in values:
+            problems.append(Problem(key, f"is there twice; first in {values[meaning.option.name][1]}", origin))
+        elif value is not None:
+            try:
+                read = meaning.option.kind.from_value(value)
+            except ValueError as error:
+                problems += _faults(meaning.option, key, value, error, origin)
+            else:
+                values[meaning.option.name] = (not read if meaning.negated else read, origin)
+    return values, problems
+
+
+def _faults(option: Option, key: str, value: object, error: ValueError, origin: str) -> list[Problem]:
+    faults: Sequence[tuple[str, str]] | None = getattr(error, "faults", None)
+    if faults is None:
+        return [Problem(key, fault_of(option, value, error), origin)]
+    return [Problem(f"{key}.{member}", fault, origin) for member, fault in faults]
+
+
+def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
+    values: dict[str, tuple[Any, str]] = {}
+    problems: list[Problem] = []
+    for option in own_options():
+        text = environ.get(option.environment or "")
+        if not text:
+            continue
+        origin = f"environment {option.environment}"
+        try:
+            values[option.name] = (option.kind.from_text(text), origin)
+        except ValueError as error:
+            problems += _faults(option, option.name, text, error, origin)
+    return values, problems
+
+
+def _read_file(path: str) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
+    try:
+        text = Path(path).read_text("utf-8")
+    except OSError as error:
+        return {}, [Problem("--config", f"cannot read {path!r}: {error.strerror}", "command line")]
+    except UnicodeDecodeError:
+        return {}, [Problem("--config", f"{path!r} is not UTF-8 text", "command line")]
+    return read_yaml(text, path)
+
+
+def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
+    """Put a configuration together.
+
+    :param arguments: the command line, read.
+    :param environ: the environment.
+    :raises ConfigurationError: with everything that is wrong.
+    """
+    values: dict[str, tuple[Any, str]] = {}
+    problems: list[Problem] = []
+    if arguments.config is not None:
+        values, problems = _read_file(arguments.config)
+    for more_values, more_problems in (
+        _read_environment(environ),
+        (arguments.values, arguments.problems),
+    ):
+        values |= more_values
+        problems = problems + list(more_problems)
+    given: dict[str, Any] = {o.attribute: _or_default(o, values[o.name][0]) for o in own_options() if o.name in values}
+    configuration = Configuration(**given)
+    doubtful = {problem.key.split(".")[0].lstrip("-").replace("_", "-") for problem in problems}
+    for name, fault in broken(configuration, doubtful):
+        problems.append(Problem(name, fault, values.get(name, (None, "default"))[1]))
+    if problems:
+        raise ConfigurationError(problems)
+    return Loaded(configuration, values)
+
+
+def _or_default(option: Option, value: object) -> object:
+    """Read a value's "leave it to the program" as the default."""
+    return option.default if value is None else value
+
+
+def load_words(words: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+    """Read a command line and put the configuration together; see :func:`load`."""
+    return load(scan(words), environ)

@@ -1,0 +1,144 @@
+# -*- test-case-name: tests.config.test_rules -*-
+"""What options must satisfy together. Each rule names the options it looks at; the first is the one to blame."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from vllmsim.config.schema import Configuration
+from vllmsim.durations import format_duration
+
+_MAX_DEVIATION: Final = 0.3
+_MAX_RANKS: Final = 8
+_MAX_PORT: Final = 65535
+
+Rule = tuple[tuple[str, ...], Callable[[Configuration], str | None]]
+
+
+def _deviation(name: str) -> Rule:
+    deviation = f"{name}-std-dev"
+
+    def check(configuration: Configuration) -> str | None:
+        mean: float = getattr(configuration, name.replace("-", "_"))
+        spread: float = getattr(configuration, deviation.replace("-", "_"))
+        if spread <= _MAX_DEVIATION * mean * (1 + 1e-9):
+            return None
+        return f"{format_duration(spread)} is more than 30 % of {name}, which is {format_duration(mean)}"
+
+    return (deviation, name), check
+
+
+def _ordered(subject: str) -> Rule:
+    least, most = f"min-tool-call-{subject}", f"max-tool-call-{subject}"
+
+    def check(configuration: Configuration) -> str | None:
+        low, high = (getattr(configuration, name.replace("-", "_")) for name in (least, most))
+        return None if low <= high else f"{high} is less than {least}, which is {low}"
+
+    return (most, least), check
+
+
+def _cpu_loras(c: Configuration) -> str | None:
+    if not c.max_cpu_loras or c.max_cpu_loras >= c.max_loras:
+        return None
+    return f"{c.max_cpu_loras} is less than max-loras, which is {c.max_loras}"
+
+
+def _lora_bases(c: Configuration) -> str | None:
+    wrong = [m for m in c.lora_modules if m.base_model_name not in {None, c.model, *c.served_names}]
+    return f"{wrong[0].name!r} belongs to {wrong[0].base_model_name!r}, and {c.model!r} is served" if wrong else None
+
+
+def _ports(endpoint: str, configuration: Configuration) -> range | None:
+    match = re.search(r":(\d+)$", endpoint)
+    return range(int(match[1]), int(match[1]) + configuration.data_parallel_size) if match else None
+
+
+def _event_ports(c: Configuration) -> str | None:
+    replay, live = _ports(c.kv_events_replay_endpoint, c), _ports(c.zmq_endpoint, c)
+    if replay is None or live is None or replay.start >= live.stop or live.start >= replay.stop:
+        return None
+    return f"its ports from {replay.start} meet those of zmq-endpoint from {live.start}, one for each rank"
+
+
+def _last_port(c: Configuration) -> str | None:
+    last = c.port + c.ranks[-1] if c.data_parallel_rank < 0 else c.port
+    return None if last <= _MAX_PORT else f"{c.port} leaves no port for rank {c.ranks[-1]}"
+
+
+def _ranks(c: Configuration) -> str | None:
+    if c.data_parallel_rank >= 0 or c.data_parallel_size <= _MAX_RANKS:
+        return None
+    return f"{c.data_parallel_size} is more than the {_MAX_RANKS} ranks that one server can have"
+
+
+def _rank(c: Configuration) -> str | None:
+    if c.data_parallel_rank < max(c.data_parallel_size, _MAX_RANKS):
+        return None
+    return f"{c.data_parallel_rank} is none of {max(c.data_parallel_size, _MAX_RANKS)} ranks"
+
+
+def _own_address(c: Configuration) -> str | None:
+    if len(c.ranks) == 1 or not (c.listen or c.uds):
+        return None
+    name, template = ("listen", c.listen) if c.listen else ("uds", c.uds)
+    ready = "{rank}" in template or "{port}" in template
+    return None if ready else f"{len(c.ranks)} ranks cannot share {name} {template!r}; put {{rank}} or {{port}} in it"
+
+
+def _one_address(c: Configuration) -> str | None:
+    return "goes with neither uds nor host" if c.listen and (c.uds or c.host) else None
+
+
+def _key_pair(c: Configuration) -> str | None:
+    return None if bool(c.ssl_certfile) == bool(c.ssl_keyfile) else "goes together with ssl-certfile"
+
+
+def _one_certificate(c: Configuration) -> str | None:
+    return "goes with neither ssl-certfile nor ssl-keyfile" if c.self_signed_certs and c.ssl_certfile else None
+
+
+def _dataset_file(c: Configuration) -> str | None:
+    return "needs dataset-path, where the download is kept" if c.dataset_url and not c.dataset_path else None
+
+
+def _dataset_mode(c: Configuration) -> str | None:
+    return "echo uses no dataset" if c.mode == "echo" and (c.dataset_path or c.dataset_url) else None
+
+
+def _fingerprint(c: Configuration) -> str | None:
+    wrong = c.fingerprint_mode == "custom" and not c.fingerprint_value
+    return "is needed for fingerprint-mode custom" if wrong else None
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    *map(
+        _deviation,
+        ("time-to-first-token", "inter-token-latency", "kv-cache-transfer-latency", "time-to-generate-image"),
+    ),
+    *map(_ordered, ("integer-param", "number-param", "array-param-length")),
+    (("max-cpu-loras", "max-loras"), _cpu_loras),
+    (("lora-modules", "model", "served-model-name"), _lora_bases),
+    (("kv-events-replay-endpoint", "zmq-endpoint", "data-parallel-size"), _event_ports),
+    (("data-parallel-size", "data-parallel-rank"), _ranks),
+    (("data-parallel-rank", "data-parallel-size"), _rank),
+    (("port", "data-parallel-size", "data-parallel-rank"), _last_port),
+    (("data-parallel-size", "listen", "uds"), _own_address),
+    (("listen", "uds", "host"), _one_address),
+    (("ssl-keyfile", "ssl-certfile"), _key_pair),
+    (("self-signed-certs", "ssl-certfile"), _one_certificate),
+    (("dataset-url", "dataset-path"), _dataset_file),
+    (("mode", "dataset-path", "dataset-url"), _dataset_mode),
+    (("fingerprint-value", "fingerprint-mode"), _fingerprint),
+)
+
+
+def broken(configuration: Configuration, doubtful: set[str]) -> Iterator[tuple[str, str]]:
+    """Find the rules that a configuration breaks.
+
+    :param doubtful: options whose values are wrong already; rules that look at them are left out.
+    :return: the option to blame, and what is wrong with it.
+    """
+    for names, check in RULES:
+        if not doubtful.intersection(names) and (fault := check(configuration)):
+            yield names[0], fault

@@ -1,0 +1,254 @@
+# -*- test-case-name: tests.config.test_schema -*-
+"""Every option that the program itself has, described once.
+
+:class:`Configuration` is what the program reads. Each of its fields carries the facts of one option; flags, YAML
+keys, environment variables, ``--help``, ``--print-config``, the sample file and the documentation's table all come
+from them. Flags of ``vllm serve`` that mean nothing here are in :mod:`vllmsim.config.vllm_flags`.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+import attrs
+from attrs import frozen
+
+from vllmsim.config.fakemetrics import FakeMetrics, parse_fake_metrics, write_fake_metrics
+from vllmsim.config.kinds import Duration, Flag, Integer, Json, Kind, List, Number, Parsed, Text
+from vllmsim.config.lora import LoraModule, parse_lora_module, write_lora_module
+from vllmsim.config.option import Option
+
+FAILURE_TYPES: Final = (
+    "rate_limit", "invalid_api_key", "context_length", "server_error", "invalid_request", "model_not_found",
+)  # fmt: skip
+
+_PERCENT: Final = Integer(least=0, most=100)
+
+
+def _option(group: str, kind: Kind, default: Any, help: str, **facts: Any) -> Any:  # noqa: A002
+    """Declare a field of :class:`Configuration` with its option's facts."""
+    return attrs.field(default=default, metadata={"facts": dict(group=group, kind=kind, help=help, **facts)})
+
+
+def _latency(help: str, **facts: Any) -> Any:  # noqa: A002
+    """Declare a duration that can change live and is zero unless set."""
+    return _option("latency", Duration(), 0.0, help, unit="ms", live=True, **facts)
+
+
+@frozen(kw_only=True)
+class Configuration:
+    """The effective value of every option that the program itself has. Durations are seconds."""
+
+    # fmt: off
+    model: str = _option("server", Text(required=True), "Qwen/Qwen3-0.6B",
+        "Name of the simulated model; nothing is loaded from it.", environment="SIM_MODEL")
+    served_model_name: tuple[str, ...] = _option("server", List(), (),
+        "Names that requests may use for the model, the first of which answers carry; the model's name if none.")
+    host: str = _option("server", Text(), "",
+        "Address to listen on; all interfaces if empty.")
+    port: int = _option("server", Integer(least=1, most=65535), 8000,
+        "Port of the first rank; every further rank listens on the next one.")
+    uds: str = _option("server", Text(), "",
+        "Path of a unix socket to listen on instead of a port.")
+    listen: str = _option("server", Text(), "",
+        "Twisted endpoint to listen on instead of host and port, with {port} and {rank} filled in for each rank.")
+    max_request_body_size_mb: int = _option("server", Integer(least=1, most=512), 4,
+        "Largest request body.", unit="MiB")
+    startup_duration: float = _option("server", Duration(), 0.0,
+        "How long /health/ready answers 503 after the start, as if the model were loading.", unit="ms")
+    shutdown_timeout: float = _option("server", Duration(unit="s"), 30.0,
+        "How long requests may go on after SIGTERM before they are told that the server stops.", unit="s")
+    enable_request_id_headers: bool = _option("server", Flag(), False,
+        "Send X-Request-Id with every response: the request's own, or a new one.")
+    pod_name: str = _option("server", Text(), "",
+        "Name reported in x-inference-pod, together with x-inference-port.", environment="POD_NAME")
+    pod_namespace: str = _option("server", Text(), "",
+        "Namespace reported in x-inference-namespace.", environment="POD_NAMESPACE")
+    pod_ip: str = _option("server", Text(), "",
+        "Address that names this server in the topic of KV events.", environment="POD_IP", acts=False)
+    log_http: bool = _option("server", Flag(), False,
+        "Log requests and responses with headers and bodies.", acts=False)
+
+    max_model_len: int = _option("model", Integer(least=1, human=True, automatic=("auto", "-1")), 1024,
+        "Context window: the most tokens of a prompt and its answer together.", unit="tokens")
+    seed: int | None = _option("model", Integer(), None,
+        "Seed of everything random; drawn and logged at the start if not given.")
+    max_logprobs: int = _option("model", Integer(least=-1), 20,
+        "Most alternatives per token that a request may ask log probabilities for; -1 for any number.")
+    stream_interval: int = _option("model", Integer(least=1), 1,
+        "Tokens per streamed chunk after the first.", unit="tokens")
+    response_role: str = _option("model", Text(), "assistant",
+        "Role that chat answers carry.")
+    return_tokens_as_token_ids: bool = _option("model", Flag(), False,
+        "Show tokens as token_id:N in log probabilities.")
+    enable_prompt_tokens_details: bool = _option("model", Flag(), False,
+        "Report cached prompt tokens in usage.")
+    enable_force_include_usage: bool = _option("model", Flag(), False,
+        "Send usage in every chunk of every stream, whatever the request says.")
+    fingerprint_mode: str = _option("model", Text(choices=("full", "hash", "custom", "none")), "full",
+        "What system_fingerprint shows: version and hash, the hash, a value of your own, or nothing.")
+    fingerprint_value: str | None = _option("model", Text(), None,
+        "The value for fingerprint-mode custom.")
+    tensor_parallel_size: int = _option("model", Integer(least=0), 1,
+        "Simulated tensor-parallel GPUs, which system_fingerprint shows.", aliases=("-tp",))
+    pipeline_parallel_size: int = _option("model", Integer(least=1), 1,
+        "Simulated pipeline stages, which system_fingerprint shows.", aliases=("-pp",))
+    enable_sleep_mode: bool = _option("model", Flag(), False,
+        "Let /sleep put the engine to sleep.", acts=False)
+    default_embedding_dimensions: int = _option("model", Integer(least=1, most=65536), 384,
+        "Length of an embedding when the request names none.", acts=False)
+
+    max_num_seqs: int = _option("scheduling", Integer(least=1, most=65536), 5,
+        "Most sequences that run at the same time.")
+    max_waiting_queue_length: int = _option("scheduling", Integer(least=0), 1000,
+        "Most sequences that wait for a slot; a request beyond it is answered 429.")
+
+    time_to_first_token: float = _latency("Time from the start of a sequence to its first token.")
+    time_to_first_token_std_dev: float = _latency("Its standard deviation, at most 30 % of it.")
+    inter_token_latency: float = _latency("Time between two tokens.")
+    inter_token_latency_std_dev: float = _latency("Its standard deviation, at most 30 % of it.")
+    prefill_overhead: float = _latency("Constant part of the prefill, where it is counted per token.")
+    prefill_time_per_token: float = _latency("Prefill time of each prompt token that is not cached.")
+    prefill_time_std_dev: float = _latency("Standard deviation of the prefill counted per token.")
+    kv_cache_transfer_latency: float = _latency(
+        "Time to first token of a sequence whose prefill ran on another server.")
+    kv_cache_transfer_latency_std_dev: float = _latency("Its standard deviation, at most 30 % of it.")
+    kv_cache_transfer_time_per_token: float = _latency("The same, for each prompt token.")
+    kv_cache_transfer_time_std_dev: float = _latency("Standard deviation of the transfer counted per token.")
+    time_factor_under_load: float = _option("latency", Number(least=1.0), 1.0,
+        "How many times longer everything takes when all slots are busy; in between it grows evenly.", live=True)
+    latency_calculator: str = _option("latency", Text(choices=("", "constant", "per-token")), "",
+        "How the time to first token is found: constant, per-token, or (empty) whichever of them is set.", live=True)
+
+    mode: str = _option("answers", Text(choices=("random", "echo")), "random",
+        "What answers say: sentences at random, or the request's own last message.")
+    dataset_path: str = _option("answers", Text(), "",
+        "SQLite file with answers.", acts=False)
+    dataset_url: str = _option("answers", Text(), "",
+        "Where to download that file from if it is not there.", acts=False)
+    dataset_in_memory: bool = _option("answers", Flag(), False,
+        "Read the whole file into memory at the start.", acts=False)
+    dataset_table_name: str = _option("answers", Text(required=True), "llmd",
+        "Table with the answers.", acts=False)
+
+    force_dummy_tokenizer: bool = _option("tokenizer", Flag(), False,
+        "Use the word tokenizer even where a real one is to be had; today it is the only one.")
+    tokenizers_cache_dir: str = _option("tokenizer", Text(), "",
+        "Directory of downloaded tokenizers.", acts=False)
+    render_url: str = _option("tokenizer", Text(), "http://localhost:8082",
+        "Address of a vLLM render service that tokenizes.", acts=False)
+    render_timeout: float = _option("tokenizer", Duration(positive=True), 30.0,
+        "How long the render service may take.", unit="ms", acts=False)
+    mm_render_timeout: float = _option("tokenizer", Duration(positive=True), 60.0,
+        "How long it may take for prompts with media.", unit="ms", acts=False)
+
+    max_tool_call_integer_param: int = _option("tools", Integer(), 100,
+        "Largest integer argument.", acts=False)
+    min_tool_call_integer_param: int = _option("tools", Integer(), 0,
+        "Smallest integer argument.", acts=False)
+    max_tool_call_number_param: float = _option("tools", Number(), 100.0,
+        "Largest number argument.", acts=False)
+    min_tool_call_number_param: float = _option("tools", Number(), 0.0,
+        "Smallest number argument.", acts=False)
+    max_tool_call_array_param_length: int = _option("tools", Integer(least=0), 5,
+        "Longest array argument.", acts=False)
+    min_tool_call_array_param_length: int = _option("tools", Integer(least=0), 1,
+        "Shortest array argument.", acts=False)
+    tool_call_not_required_param_probability: int = _option("tools", _PERCENT, 50,
+        "How often an argument that is not required is given.", unit="%", acts=False)
+    object_tool_call_not_required_field_probability: int = _option("tools", _PERCENT, 50,
+        "How often an object's field that is not required is given.", unit="%", acts=False)
+    tool_call_extra_call_probability: int = _option("tools", _PERCENT, 45,
+        "How often one more tool is called.", unit="%", acts=False)
+    skip_tool_validation: bool = _option("tools", Flag(), False,
+        "Accept tool definitions without checking them.", acts=False)
+
+    enable_kvcache: bool = _option("cache", Flag(), False,
+        "Simulate the KV cache with its prefix hits and events.", acts=False)
+    kv_cache_size: int = _option("cache", Integer(least=0), 1024,
+        "Blocks in the KV cache, as vllm:cache_config_info reports them.", unit="blocks")
+    block_size: int = _option("cache", Integer(choices=(1, 8, 16, 32, 64, 128, 256)), 16,
+        "Tokens per block, as vllm:cache_config_info reports them.", unit="tokens")
+    hash_seed: str = _option("cache", Text(), "",
+        "Seed of the block hashes.", environment="PYTHONHASHSEED", acts=False)
+    global_cache_hit_threshold: float = _option("cache", Number(least=0, most=1), 0.0,
+        "Share of the prompt that must be cached for a request to be served here.", acts=False)
+    zmq_endpoint: str = _option("cache", Text(), "tcp://127.0.0.1:5557",
+        "Where KV events are published; nowhere if empty.", acts=False)
+    zmq_max_connect_attempts: int = _option("cache", Integer(least=0, most=10), 0,
+        "How often to try to reach that endpoint at the start.", acts=False)
+    event_batch_size: int = _option("cache", Integer(least=1), 16,
+        "Events per message.", acts=False)
+    use_vllm_map_event_format: bool = _option("cache", Flag(), False,
+        "Write events as maps, as vLLM does since 0.23, not as arrays.", acts=False)
+    kv_events_replay_endpoint: str = _option("cache", Text(), "",
+        "Where events can be asked for again; nowhere if empty.", acts=False)
+    kv_events_replay_queue_size: int = _option("cache", Integer(least=1), 1024,
+        "Messages kept for that.", acts=False)
+
+    max_loras: int = _option("lora", Integer(least=1), 1,
+        "Adapters that can run at the same time.", acts=False)
+    max_cpu_loras: int | None = _option("lora", Integer(least=0), None,
+        "Adapters kept in memory; as many as can run if not given or 0.", acts=False)
+    lora_modules: tuple[LoraModule, ...] = _option("lora",
+        List(item=Parsed(parse_lora_module, write_lora_module, "name=path or a map of name and path", plain=True)), (),
+        "Adapters that are there from the start.", acts=False)
+
+    failure_injection_rate: int = _option("failures", _PERCENT, 0,
+        "How many requests fail on purpose.", unit="%", live=True, acts=False)
+    failure_types: tuple[str, ...] = _option("failures", List(item=Text(choices=FAILURE_TYPES)), (),
+        "How they fail; in any way if none is named.", live=True, acts=False)
+
+    fake_metrics: FakeMetrics | None = _option("metrics",
+        Parsed(parse_fake_metrics, write_fake_metrics, "a map of metrics to values"), None,
+        "Metric values to show instead of the real ones.", live=True, acts=False)
+    fake_metrics_refresh_interval: float = _option("metrics", Duration(positive=True), 0.1,
+        "How often fake values that are functions of time are computed.", unit="ms", acts=False)
+
+    data_parallel_size: int = _option("parallel", Integer(least=1), 1,
+        "Ranks, each with a port, a queue, slots and metrics of its own.", aliases=("-dp",))
+    data_parallel_rank: int = _option("parallel", Integer(least=-1), -1,
+        "Be this one rank of several servers; -1 for all ranks in this one.", aliases=("-dpn",))
+
+    omni: bool = _option("media", Flag(), False,
+        "Answer with an image too, when a request asks for it or by chance.", acts=False)
+    mm_encoder_only: bool = _option("media", Flag(), False,
+        "Be an encoder of media that generates nothing.", acts=False)
+    image_emission_rate: int = _option("media", _PERCENT, 0,
+        "How many answers have an image unasked.", unit="%", live=True, acts=False)
+    time_to_generate_image: float = _option("media", Duration(), 0.0,
+        "Time that an image takes.", unit="ms", live=True, acts=False)
+    time_to_generate_image_std_dev: float = _option("media", Duration(), 0.0,
+        "Its standard deviation, at most 30 % of it.", unit="ms", live=True, acts=False)
+
+    ssl_certfile: str = _option("tls", Text(), "",
+        "PEM file of the certificate; with it the server speaks TLS.")
+    ssl_keyfile: str = _option("tls", Text(), "",
+        "PEM file of its private key.")
+    self_signed_certs: bool = _option("tls", Flag(), False,
+        "Speak TLS with a certificate made at the start.", acts=False)
+
+    kv_events_config: Mapping[str, Any] | None = _option("cache", Json(), None,
+        "KV event options in vLLM's form.", acts=False)
+    # fmt: on
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """The model's names, at least one."""
+        return self.served_model_name or (self.model,)
+
+    @property
+    def ranks(self) -> range:
+        """The data-parallel ranks of this server."""
+        own = self.data_parallel_rank
+        return range(self.data_parallel_size) if own < 0 else range(own, own + 1)
+
+
+@cache
+def own_options() -> tuple[Option, ...]:
+    """List the options that :class:`Configuration` has, in its order."""
+    return tuple(_describe(attribute) for attribute in attrs.fields(Configuration))
+
+
+def _describe(attribute: "attrs.Attribute[Any]") -> Option:
+    return Option(name=attribute.name.replace("_", "-"), default=attribute.default, **attribute.metadata["facts"])

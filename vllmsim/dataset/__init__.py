@@ -1,0 +1,1 @@
+"""Response sources: where answers take their words from."""

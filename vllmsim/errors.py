@@ -1,0 +1,88 @@
+# -*- test-case-name: tests.test_errors -*-
+"""What can go wrong with a request: one tree, raised deep, rendered once by each dialect.
+
+vLLM has two families of error types on the wire. Body validation and limits carry the HTTP phrase (``Bad
+Request``); everything it decides itself carries a class name (``BadRequestError``). Both shapes are
+``{"error": {"message", "type", "param", "code"}}``.
+"""
+
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class InferenceError(Exception):
+    """A request that cannot be served, with what its client is told.
+
+    :param message: one sentence for the client.
+    :param param: the request field at fault, if one is.
+    """
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "InternalServerError"
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class MalformedRequest(InferenceError):
+    """The body is not what the route takes: not JSON, a missing field, a wrong type."""
+
+    status = 400
+    kind = HTTPStatus.BAD_REQUEST.phrase
+
+
+class BodyTooLarge(InferenceError):
+    """The body has more bytes than the server accepts."""
+
+    status = 413
+    kind = HTTPStatus.REQUEST_ENTITY_TOO_LARGE.phrase
+
+
+class InvalidRequest(InferenceError):
+    """The body is well formed and asks for something impossible."""
+
+    status = 400
+    kind = "BadRequestError"
+
+
+class InvalidParameter(InvalidRequest):
+    """One field has a value that cannot be served; the message ends by naming it, as vLLM's do.
+
+    :param message: what is wrong.
+    :param param: the field.
+    :param value: its value, when the message should show it.
+    """
+
+    def __init__(self, message: str, param: str, value: object = None) -> None:
+        shown = f"parameter={param}" if value is None else f"parameter={param}, value={value}"
+        super().__init__(f"{message} ({shown})", param)
+
+
+class UnknownModel(InferenceError):
+    """The request names a model that is not served here."""
+
+    status = 404
+    kind = "NotFoundError"
+
+
+class QueueFull(InferenceError):
+    """As many sequences wait as may."""
+
+    status = 429
+    kind = "RateLimitError"
+
+
+class Unsupported(InferenceError):
+    """The request is valid for vLLM and not simulated."""
+
+    status = 501
+    kind = "NotImplementedError"
+
+
+class Unavailable(InferenceError):
+    """The rank does not take requests now."""
+
+    status = 503
+    kind = "ServiceUnavailableError"

@@ -1,0 +1,226 @@
+# -*- test-case-name: tests.test_inference -*-
+"""The values that travel between the rooms: requests go down, answers come up.
+
+All are immutable. A request holds what every dialect can say about generation and nothing of how it was said.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
+
+from attrs import frozen
+
+from vllmsim.errors import InvalidParameter, InvalidRequest
+
+FinishReason: TypeAlias = Literal["stop", "length"]
+
+MAX_SEQUENCES: Final = 16384
+"""The most choices of one prompt (vLLM's ``VLLM_MAX_N_SEQUENCES``)."""
+
+
+@frozen
+class Tokens:
+    """A piece of text as a tokenizer cuts it.
+
+    :param ids: one id per token.
+    :param texts: each token's own text; joined they are the text, to the byte.
+    :param truncated: whether the text went on after the last token.
+    """
+
+    ids: Sequence[int]
+    texts: Sequence[str]
+    truncated: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@frozen
+class Message:
+    """One turn of a conversation.
+
+    :param role: who speaks; any text.
+    :param text: the content flattened to text.
+    :param tool_call_id: which call a tool's answer belongs to.
+    """
+
+    role: str
+    text: str
+    tool_call_id: str | None = None
+
+
+@frozen
+class TextPrompt:
+    """Text to be continued."""
+
+    text: str
+
+
+@frozen
+class TokenPrompt:
+    """Token ids to be continued."""
+
+    ids: tuple[int, ...]
+
+
+@frozen
+class Conversation:
+    """Messages to be answered; the tokenizer's chat template makes them one text. Never empty."""
+
+    messages: tuple[Message, ...]
+
+
+Prompt: TypeAlias = TextPrompt | TokenPrompt | Conversation
+
+
+@frozen
+class TokenizedPrompt:
+    """A prompt as the model would read it.
+
+    :param prompt: what the client sent.
+    :param text: the whole text, after the chat template.
+    :param ids: the prompt's token ids.
+    :param texts: each token's own text; empty for an id that means nothing to the tokenizer.
+    """
+
+    prompt: Prompt
+    text: str
+    ids: Sequence[int]
+    texts: Sequence[str]
+
+
+@frozen
+class Sampling:
+    """How an answer is to be chosen and where it ends: vLLM's sampling parameters.
+
+    Fields that a simulator has no use for are kept because their ranges are checked.
+
+    :param max_tokens: the most tokens of one choice, the ending token included; None for all that the context holds.
+    :param min_tokens: no choice ends by itself before it has so many tokens.
+    :param stop: texts that end a choice when they appear.
+    :param stop_token_ids: tokens that end a choice.
+    :param ignore_eos: go on after the end-of-sequence token.
+    :param logprobs: how many alternatives to report per token; None for no log probabilities, -1 for all.
+    :param prompt_logprobs: the same for the prompt's tokens.
+    """
+
+    n: int = 1
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    include_stop_str_in_output: bool = False
+    seed: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+
+    def check(self) -> None:
+        """Check every range, in vLLM's order.
+
+        :raises InvalidRequest: for the first field out of range.
+        """
+        self._check_count()
+        self._check_penalties()
+        self._check_distribution()
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise InvalidRequest(
+                f"min_tokens must be less than or equal to max_tokens={self.max_tokens}, got {self.min_tokens}."
+            )
+        if self.min_tokens < 0:
+            raise InvalidRequest(f"min_tokens must be greater than or equal to 0, got {self.min_tokens}.")
+        if "" in self.stop:
+            raise InvalidRequest("stop cannot contain an empty string.")
+        if self.temperature == 0 and self.n > 1:
+            raise InvalidRequest(f"n must be 1 when using greedy sampling, got {self.n}.")
+
+    def _check_count(self) -> None:
+        if self.n < 1:
+            raise InvalidRequest(f"n must be at least 1, got {self.n}.")
+        if self.n > MAX_SEQUENCES:
+            raise InvalidRequest(
+                f"n must be at most {MAX_SEQUENCES}, got {self.n}. "
+                "To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
+            )
+
+    def _check_penalties(self) -> None:
+        for name in ("presence_penalty", "frequency_penalty"):
+            value: float = getattr(self, name)
+            if not -2 <= value <= 2:  # noqa: PLR2004 - OpenAI's range
+                raise InvalidRequest(f"{name} must be in [-2, 2], got {value}.")
+        if not self.repetition_penalty > 0:
+            raise InvalidRequest(f"repetition_penalty must be greater than zero, got {self.repetition_penalty}.")
+
+    def _check_distribution(self) -> None:
+        temperature, top_p = self.temperature, self.top_p
+        if temperature < 0:
+            raise InvalidParameter(f"temperature must be non-negative, got {temperature}.", "temperature", temperature)
+        if not temperature <= 2:  # noqa: PLR2004 - OpenAI's range
+            raise InvalidParameter(f"temperature must be in [0, 2], got {temperature}.", "temperature", temperature)
+        if not 0 < top_p <= 1:
+            raise InvalidParameter(f"top_p must be in (0, 1], got {top_p}.", "top_p", top_p)
+        if self.top_k < -1:
+            raise InvalidRequest(f"top_k must be 0 (disable), or at least 1, got {self.top_k}.")
+        if not 0 <= self.min_p <= 1:
+            raise InvalidRequest(f"min_p must be in [0, 1], got {self.min_p}.")
+
+
+@frozen
+class InferenceRequest:
+    """One call for text.
+
+    :param request_id: the part of the answer's id that follows its prefix.
+    :param named_by_client: whether the client chose `request_id`.
+    :param model: the name answers and metrics carry: the first served name, or an adapter's.
+    :param prompts: what to continue; each is answered ``sampling.n`` times. Choice ``i`` answers prompt ``i // n``.
+    :param remote_prefill: whether another server has computed the prompt and its KV blocks are to be fetched.
+    """
+
+    request_id: str
+    named_by_client: bool
+    model: str
+    prompts: tuple[Prompt, ...]
+    sampling: Sampling
+    remote_prefill: bool = False
+
+
+@frozen(eq=False)
+class Answer:
+    """Everything one choice will say. The pacer decides when, the dialect how.
+
+    :param ids: every generated token, the ending one included.
+    :param texts: the tokens' own texts, as log probabilities show them.
+    :param pieces: what each token adds to the text the client sees; empty where text is held back or is not shown.
+    :param finish_reason: why the last token is the last.
+    :param stop_reason: the stop text or stop token that ended it, if one did.
+    """
+
+    ids: Sequence[int]
+    texts: Sequence[str]
+    pieces: Sequence[str]
+    finish_reason: FinishReason
+    stop_reason: str | int | None = None
+
+    @property
+    def text(self) -> str:
+        """The whole text the client sees."""
+        return "".join(self.pieces)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@frozen
+class SequenceTimes:
+    """When a sequence reached each stage, in seconds of the rank's clock."""
+
+    arrived: float
+    started: float
+    first_token: float
+    last_token: float

@@ -1,0 +1,192 @@
+# -*- test-case-name: tests.test_interfaces -*-
+"""What can be replaced, and what callers may assume.
+
+Times are seconds, lengths are tokens, and every Deferred may be cancelled unless it says otherwise.
+"""
+
+import random
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from vllmsim.inference import Answer, Conversation, InferenceRequest, SequenceTimes, TokenizedPrompt, Tokens
+
+
+class ITokenSink(Interface):
+    """Takes one request's tokens as they become due. Called on the reactor thread, from the pacer's tick.
+
+    An exception from any method fails the request, and no other.
+    """
+
+    def started(prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> None:
+        """Learn that the first token is due. Called once, before any `tokens`.
+
+        :param prompts: the request's prompts, in order.
+        :param cached_tokens: how many of their tokens were found in the prefix cache.
+        """
+
+    def tokens(choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Deliver the tokens `start` to `stop` of a choice.
+
+        Runs of one choice come in order and without gaps; runs of several choices interleave. When `stop` is
+        ``len(answer)`` the choice is complete and ``answer.finish_reason`` holds.
+
+        :param choice: which choice, from 0.
+        :param answer: the same object at each call for one choice.
+        """
+
+
+class ISimulator(Interface):
+    """One data-parallel rank, seen from the delivery side: the only door in."""
+
+    def submit(request: InferenceRequest, sink: ITokenSink) -> Deferred[None]:
+        """Serve a request.
+
+        :return: fires when the last token of every choice has been delivered. Its errback is an
+            :class:`vllmsim.errors.InferenceError` for what the client should be told; the sink may have been
+            started by then. Cancelling it frees every slot and queue place at once, and the sink hears no more.
+        """
+
+
+class IModelCatalogue(Interface):
+    """Which names requests may use."""
+
+    def resolve(name: str | None) -> str:
+        """Find the name under which a model answers.
+
+        :param name: what the request says; None for the base model.
+        :return: the first served name, or the adapter's own.
+        :raises vllmsim.errors.UnknownModel: when nothing is served under `name`.
+        """
+
+    def cards() -> Sequence[tuple[str, str, str | None]]:
+        """List what is served, base names first.
+
+        :return: for each its name, its root path, and the name of its parent, which a base model has not.
+        """
+
+
+class ITokenizer(Interface):
+    """Text to tokens and back."""
+
+    eos_id = Attribute("int: the id of the end-of-sequence token.")
+    eos_text = Attribute("str: how log probabilities show that token.")
+    vocabulary_size = Attribute("int: every id is below it.")
+
+    def render(conversation: Conversation) -> str:
+        """Apply the chat template.
+
+        :return: the prompt's text, up to where the answer begins.
+        """
+
+    def encode(text: str, limit: int) -> Deferred[Tokens]:
+        """Cut a text into tokens.
+
+        :param limit: stop after so many tokens; the result then says it is truncated.
+        :return: fires with the tokens, without letting the reactor wait for long texts.
+        """
+
+    def decode(ids: Sequence[int]) -> str:
+        """Join tokens to text; ids that mean nothing give nothing."""
+
+    def text_of(token: int) -> str | None:
+        """Look up one token.
+
+        :return: its text, or None when the id means nothing to this tokenizer.
+        """
+
+
+class IResponseSource(Interface):
+    """Decides what an answer says."""
+
+    def respond(
+        prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
+    ) -> Deferred[Tokens]:
+        """Compose one choice.
+
+        :param least: the fewest tokens it may have, at most `limit`.
+        :param limit: the most tokens it may have, at least 1.
+        :param explicit: whether the client asked for that limit, or it is just what the context holds.
+        :param generator: the choice's own randomness; equal states give equal answers.
+        :return: fires with the tokens; fewer than `limit` mean that the model ends here by itself.
+        """
+
+
+class ILatencyModel(Interface):
+    """How long the model takes. Pure: equal arguments and generator states give equal times."""
+
+    instant = Attribute("bool: whether every inter-token latency is zero.")
+
+    def time_to_first_token(
+        prompt_tokens: int, cached_tokens: int, remote: bool, running: int, generator: random.Random
+    ) -> float:
+        """Draw the prefill's duration.
+
+        :param remote: whether another server ran the prefill, so that its KV blocks are fetched instead.
+        :param running: sequences in slots now, this one included.
+        :return: seconds, at least 0.
+        """
+
+    def inter_token_latency(running: int, generator: random.Random) -> float:
+        """Draw the gap before the next token.
+
+        :return: seconds, at least 0.
+        """
+
+
+class IRankMetrics(Interface):
+    """Hears what happens to sequences. Methods say what happened; only the provider knows metric names."""
+
+    def sequence_queued() -> None:
+        """A sequence began to wait for a slot."""
+
+    def sequence_unqueued() -> None:
+        """A sequence left the queue without getting a slot."""
+
+    def sequence_started() -> None:
+        """A sequence left the queue for a slot."""
+
+    def prefill_finished(prompt_tokens: int, cached_tokens: int, since_arrival: float) -> None:
+        """A sequence's first token is out.
+
+        :param since_arrival: the time to first token.
+        """
+
+    def tokens_emitted(count: int, gap: float | None) -> None:
+        """A run of tokens is out.
+
+        :param gap: seconds since the sequence's previous run; None for its first.
+        """
+
+    def iteration_finished() -> None:
+        """The pacer finished a tick: what was emitted since the last one makes one iteration."""
+
+    def sequence_finished(
+        reason: str, prompt_tokens: int, cached_tokens: int, generated_tokens: int, times: SequenceTimes
+    ) -> None:
+        """A sequence delivered its last token and leaves its slot."""
+
+    def sequence_aborted() -> None:
+        """A sequence leaves its slot before its last token."""
+
+    def request_finished(n: int, max_tokens: int, longest: int) -> None:
+        """Every choice of a request is delivered.
+
+        :param max_tokens: the limit it ran with.
+        :param longest: generated tokens of its longest choice.
+        """
+
+
+class IHttpMetrics(Interface):
+    """Hears of HTTP exchanges."""
+
+    def exchange_finished(
+        route: str, method: str, status: int, seconds: float, request_bytes: int, response_bytes: int
+    ) -> None:
+        """A response is out, or its client is gone.
+
+        :param route: the route's template, or ``none`` for a path that is none.
+        :param request_bytes: the request's Content-Length, 0 without one.
+        :param response_bytes: the response's Content-Length, 0 without one.
+        """

@@ -1,0 +1,1 @@
+"""Prometheus metrics: what happened on a rank, under vLLM's names."""

@@ -1,0 +1,281 @@
+# -*- test-case-name: tests.test_rank -*-
+"""One data-parallel rank: everything concrete is named here, in the order of a token's path."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from attrs import define
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from twisted.application import strports
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.endpoints import quoteStringArgument
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from vllmsim import VLLM_VERSION
+from vllmsim.api.chat import ChatDialect
+from vllmsim.api.completions import CompletionDialect
+from vllmsim.api.dialect import Settings
+from vllmsim.api.models import ModelList
+from vllmsim.api.tokens import TokenDialect
+from vllmsim.config.schema import Configuration
+from vllmsim.dataset.echo import EchoSource
+from vllmsim.dataset.sentences import SentenceSource
+from vllmsim.interfaces import IResponseSource, ITokenizer
+from vllmsim.latency import LatencyModel
+from vllmsim.metrics.cacheconfig import cache_config_labels
+from vllmsim.metrics.families import RankMetrics
+from vllmsim.metrics.http import HttpMetrics
+from vllmsim.models import ModelCatalogue
+from vllmsim.randomness import derive
+from vllmsim.scheduling.admission import Admission
+from vllmsim.scheduling.generation import Model, generate
+from vllmsim.scheduling.lifecycle import RankLifecycle, rank_lifecycle
+from vllmsim.scheduling.pacing import TokenPacer
+from vllmsim.scheduling.simulator import RankSimulator
+from vllmsim.scheduling.slots import SequenceSlots
+from vllmsim.scheduling.waiting import WaitingQueue
+from vllmsim.tokenization.words import WordTokenizer
+from vllmsim.web.exposition import ExpositionRoutes
+from vllmsim.web.inference import InferenceRoutes
+from vllmsim.web.operations import OperationRoutes
+from vllmsim.web.root import RankResource
+from vllmsim.web.site import Site
+from vllmsim.web.tokens import TokenRoutes
+
+_FLUSH_TIMEOUT = 5.0
+"""Seconds that clients have to read what is written, once the last request is served."""
+
+
+class StartError(Exception):
+    """The rank cannot start; the message says why in one line."""
+
+
+@define(eq=False)
+class Rank:
+    """The parts of one rank, wired.
+
+    :param reactor: provides time and a thread pool.
+    :param epoch: tells seconds since the epoch.
+    """
+
+    simulator: RankSimulator
+    slots: SequenceSlots
+    pacer: TokenPacer
+    lifecycle: RankLifecycle
+    site: Site
+    resource: RankResource
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self.pacer.start()
+        self.slots.start()
+        self.lifecycle.start()
+
+    def stop(self) -> None:
+        """Serve no more."""
+        self.slots.stop()
+        self.pacer.stop()
+        self.lifecycle.stop()
+
+
+def build_rank(
+    configuration: Configuration,
+    number: int,
+    seed: int,
+    clock: IReactorTime,
+    defer_to_thread: Callable[..., Deferred[Any]],
+    epoch: Callable[[], float] = time.time,
+) -> Rank:
+    """Wire the parts of a rank.
+
+    :param number: which rank it is, from 0.
+    :param seed: the daemon's seed.
+    :param defer_to_thread: runs a function off the reactor.
+    :param epoch: tells seconds since the epoch.
+    """
+    c = configuration
+    names = derive(seed, "names", c.pod_name, c.port, number)
+    new_id = lambda: f"{names.getrandbits(64):016x}"  # noqa: E731 - it is what the dialects call it
+    now = lambda: int(epoch())  # noqa: E731
+
+    http = HttpMetrics(epoch())
+    metrics = RankMetrics(str(number), c.served_names[0], c.max_model_len, cache_config_labels(c), epoch())
+    registry = CollectorRegistry(auto_describe=True)
+    GCCollector(registry)
+    PlatformCollector(registry)
+    ProcessCollector(registry=registry)
+    registry.register(metrics)
+    registry.register(http)
+
+    models = ModelCatalogue(c.model, c.served_names)
+    settings = Settings(
+        models=models,
+        new_id=new_id,
+        now=now,
+        fingerprint=fingerprint(c),
+        response_role=c.response_role,
+        stream_interval=c.stream_interval,
+        tokens_as_ids=c.return_tokens_as_token_ids,
+        prompt_tokens_details=c.enable_prompt_tokens_details,
+        force_include_usage=c.enable_force_include_usage,
+    )
+    tokenizer: ITokenizer = WordTokenizer(defer_to_thread)
+    source: IResponseSource = EchoSource(tokenizer) if c.mode == "echo" else SentenceSource(tokenizer)
+
+    lifecycle = rank_lifecycle(clock, c.startup_duration)
+    pacer = TokenPacer(clock, metrics.iteration_finished)
+    waiting = WaitingQueue(c.max_waiting_queue_length)
+    model = Model(clock, tokenizer, source, LatencyModel(c), pacer, metrics, lambda: slots.running)
+    slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model))
+    admission = Admission(tokenizer, c.max_model_len, c.max_logprobs)
+    simulator = RankSimulator(
+        clock, lifecycle, admission, waiting, slots, metrics, derive(seed, "rank", number).getrandbits(63)
+    )
+
+    resource = RankResource(
+        [
+            InferenceRoutes(simulator, ChatDialect(settings), CompletionDialect(settings), signature(c, number)).app,
+            TokenRoutes(TokenDialect(models, c.max_model_len), tokenizer).app,
+            OperationRoutes(ModelList(models, c.max_model_len, new_id, now), lifecycle.ready).app,
+            ExpositionRoutes(registry).app,
+        ]
+    )
+    limit = c.max_request_body_size_mb * 1024 * 1024
+    site = Site(resource, clock, http, limit, request_ids=c.enable_request_id_headers)
+    return Rank(simulator, slots, pacer, lifecycle, site, resource)
+
+
+def port_of(configuration: Configuration, number: int) -> int:
+    """Find a rank's port: the first one's plus its number, unless it is the only one of this server."""
+    return configuration.port + (number if configuration.data_parallel_rank < 0 else 0)
+
+
+def signature(configuration: Configuration, number: int) -> dict[str, str]:
+    """Make the headers that name this server, if it has a name."""
+    headers: dict[str, str] = {}
+    if configuration.pod_name:
+        headers["x-inference-pod"] = configuration.pod_name
+        headers["x-inference-port"] = str(port_of(configuration, number))
+    if configuration.pod_namespace:
+        headers["x-inference-namespace"] = configuration.pod_namespace
+    return headers
+
+
+def fingerprint(configuration: Configuration) -> str | None:
+    """Make ``system_fingerprint``: the release, how the model is split, and a hash of what is simulated."""
+    c = configuration
+    if c.fingerprint_mode == "none":
+        return None
+    if c.fingerprint_mode == "custom":
+        return c.fingerprint_value
+    split = (("tp", c.tensor_parallel_size), ("pp", c.pipeline_parallel_size), ("dp", c.data_parallel_size))
+    parts = [f"{name}{size}" for name, size in split if size > 1]
+    digest = f"{derive(0, VLLM_VERSION, c.model, c.max_model_len, *parts).getrandbits(32):08x}"
+    return digest if c.fingerprint_mode == "hash" else "-".join(["vllm", VLLM_VERSION, *parts, digest])
+
+
+def endpoint_of(configuration: Configuration, number: int) -> str:
+    """Describe where a rank listens, in Twisted's endpoint syntax."""
+    c, port = configuration, port_of(configuration, number)
+
+    def fill(template: str) -> str:
+        return template.replace("{port}", str(port)).replace("{rank}", str(number))
+
+    if c.listen:
+        return fill(c.listen)
+    if c.uds:
+        return f"unix:{quoteStringArgument(fill(c.uds))}"
+    interface = f":interface={quoteStringArgument(c.host)}" if c.host else ""
+    if c.ssl_certfile:
+        files = f"privateKey={quoteStringArgument(c.ssl_keyfile)}:certKey={quoteStringArgument(c.ssl_certfile)}"
+        return f"ssl:{port}:{files}{interface}"
+    return f"tcp{'6' if ':' in c.host else ''}:{port}{interface}"
+
+
+class RankService(Service):
+    """Starts a rank and listens for it; stops in order: no new connections, the last tokens, then everything.
+
+    :param endpoint: where to listen.
+    :param shutdown_timeout: seconds that requests may take to end.
+    :raises StartError: when the endpoint is none.
+    """
+
+    _log: ClassVar[Logger] = Logger()
+
+    def __init__(self, rank: Rank, endpoint: str, shutdown_timeout: float, reactor: Any) -> None:
+        self._rank = rank
+        self._endpoint = endpoint
+        self._shutdown_timeout = shutdown_timeout
+        self._clock: IReactorTime = reactor
+        try:
+            self._listener: IService = strports.service(endpoint, rank.site, reactor)
+        except Exception as error:
+            raise StartError(f"cannot listen on {endpoint!r}: {error}") from error
+
+    def privilegedStartService(self) -> None:
+        """Listen.
+
+        :raises StartError: when that is not possible.
+        """
+        super().privilegedStartService()
+        try:
+            self._listener.privilegedStartService()
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise StartError(f"cannot listen on {self._endpoint!r}: {reason}") from error
+
+    def startService(self) -> None:
+        """Begin to serve."""
+        super().startService()
+        self._rank.start()
+        self._listener.startService()
+        self._log.info("Listening on {endpoint}.", endpoint=self._endpoint)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order.
+
+        :return: fires when no request, no connection and no timer is left.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        rank = self._rank
+        rank.lifecycle.drain()
+        await maybeDeferred(self._listener.stopService)
+        try:
+            await rank.simulator.drain().addTimeout(self._shutdown_timeout, self._clock)
+        except DeferredTimeoutError:
+            self._log.warn("Requests are still running after {seconds} s.", seconds=self._shutdown_timeout)
+            rank.simulator.dismiss()
+        closed = rank.site.close()
+        try:
+            await closed.addTimeout(_FLUSH_TIMEOUT, self._clock)
+        except DeferredTimeoutError:
+            rank.site.abort()
+        rank.stop()
+
+
+def rank_services(configuration: Configuration, seed: int, reactor: Any) -> list[RankService]:
+    """Make a service for every rank of this server.
+
+    :param reactor: provides time, sockets and a thread pool.
+    :raises StartError: when one cannot be.
+    """
+    in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    return [
+        RankService(
+            build_rank(configuration, number, seed, reactor, in_thread),
+            endpoint_of(configuration, number),
+            configuration.shutdown_timeout,
+            reactor,
+        )
+        for number in configuration.ranks
+    ]

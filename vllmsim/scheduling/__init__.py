@@ -1,0 +1,1 @@
+"""Scheduling: which sequence runs, and when its next token is due."""

@@ -1,0 +1,96 @@
+# -*- test-case-name: tests.scheduling.test_admission -*-
+"""What happens to a request before it may wait: its prompts are tokenized and its limits checked.
+
+As in vLLM this comes before the queue, so that a request which can never be served is told so at once, and in vLLM's
+order: the prompt's length, then the limit of the answer, then the sampling parameters.
+"""
+
+import attrs
+from attrs import frozen
+
+from vllmsim.errors import InvalidParameter, InvalidRequest
+from vllmsim.inference import Conversation, Prompt, Sampling, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.interfaces import ITokenizer
+
+
+@frozen(eq=False)
+class Admission:
+    """Reads prompts and checks limits.
+
+    :param max_model_len: the most tokens of a prompt and its answer together.
+    :param max_logprobs: the most alternatives a request may ask for; -1 for any number.
+    """
+
+    _tokenizer: ITokenizer
+    _max_model_len: int
+    _max_logprobs: int
+
+    async def read(self, prompt: Prompt) -> TokenizedPrompt:
+        """Tokenize a prompt.
+
+        :raises InvalidRequest: when it is longer than the context, or has a token id that is none.
+        """
+        if isinstance(prompt, TokenPrompt):
+            self._check_ids(prompt.ids)
+            texts = [self._tokenizer.text_of(token) or "" for token in prompt.ids]
+            return TokenizedPrompt(prompt, "".join(texts), prompt.ids, texts)
+        text = prompt.text if isinstance(prompt, TextPrompt) else self._render(prompt)
+        tokens = await self._tokenizer.encode(text, self._max_model_len + 1)
+        self._check_length(len(tokens), exact=False)
+        return TokenizedPrompt(prompt, text, tokens.ids, tokens.texts)
+
+    def _render(self, conversation: Conversation) -> str:
+        if not conversation.messages:
+            raise InvalidRequest("Cannot apply chat template to an empty conversation. Provide at least one message.")
+        return self._tokenizer.render(conversation)
+
+    def _check_ids(self, ids: tuple[int, ...]) -> None:
+        for token in ids:
+            if not 0 <= token < self._tokenizer.vocabulary_size:
+                raise InvalidRequest(f"Token id {token} is out of vocabulary")
+        self._check_length(len(ids), exact=len(ids) != self._max_model_len + 1)
+
+    def _check_length(self, length: int, *, exact: bool) -> None:
+        if length > self._max_model_len:
+            raise InvalidParameter(
+                f"This model's maximum context length is {self._max_model_len} tokens. However, your prompt contains "
+                f"{'' if exact else 'at least '}{length} input tokens, which exceeds this limit even without any "
+                "output tokens. Please reduce the length of the input prompt.",
+                "input_tokens",
+                length,
+            )
+
+    def bound(self, prompt: TokenizedPrompt, sampling: Sampling) -> Sampling:
+        """Settle how long an answer to a prompt may be, and check everything else.
+
+        :return: the same parameters with `max_tokens` as the context and the request allow, at least 1.
+        :raises InvalidRequest: for the first parameter out of range.
+        """
+        asked = sampling.max_tokens
+        if asked is not None and asked > self._max_model_len:
+            raise InvalidParameter(
+                f"max_tokens={asked} cannot be greater than max_model_len={self._max_model_len}. "
+                "Please request fewer output tokens.",
+                "max_tokens",
+                asked,
+            )
+        remaining = self._max_model_len - len(prompt.ids)
+        limit = remaining if asked is None else min(asked, remaining)
+        if limit < 1:
+            raise InvalidParameter(f"max_tokens must be at least 1, got {limit}.", "max_tokens", limit)
+        bounded = attrs.evolve(sampling, max_tokens=limit)
+        bounded.check()
+        self._check_logprobs("sample", "logprobs", bounded.logprobs)
+        self._check_logprobs("prompt", "prompt_logprobs", bounded.prompt_logprobs)
+        return bounded
+
+    def _check_logprobs(self, what: str, param: str, asked: int | None) -> None:
+        if asked is None or self._max_logprobs < 0:
+            return
+        wanted = self._tokenizer.vocabulary_size if asked == -1 else asked
+        if wanted > self._max_logprobs:
+            raise InvalidParameter(
+                f"Requested {what} logprobs of {wanted}, which is greater than max allowed: {self._max_logprobs}",
+                param,
+                wanted,
+            )

@@ -1,0 +1,135 @@
+# -*- test-case-name: tests.scheduling.test_generation -*-
+"""One sequence in its slot: prefill, then decode."""
+
+from collections.abc import Callable
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from vllmsim.inference import Answer, SequenceTimes
+from vllmsim.interfaces import ILatencyModel, IRankMetrics, IResponseSource, ITokenizer
+from vllmsim.scheduling.answer import settle
+from vllmsim.scheduling.pacing import TokenPacer
+from vllmsim.scheduling.sequence import Sequence
+
+
+@frozen(eq=False)
+class Model:
+    """What stands in for the model: everything a sequence needs to generate.
+
+    :param running: how many sequences are in slots now.
+    """
+
+    clock: IReactorTime
+    tokenizer: ITokenizer
+    source: IResponseSource
+    latency: ILatencyModel
+    pacer: TokenPacer
+    metrics: IRankMetrics
+    running: Callable[[], int]
+
+
+def generate(model: Model, sequence: Sequence) -> Deferred[int]:
+    """Run a sequence from prefill to its last token.
+
+    :return: fires with the number of tokens when the last is delivered. Cancelling it stops the sequence at once.
+    """
+    return Deferred.fromCoroutine(_generate(model, sequence))
+
+
+async def _generate(model: Model, sequence: Sequence) -> int:
+    started = model.clock.seconds()
+    model.metrics.sequence_started()
+    finished = False
+    try:
+        answer = await _compose(model, sequence)
+        prefill = model.latency.time_to_first_token(
+            len(sequence.prompt.ids),
+            0,
+            sequence.submission.request.remote_prefill,
+            model.running(),
+            sequence.generator,
+        )
+        decode = Decode(model, sequence, answer, started + prefill)
+        await decode.finished
+        model.metrics.sequence_finished(
+            answer.finish_reason,
+            len(sequence.prompt.ids),
+            0,
+            len(answer),
+            SequenceTimes(sequence.arrived, started, decode.first_emission, decode.last_emission),
+        )
+        finished = True
+        return len(answer)
+    finally:
+        if not finished:
+            model.metrics.sequence_aborted()
+
+
+async def _compose(model: Model, sequence: Sequence) -> Answer:
+    sampling = sequence.sampling
+    limit = sampling.max_tokens
+    assert limit is not None
+    least = limit if sampling.ignore_eos else sampling.min_tokens
+    said = await model.source.respond(sequence.prompt, least, limit, sequence.explicit, sequence.generator)
+    return settle(said, limit, sampling, model.tokenizer.eos_id, model.tokenizer.eos_text)
+
+
+@define(eq=False)
+class Decode:
+    """The tokens of one answer on their way out, each at its own deadline.
+
+    :param due: when the first token is due; every further one is due a gap after the one before.
+    """
+
+    _model: Model
+    _sequence: Sequence
+    _answer: Answer
+    _due: float
+    _sent: int = field(init=False, default=0)
+    first_emission: float = field(init=False, default=0.0)
+    last_emission: float = field(init=False, default=0.0)
+    finished: Deferred[None] = field(init=False)
+    """Fires after the last token; cancelling it stops the rest."""
+
+    def __attrs_post_init__(self) -> None:
+        place = self._model.pacer.add(self._due, self)
+        self.finished = Deferred(lambda _: self._model.pacer.discard(place))
+
+    def emit(self, now: float) -> float | None:
+        """Deliver every token that is due; see :class:`vllmsim.scheduling.pacing.Paced`."""
+        start, length = self._sent, len(self._answer)
+        stop = self._reach(now, start, length)
+        self._sent = stop
+        metrics, submission = self._model.metrics, self._sequence.submission
+        if start:
+            metrics.tokens_emitted(stop - start, now - self.last_emission)
+        else:
+            metrics.prefill_finished(len(self._sequence.prompt.ids), 0, now - self._sequence.arrived)
+            metrics.tokens_emitted(stop, None)
+            self.first_emission = now
+            submission.started()
+        self.last_emission = now
+        submission.tokens(self._sequence.choice, self._answer, start, stop)
+        if stop < length:
+            return self._due
+        self.finished.callback(None)
+        return None
+
+    def fail(self, reason: Failure) -> None:
+        """End the sequence: delivering a token failed."""
+        self.finished.errback(reason)
+
+    def _reach(self, now: float, start: int, length: int) -> int:
+        """Count the tokens that are due, and move the deadline to the first that is not."""
+        latency = self._model.latency
+        if latency.instant:
+            return length
+        due, stop, running, generator = self._due, start, self._model.running(), self._sequence.generator
+        while due <= now and stop < length:
+            stop += 1
+            due += latency.inter_token_latency(running, generator)
+        self._due = due
+        return stop

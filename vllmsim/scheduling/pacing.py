@@ -1,0 +1,159 @@
+# -*- test-case-name: tests.scheduling.test_pacing -*-
+"""When tokens leave: one loop per rank hands every due token to its sink.
+
+Deadlines are absolute, so that a late tick makes no later tick late: a sequence that missed five gaps gets all five
+tokens at once and goes on in its own time.
+"""
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+from typing import ClassVar, Final, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+_TURN: Final = 0.002
+"""Seconds of work after which other events are let in."""
+_LOOK: Final = 32
+"""How many sequences are served between two looks at the clock."""
+
+
+class Paced(Protocol):
+    """Something that has tokens to emit in the course of time."""
+
+    def emit(self, now: float) -> float | None:
+        """Emit every token that is due at `now`.
+
+        :return: when the next one is due, or None after the last.
+        """
+
+    def fail(self, reason: Failure) -> None:
+        """Learn that :meth:`emit` raised, and that it will not be called again."""
+
+
+@define(eq=False)
+class Place:
+    """A sequence's place in the pacer.
+
+    :param order: tells places with one deadline apart.
+    :param paced: who emits, or None once the place is given back.
+    """
+
+    order: int
+    paced: Paced | None
+
+
+@define(eq=False)
+class TokenPacer:
+    """Wakes at each deadline and emits what is due.
+
+    :param clock: where time comes from.
+    :param ticked: called after each tick in which something was emitted.
+    """
+
+    _log: ClassVar[Logger] = Logger()
+
+    _clock: IReactorTime
+    _ticked: Callable[[], None]
+    _heap: list[tuple[float, int, Place]] = field(init=False, factory=list)
+    _order: "count[int]" = field(init=False, factory=count)
+    _loop: LoopingCall = field(init=False)
+    _nap: Deferred[None] | None = field(init=False, default=None)
+    _alarm: IDelayedCall | None = field(init=False, default=None)
+
+    @_loop.default
+    def _make_loop(self) -> LoopingCall:
+        loop = LoopingCall(self._tick)
+        loop.clock = self._clock
+        return loop
+
+    def start(self) -> None:
+        """Begin to emit."""
+        self._loop.start(0).addErrback(self._restart)
+
+    def stop(self) -> None:
+        """Emit nothing more; everything in the heap is forgotten."""
+        self._heap.clear()
+        if self._loop.running:
+            self._loop.stop()
+        self._wake()
+
+    def add(self, due: float, paced: Paced) -> Place:
+        """Have a sequence emit from a given time on.
+
+        :param due: when its first token is due.
+        :return: its place, to be given back if it is to emit no more.
+        """
+        place = Place(next(self._order), paced)
+        heapq.heappush(self._heap, (due, place.order, place))
+        if self._heap[0][2] is place:
+            self._set_alarm()
+        return place
+
+    def discard(self, place: Place) -> None:
+        """Take a place back: the sequence emits no more. Harmless after the last token."""
+        place.paced = None
+        if self._heap and self._heap[0][2] is place:
+            self._set_alarm()
+
+    def _tick(self) -> Deferred[None]:
+        heap, clock = self._heap, self._clock
+        now = clock.seconds()
+        served = 0
+        while heap and heap[0][0] <= now:
+            place = heapq.heappop(heap)[2]
+            if place.paced is None:
+                continue
+            self._serve(place, place.paced, now)
+            served += 1
+            if not served % _LOOK and clock.seconds() - now > _TURN:
+                self._ticked()
+                return deferLater(clock, 0, lambda: None)
+        if served:
+            self._ticked()
+        self._nap = Deferred()
+        self._set_alarm()
+        return self._nap
+
+    def _serve(self, place: Place, paced: Paced, now: float) -> None:
+        try:
+            due = paced.emit(now)
+        except Exception:  # noqa: BLE001 - whatever a sink or a plugin raises must not stop the others
+            paced.fail(Failure())
+        else:
+            if due is not None and place.paced is not None:
+                heapq.heappush(self._heap, (due, place.order, place))
+
+    def _set_alarm(self) -> None:
+        """While napping, wake for the earliest deadline and no other."""
+        if self._nap is None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        while self._heap and self._heap[0][2].paced is None:
+            heapq.heappop(self._heap)
+        if self._heap:
+            delay = self._heap[0][0] - self._clock.seconds()
+            self._alarm = self._clock.callLater(max(0.0, delay), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        nap, self._nap = self._nap, None
+        if nap is not None:
+            nap.callback(None)
+
+    def _restart(self, reason: Failure) -> None:
+        self._log.failure("The pacer stopped and is started again.", failure=reason)
+        self._clock.callLater(0, self.start)

@@ -1,0 +1,66 @@
+# -*- test-case-name: tests.scheduling.test_simulator -*-
+"""One choice of one request, from the queue to its last token."""
+
+import random
+from collections.abc import Callable
+from collections.abc import Sequence as Several
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from vllmsim.inference import Answer, InferenceRequest, Sampling, TokenizedPrompt
+from vllmsim.interfaces import ITokenSink
+
+
+@define(eq=False)
+class Submission:
+    """One request that was let in: what its sequences have in common.
+
+    :param prompts: its prompts, tokenized.
+    """
+
+    request: InferenceRequest
+    prompts: Several[TokenizedPrompt]
+    _sink: ITokenSink
+    _started: bool = field(init=False, default=False)
+
+    def started(self) -> None:
+        """Tell the sink, once, that the first token of any choice is due."""
+        if not self._started:
+            self._started = True
+            self._sink.started(self.prompts, 0)
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Pass a run of tokens to the sink."""
+        self._sink.tokens(choice, answer, start, stop)
+
+
+@define(eq=False)
+class Sequence:
+    """One choice.
+
+    :param choice: its number in the request.
+    :param prompt: what it answers.
+    :param sampling: its parameters, with `max_tokens` settled.
+    :param explicit: whether the client named that limit.
+    :param generator: its own randomness.
+    :param arrived: when its request came, by the rank's clock.
+    :param cancel: takes it out of the queue or its slot.
+    """
+
+    submission: Submission
+    choice: int
+    prompt: TokenizedPrompt
+    sampling: Sampling
+    explicit: bool
+    generator: random.Random
+    arrived: float
+    _cancel: Callable[["Sequence"], None]
+    generation: Deferred[int] | None = field(init=False, default=None)
+    """What it does in its slot, while it has one; cancelling it frees the slot."""
+    done: Deferred[int] = field(init=False)
+    """Fires with the number of its tokens when the last is out; errbacks with what went wrong. Cancelling stops it."""
+
+    @done.default
+    def _make_done(self) -> Deferred[int]:
+        return Deferred(lambda _: self._cancel(self))

@@ -1,0 +1,123 @@
+# -*- test-case-name: tests.scheduling.test_simulator -*-
+"""The only door into a rank: requests go in, their tokens come out at the sink."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Several
+from itertools import count
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vllmsim.errors import Unavailable
+from vllmsim.inference import InferenceRequest, Sampling
+from vllmsim.interfaces import IRankMetrics, ISimulator, ITokenSink
+from vllmsim.randomness import derive
+from vllmsim.scheduling.admission import Admission
+from vllmsim.scheduling.lifecycle import RankLifecycle
+from vllmsim.scheduling.sequence import Sequence, Submission
+from vllmsim.scheduling.slots import SequenceSlots
+from vllmsim.scheduling.waiting import WaitingQueue
+
+
+@implementer(ISimulator)
+@define(eq=False)
+class RankSimulator:
+    """Lets requests in, queues their sequences, and waits for the last token of each.
+
+    :param seed: the rank's own seed.
+    """
+
+    _clock: IReactorTime
+    _lifecycle: RankLifecycle
+    _admission: Admission
+    _waiting: WaitingQueue
+    _slots: SequenceSlots
+    _metrics: IRankMetrics
+    _seed: int
+    _arrivals: "count[int]" = field(init=False, factory=count)
+    _open: set[Deferred[None]] = field(init=False, factory=set)
+    _emptied: list[Deferred[None]] = field(init=False, factory=list)
+    _dismissed: bool = field(init=False, default=False)
+
+    def submit(self, request: InferenceRequest, sink: ITokenSink) -> Deferred[None]:
+        """Serve a request; see :class:`vllmsim.interfaces.ISimulator`."""
+        served = Deferred.fromCoroutine(self._serve(request, sink, next(self._arrivals)))
+        self._open.add(served)
+        return served.addBoth(self._close, served)
+
+    def drain(self) -> Deferred[None]:
+        """Wait for the requests that are in.
+
+        :return: fires when there are none, at once if there are none now.
+        """
+        if not self._open:
+            return succeed(None)
+        self._emptied.append(Deferred())
+        return self._emptied[-1]
+
+    def dismiss(self) -> None:
+        """End every request that is in, and tell its client that the server stops."""
+        self._dismissed = True
+        for served in list(self._open):
+            served.cancel()
+
+    def _close(self, result: Failure | None, served: Deferred[None]) -> Failure | None:
+        self._open.discard(served)
+        if not self._open:
+            waiting, self._emptied = self._emptied, []
+            for each in waiting:
+                each.callback(None)
+        return result
+
+    async def _serve(self, request: InferenceRequest, sink: ITokenSink, arrival: int) -> None:
+        arrived = self._clock.seconds()
+        if not self._lifecycle.accepting():
+            raise Unavailable("The server is shutting down.")
+        try:
+            prompts = [await self._admission.read(prompt) for prompt in request.prompts]
+            bounds = [self._admission.bound(prompt, request.sampling) for prompt in prompts]
+            self._waiting.require_room(len(prompts) * request.sampling.n, self._slots.free)
+            submission = Submission(request, prompts, sink)
+            lengths = await self._run(list(self._spread(submission, bounds, arrival, arrived)))
+        except CancelledError:
+            if self._dismissed:
+                raise Unavailable("The server is shutting down.") from None
+            raise
+        longest_limit = max(bound.max_tokens or 0 for bound in bounds)
+        self._metrics.request_finished(request.sampling.n, longest_limit, max(lengths))
+
+    def _spread(
+        self, submission: Submission, bounds: Several[Sampling], arrival: int, arrived: float
+    ) -> Iterator[Sequence]:
+        request = submission.request
+        n, explicit = request.sampling.n, request.sampling.max_tokens is not None
+        name: tuple[object, ...] = ("request", request.request_id) if request.named_by_client else ("arrival", arrival)
+        seed = self._seed
+        if request.sampling.seed is not None:
+            seed, name = request.sampling.seed, ("seeded",)
+        for index, (prompt, sampling) in enumerate(zip(submission.prompts, bounds, strict=True)):
+            for choice in range(index * n, index * n + n):
+                generator = derive(seed, *name, choice)
+                yield Sequence(submission, choice, prompt, sampling, explicit, generator, arrived, self._cancel)
+
+    async def _run(self, sequences: list[Sequence]) -> list[int]:
+        for sequence in sequences:
+            self._metrics.sequence_queued()
+            self._waiting.put(sequence)
+        try:
+            return await gatherResults([sequence.done for sequence in sequences], consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+            raise
+        finally:
+            for sequence in sequences:
+                sequence.done.cancel()
+
+    def _cancel(self, sequence: Sequence) -> None:
+        if sequence.generation is not None:
+            sequence.generation.cancel()
+        elif self._waiting.discard(sequence):
+            self._metrics.sequence_unqueued()

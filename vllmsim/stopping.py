@@ -1,0 +1,50 @@
+# -*- test-case-name: tests.test_stopping -*-
+"""Signals: the first one ends the daemon in order and with status 0, the second at once.
+
+Twisted's own handlers would stop the reactor in order too, but then end the process by the same signal.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, ClassVar, Final
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class SignalService(Service):
+    """Takes SIGTERM and SIGINT over from the reactor.
+
+    :param reactor: is stopped by the first signal.
+    :param leave: ends the process with a status, by the second.
+    """
+
+    _log: ClassVar[Logger] = Logger()
+
+    def __init__(self, reactor: Any, leave: Callable[[int], Any] = os._exit) -> None:
+        self._reactor = reactor
+        self._leave = leave
+        self._stopping = False
+
+    def startService(self) -> None:
+        """Take the signals over once the reactor has installed its own handlers."""
+        super().startService()
+        self._reactor.callWhenRunning(self._install)
+
+    def _install(self) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, self._received)
+
+    def _received(self, number: int, _frame: FrameType | None) -> None:
+        if self._stopping:
+            self._leave(1)
+        self._stopping = True
+        self._reactor.callFromThread(self._stop, signal.Signals(number).name)
+
+    def _stop(self, name: str) -> None:
+        self._log.info("Received {name}: finishing what runs. A second signal ends at once.", name=name)
+        self._reactor.stop()

@@ -1,0 +1,82 @@
+# -*- test-case-name: tests.test_tap -*-
+"""The ``twistd vllmsim`` command: from words on a command line to a tree of services."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+from twisted.application.service import MultiService
+from twisted.logger import Logger
+from twisted.python import usage
+
+from vllmsim import __version__
+from vllmsim.config.arguments import scan
+from vllmsim.config.listing import help_text, print_config
+from vllmsim.config.loading import ConfigurationError, Loaded, load
+from vllmsim.randomness import fresh_seed
+from vllmsim.stopping import SignalService
+
+_log = Logger()
+
+
+class Options(usage.Options):
+    """The command line, read by our own rules: see :mod:`vllmsim.config.arguments`."""
+
+    loaded: Loaded
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the words, the file and the environment; print and exit where that is asked for.
+
+        :raises SystemExit: with status 1 and every problem, when the configuration is wrong.
+        """
+        arguments = scan(sys.argv[1:] if options is None else options)
+        if "help" in arguments.requests:
+            _print(help_text(arguments.topic))
+        if "version" in arguments.requests:
+            _print(f"vllmsim {__version__}\n")
+        try:
+            self.loaded = load(arguments, os.environ)
+        except ConfigurationError as error:
+            sys.stderr.write(f"vllmsim: {error}\n")
+            raise SystemExit(1) from None
+        if "print-config" in arguments.requests:
+            _print(print_config(self.loaded))
+
+    def __str__(self) -> str:
+        return help_text()
+
+
+def _print(text: str) -> NoReturn:
+    sys.stdout.write(text)
+    raise SystemExit(0)
+
+
+def makeService(options: Options) -> MultiService:
+    """Build the daemon.
+
+    :raises SystemExit: with status 1 and one line, when a rank cannot be built.
+    """
+    # Both install a reactor when they are imported, which must not happen before twistd has chosen one.
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    from vllmsim.rank import StartError, rank_services  # noqa: PLC0415
+
+    # Deadlines must not move when the wall clock is set.
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    for option, origin in options.loaded.idle:
+        _log.warn("{option} ({origin}) is accepted and has no effect.", option=option.name, origin=origin)
+    configuration = options.loaded.configuration
+    seed = configuration.seed
+    if seed is None:
+        seed = fresh_seed()
+        _log.info("The seed is {seed}.", seed=seed)
+    top = MultiService()
+    try:
+        for service in rank_services(configuration, seed, reactor):
+            service.setServiceParent(top)
+    except StartError as error:
+        raise SystemExit(f"vllmsim: {error}") from None
+    SignalService(reactor).setServiceParent(top)
+    return top

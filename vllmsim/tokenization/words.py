@@ -1,0 +1,127 @@
+# -*- test-case-name: tests.tokenization.test_words -*-
+"""The word tokenizer: no model, no file, no download.
+
+It cuts text as llm-d-inference-sim's simulated tokenizer does, at ASCII words and punctuation with the blanks that
+follow them, and numbers a token by the 32-bit FNV-1a hash of its text. What that expression does not match (other
+scripts, emoji, back-ticks, leading blanks) becomes tokens too, so that the tokens joined are always the text.
+
+A hash cannot be undone, so the tokenizer remembers the tokens it has made, up to a bound, to give their texts back.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from vllmsim.inference import Conversation, Tokens
+from vllmsim.interfaces import ITokenizer
+
+_BLANKS: Final = r"[ \t\n\f\r]*"
+# Scripts that are written without blanks between words: each character is a token of its own.
+_UNSPACED: Final = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_TOKEN: Final = re.compile(
+    r"(?:[{}:,\-.?!;@#$%^&*()+_~/\\><\[\]=\"']|[0-9A-Za-z_]+)" + _BLANKS
+    + rf"|[{_UNSPACED}]" + _BLANKS
+    + rf"|[^\W\x00-\x7f{_UNSPACED}]+" + _BLANKS
+    + r"|[ \t\n\f\r]+"
+    + r"|[^0-9A-Za-z_]" + _BLANKS,
+)  # fmt: skip
+
+_FNV_OFFSET: Final = 2166136261
+_FNV_PRIME: Final = 16777619
+_INLINE_CHARACTERS: Final = 4096
+
+
+def fnv1a_32(text: str) -> int:
+    """Hash a text's UTF-8 bytes with 32-bit FNV-1a.
+
+    :return: the token id, from 0 to 2**32 - 1.
+    """
+    value = _FNV_OFFSET
+    for byte in text.encode("utf-8", "surrogatepass"):
+        value = ((value ^ byte) * _FNV_PRIME) & 0xFFFFFFFF
+    return value
+
+
+def split(text: str) -> Iterator[str]:
+    """Cut a text into its tokens' texts; joined they are the text."""
+    return (match[0] for match in _TOKEN.finditer(text))
+
+
+@implementer(ITokenizer)
+@define(eq=False)
+class WordTokenizer:
+    """Cuts at words.
+
+    :param defer_to_thread: runs a function off the reactor; texts of more than 4096 characters are cut there.
+    :param max_words: how many different tokens are remembered.
+    :param max_characters: how many characters they may have in all.
+    """
+
+    eos_id = fnv1a_32("<|im_end|>")
+    eos_text = "<|im_end|>"
+    vocabulary_size = 2**32
+
+    _defer_to_thread: Callable[..., Deferred[Tokens]]
+    _max_words: int = 1 << 17
+    _max_characters: int = 1 << 23
+    _ids: dict[str, int] = field(init=False, factory=dict)
+    _texts: dict[int, str] = field(init=False, factory=dict)
+    _characters: int = field(init=False, default=0)
+    _learning: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def render(self, conversation: Conversation) -> str:
+        """Write each message as ``### role(call): text`` on a line of its own."""
+        return "".join(
+            f"### {m.role}{f'({m.tool_call_id})' if m.tool_call_id else ''}: {m.text}\n" for m in conversation.messages
+        )
+
+    def encode(self, text: str, limit: int) -> Deferred[Tokens]:
+        """Cut a text, in a thread if it is long."""
+        if len(text) <= _INLINE_CHARACTERS:
+            return succeed(self._encode(text, limit))
+        return self._defer_to_thread(self._encode, text, limit)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Join the texts of the tokens that are remembered."""
+        texts = self._texts
+        return "".join([texts.get(token, "") for token in ids])
+
+    def text_of(self, token: int) -> str | None:
+        """Look up a token that is remembered."""
+        return self._texts.get(token)
+
+    def _encode(self, text: str, limit: int) -> Tokens:
+        known = self._ids
+        ids: list[int] = []
+        texts: list[str] = []
+        for word in split(text):
+            if len(ids) == limit:
+                return Tokens(ids, texts, truncated=True)
+            token = known.get(word)
+            ids.append(self._learn(word) if token is None else token)
+            texts.append(word)
+        return Tokens(ids, texts)
+
+    def _learn(self, word: str) -> int:
+        token = fnv1a_32(word)
+        with self._learning:
+            if word not in self._ids:
+                self._ids[word] = token
+                self._texts[token] = word
+                self._characters += len(word)
+            while len(self._ids) > self._max_words or (self._characters > self._max_characters and len(self._ids) > 1):
+                self._forget(next(iter(self._ids)))
+        return token
+
+    def _forget(self, word: str) -> None:
+        token = self._ids.pop(word)
+        self._characters -= len(word)
+        if self._texts.get(token) == word:
+            del self._texts[token]

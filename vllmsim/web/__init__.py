@@ -1,0 +1,1 @@
+"""Delivery over HTTP: routes, sinks and the server itself."""

@@ -1,0 +1,224 @@
+# -*- test-case-name: tests.web.test_site -*-
+"""The HTTP server of one rank: connections, body limits, request ids, errors that routes do not see."""
+
+import uuid
+from collections.abc import Callable
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any, Final, cast
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import server
+from twisted.web.http import HTTPChannel, datetimeToString
+from twisted.web.http import Request as BaseRequest
+from twisted.web.iweb import INonQueuedRequestFactory
+from twisted.web.resource import IResource
+from zope.interface import provider
+
+from vllmsim.api.errorbody import INTERNAL, error_body
+from vllmsim.errors import BodyTooLarge, InferenceError
+from vllmsim.interfaces import IHttpMetrics
+
+JSON: Final = b"application/json"
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_PATIENCE: Final = 16
+"""How many times the body limit is read and thrown away, so that the client may finish and see the error."""
+
+
+@provider(INonQueuedRequestFactory)
+class Request(server.Request):
+    """One exchange. A body above the site's limit is thrown away as it comes, and answered with 413."""
+
+    _log = Logger()
+
+    defaultContentType = None
+    channel: "Channel"
+    site: "Site"
+    content: BytesIO
+    route = "none"
+    """The path's template, for metrics; set by the root resource."""
+    _arrived = 0.0
+    _body_bytes = 0
+    _hopeless = False
+    _counted = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Learn the body's length, if the head tells it."""
+        self.content = BytesIO()
+        if length is not None and length > self._limit:
+            self._body_bytes = self._limit + 1
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a piece of the body."""
+        self._body_bytes += len(data)
+        if self._body_bytes <= self._limit:
+            self.content.write(data)
+        elif self._body_bytes > _PATIENCE * self._limit and not self._hopeless:
+            self._hopeless = True
+            body = error_body(self._too_large())
+            head = (
+                b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close"
+            )
+            self.channel.socket.write(head % (JSON, len(body)) + b"\r\n\r\n" + body)
+            self.channel.loseConnection()
+
+    def process(self) -> None:
+        """Answer the request, now that it is complete."""
+        site = self.site = self.channel.site
+        self._arrived = site.clock.seconds()
+        headers = self.responseHeaders
+        headers.setRawHeaders(b"Server", [b"uvicorn"])
+        headers.setRawHeaders(b"Date", [datetimeToString()])
+        headers.setRawHeaders(b"Vary", [b"Origin"])
+        if site.request_ids:
+            self.setHeader(b"X-Request-Id", self.getHeader(b"x-request-id") or uuid.uuid4().hex.encode())
+        self.prepath = []
+        self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+        if self._body_bytes > self._limit:
+            self.fail(self._too_large())
+            self.finish()
+        else:
+            self.render(site.resource)
+
+    def answer(self, status: int, body: bytes, content_type: bytes = JSON) -> None:
+        """Write a whole response. Whoever was asked to render finishes the request."""
+        self.setResponseCode(status, HTTPStatus(status).phrase.encode())
+        self.setHeader(b"Content-Type", content_type)
+        self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.write(body)
+
+    def fail(self, error: InferenceError) -> None:
+        """Write an error as the whole response."""
+        self.answer(error.status, error_body(error))
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Answer an error that is ours: the log has it, the client learns no more than that."""
+        self._log.failure("While answering {method} {uri}", reason, method=self.method, uri=self.uri)
+        if self.startedWriting:
+            self.loseConnection()
+        else:
+            self.fail(INTERNAL)
+            self.finish()
+        return reason
+
+    def finish(self) -> None:
+        """End the response."""
+        self._count()
+        super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Learn that the client is gone."""
+        self._count()
+        super().connectionLost(reason)
+
+    @property
+    def _limit(self) -> int:
+        return self.channel.site.max_body_bytes
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
+
+    def _count(self) -> None:
+        if self._counted or not self._arrived:
+            return
+        self._counted = True
+        method = self.method.decode("ascii", "replace")
+        self.site.metrics.exchange_finished(
+            self.route,
+            method if method in _METHODS else "other",
+            self.code,
+            self.site.clock.seconds() - self._arrived,
+            _length(self.getHeader(b"content-length")),
+            _length(next(iter(self.responseHeaders.getRawHeaders(b"content-length", [])), None)),
+        )
+
+
+def _length(header: bytes | None) -> int:
+    return int(header) if header is not None and header.isdigit() else 0
+
+
+class Channel(HTTPChannel):
+    """One connection, which its site knows while it is open."""
+
+    site: "Site"
+
+    @property
+    def socket(self) -> ITCPTransport:
+        """What the bytes go to."""
+        return cast("ITCPTransport", self.transport)
+
+    def connectionMade(self) -> None:
+        """Tell the site."""
+        super().connectionMade()
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell the site."""
+        super().connectionLost(reason)
+        self.site.channel_closed(self)
+
+
+class Site(server.Site):
+    """Serves one rank's resource.
+
+    :param clock: measures exchanges and times out idle connections.
+    :param max_body_bytes: the largest request body.
+    :param request_ids: whether every response carries a request id.
+    """
+
+    # Twisted's own channel is wrapped in one that negotiates HTTP/2, which this server does not speak.
+    protocol: Callable[[], Any] = Channel
+
+    def __init__(
+        self,
+        resource: IResource,
+        clock: IReactorTime,
+        metrics: IHttpMetrics,
+        max_body_bytes: int,
+        *,
+        request_ids: bool = False,
+    ) -> None:
+        super().__init__(resource, requestFactory=Request, reactor=clock, parsePOSTFormSubmission=False)
+        self.clock = clock
+        self.metrics = metrics
+        self.max_body_bytes = max_body_bytes
+        self.request_ids = request_ids
+        self.channels: set[Channel] = set()
+        self._emptied: Deferred[None] | None = None
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """List what TLS clients may choose."""
+        return [b"http/1.1"]
+
+    def log(self, request: BaseRequest) -> None:
+        """Keep no access log."""
+
+    def channel_closed(self, channel: Channel) -> None:
+        """Forget a connection."""
+        self.channels.discard(channel)
+        if not self.channels and self._emptied is not None:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    def close(self) -> Deferred[None]:
+        """Close every connection once what is written to it is sent.
+
+        :return: fires when all are closed.
+        """
+        if not self.channels:
+            return succeed(None)
+        self._emptied = Deferred()
+        waiting = self._emptied
+        for channel in list(self.channels):
+            channel.loseConnection()
+        return waiting
+
+    def abort(self) -> None:
+        """Close every connection now."""
+        for channel in list(self.channels):
+            channel.socket.abortConnection()

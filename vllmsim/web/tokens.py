@@ -1,0 +1,44 @@
+# -*- test-case-name: tests.web.test_tokens -*-
+"""The routes that tokenize."""
+
+import sys
+from typing import ClassVar, Final
+
+from attrs import define
+from klein import Klein
+
+from vllmsim.api.tokens import TokenDialect
+from vllmsim.inference import Conversation
+from vllmsim.interfaces import ITokenizer
+from vllmsim.web.failing import answer_errors
+from vllmsim.web.inference import head_of
+from vllmsim.web.site import Request
+
+_NO_LIMIT: Final = sys.maxsize
+
+
+@define(slots=False, eq=False)
+class TokenRoutes:
+    """Turns text into tokens and back, for clients that count them."""
+
+    app: ClassVar[Klein] = Klein()
+
+    _dialect: TokenDialect
+    _tokenizer: ITokenizer
+
+    @app.route("/tokenize", methods=["POST"])
+    async def tokenize(self, request: Request) -> None:
+        """Answer with the tokens of a text or a conversation."""
+        prompt, strings = self._dialect.parse_tokenize(request.content.read(), head_of(request))
+        text = self._tokenizer.render(prompt) if isinstance(prompt, Conversation) else prompt.text
+        tokens = await self._tokenizer.encode(text, _NO_LIMIT)
+        request.answer(200, self._dialect.tokenized(tokens, strings))
+
+    @app.route("/detokenize", methods=["POST"])
+    async def detokenize(self, request: Request) -> None:
+        """Answer with the text of some tokens."""
+        ids = self._dialect.parse_detokenize(request.content.read(), head_of(request))
+        request.answer(200, self._dialect.detokenized(self._tokenizer.decode(ids)))
+
+
+answer_errors(TokenRoutes.app)
