@@ -89,7 +89,7 @@ def validate(model: type[M], data: Mapping[str, Any], body: bytes) -> M:
     try:
         # The strict parser has made floats of integers above 64 bits; the message must show them as they are.
         exact = json.loads(body)
-        model.model_validate(exact)
+        return model.model_validate(exact)
     except ValidationError as error:
         failure, data = error, exact
     except (ValueError, RecursionError):

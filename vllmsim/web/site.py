@@ -42,21 +42,22 @@ class Request(server.Request):
     content: BytesIO
     route = "none"
     """The path's template, for metrics; set by the root resource."""
-    _arrived = 0.0
+    _arrived: float | None = None
     _body_bytes = 0
+    _oversize = False
     _hopeless = False
     _counted = False
 
     def gotLength(self, length: int | None) -> None:
         """Learn the body's length, if the head tells it."""
         self.content = BytesIO()
-        if length is not None and length > self._limit:
-            self._body_bytes = self._limit + 1
+        self._oversize = length is not None and length > self._limit
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a piece of the body."""
         self._body_bytes += len(data)
-        if self._body_bytes <= self._limit:
+        self._oversize = self._oversize or self._body_bytes > self._limit
+        if not self._oversize:
             self.content.write(data)
         elif self._body_bytes > _PATIENCE * self._limit and not self._hopeless:
             self._hopeless = True
@@ -79,11 +80,14 @@ class Request(server.Request):
             self.setHeader(b"X-Request-Id", self.getHeader(b"x-request-id") or uuid.uuid4().hex.encode())
         self.prepath = []
         self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
-        if self._body_bytes > self._limit:
+        if self._oversize:
             self.fail(self._too_large())
             self.finish()
-        else:
+            return
+        try:
             self.render(site.resource)
+        except Exception:  # noqa: BLE001 - a route that breaks must not break the connection
+            self.processingFailed(Failure())
 
     def answer(self, status: int, body: bytes, content_type: bytes = JSON) -> None:
         """Write a whole response. Whoever was asked to render finishes the request."""
@@ -124,7 +128,7 @@ class Request(server.Request):
         return BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
 
     def _count(self) -> None:
-        if self._counted or not self._arrived:
+        if self._counted or self._arrived is None:
             return
         self._counted = True
         method = self.method.decode("ascii", "replace")
@@ -206,16 +210,19 @@ class Site(server.Site):
             emptied.callback(None)
 
     def close(self) -> Deferred[None]:
-        """Close every connection once what is written to it is sent.
+        """Close idle connections now, and busy ones after their response.
 
-        :return: fires when all are closed.
+        :return: fires when all are closed and what was written to them is sent.
         """
         if not self.channels:
             return succeed(None)
         self._emptied = Deferred()
         waiting = self._emptied
         for channel in list(self.channels):
-            channel.loseConnection()
+            if channel.requests:
+                channel.persistent = False
+            else:
+                channel.loseConnection()
         return waiting
 
     def abort(self) -> None:

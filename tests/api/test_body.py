@@ -1,0 +1,84 @@
+"""Reading request bodies."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.api.body import Head, read_object, validate
+from vllmsim.errors import MalformedRequest
+
+JSON = Head("application/json; charset=utf-8")
+
+
+class _Inner(BaseModel):
+    kind: str
+
+
+class _Body(BaseModel):
+    numbers: list[int] = []
+    either: str | list[_Inner] | None = None
+
+
+class ReadTests(SynchronousTestCase):
+    """Bytes to objects."""
+
+    def refusal(self, body: bytes, head: Head = JSON) -> MalformedRequest:
+        """Find out why a body is refused."""
+        return self.assertRaises(MalformedRequest, read_object, body, head)
+
+    def test_objects(self) -> None:
+        """A JSON object is read, under any JSON content type."""
+        for kind in ("application/json", "Application/JSON;charset=utf-8", "application/vnd.api+json"):
+            self.assertEqual({"a": 1}, read_object(b'{"a":1}', Head(kind)))
+
+    def test_what_python_reads(self) -> None:
+        """NaN, huge integers and halves of surrogate pairs are read, as Python's parser reads them."""
+        read = read_object(b'{"a":NaN,"b":[123456789012345678901234567890,"\\udc00"],"\\ud800":1}', JSON)
+        self.assertEqual([123456789012345678901234567890, "\ufffd"], read["b"])
+        self.assertIn("\ufffd", read)
+
+    def test_other_content_types(self) -> None:
+        """Another content type, and none, are refused."""
+        for kind in ("text/plain", "", "application/x-www-form-urlencoded", "text/x+json", None):
+            self.assertIn("Only 'application/json' is allowed", self.refusal(b"{}", Head(kind)).message)
+
+    def test_no_object(self) -> None:
+        """Anything but an object is refused; null counts as nothing."""
+        self.assertIn("'input': 'x'", self.refusal(b'"x"').message)
+        self.assertIn("'type': 'missing'", self.refusal(b"null").message)
+
+    def test_unreadable(self) -> None:
+        """Bytes that are no text, and nesting without end, are refused."""
+        for body in (b"\xc3(", b"[" * 100_000, b'{"a":' * 5000 + b'"\\ud800"' + b"}" * 5000):
+            self.assertEqual("There was an error parsing the body", self.refusal(body).message)
+
+
+class ValidateTests(SynchronousTestCase):
+    """Objects to models."""
+
+    def refusal(self, data: dict[str, Any], body: bytes = b"x") -> MalformedRequest:
+        """Find out why an object is refused."""
+        return self.assertRaises(MalformedRequest, validate, _Body, data, body)
+
+    def test_model(self) -> None:
+        """What fits is read."""
+        self.assertEqual([1], validate(_Body, {"numbers": ["1"]}, b"").numbers)
+
+    def test_places(self) -> None:
+        """The place of an error has the body's members, and not the branches of the model's unions."""
+        error = self.refusal({"either": [{"kind": "a"}, {}]})
+        self.assertIn("'loc': 'body.either.1.kind'", error.message)
+        self.assertIn("2 validation errors:", error.message)
+        self.assertEqual("body.numbers.1", self.refusal({"numbers": [1, "x"]}).param)
+
+    def test_ten_errors(self) -> None:
+        """All errors are counted, and ten are listed."""
+        error = self.refusal({"numbers": ["x"] * 12})
+        self.assertIn("12 validation errors:", error.message)
+        self.assertEqual(11, len(error.message.splitlines()))
+
+    def test_exact_numbers(self) -> None:
+        """A message shows an integer as it was sent, whatever the fast parser made of it."""
+        error = self.refusal({"numbers": [1e30]}, b'{"numbers":[1.5,1000000000000000000000000000000,"x"]}')
+        self.assertIn("'input': '1.5'", error.message)

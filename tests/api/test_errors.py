@@ -1,0 +1,159 @@
+"""vLLM's error answers: status, type, parameter and text, as they were recorded."""
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.api.golden import FOLDER
+from tests.harness import RankTestCase
+
+HI = [{"role": "user", "content": "hi"}]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+CHAT: dict[str, Any] = {
+    "malformed": b'{"model":',
+    "empty": b"",
+    "notobj": b"[1]",
+    "missing": b'{"model":"m1"}',
+    "wrongtype": {"messages": "x"},
+    "badtemp_type": {"messages": HI, "temperature": "hot"},
+    "unknown_model": {"messages": HI, "model": "zzz"},
+    "empty_msgs": {"messages": []},
+    "temp3": {"messages": HI, "temperature": 3},
+    "tempneg": {"messages": HI, "temperature": -1},
+    "topp2": {"messages": HI, "top_p": 2},
+    "topp0": {"messages": HI, "top_p": 0},
+    "topk": {"messages": HI, "top_k": -5},
+    "minp": {"messages": HI, "min_p": 2},
+    "rep0": {"messages": HI, "repetition_penalty": 0},
+    "pp": {"messages": HI, "presence_penalty": 3},
+    "fp": {"messages": HI, "frequency_penalty": -3},
+    "n0": {"messages": HI, "n": 0},
+    "nbig": {"messages": HI, "n": 20000},
+    "ngreedy": {"messages": HI, "n": 2, "temperature": 0},
+    "mt0": {"messages": HI, "max_tokens": 0},
+    "mtneg": {"messages": HI, "max_tokens": -1},
+    "mtbig": {"messages": HI, "max_tokens": 300},
+    "mintok": {"messages": HI, "min_tokens": 3, "max_tokens": 2},
+    "seedbig": {"messages": HI, "seed": 99999999999999999999},
+    "stop5": {"messages": HI, "stop": ["a", "b", "c", "d", "e"]},
+    "stopempty": {"messages": HI, "stop": [""]},
+    "toplp": {"messages": HI, "top_logprobs": 2},
+    "toplp30": {"messages": HI, "logprobs": True, "top_logprobs": 30},
+    "toplpneg": {"messages": HI, "logprobs": True, "top_logprobs": -2},
+    "promptlpstream": {"messages": HI, "prompt_logprobs": 1, "stream": True},
+    "so_nostream": {"messages": HI, "stream_options": {"include_usage": True}},
+    "tc_notools": {"messages": HI, "tool_choice": "auto"},
+    "tools_empty": {"messages": HI, "tools": []},
+    "tc_bad": {"messages": HI, "tools": [TOOL], "tool_choice": "foo"},
+    "tc_unknown": {"messages": HI, "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+    "salt": {"messages": HI, "cache_salt": "a@b"},
+    "saltlong": {"messages": HI, "cache_salt": ""},
+    "tmpl": {"messages": HI, "chat_template": "x"},
+    "agp": {"messages": HI, "continue_final_message": True, "add_generation_prompt": True},
+    "rf": {"messages": HI, "response_format": {"type": "json_schema"}},
+    "rfbad": {"messages": HI, "response_format": {"type": "foo"}},
+    "effort": {"messages": HI, "reasoning_effort": "huge"},
+    "trunc": {"messages": HI, "truncate_prompt_tokens": -2},
+    "beamstream": {"messages": HI, "use_beam_search": True, "stream": True},
+    "nstr": {"messages": HI, "n": "x"},
+    "ctxchat": {"messages": [{"role": "user", "content": "a " * 300}]},
+}
+COMPLETIONS: dict[str, Any] = {
+    "noprompt": {"model": "m1"},
+    "emptyprompt": {"prompt": ""},
+    "emptylist": {"prompt": []},
+    "suffix": {"prompt": "a", "suffix": "b"},
+    "lp30": {"prompt": "a", "logprobs": 30},
+    "lpneg": {"prompt": "a", "logprobs": -2},
+    "ctx257": {"prompt": "a " * 300},
+    "ctx300": {"prompt": list(range(300))},
+    "ctx256": {"prompt": list(range(256))},
+}
+OTHERS: dict[str, tuple[str, Any]] = {
+    "tok_bad": ("/tokenize", {"model": "m1"}),
+    "tok_model": ("/tokenize", {"prompt": "a", "model": "zz"}),
+    "detok_bad": ("/detokenize", {"tokens": [-1]}),
+}
+LATER = {
+    "tools_auto", "tools_req", "image", "so_two", "lbias", "allowed", "oov", "resp_model", "resp_noinput", "resp_bg",
+    "resp_prev", "resp_get", "msg_model", "msg_missing", "msg_mt0", "msg_ctx", "inv", "dprank", "scale", "gen403", "emb404",
+    "ctype", "noctype", "method", "nf", "models_del",
+}  # fmt: skip
+"""Recordings of surfaces that are not there yet, or that other tests look at."""
+
+
+def recordings() -> dict[str, tuple[int, bytes]]:
+    """Read the recorded errors: name, status and body."""
+    lines = FOLDER.joinpath("errors.txt").read_text("utf-8").splitlines()
+    return {name: (int(status), body.encode()) for name, status, body in (line.split(" ", 2) for line in lines)}
+
+
+class ErrorMatrixTests(RankTestCase):
+    """Requests that vLLM refuses are refused in its words."""
+
+    def setUp(self) -> None:
+        """Serve the recorded model's names and context."""
+        self.make_rank("--model", "/models/m1", "--served-model-name", "m1", "m2", "--max-model-len", "256")
+        self.recorded = recordings()
+
+    def check(self, name: str, path: str, body: Any) -> None:
+        """Send a request and compare the answer, byte for byte."""
+        exchange = self.post(path, body)
+        self.assertEqual(self.recorded[name], (exchange.status, exchange.body), name)
+        self.assertEqual("application/json", exchange.headers["content-type"])
+
+    def test_chat(self) -> None:
+        """Chat completion requests."""
+        for name, body in CHAT.items():
+            self.check(name, "/v1/chat/completions", body)
+
+    def test_completions(self) -> None:
+        """Completion requests."""
+        for name, body in COMPLETIONS.items():
+            self.check(name, "/v1/completions", body)
+
+    def test_token_routes(self) -> None:
+        """Tokenize and detokenize requests."""
+        for name, (path, body) in OTHERS.items():
+            self.check(name, path, body)
+
+    def test_content_type(self) -> None:
+        """A body that does not say that it is JSON is refused."""
+        for name, headers in (("ctype", {"Content_Type": "text/plain"}), ("noctype", {})):
+            exchange = self.connect().send("POST", "/v1/chat/completions", b"{}", **headers)
+            self.assertEqual(self.recorded[name], (exchange.status, exchange.body))
+
+    def test_routes(self) -> None:
+        """An unknown path and a wrong method are answered in the server's shape, not the API's."""
+        for name, method, path in (
+            ("nf", "GET", "/nope"),
+            ("method", "GET", "/v1/chat/completions"),
+            ("models_del", "DELETE", "/v1/models"),
+        ):
+            exchange = self.connect().send(method, path)
+            self.assertEqual(self.recorded[name], (exchange.status, exchange.body))
+
+    def test_the_order_of_checks(self) -> None:
+        """An unknown model comes before a value out of range, and after a wrong type."""
+        self.assertEqual(404, self.chat(model="zzz", temperature=3).status)
+        self.assertEqual(400, self.chat(model="zzz", temperature="hot").status)
+
+    def test_still_serving(self) -> None:
+        """After all of it the next request is served."""
+        for body in [*CHAT.values(), b"\xff\xfe", b"{" * 100_000, b'{"messages":' + b"[" * 100_000]:
+            self.assertGreaterEqual(self.post("/v1/chat/completions", body).status, 400)
+        self.assertEqual(200, self.chat().status)
+
+
+class CoverageTests(SynchronousTestCase):
+    """No recording is forgotten."""
+
+    def test_all_are_used(self) -> None:
+        """Every recorded error is in a table here, or named as one for later."""
+        self.assertEqual(set(recordings()), set(CHAT) | set(COMPLETIONS) | set(OTHERS) | LATER)
+
+    def test_bodies_are_json(self) -> None:
+        """Every recorded error is JSON."""
+        for _, body in recordings().values():
+            json.loads(body)

@@ -1,0 +1,46 @@
+"""The fields that generating requests share."""
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.api.sampling import check_options
+from vllmsim.errors import InvalidParameter, Unsupported
+
+
+class CheckTests(SynchronousTestCase):
+    """Checks before types."""
+
+    def test_fine(self) -> None:
+        """Fields that fit together, and fields of a wrong type, pass on to the next check."""
+        for data in (
+            {"stream": True, "stream_options": {}},
+            {"prompt_logprobs": 0, "stream": True},
+            {"prompt_logprobs": "x"},
+            {"cache_salt": "x" * 128},
+            {"response_format": {"type": "text"}},
+            {"response_format": "x"},
+            {"structured_outputs": None},
+        ):
+            check_options(data)
+
+    def test_salt(self) -> None:
+        """A salt is a text of 1 to 128 characters without separators."""
+        for salt in ("", "x" * 129, "a/b", "a\\b", "a\0b", 7):
+            error = self.assertRaises(InvalidParameter, check_options, {"cache_salt": salt})
+            self.assertEqual("cache_salt", error.param)
+
+    def test_logprobs(self) -> None:
+        """A negative number of alternatives is refused, but for -1."""
+        self.assertRaises(InvalidParameter, check_options, {"prompt_logprobs": -2})
+        check_options({"prompt_logprobs": -1})
+
+    def test_forms(self) -> None:
+        """Answers in a form that is not simulated are refused, not faked."""
+        forms: list[dict[str, Any]] = [
+            {"response_format": {"type": "json_object"}},
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}},
+            {"structured_outputs": {"choice": ["a"]}},
+        ]
+        for data in forms:
+            self.assertRaises(Unsupported, check_options, data)

@@ -1,0 +1,123 @@
+"""One rank's metrics."""
+
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from vllmsim.config.schema import Configuration
+from vllmsim.inference import SequenceTimes
+from vllmsim.interfaces import IRankMetrics
+from vllmsim.metrics.cacheconfig import cache_config_labels
+from vllmsim.metrics.families import RankMetrics
+
+RECORDED = Path(__file__).parents[1] / "golden" / "vllm-0.33" / "metrics.txt"
+OLD_NAMES = ("vllm:gpu_cache_usage_perc", "vllm:time_per_output_token_seconds")
+
+
+class RankMetricsTests(SynchronousTestCase):
+    """Names, labels and values."""
+
+    def setUp(self) -> None:
+        """Have the recorded server's metrics."""
+        cache = cache_config_labels(Configuration(kv_cache_size=64, max_model_len=256, enable_kvcache=True))
+        self.metrics = RankMetrics("0", "m1", 256, cache, 1.0)
+        self.registry = CollectorRegistry(auto_describe=True)
+        self.registry.register(self.metrics)
+
+    def text(self) -> str:
+        """Write them."""
+        return generate_latest(self.registry).decode()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Read one sample."""
+        return self.registry.get_sample_value(name, {"engine": "0", "model_name": "m1", **labels})
+
+    def test_provides(self) -> None:
+        """It hears what happens on a rank."""
+        verifyObject(IRankMetrics, self.metrics)
+
+    def test_recording(self) -> None:
+        """Types, names, labels and bounds are vLLM's, in its order; the two older names are beside them."""
+        lines = [re.sub(r" [^ ]+$", "", line) if line[0] != "#" else line for line in self.text().splitlines()]
+        written = [line for line in lines if not line.startswith("# HELP") and not any(old in line for old in OLD_NAMES)]
+        self.assertEqual(RECORDED.read_text("utf-8").splitlines(), written)
+
+    def test_parsed(self) -> None:
+        """Prometheus's own parser reads them, and each series is there once."""
+        samples = [
+            (sample.name, tuple(sorted(sample.labels.items())))
+            for family in text_string_to_metric_families(self.text())
+            for sample in family.samples
+        ]
+        self.assertEqual(len(samples), len(set(samples)))
+        self.assertGreater(len(samples), 300)
+
+    def test_gauges(self) -> None:
+        """Waiting and running follow the sequences, and return to nothing."""
+        m = self.metrics
+        m.sequence_queued()
+        m.sequence_queued()
+        m.sequence_queued()
+        m.sequence_started()
+        self.assertEqual((1, 2), (self.value("vllm:num_requests_running"), self.value("vllm:num_requests_waiting")))
+        self.assertEqual(2, self.value("vllm:num_requests_waiting_by_reason", reason="capacity"))
+        m.sequence_started()
+        m.sequence_unqueued()
+        m.sequence_aborted()
+        m.sequence_finished("stop", 1, 0, 1, SequenceTimes(0, 0, 0, 0))
+        self.assertEqual((0, 0), (self.value("vllm:num_requests_running"), self.value("vllm:num_requests_waiting")))
+
+    def test_tokens(self) -> None:
+        """Tokens are counted as they come, and by iteration."""
+        m = self.metrics
+        m.prefill_finished(10, 4, 0.3)
+        m.tokens_emitted(1, None)
+        m.iteration_finished()
+        m.tokens_emitted(2, 0.03)
+        m.iteration_finished()
+        expected = {
+            "vllm:prompt_tokens_total": 10,
+            "vllm:prompt_tokens_cached_total": 4,
+            "vllm:generation_tokens_total": 3,
+            "vllm:time_to_first_token_seconds_sum": 0.3,
+            "vllm:inter_token_latency_seconds_count": 1,
+            "vllm:inter_token_latency_seconds_sum": 0.03,
+            "vllm:time_per_output_token_seconds_sum": 0.03,
+            "vllm:iteration_tokens_total_count": 2,
+            "vllm:iteration_tokens_total_sum": 9,
+        }
+        self.assertEqual(expected, {name: self.value(name) for name in expected})
+        sources = [self.value("vllm:prompt_tokens_by_source_total", source=s) for s in ("local_compute", "local_cache_hit")]
+        self.assertEqual([6, 4], sources)
+        self.assertEqual(4, self.value("vllm:prompt_tokens_cached_by_source_total", source="device"))
+
+    def test_finished(self) -> None:
+        """A finished sequence is observed with the times between its stages."""
+        self.metrics.sequence_finished("length", 10, 4, 5, SequenceTimes(1.0, 1.5, 2.5, 4.5))
+        expected = {
+            "e2e_request_latency_seconds": 3.5,
+            "request_queue_time_seconds": 0.5,
+            "request_prefill_time_seconds": 1.0,
+            "request_decode_time_seconds": 2.0,
+            "request_inference_time_seconds": 3.0,
+            "request_time_per_output_token_seconds": 0.5,
+            "request_prompt_tokens": 10,
+            "request_generation_tokens": 5,
+            "request_prefill_kv_computed_tokens": 6,
+            "request_num_preemptions": 0,
+        }
+        self.assertEqual(expected, {name: self.value(f"vllm:{name}_sum") for name in expected})
+        self.assertEqual(1, self.value("vllm:request_success_total", finished_reason="length"))
+        self.metrics.sequence_finished("stop", 1, 0, 1, SequenceTimes(0, 0, 0, 9))
+        self.assertEqual(0.5, self.value("vllm:request_time_per_output_token_seconds_sum"))
+
+    def test_requests(self) -> None:
+        """A request is observed once, whatever the number of its choices."""
+        self.metrics.request_finished(3, 100, 42)
+        sums = [self.value(f"vllm:{n}_sum") for n in ("request_params_n", "request_params_max_tokens",
+                                                      "request_max_num_generation_tokens")]  # fmt: skip
+        self.assertEqual([3, 100, 42], sums)

@@ -1,0 +1,50 @@
+"""Signals."""
+
+import signal
+
+from twisted.internet.testing import MemoryReactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.stopping import SignalService
+
+
+class Reactor(MemoryReactor):
+    """A reactor that remembers that it was stopped."""
+
+    stopped = 0
+
+    def callFromThread(self, function: object, *arguments: object) -> None:
+        """Call at once."""
+        assert callable(function)
+        function(*arguments)
+
+    def stop(self) -> None:
+        """Remember."""
+        self.stopped += 1
+
+
+class SignalTests(SynchronousTestCase):
+    """Who stops the daemon, and how."""
+
+    def setUp(self) -> None:
+        """Keep the handlers of the test's own process."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    def test_signals(self) -> None:
+        """The first signal stops the reactor, the second ends the process with status 1."""
+        reactor = Reactor()
+        left: list[int] = []
+        service = SignalService(reactor, left.append)
+        service.startService()
+        before = signal.getsignal(signal.SIGTERM)
+        reactor.run()
+        reactor.stopped = 0
+        handler = signal.getsignal(signal.SIGTERM)
+        self.assertNotEqual(before, handler)
+        assert callable(handler)
+        handler(signal.SIGTERM, None)
+        self.assertEqual([], left)
+        handler(signal.SIGINT, None)
+        self.assertEqual([1], left)
+        self.assertGreaterEqual(reactor.stopped, 1)

@@ -1,0 +1,118 @@
+"""The ``twistd vllmsim`` command."""
+
+import io
+import sys
+import time
+from pathlib import Path
+
+from twisted.application.service import IServiceMaker, MultiService
+from twisted.internet import reactor
+from twisted.logger import capturedLogs
+from twisted.plugin import getPlugins
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim import __version__, tap
+
+
+class OptionTests(SynchronousTestCase):
+    """Words that are read, and words that are refused."""
+
+    def setUp(self) -> None:
+        """Take standard output and error over."""
+        self.out, self.err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stdout", self.out)
+        self.patch(sys, "stderr", self.err)
+
+    def parse(self, *words: str) -> tap.Options:
+        """Read words."""
+        options = tap.Options()
+        options.parseOptions(list(words))
+        return options
+
+    def exits(self, *words: str) -> tuple[object, str]:
+        """Read words that end the program, and return its status and what it said."""
+        error = self.assertRaises(SystemExit, self.parse, *words)
+        return error.code, self.out.getvalue() + self.err.getvalue()
+
+    def test_good(self) -> None:
+        """Good words are a configuration."""
+        self.assertEqual(9000, self.parse("--port", "9000").loaded.configuration.port)
+
+    def test_own_words(self) -> None:
+        """Without words the program's own are read."""
+        self.patch(sys, "argv", ["vllmsim", "--port", "9001"])
+        options = tap.Options()
+        options.parseOptions()
+        self.assertEqual(9001, options.loaded.configuration.port)
+
+    def test_bad(self) -> None:
+        """Bad words are all reported on standard error, with status 1 and without usage."""
+        status, said = self.exits("--port", "0", "--bogusly")
+        self.assertEqual(1, status)
+        self.assertIn("vllmsim: 2 problems in the configuration:\n  --port", said)
+        self.assertNotIn("Usage", said)
+
+    def test_answers(self) -> None:
+        """Help, version and the effective configuration are printed, with status 0."""
+        self.assertIn("--inter-token-latency DURATION", self.exits("--help")[1])
+        self.assertEqual((0, f"vllmsim {__version__}\n"), self.exits_alone("--version"))
+        self.assertIn("port: 9000  # --port", self.exits("--print-config", "--port", "9000")[1])
+        self.assertIn("--port", str(tap.Options()))
+
+    def exits_alone(self, *words: str) -> tuple[object, str]:
+        """Read words that end the program, without what was said before."""
+        self.out.truncate(0)
+        self.out.seek(0)
+        return self.exits(*words)
+
+
+class ServiceTests(SynchronousTestCase):
+    """From options to services."""
+
+    def setUp(self) -> None:
+        """Keep the reactor's clock."""
+        self.patch(reactor, "seconds", time.time)
+
+    def make(self, *words: str) -> MultiService:
+        """Make the service tree."""
+        options = tap.Options()
+        options.parseOptions(list(words))
+        return tap.makeService(options)
+
+    def test_tree(self) -> None:
+        """The daemon is a service per rank and one for signals; its time does not follow the wall clock."""
+        names = [type(service).__name__ for service in self.make("--data-parallel-size", "2")]
+        self.assertEqual(["RankService", "RankService", "SignalService"], names)
+        self.assertIs(time.monotonic, reactor.seconds)  # type: ignore[attr-defined]
+
+    def test_log(self) -> None:
+        """A seed that was drawn is logged; options without effect are named once each."""
+        with capturedLogs() as events:
+            self.make("--dtype", "auto", "--enable-kvcache")
+        texts = [event["log_format"].format(**event) for event in events if event["log_namespace"] == "vllmsim.tap"]
+        self.assertIn("enable-kvcache (--enable-kvcache) is accepted and has no effect.", texts)
+        self.assertEqual(2, len([text for text in texts if "no effect" in text]))
+        self.assertTrue(any(text.startswith("The seed is ") for text in texts))
+        with capturedLogs() as events:
+            self.make("--seed", "1")
+        self.assertEqual([], [event for event in events if event["log_namespace"] == "vllmsim.tap"])
+
+    def test_cannot_start(self) -> None:
+        """A rank that cannot be is one line and status 1."""
+        error = self.assertRaises(SystemExit, self.make, "--listen", "carrier-pigeon:1")
+        self.assertIn("vllmsim: cannot listen on", str(error.code))
+
+
+class PluginTests(SynchronousTestCase):
+    """What twistd finds."""
+
+    def test_found(self) -> None:
+        """The command is among twistd's, and its module is loaded only when it is used."""
+        [maker] = [each for each in getPlugins(IServiceMaker) if each.tapname == "vllmsim"]
+        self.assertEqual("vllmsim.tap", maker.module)
+        self.assertIs(tap.Options, maker.options)
+
+    def test_not_a_package(self) -> None:
+        """The plugin directories have no __init__.py, with which Twisted would skip them."""
+        root = Path(__file__).parents[1] / "twisted"
+        self.assertEqual([], list(root.rglob("__init__.py")))

@@ -1,0 +1,296 @@
+"""The routes that generate, with a whole rank behind them."""
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from tests.fakes import ScriptedSimulator
+from tests.harness import RankTestCase
+from vllmsim.api.chat import ChatDialect
+from vllmsim.errors import Unavailable
+from vllmsim.inference import InferenceRequest, TextPrompt, TokenizedPrompt
+from vllmsim.interfaces import ITokenSink
+from vllmsim.web.inference import InferenceRoutes
+from vllmsim.web.root import RankResource
+
+LATENCY = ("--time-to-first-token", "100ms", "--inter-token-latency", "20ms")
+
+
+class ChatTests(RankTestCase):
+    """Chat completions over HTTP."""
+
+    def test_whole(self) -> None:
+        """A whole answer has text, usage and the server's names."""
+        self.make_rank("--mode", "echo", "--model", "m1")
+        exchange = self.chat("This is a test.")
+        answer = exchange.json()
+        self.assertEqual((200, "application/json"), (exchange.status, exchange.headers["content-type"]))
+        self.assertEqual("This is a test.", answer["choices"][0]["message"]["content"])
+        self.assertEqual(
+            {"prompt_tokens": 10, "total_tokens": 16, "completion_tokens": 6, "prompt_tokens_details": None,
+             "completion_tokens_details": None},
+            answer["usage"],
+        )  # fmt: skip
+        self.assertEqual(("m1", 1795339833), (answer["model"], answer["created"]))
+        self.assertRegex(answer["id"], "^chatcmpl-[0-9a-f]{16}$")
+        self.assertRegex(answer["system_fingerprint"], "^vllm-0.33.0-[0-9a-f]{8}$")
+
+    def test_stream_in_time(self) -> None:
+        """The status line comes with the first token, each further token in its own time."""
+        self.make_rank("--mode", "echo", *LATENCY)
+        exchange = self.chat("a b", stream=True)
+        self.clock.advance(0.099)
+        self.assertEqual(b"", exchange.raw)
+        self.clock.advance(0.001)
+        self.assertEqual("text/event-stream; charset=utf-8", exchange.headers["content-type"])
+        self.assertEqual(2, len(exchange.events()))
+        self.clock.advance(0.02)
+        self.assertEqual("b", exchange.events()[-1]["choices"][0]["delta"]["content"])
+        self.assertFalse(exchange.complete)
+        self.clock.advance(0.02)
+        self.assertEqual("[DONE]", exchange.events()[-1])
+        self.assertTrue(exchange.complete)
+
+    def test_many_choices(self) -> None:
+        """Choices are streamed side by side; each has its own end."""
+        self.make_rank(*LATENCY)
+        exchange = self.chat(n=3, max_tokens=30, stream=True, stream_options={"include_usage": True})
+        self.clock.pump([0.02] * 60)
+        *chunks, usage, done = exchange.events()
+        self.assertEqual("[DONE]", done)
+        self.assertEqual([0, 1, 2], [chunk["choices"][0]["index"] for chunk in chunks[:3]])
+        for choice in range(3):
+            own = [chunk["choices"][0] for chunk in chunks if chunk["choices"][0]["index"] == choice]
+            self.assertEqual("assistant", own[0]["delta"]["role"])
+            self.assertIsNotNone(own[-1]["finish_reason"])
+            self.assertEqual(1, len([c for c in own if c["finish_reason"]]))
+        self.assertEqual([], usage["choices"])
+        self.assertEqual(len(chunks) - 3, usage["usage"]["completion_tokens"])
+
+    def test_stops(self) -> None:
+        """A stop text ends the answer and is reported."""
+        self.make_rank("--mode", "echo")
+        [choice] = self.chat("one two three", stop=["two"]).json()["choices"]
+        self.assertEqual(("one ", "stop", "two"), (choice["message"]["content"], choice["finish_reason"], choice["stop_reason"]))
+
+    def test_ids(self) -> None:
+        """The client's id is the answer's."""
+        self.make_rank("--enable-request-id-headers")
+        exchange = self.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, X_Request_Id="abc")
+        self.assertEqual(("chatcmpl-abc", "abc"), (exchange.json()["id"], exchange.headers["x-request-id"]))
+
+    def test_signature(self) -> None:
+        """A server with a name says it with every answer, errors too."""
+        self.make_rank("--pod-name", "p", "--pod-namespace", "n", "--port", "8123")
+        for exchange in (self.chat(), self.chat(model="nope"), self.complete(stream=True)):
+            self.assertEqual(("p", "8123", "n"), tuple(exchange.headers[f"x-inference-{name}"]
+                                                       for name in ("pod", "port", "namespace")))  # fmt: skip
+        self.assertNotIn("x-inference-pod", self.get("/v1/models").headers)
+
+
+class CompletionTests(RankTestCase):
+    """Completions over HTTP."""
+
+    def test_prompts(self) -> None:
+        """Each prompt is answered n times, in order."""
+        self.make_rank("--mode", "echo", "--max-num-seqs", "2")
+        exchange = self.complete(["a b", "c"], n=2)
+        self.clock.pump([0] * 8)
+        answer = exchange.json()
+        self.assertEqual(["a b", "a b", "c", "c"], [choice["text"] for choice in answer["choices"]])
+        self.assertEqual((3, 10), (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]))
+
+    def test_ids(self) -> None:
+        """Ids are prompts too, and what a client tokenized comes back as its text."""
+        self.make_rank("--mode", "echo")
+        self.assertEqual("1,2,3", self.complete([1, 2, 3]).json()["choices"][0]["text"])
+        ids = self.post("/tokenize", {"prompt": "  ja 漢`"}).json()["tokens"]
+        self.assertEqual("  ja 漢`", self.complete([ids]).json()["choices"][0]["text"])
+
+    def test_stream(self) -> None:
+        """A stream's texts joined are the answer."""
+        self.make_rank("--mode", "echo")
+        *chunks, done = self.complete("a b c", stream=True).events()
+        self.assertEqual(("a b c", "[DONE]"), ("".join(c["choices"][0]["text"] for c in chunks), done))
+
+
+class AbandonmentTests(RankTestCase):
+    """Clients that go away, and what they leave behind."""
+
+    def test_slot_is_free(self) -> None:
+        """A stream that its client drops frees its slot at once: the next request is served."""
+        self.make_rank("--max-num-seqs", "1", *LATENCY)
+        abandoned = self.chat(stream=True, max_tokens=1000, ignore_eos=True)
+        self.clock.advance(1)
+        waiting = self.chat(max_tokens=1)
+        self.clock.advance(1)
+        self.assertEqual(0, waiting.status)
+        abandoned.drop()
+        self.clock.pump([0, 0.1])
+        self.assertEqual(200, waiting.status)
+        self.assertEqual(0, self.sample('vllm:num_requests_running{engine="0",model_name="Qwen/Qwen3-0.6B"}'))
+
+    def test_waiting_client(self) -> None:
+        """A client that drops while its request waits leaves the queue."""
+        self.make_rank("--max-num-seqs", "1", "--max-waiting-queue-length", "1", *LATENCY)
+        self.chat(max_tokens=1)
+        self.chat().drop()
+        last = self.chat(max_tokens=1)
+        self.assertEqual(0, last.status)
+        self.clock.pump([0.1, 0, 0.1])
+        self.assertEqual(200, last.status)
+
+    def test_queue_full(self) -> None:
+        """A request beyond the queue is refused, streamed or not, before any byte of an answer."""
+        self.make_rank("--max-num-seqs", "1", "--max-waiting-queue-length", "0", *LATENCY)
+        first = self.chat(max_tokens=1)
+        for stream in (False, True):
+            exchange = self.chat(stream=stream)
+            self.assertEqual((429, "RateLimitError"), (exchange.status, exchange.json()["error"]["type"]))
+        self.clock.advance(0.1)
+        self.assertEqual(200, first.status)
+
+    def test_draining(self) -> None:
+        """A server that stops refuses what comes, and tells those whom it cannot serve to the end."""
+        self.make_rank(*LATENCY)
+        stream, whole = self.chat(stream=True, ignore_eos=True), self.chat(ignore_eos=True)
+        self.clock.advance(0.1)
+        self.rank.lifecycle.drain()
+        self.assertEqual(503, self.chat().status)
+        self.rank.simulator.dismiss()
+        self.assertEqual((503, "[DONE]"), (whole.status, stream.events()[-1]))
+        self.assertEqual("ServiceUnavailableError", stream.events()[-2]["error"]["type"])
+        self.assertTrue(stream.complete)
+        self.rank.lifecycle = _Drained()  # type: ignore[assignment]
+
+
+class _Drained:
+    """A lifecycle that is at its end."""
+
+    def drain(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+class ErrorTests(RankTestCase):
+    """Errors from below."""
+
+    def serve(self, script: Any) -> None:
+        """Serve chat completions with a scripted simulator."""
+        self.make_rank()
+        dialect = ChatDialect(_settings())
+        routes = InferenceRoutes(ScriptedSimulator(script), dialect, dialect, {})
+        self.rank.site.resource = RankResource([routes.app])
+
+    def test_before_the_stream(self) -> None:
+        """An error before the first token has its own status, even of a stream; one of ours is 500."""
+
+        def fail(request: InferenceRequest, _sink: ITokenSink) -> None:
+            raise Unavailable("busy") if request.sampling.n == 1 else KeyError("secret")
+
+        self.serve(fail)
+        self.assertEqual(503, self.chat(stream=True).status)
+        exchange = self.chat(stream=True, n=2)
+        self.assertEqual((500, 1), (exchange.status, len(self.flushLoggedErrors(KeyError))))
+        self.assertNotIn(b"secret", exchange.body)
+
+    def test_in_the_stream(self) -> None:
+        """An error after the first token is an event, and the stream ends as always."""
+
+        def fail(request: InferenceRequest, sink: ITokenSink) -> None:
+            sink.started([TokenizedPrompt(TextPrompt("x"), "x", [1], ["x"])], 0)
+            raise Unavailable("busy") if request.sampling.n == 1 else KeyError("secret")
+
+        self.serve(fail)
+        role, error, done = self.chat(stream=True).events()
+        self.assertEqual(("busy", "[DONE]"), (error["error"]["message"], done))
+        *_, error, done = self.chat(stream=True, n=2).events()
+        self.assertEqual(500, error["error"]["code"])
+        self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
+
+    def test_cancelled(self) -> None:
+        """The simulator hears at once that a client is gone."""
+        cancelled = []
+        pending: Deferred[None] = Deferred(cancelled.append)
+        self.serve(lambda *_: pending)
+        self.chat().drop()
+        self.assertEqual([pending], cancelled)
+
+
+def _settings() -> Any:
+    from tests.api.golden import settings  # noqa: PLC0415
+
+    return settings()
+
+
+class MetricsTests(RankTestCase):
+    """What the metrics say after some requests."""
+
+    def test_after_requests(self) -> None:
+        """Counts in equal counts out, and gauges return to nothing."""
+        self.make_rank("--model", "m", "--mode", "echo", *LATENCY)
+        labels = '{engine="0",model_name="m"}'
+        self.chat("a b c", stream=True, n=2)
+        self.complete(["x", "y"], max_tokens=1)
+        self.assertEqual(4, self.sample("vllm:num_requests_running" + labels))
+        self.clock.pump([0.02] * 20)
+        expected = {
+            "vllm:num_requests_running": 0,
+            "vllm:num_requests_waiting": 0,
+            "vllm:prompt_tokens_total": 18,
+            "vllm:generation_tokens_total": 10,
+            "vllm:time_to_first_token_seconds_count": 4,
+            "vllm:inter_token_latency_seconds_count": 6,
+            "vllm:e2e_request_latency_seconds_count": 4,
+            "vllm:request_params_n_count": 2,
+            "vllm:request_params_n_sum": 3,
+        }
+        self.assertEqual(expected, {name: self.sample(name + labels) for name in expected})
+        self.assertAlmostEqual(0.4, self.sample("vllm:time_to_first_token_seconds_sum" + labels))
+        reasons = [self.sample(f'vllm:request_success_total{{engine="0",finished_reason="{reason}",model_name="m"}}')
+                   for reason in ("stop", "length")]  # fmt: skip
+        self.assertEqual([2, 2], reasons)
+
+    def test_iterations_sum_up(self) -> None:
+        """Iterations have seen every computed prompt token and every generated one."""
+        self.make_rank("--model", "m")
+        self.chat(max_tokens=50)
+        labels = '{engine="0",model_name="m"}'
+        total = self.sample("vllm:prompt_tokens_total" + labels) + self.sample("vllm:generation_tokens_total" + labels)
+        self.assertEqual(total, self.sample("vllm:iteration_tokens_total_sum" + labels))
+
+
+class RobustnessTests(RankTestCase):
+    """Twenty bad requests, and a good one after each."""
+
+    def test_bad_requests(self) -> None:
+        """Each is answered with a clear JSON error, and the next request is served."""
+        self.make_rank("--max-model-len", "4096")
+        huge = json.dumps({"messages": [{"role": "user", "content": "x" * (5 * 1024 * 1024)}]}).encode()
+        chat: list[tuple[Any, int]] = [
+            (b"{", 400), (b"", 400), (b"null", 400), (b"[]", 400), (b"\x00", 400), (b"\xc3(", 400), (huge, 413),
+            ({"messages": "x"}, 400), ({"messages": [1]}, 400), ({"messages": [{}]}, 400), ({"messages": []}, 400),
+            ({"messages": [{"role": 1}]}, 400), ({"messages": [{"role": "user", "content": 7}]}, 400),
+        ]  # fmt: skip
+        fields: list[tuple[dict[str, Any], int]] = [
+            ({"n": 10**15}, 400), ({"n": 5000}, 429), ({"max_tokens": -1}, 400), ({"temperature": float("nan")}, 400),
+            ({"model": 7}, 400), ({"stream": "maybe"}, 400), ({"stop": [1]}, 400), ({"top_logprobs": 10**15, "logprobs": True}, 400),
+            ({"seed": 2**63}, 400), ({"response_format": 7}, 400), ({"stream_options": 7, "stream": True}, 400),
+        ]  # fmt: skip
+        for body, status in chat:
+            self.check(self.post("/v1/chat/completions", body), status)
+        for more, status in fields:
+            self.check(self.chat(**more), status)
+        for prompt in ({}, 7, [None], [1, "x"], [[1.5]], [-1], [[]], "x " * 5000):
+            self.check(self.complete(prompt), 400)
+
+    def check(self, exchange: Any, status: int) -> None:
+        """Check an error, and that the daemon lives."""
+        error = exchange.json()["error"]
+        self.assertEqual((status, status), (exchange.status, error["code"]), error)
+        self.assertTrue(error["message"])
+        self.assertTrue(error["type"])
+        self.assertEqual(200, self.chat(max_tokens=2).status)

@@ -1,0 +1,154 @@
+"""The HTTP server of a rank."""
+
+import re
+from typing import Any
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from tests.fakes import RecordingMetrics
+from tests.harness import Exchange
+from vllmsim.web.site import Request, Site
+
+
+class Echo(Resource):
+    """Answers with the request's body, or does what its path says."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Request] = []
+
+    def render(self, request: Request) -> int:  # type: ignore[override]
+        """Answer."""
+        self.requests.append(request)
+        request.route = "/echo"
+        if request.path == b"/raise":
+            raise RuntimeError("broken")
+        if request.path == b"/late":
+            request.write(b"some")
+            raise RuntimeError("broken late")
+        if request.path == b"/wait":
+            return NOT_DONE_YET
+        request.answer(200, request.content.read(), b"text/plain")
+        request.finish()
+        return NOT_DONE_YET
+
+
+class SiteTests(SynchronousTestCase):
+    """Connections, limits and errors."""
+
+    def setUp(self) -> None:
+        """Serve an echo of up to 100 bytes."""
+        self.clock = Clock()
+        self.metrics = RecordingMetrics()
+        self.resource = Echo()
+        self.site = Site(self.resource, self.clock, self.metrics, 100)
+
+    def send(self, method: str = "POST", path: str = "/echo", body: bytes = b"", **headers: str) -> Exchange:
+        """Send a request."""
+        return Exchange(self.site).send(method, path, body, **headers)
+
+    def test_answer(self) -> None:
+        """An answer has its length and type, and the headers that vLLM's server sends."""
+        exchange = self.send(body=b"hello")
+        self.assertEqual((200, b"hello", True), (exchange.status, exchange.body, exchange.complete))
+        headers = exchange.headers
+        self.assertEqual(("uvicorn", "Origin", "5", "text/plain"), tuple(
+            headers[name] for name in ("server", "vary", "content-length", "content-type")))  # fmt: skip
+        self.assertIn("date", headers)
+        self.assertNotIn("x-request-id", headers)
+
+    def test_request_ids(self) -> None:
+        """Where request ids are on, each response has the request's own, or a new one."""
+        site = Site(self.resource, self.clock, self.metrics, 100, request_ids=True)
+        self.assertEqual("mine", Exchange(site).send("GET", "/", X_Request_Id="mine").headers["x-request-id"])
+        self.assertTrue(re.fullmatch("[0-9a-f]{32}", Exchange(site).send("GET", "/").headers["x-request-id"]))
+
+    def test_body_too_large(self) -> None:
+        """A body above the limit is read to its end, thrown away and refused; the connection goes on."""
+        exchange = self.send(body=b"x" * 101)
+        self.assertEqual(413, exchange.status)
+        self.assertIn("larger than 100 bytes", exchange.json()["error"]["message"])
+        self.assertEqual([], self.resource.requests)
+        exchange.transport.clear()
+        self.assertEqual(b"y", exchange.send("POST", "/echo", b"y").body)
+        self.assertEqual(b"x" * 100, self.send(body=b"x" * 100).body)
+
+    def test_chunked_body_too_large(self) -> None:
+        """A body whose length is not told is counted as it comes."""
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        exchange = Exchange(self.site).send_bytes(head + b"64\r\n" + b"x" * 100 + b"\r\n")
+        self.assertEqual(0, exchange.status)
+        exchange.send_bytes(b"1\r\nx\r\n0\r\n\r\n")
+        self.assertEqual(413, exchange.status)
+
+    def test_endless_body(self) -> None:
+        """A body far above the limit is not read to its end: the client is told, and cut off."""
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+        exchange = Exchange(self.site).send_bytes(head + b"x" * 1600)
+        self.assertEqual(0, exchange.status)
+        exchange.send_bytes(b"x").send_bytes(b"x" * 100)
+        self.assertEqual((413, True), (exchange.status, exchange.complete))
+        self.assertTrue(exchange.transport.disconnecting)
+
+    def test_errors_of_ours(self) -> None:
+        """An error that no route caught is logged, and answered in JSON without details."""
+        exchange = self.send(path="/raise")
+        [failure] = self.flushLoggedErrors(RuntimeError)
+        self.assertEqual((500, "Internal server error"), (exchange.status, exchange.json()["error"]["message"]))
+
+    def test_errors_of_ours_in_mid_answer(self) -> None:
+        """An error after the answer has begun is logged, and the answer is cut off, not completed."""
+        exchange = self.send(path="/late")
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        self.assertFalse(exchange.complete)
+        self.assertTrue(exchange.transport.disconnecting)
+
+    def test_metrics(self) -> None:
+        """Each exchange is counted once, with its route, sizes and time."""
+        self.send(body=b"hello")
+        exchange = self.send("FROB", "/wait")
+        self.clock.advance(2)
+        exchange.drop()
+        self.assertEqual([("/echo", "POST", 200, 0, 5, 5), ("/echo", "other", 200, 2, 0, 0)], self.metrics.heard)
+
+    def test_dropped_before_a_request(self) -> None:
+        """A connection that sends half a request is not counted."""
+        Exchange(self.site).send_bytes(b"GET / HT").drop()
+        Exchange(self.site).send_bytes(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nxx").drop()
+        self.assertEqual([], self.metrics.heard)
+
+    def test_closing(self) -> None:
+        """The site closes idle connections, waits for busy ones, and can abort them."""
+        self.successResultOf(self.site.close())
+        exchange = self.send(path="/wait")
+        idle = self.send()
+        closed = self.site.close()
+        self.assertTrue(idle.transport.disconnecting)
+        idle.drop()
+        self.assertNoResult(closed)
+        self.site.abort()
+        self.assertTrue(exchange.transport.disconnected)
+        exchange.drop()
+        self.successResultOf(closed)
+        self.assertEqual(set(), self.site.channels)
+
+    def test_no_access_log(self) -> None:
+        """Requests write no log lines; TLS clients are offered HTTP/1.1."""
+        request: Any = self.resource.requests
+        self.site.log(request)
+        self.assertEqual([b"http/1.1"], self.site.acceptableProtocols())
+
+    def test_lost_while_waiting(self) -> None:
+        """A route that waits hears that the client is gone."""
+        exchange = self.send(path="/wait")
+        [request] = self.resource.requests
+        gone = request.notifyFinish()
+        exchange.protocol.connectionLost(Failure(ConnectionLost()))
+        self.failureResultOf(gone, ConnectionLost)
