@@ -154,7 +154,7 @@ class ServiceTests(SynchronousTestCase):
 
         self.reactor.listenTCP = refuse  # type: ignore[method-assign,assignment]
         error = self.assertRaises(StartError, self.services)
-        self.assertEqual("cannot listen on 'tcp:8000': Address already in use", str(error))
+        self.assertEqual("vllmsim: cannot listen on 'tcp:8000': Address already in use", str(error))
 
     def test_no_endpoint(self) -> None:
         """An endpoint that is none is an error of one line."""

@@ -53,8 +53,11 @@ _FLUSH_TIMEOUT = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
 
 
-class StartError(Exception):
-    """The rank cannot start; the message says why in one line."""
+class StartError(SystemExit):
+    """A rank cannot start: ends the program with status 1 and one line that says why."""
+
+    def __init__(self, endpoint: str, reason: object) -> None:
+        super().__init__(f"vllmsim: cannot listen on {endpoint!r}: {reason}")
 
 
 @define(eq=False)
@@ -199,25 +202,36 @@ def endpoint_of(configuration: Configuration, number: int) -> str:
     return f"tcp{'6' if ':' in c.host else ''}:{port}{interface}"
 
 
+def url_of(configuration: Configuration, number: int) -> str:
+    """Name a rank's address as logs do, or its endpoint if that has no address."""
+    c = configuration
+    if c.listen or c.uds:
+        return endpoint_of(c, number)
+    host = f"[{c.host}]" if ":" in c.host else c.host or "0.0.0.0"  # noqa: S104 - what listening everywhere is called
+    return f"http{'s' if c.ssl_certfile else ''}://{host}:{port_of(c, number)}"
+
+
 class RankService(Service):
     """Starts a rank and listens for it; stops in order: no new connections, the last tokens, then everything.
 
     :param endpoint: where to listen.
+    :param url: what the log says about that.
     :param shutdown_timeout: seconds that requests may take to end.
     :raises StartError: when the endpoint is none.
     """
 
     _log: ClassVar[Logger] = Logger()
 
-    def __init__(self, rank: Rank, endpoint: str, shutdown_timeout: float, reactor: Any) -> None:
+    def __init__(self, rank: Rank, endpoint: str, url: str, shutdown_timeout: float, reactor: Any) -> None:
         self._rank = rank
         self._endpoint = endpoint
+        self._url = url
         self._shutdown_timeout = shutdown_timeout
         self._clock: IReactorTime = reactor
         try:
             self._listener: IService = strports.service(endpoint, rank.site, reactor)
         except Exception as error:
-            raise StartError(f"cannot listen on {endpoint!r}: {error}") from error
+            raise StartError(endpoint, error) from error
 
     def privilegedStartService(self) -> None:
         """Listen.
@@ -229,14 +243,14 @@ class RankService(Service):
             self._listener.privilegedStartService()
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise StartError(f"cannot listen on {self._endpoint!r}: {reason}") from error
+            raise StartError(self._endpoint, reason) from error
 
     def startService(self) -> None:
         """Begin to serve."""
         super().startService()
         self._rank.start()
         self._listener.startService()
-        self._log.info("Listening on {endpoint}.", endpoint=self._endpoint)
+        self._log.info("Starting vLLM server on {url}", url=self._url)
 
     def stopService(self) -> Deferred[None]:
         """Stop in order.
@@ -274,6 +288,7 @@ def rank_services(configuration: Configuration, seed: int, reactor: Any) -> list
         RankService(
             build_rank(configuration, number, seed, reactor, in_thread),
             endpoint_of(configuration, number),
+            url_of(configuration, number),
             configuration.shutdown_timeout,
             reactor,
         )

@@ -56,12 +56,12 @@ def _print(text: str) -> NoReturn:
 def makeService(options: Options) -> MultiService:
     """Build the daemon.
 
-    :raises SystemExit: with status 1 and one line, when a rank cannot be built.
+    :raises vllmsim.rank.StartError: when a rank cannot be.
     """
     # Both install a reactor when they are imported, which must not happen before twistd has chosen one.
     from twisted.internet import reactor  # noqa: PLC0415
 
-    from vllmsim.rank import StartError, rank_services  # noqa: PLC0415
+    from vllmsim.rank import rank_services  # noqa: PLC0415
 
     # Deadlines must not move when the wall clock is set.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
@@ -73,10 +73,9 @@ def makeService(options: Options) -> MultiService:
         seed = fresh_seed()
         _log.info("The seed is {seed}.", seed=seed)
     top = MultiService()
-    try:
-        for service in rank_services(configuration, seed, reactor):
-            service.setServiceParent(top)
-    except StartError as error:
-        raise SystemExit(f"vllmsim: {error}") from None
+    for service in rank_services(configuration, seed, reactor):
+        service.setServiceParent(top)
     SignalService(reactor).setServiceParent(top)
+    # Scripts that start vLLM wait for these words.
+    reactor.callWhenRunning(_log.info, "Application startup complete.")
     return top

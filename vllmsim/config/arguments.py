@@ -119,6 +119,8 @@ class _Scanner:
             self._member(word, name, inline)
         elif meaning := self._meaning(word, name):
             self._give(meaning, f"--{name}", inline)
+        elif inline is None and self._next_is_value():
+            self._take()  # what was meant for the unknown flag is no problem of its own
 
     def _short(self, word: str) -> None:
         name, separator, text = word.partition("=")

@@ -89,6 +89,11 @@ class Request(server.Request):
         except Exception:  # noqa: BLE001 - a route that breaks must not break the connection
             self.processingFailed(Failure())
 
+    def getRequestHostname(self) -> bytes:
+        """Name the host that the client means; on a unix socket it may mean none."""
+        host = self.getHeader(b"host")
+        return host.rpartition(b":")[0] or host if host else b"localhost"
+
     def answer(self, status: int, body: bytes, content_type: bytes = JSON) -> None:
         """Write a whole response. Whoever was asked to render finishes the request."""
         self.setResponseCode(status, HTTPStatus(status).phrase.encode())

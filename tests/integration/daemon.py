@@ -1,0 +1,141 @@
+"""The daemon as a process, on a free port of this machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+from unittest import TestCase
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 20.0
+
+
+def free_port(count: int = 1) -> int:
+    """Find a port that nobody listens on, with free ones behind it."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+        try:
+            for number in range(count):
+                with socket.socket() as each:
+                    each.bind(("127.0.0.1", port + number))
+        except OSError:
+            continue
+        return port
+
+
+class Daemon:
+    """A running ``twistd vllmsim``.
+
+    :param words: its command line.
+    :param program: how it is started: twistd unless said otherwise.
+    """
+
+    def __init__(self, *words: str, port: int | None = None, program: list[str] | None = None) -> None:
+        self.port = port or free_port()
+        self.log = TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
+        command = program or [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "vllmsim"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "POD_"))}
+        self.process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(self.port), *words],
+            cwd=ROOT,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+
+    def url(self, path: str = "") -> str:
+        """Make an address of the first rank."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def get(self, path: str) -> bytes:
+        """Get a path, whatever its status."""
+        try:
+            with urllib.request.urlopen(self.url(path), timeout=PATIENCE) as response:
+                return bytes(response.read())
+        except urllib.error.HTTPError as error:
+            return error.read()
+
+    def wait(self) -> float:
+        """Wait until it is healthy.
+
+        :return: seconds it took from here.
+        """
+        begin = time.monotonic()
+        while time.monotonic() - begin < PATIENCE:
+            try:
+                self.get("/health")
+            except OSError:
+                if self.process.poll() is not None:
+                    break
+                time.sleep(0.01)
+            else:
+                return time.monotonic() - begin
+        raise AssertionError(f"the daemon did not start:\n{self.output()}")
+
+    def output(self) -> str:
+        """Read what it has logged."""
+        self.log.seek(0)
+        return self.log.read()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Stop it.
+
+        :return: its exit status.
+        """
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+
+class DaemonTestCase(TestCase):
+    """Tests that talk to a running daemon."""
+
+    words: tuple[str, ...] = ()
+    daemon: Daemon
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Start the daemon for all tests of the class."""
+        cls.daemon = Daemon(*cls.words)
+        cls.addClassCleanup(cls._stop)
+        cls.daemon.wait()
+
+    @classmethod
+    def _stop(cls) -> None:
+        status = cls.daemon.stop()
+        output = cls.daemon.output()
+        cls.daemon.log.close()
+        if status or "Traceback" in output or "Unhandled" in output:
+            raise AssertionError(f"the daemon ended with status {status}:\n{output}")
+
+    def start(self, *words: str, **more: Any) -> Daemon:
+        """Start another daemon for one test."""
+        daemon = Daemon(*words, **more)
+        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    def raw(self, request: bytes) -> socket.socket:
+        """Open a connection and send bytes."""
+        connection = socket.create_connection(("127.0.0.1", self.daemon.port), PATIENCE)
+        self.addCleanup(connection.close)
+        connection.sendall(request)
+        return connection
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """Make a POST request of JSON, whose connection ends with its answer."""
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
