@@ -1,0 +1,1 @@
+"""Tests of vllmsim, in the rooms of what they test."""

@@ -52,7 +52,9 @@ class RecordingSink:
 
     def said(self, choice: int = 0) -> str:
         """Join what one choice said."""
-        return "".join(piece for c, pieces, *_ in self.calls if c == choice and isinstance(pieces, list) for piece in pieces)
+        return "".join(
+            piece for c, pieces, *_ in self.calls if c == choice and isinstance(pieces, list) for piece in pieces
+        )
 
 
 @implementer(IResponseSource)

@@ -54,7 +54,7 @@ class Exchange:
     @property
     def raw(self) -> bytes:
         """Every byte that came."""
-        return self.transport.value()
+        return bytes(self.transport.value())
 
     @property
     def status(self) -> int:
@@ -130,7 +130,7 @@ class RankTestCase(SynchronousTestCase):
 
     def get(self, path: str, **headers: str) -> Exchange:
         """Send a GET request on a new connection."""
-        return self.connect().send("GET", path, **headers)
+        return self.connect().send("GET", path, None, **headers)
 
     def post(self, path: str, value: Any, **headers: str) -> Exchange:
         """Send JSON, or bytes as they are, on a new connection; let zero-latency answers come back."""

@@ -26,10 +26,11 @@ class ParseTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """Anything else is an error that says what is allowed."""
-        for value in ("", "x", "1", "5 parsecs", "1s x", "s", "-", "1ss2", True, None, [], "1e400s", float("inf"), "nan"):
-            if value != "1":
-                error = self.assertRaises(ValueError, parse_duration, value)
-                self.assertIn("100ms", str(error))
+        texts = ["", "x", "5 parsecs", "1s x", "s", "-", "1ss2", "1e400s", "nan"]
+        values: list[object] = [*texts, True, None, [], float("inf")]
+        for value in values:
+            error = self.assertRaises(ValueError, parse_duration, value)
+            self.assertIn("100ms", str(error))
 
 
 class FormatTests(SynchronousTestCase):

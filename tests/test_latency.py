@@ -1,6 +1,7 @@
 """The latency calculators, with the vectors of llm-d-inference-sim's own tests."""
 
 import random
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -19,10 +20,10 @@ class LatencyTests(SynchronousTestCase):
         self.generator = random.Random(1)
 
     def first(
-        self, prompt: int = 1, cached: int = 0, *, remote: bool = False, running: int = 1, **options: float | str
+        self, prompt: int = 1, cached: int = 0, *, remote: bool = False, running: int = 1, **options: Any
     ) -> float:
         """Draw a time to first token."""
-        model = LatencyModel(Configuration(**options))  # type: ignore[arg-type]
+        model = LatencyModel(Configuration(**options))
         return model.time_to_first_token(prompt, cached, remote, running, self.generator)
 
     def gap(self, running: int = 1, **options: float) -> float:
@@ -50,20 +51,28 @@ class LatencyTests(SynchronousTestCase):
 
     def test_default_remote(self) -> None:
         """After a remote prefill the transfer counts, as a constant or for each token, cached or not."""
-        both = {"kv_cache_transfer_latency": 0.2, "kv_cache_transfer_time_per_token": 0.1}
+        both: dict[str, Any] = {"kv_cache_transfer_latency": 0.2, "kv_cache_transfer_time_per_token": 0.1}
         self.assertEqual(0.2, self.first(128, remote=True, time_to_first_token=5.0, **both))
         self.assertAlmostEqual(12.8, self.first(128, 64, remote=True, kv_cache_transfer_time_per_token=0.1))
 
     def test_constant(self) -> None:
         """The constant calculator looks at no tokens, even where the constant is zero."""
-        options = {"latency_calculator": "constant", "prefill_overhead": 9.0, "kv_cache_transfer_time_per_token": 9.0}
+        options: dict[str, Any] = {
+            "latency_calculator": "constant",
+            "prefill_overhead": 9.0,
+            "kv_cache_transfer_time_per_token": 9.0,
+        }
         self.assertEqual(0.0, self.first(100, **options))
         self.assertEqual(0.0, self.first(100, remote=True, **options))
         self.assertEqual(0.5, self.first(100, time_to_first_token=0.5, **options))
 
     def test_per_token(self) -> None:
         """The per-token calculator looks at no constant."""
-        options = {"latency_calculator": "per-token", "time_to_first_token": 9.0, "kv_cache_transfer_latency": 9.0}
+        options: dict[str, Any] = {
+            "latency_calculator": "per-token",
+            "time_to_first_token": 9.0,
+            "kv_cache_transfer_latency": 9.0,
+        }
         self.assertAlmostEqual(0.25, self.first(5, prefill_time_per_token=0.05, **options))
         self.assertAlmostEqual(0.5, self.first(5, remote=True, kv_cache_transfer_time_per_token=0.1, **options))
 
@@ -74,7 +83,7 @@ class LatencyTests(SynchronousTestCase):
     def test_load(self) -> None:
         """Everything but a transfer takes longer under load: once alone, the factor when all slots are busy."""
         for factor, slots in ((1.5, 70), (2, 2), (100, 150), (20000, 310)):
-            options = {"time_factor_under_load": float(factor), "max_num_seqs": slots}
+            options: dict[str, Any] = {"time_factor_under_load": float(factor), "max_num_seqs": slots}
             self.assertAlmostEqual(42.0, self.gap(1, inter_token_latency=42.0, **options))
             self.assertAlmostEqual(42.0 * factor, self.gap(slots, inter_token_latency=42.0, **options))
         options = {"time_factor_under_load": 3.0, "max_num_seqs": 11}

@@ -85,7 +85,8 @@ class ServiceTests(SynchronousTestCase):
 
     def exchange(self, number: int = 0) -> Exchange:
         """Connect to a listening rank."""
-        return Exchange(self.reactor.tcpServers[number][1])
+        site: Any = self.reactor.tcpServers[number][1]
+        return Exchange(site)
 
     def chat(self, number: int = 0) -> Exchange:
         """Ask a listening rank."""
@@ -152,7 +153,7 @@ class ServiceTests(SynchronousTestCase):
         def refuse(*_: Any, **__: Any) -> None:
             raise CannotListenError("", 8000, OSError(98, "Address already in use"))
 
-        self.reactor.listenTCP = refuse  # type: ignore[method-assign,assignment]
+        self.reactor.listenTCP = refuse  # type: ignore[method-assign]
         error = self.assertRaises(StartError, self.services)
         self.assertEqual("vllmsim: cannot listen on 'tcp:8000': Address already in use", str(error))
 

@@ -4,6 +4,7 @@ import io
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from twisted.application.service import IServiceMaker, MultiService
 from twisted.internet import reactor
@@ -83,7 +84,7 @@ class ServiceTests(SynchronousTestCase):
         """The daemon is a service per rank and one for signals; its time does not follow the wall clock."""
         names = [type(service).__name__ for service in self.make("--data-parallel-size", "2")]
         self.assertEqual(["RankService", "RankService", "SignalService"], names)
-        self.assertIs(time.monotonic, reactor.seconds)  # type: ignore[attr-defined]
+        self.assertIs(time.monotonic, reactor.seconds)
 
     def test_log(self) -> None:
         """A seed that was drawn is logged; options without effect are named once each."""
@@ -108,7 +109,8 @@ class PluginTests(SynchronousTestCase):
 
     def test_found(self) -> None:
         """The command is among twistd's, and its module is loaded only when it is used."""
-        [maker] = [each for each in getPlugins(IServiceMaker) if each.tapname == "vllmsim"]
+        makers: list[Any] = [each for each in getPlugins(IServiceMaker) if each.tapname == "vllmsim"]
+        [maker] = makers
         self.assertEqual("vllmsim.tap", maker.module)
         self.assertIs(tap.Options, maker.options)
 

@@ -25,7 +25,8 @@ class ReadTests(SynchronousTestCase):
 
     def refusal(self, body: bytes, head: Head = JSON) -> MalformedRequest:
         """Find out why a body is refused."""
-        return self.assertRaises(MalformedRequest, read_object, body, head)
+        error: MalformedRequest = self.assertRaises(MalformedRequest, read_object, body, head)
+        return error
 
     def test_objects(self) -> None:
         """A JSON object is read, under any JSON content type."""
@@ -59,7 +60,8 @@ class ValidateTests(SynchronousTestCase):
 
     def refusal(self, data: dict[str, Any], body: bytes = b"x") -> MalformedRequest:
         """Find out why an object is refused."""
-        return self.assertRaises(MalformedRequest, validate, _Body, data, body)
+        error: MalformedRequest = self.assertRaises(MalformedRequest, validate, _Body, data, body)
+        return error
 
     def test_model(self) -> None:
         """What fits is read."""

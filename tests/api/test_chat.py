@@ -70,10 +70,16 @@ class StreamTests(SynchronousTestCase):
 
     def test_runs_are_the_same_as_single_tokens(self) -> None:
         """However many tokens come at once, the bytes of the stream are the same."""
-        for body in ({}, {"logprobs": True}, {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}):
+        for body in (
+            {},
+            {"logprobs": True},
+            {"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+        ):
             streams = []
             for step in (1, 2, 3, 6):
-                call = ChatDialect(settings()).parse(json.dumps({"messages": HI, "stream": True, **body}).encode(), HEAD)
+                call = ChatDialect(settings()).parse(
+                    json.dumps({"messages": HI, "stream": True, **body}).encode(), HEAD
+                )
                 assert call.stream_encoder is not None
                 encoder = call.stream_encoder()
                 encoder.opening([prompt([1])], 0)
@@ -153,7 +159,12 @@ class ParseTests(SynchronousTestCase):
 
     def test_content(self) -> None:
         """Content is text or blocks; unknown blocks say nothing; tool calls are written behind."""
-        blocks = ["plain", {"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "u"}}, {"type": "x"}]
+        blocks = [
+            "plain",
+            {"type": "text", "text": "see"},
+            {"type": "image_url", "image_url": {"url": "u"}},
+            {"type": "x"},
+        ]
         call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
         messages = [
             {"role": "user", "content": blocks},
@@ -171,7 +182,9 @@ class ParseTests(SynchronousTestCase):
     def test_names(self) -> None:
         """The answer's id is the header's, the body's or a new one; the model is the first served name."""
         request = self.parse().request
-        self.assertEqual(("0123456789abcdef", False, "m1"), (request.request_id, request.named_by_client, request.model))
+        self.assertEqual(
+            ("0123456789abcdef", False, "m1"), (request.request_id, request.named_by_client, request.model)
+        )
         request = self.parse(request_id="mine", model="m2").request
         self.assertEqual(("mine", True, "m1"), (request.request_id, request.named_by_client, request.model))
         request = self.parse(Head("application/json", "header"), request_id="mine").request
@@ -198,5 +211,7 @@ class ParseTests(SynchronousTestCase):
 
     def test_contradictions(self) -> None:
         """Fields that contradict each other are refused before types are looked at."""
-        error = self.assertRaises(InvalidParameter, self.parse, stream_options={"include_usage": True}, temperature="hot")
+        error = self.assertRaises(
+            InvalidParameter, self.parse, stream_options={"include_usage": True}, temperature="hot"
+        )
         self.assertEqual("stream_options", error.param)

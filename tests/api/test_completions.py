@@ -54,7 +54,9 @@ class AnswerTests(SynchronousTestCase):
         sent = self.whole({"prompt": ["x", "y"], "n": 2, "return_token_ids": True}, prompts, answers)
         self.assertEqual([(0, "a"), (1, "b"), (2, "c"), (3, "d")], [(c["index"], c["text"]) for c in sent["choices"]])
         self.assertEqual([[1, 2], [1, 2], [3], [3]], [c["prompt_token_ids"] for c in sent["choices"]])
-        self.assertEqual((3, 8, 11), tuple(sent["usage"][k] for k in ("prompt_tokens", "completion_tokens", "total_tokens")))
+        self.assertEqual(
+            (3, 8, 11), tuple(sent["usage"][k] for k in ("prompt_tokens", "completion_tokens", "total_tokens"))
+        )
 
     def test_echo(self) -> None:
         """An echo puts the prompt before the answer, in a stream into the first chunk."""
@@ -78,7 +80,9 @@ class AnswerTests(SynchronousTestCase):
         sent = self.whole(body, [tokens], [answer(71, reason="length")])
         self.assertEqual(("xy", ["x", "y"]), (sent["choices"][0]["text"], sent["choices"][0]["logprobs"]["tokens"]))
         self.assertEqual(1, sent["usage"]["completion_tokens"])
-        streamed = written(CompletionDialect(settings()), {**body, "stream": True}, [tokens], [answer(71, reason="length")])
+        streamed = written(
+            CompletionDialect(settings()), {**body, "stream": True}, [tokens], [answer(71, reason="length")]
+        )
         self.assertEqual("xy", json.loads(streamed.decode().split("\n\n")[0][6:])["choices"][0]["text"])
 
     def test_prompt_logprobs(self) -> None:

@@ -77,8 +77,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
 }
 LATER = {
     "tools_auto", "tools_req", "image", "so_two", "lbias", "allowed", "oov", "resp_model", "resp_noinput", "resp_bg",
-    "resp_prev", "resp_get", "msg_model", "msg_missing", "msg_mt0", "msg_ctx", "inv", "dprank", "scale", "gen403", "emb404",
-    "ctype", "noctype", "method", "nf", "models_del",
+    "resp_prev", "resp_get", "msg_model", "msg_missing", "msg_mt0", "msg_ctx", "inv", "dprank", "scale", "gen403",
+    "emb404", "ctype", "noctype", "method", "nf", "models_del",
 }  # fmt: skip
 """Recordings of surfaces that are not there yet, or that other tests look at."""
 

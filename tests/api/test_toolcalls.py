@@ -15,7 +15,12 @@ class CheckTests(SynchronousTestCase):
 
     def test_fine(self) -> None:
         """Tools that need not be called are accepted."""
-        choices: tuple[dict[str, Any], ...] = ({}, {"tool_choice": None}, {"tool_choice": "none"}, {"tool_choice": "auto"})
+        choices: tuple[dict[str, Any], ...] = (
+            {},
+            {"tool_choice": None},
+            {"tool_choice": "none"},
+            {"tool_choice": "auto"},
+        )
         for choice in choices:
             check_tools({"tools": TOOLS, **choice})
         check_tools({"tool_choice": "none"})

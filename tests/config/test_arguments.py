@@ -38,9 +38,13 @@ class ScanTests(SynchronousTestCase):
     def test_lists(self) -> None:
         """A list takes words up to the next flag, and may be repeated; empty words are dropped."""
         self.assertEqual({"served-model-name": ("a", "b"), "v": 5}, self.values("--served-model-name a b -v 5"))
-        self.assertEqual({"served-model-name": ("a", "b", "c")}, self.values("--served-model-name=a --served-model-name b c"))
+        self.assertEqual(
+            {"served-model-name": ("a", "b", "c")}, self.values("--served-model-name=a --served-model-name b c")
+        )
         self.assertEqual({"served-model-name": ()}, self.values("--served-model-name"))
-        self.assertEqual({"served-model-name": ()}, {n: v for n, (v, _) in scan(["--served-model-name", ""]).values.items()})
+        self.assertEqual(
+            {"served-model-name": ()}, {n: v for n, (v, _) in scan(["--served-model-name", ""]).values.items()}
+        )
 
     def test_lora_modules(self) -> None:
         """Adapters are name=path or JSON."""
@@ -71,7 +75,7 @@ class ScanTests(SynchronousTestCase):
 
     def test_requests(self) -> None:
         """Help, version and the effective configuration are asked for by flags."""
-        arguments = scan("--help=latency --version --print_config --config a.yaml".split())
+        arguments = scan(["--help=latency", "--version", "--print_config", "--config", "a.yaml"])
         self.assertEqual({"help", "version", "print-config"}, arguments.requests)
         self.assertEqual(("latency", "a.yaml"), (arguments.topic, arguments.config))
         self.assertEqual({"help"}, scan(["-h"]).requests)

@@ -85,9 +85,7 @@ class LoadTests(SynchronousTestCase):
         c = self.load("", SEED_DOCUMENT).configuration
         self.assertEqual((0.1, 0.02, 4), (c.time_to_first_token, c.inter_token_latency, c.data_parallel_size))
         self.assertEqual(("rate_limit", "server_error"), c.failure_types)
-        self.assertEqual(
-            (LoraModule("math-lora", "/models/loras/math", "Qwen/Qwen2.5-1.5B-Instruct"),), c.lora_modules
-        )
+        self.assertEqual((LoraModule("math-lora", "/models/loras/math", "Qwen/Qwen2.5-1.5B-Instruct"),), c.lora_modules)
 
     def test_yaml_forms(self) -> None:
         """Durations as text, adapters as JSON text, underscores, opposites, and null for the default."""
@@ -121,7 +119,13 @@ class LoadTests(SynchronousTestCase):
         problems = self.problems("--bogusly --max-loras 2 --max-cpu-loras 1", yaml, SIM_MODEL=" ")
         self.assertEqual(7, len(problems), problems)
         text = "\n".join(problems)
-        for part in ("line 1", "did you mean max-num-seqs?", "fake-metrics.bogus", "environment SIM_MODEL", "--bogusly"):
+        for part in (
+            "line 1",
+            "did you mean max-num-seqs?",
+            "fake-metrics.bogus",
+            "environment SIM_MODEL",
+            "--bogusly",
+        ):
             self.assertIn(part, text)
 
     def test_twice(self) -> None:

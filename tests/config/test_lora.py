@@ -20,7 +20,9 @@ class LoraModuleTests(SynchronousTestCase):
         faults = {"x": "neither", "=p": "no name", 7: "neither"}
         for value, fault in faults.items():
             self.assertIn(fault, str(self.assertRaises(ValueError, parse_lora_module, value)))
-        self.assertIn("path is not text", str(self.assertRaises(ValueError, parse_lora_module, {"name": "a", "path": 1})))
+        self.assertIn(
+            "path is not text", str(self.assertRaises(ValueError, parse_lora_module, {"name": "a", "path": 1}))
+        )
         self.assertRaises(ValueError, parse_lora_module, {"path": "/p"})
 
     def test_round_trip(self) -> None:

@@ -60,6 +60,6 @@ class RuleTests(SynchronousTestCase):
 
     def test_doubtful(self) -> None:
         """A rule about a value that is wrong already says nothing more."""
-        words = "--time-to-first-token x --time-to-first-token-std-dev 1s".split()
+        words = ["--time-to-first-token", "x", "--time-to-first-token-std-dev", "1s"]
         error = self.assertRaises(ConfigurationError, load_words, words, {})
         self.assertEqual(1, len(error.problems))

@@ -20,10 +20,17 @@ SAMPLES = {
     "union_dict_and_str": '{"a": 1}',
 }
 SPECIAL = {
-    "--runner": "auto", "--mm-encoder-attn-dtype": "fp8", "--ssl-keyfile": "key.pem", "--kv-events-config": '{"hwm": 1}',
-    "--fingerprint-mode": "hash", "--video-pruning-rate": "0.5", "--kv-offloading-size": "1.5",
-    "--block-size": "16", "--lora-modules": "a=/p", "--data-parallel-rank": "0",
-}  # fmt: skip
+    "--runner": "auto",
+    "--mm-encoder-attn-dtype": "fp8",
+    "--ssl-keyfile": "key.pem",
+    "--kv-events-config": '{"hwm": 1}',
+    "--fingerprint-mode": "hash",
+    "--video-pruning-rate": "0.5",
+    "--kv-offloading-size": "1.5",
+    "--block-size": "16",
+    "--lora-modules": "a=/p",
+    "--data-parallel-rank": "0",
+}
 
 
 class FlagTests(SynchronousTestCase):
@@ -60,16 +67,14 @@ class FlagTests(SynchronousTestCase):
 
     def test_a_real_command_line(self) -> None:
         """A command line as people write it starts the daemon, and says what has no effect."""
-        words = (
-            "serve Qwen/Qwen3-8B -tp 2 --max-model-len 32k --gpu-memory-utilization 0.9 --no-enable-prefix-caching "
-            "--served-model-name a b --enable-auto-tool-choice --tool-call-parser hermes --max-num-seqs=256 -O3 "
-            "--kv-transfer-config {\"kv_connector\":\"NixlConnector\",\"kv_role\":\"kv_both\"} --port 9000 "
-            "--kv-events-config.endpoint tcp://*:5557 --disable-log-requests --swap-space-not"
-        ).split()
-        loaded = load_words(words[:-1], {})
+        text = """serve Qwen/Qwen3-8B -tp 2 --max-model-len 32k --gpu-memory-utilization 0.9 --no-enable-prefix-caching
+            --served-model-name a b --enable-auto-tool-choice --tool-call-parser hermes --max-num-seqs=256 -O3
+            --kv-transfer-config {"kv_connector":"NixlConnector","kv_role":"kv_both"} --port 9000
+            --kv-events-config.endpoint tcp://*:5557 --disable-log-requests"""
+        loaded = load_words(text.split(), {})
         c = loaded.configuration
-        self.assertEqual(("Qwen/Qwen3-8B", ("a", "b"), 32000, 256, 9000), (c.model, c.served_model_name, c.max_model_len,
-                                                                         c.max_num_seqs, c.port))  # fmt: skip
+        self.assertEqual(("Qwen/Qwen3-8B", ("a", "b")), (c.model, c.served_model_name))
+        self.assertEqual((32000, 256, 9000), (c.max_model_len, c.max_num_seqs, c.port))
         idle = {option.name for option, _ in loaded.idle}
         self.assertTrue({"enable-auto-tool-choice", "gpu-memory-utilization", "kv-transfer-config"} <= idle)
         self.assertNotIn("port", idle)

@@ -45,4 +45,6 @@ class EchoTests(SynchronousTestCase):
         """An echo is cut at the limit, and said again until the least number of tokens is reached."""
         self.assertEqual(["a ", "b "], list(self.echo(TextPrompt("a b c"), limit=2).texts))
         self.assertEqual("a ba ba ", "".join(self.echo(TextPrompt("a b"), least=5).texts))
-        self.assertEqual((3, ""), (len(self.echo(TextPrompt(""), least=3)), "".join(self.echo(TextPrompt(""), 3).texts)))
+        self.assertEqual(
+            (3, ""), (len(self.echo(TextPrompt(""), least=3)), "".join(self.echo(TextPrompt(""), 3).texts))
+        )

@@ -1,0 +1,1 @@
+"""Tests that run the daemon as a process."""

@@ -28,7 +28,9 @@ class OpenAITests(DaemonTestCase):
     def test_chat(self) -> None:
         """A whole answer is typed."""
         answer = self.client.chat.completions.create(model="m2", messages=HI)
-        self.assertEqual(("one two three", "stop"), (answer.choices[0].message.content, answer.choices[0].finish_reason))
+        self.assertEqual(
+            ("one two three", "stop"), (answer.choices[0].message.content, answer.choices[0].finish_reason)
+        )
         assert answer.usage is not None
         self.assertEqual(4, answer.usage.completion_tokens)
         self.assertEqual(answer.usage.total_tokens, answer.usage.prompt_tokens + 4)
@@ -85,7 +87,7 @@ class OpenAITests(DaemonTestCase):
 
     def test_any_text(self) -> None:
         """Text of any script comes back to the byte."""
-        text = "  Grüße, 漢字 и 🙂👍🏽 `code` | \t\x0b \\ \" \u2028 end"
+        text = '  Grüße, 漢字 и 🙂👍🏽 `code` | \t\x0b \\ " \u2028 end'
         messages: Any = [{"role": "user", "content": text}]
         stream = self.client.chat.completions.create(model="m1", messages=messages, stream=True)
         self.assertEqual(text, "".join(chunk.choices[0].delta.content or "" for chunk in stream))

@@ -25,10 +25,9 @@ class TreqTests(TestCase):
         self.pool = HTTPConnectionPool(reactor)
         self.client = treq.client.HTTPClient(Agent(reactor, pool=self.pool))
 
-    async def tearDown(self) -> None:
+    def tearDown(self) -> Any:
         """Close the client's connections."""
-        await self.pool.closeCachedConnections()
-        await deferLater(reactor, 0.05)
+        return self.pool.closeCachedConnections().addCallback(lambda _: deferLater(reactor, 0.05))
 
     async def ask(self, text: str, **fields: Any) -> Any:
         """Send a chat completion request and read the answer."""

@@ -43,7 +43,9 @@ class RankMetricsTests(SynchronousTestCase):
     def test_recording(self) -> None:
         """Types, names, labels and bounds are vLLM's, in its order; the two older names are beside them."""
         lines = [re.sub(r" [^ ]+$", "", line) if line[0] != "#" else line for line in self.text().splitlines()]
-        written = [line for line in lines if not line.startswith("# HELP") and not any(old in line for old in OLD_NAMES)]
+        written = [
+            line for line in lines if not line.startswith("# HELP") and not any(old in line for old in OLD_NAMES)
+        ]
         self.assertEqual(RECORDED.read_text("utf-8").splitlines(), written)
 
     def test_parsed(self) -> None:
@@ -91,7 +93,9 @@ class RankMetricsTests(SynchronousTestCase):
             "vllm:iteration_tokens_total_sum": 9,
         }
         self.assertEqual(expected, {name: self.value(name) for name in expected})
-        sources = [self.value("vllm:prompt_tokens_by_source_total", source=s) for s in ("local_compute", "local_cache_hit")]
+        sources = [
+            self.value("vllm:prompt_tokens_by_source_total", source=s) for s in ("local_compute", "local_cache_hit")
+        ]
         self.assertEqual([6, 4], sources)
         self.assertEqual(4, self.value("vllm:prompt_tokens_cached_by_source_total", source="device"))
 

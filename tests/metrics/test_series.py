@@ -46,7 +46,7 @@ class FamilyTests(SynchronousTestCase):
                 return [family]
 
         registry = CollectorRegistry()
-        registry.register(Holder())  # type: ignore[arg-type]
+        registry.register(Holder())
         return [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
 
     def test_histogram(self) -> None:
@@ -68,5 +68,7 @@ class FamilyTests(SynchronousTestCase):
         summary = Summary()
         summary.observe(3)
         self.assertEqual(["x_total 2.0", "x_created 5.0"], self.text(counter_family("x", "", [({}, 2)], 5)))
-        self.assertEqual(["x_count 1.0", "x_sum 3.0", "x_created 5.0"], self.text(summary_family("x", "", [({}, summary)], 5)))
+        self.assertEqual(
+            ["x_count 1.0", "x_sum 3.0", "x_created 5.0"], self.text(summary_family("x", "", [({}, summary)], 5))
+        )
         self.assertEqual(["x 1.0"], self.text(gauge_family("x", "", [({}, 1)])))

@@ -23,7 +23,8 @@ class AdmissionTests(SynchronousTestCase):
     def read(self, prompt: Any) -> TokenizedPrompt:
         """Read a prompt."""
         reading: Coroutine[Any, Any, TokenizedPrompt] = self.admission.read(prompt)
-        return self.successResultOf(reading)
+        tokenized: TokenizedPrompt = self.successResultOf(reading)
+        return tokenized
 
     def refusal(self, prompt: Any) -> InferenceError:
         """Find out why a prompt is refused."""
@@ -75,7 +76,12 @@ class AdmissionTests(SynchronousTestCase):
 
     def test_limit_out_of_range(self) -> None:
         """A limit below 1 or above the context is refused; so is a prompt that leaves no room."""
-        for tokens, limit, said in ((4, 0, "got 0."), (4, -1, "got -1."), (10, None, "got 0."), (4, 11, "max_tokens=11 ")):
+        for tokens, limit, said in (
+            (4, 0, "got 0."),
+            (4, -1, "got -1."),
+            (10, None, "got 0."),
+            (4, 11, "max_tokens=11 "),
+        ):
             error = self.assertRaises(InvalidRequest, self.bound, tokens, max_tokens=limit)
             self.assertIn(said, error.message)
             self.assertEqual("max_tokens", error.param)

@@ -72,12 +72,16 @@ class ChatTests(RankTestCase):
         """A stop text ends the answer and is reported."""
         self.make_rank("--mode", "echo")
         [choice] = self.chat("one two three", stop=["two"]).json()["choices"]
-        self.assertEqual(("one ", "stop", "two"), (choice["message"]["content"], choice["finish_reason"], choice["stop_reason"]))
+        self.assertEqual(
+            ("one ", "stop", "two"), (choice["message"]["content"], choice["finish_reason"], choice["stop_reason"])
+        )
 
     def test_ids(self) -> None:
         """The client's id is the answer's."""
         self.make_rank("--enable-request-id-headers")
-        exchange = self.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, X_Request_Id="abc")
+        exchange = self.post(
+            "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, X_Request_Id="abc"
+        )
         self.assertEqual(("chatcmpl-abc", "abc"), (exchange.json()["id"], exchange.headers["x-request-id"]))
 
     def test_signature(self) -> None:
@@ -205,7 +209,7 @@ class ErrorTests(RankTestCase):
             raise Unavailable("busy") if request.sampling.n == 1 else KeyError("secret")
 
         self.serve(fail)
-        role, error, done = self.chat(stream=True).events()
+        _, error, done = self.chat(stream=True).events()
         self.assertEqual(("busy", "[DONE]"), (error["error"]["message"], done))
         *_, error, done = self.chat(stream=True, n=2).events()
         self.assertEqual(500, error["error"]["code"])
@@ -213,7 +217,7 @@ class ErrorTests(RankTestCase):
 
     def test_cancelled(self) -> None:
         """The simulator hears at once that a client is gone."""
-        cancelled = []
+        cancelled: list[Deferred[None]] = []
         pending: Deferred[None] = Deferred(cancelled.append)
         self.serve(lambda *_: pending)
         self.chat().drop()
@@ -277,14 +281,16 @@ class RobustnessTests(RankTestCase):
         ]  # fmt: skip
         fields: list[tuple[dict[str, Any], int]] = [
             ({"n": 10**15}, 400), ({"n": 5000}, 429), ({"max_tokens": -1}, 400), ({"temperature": float("nan")}, 400),
-            ({"model": 7}, 400), ({"stream": "maybe"}, 400), ({"stop": [1]}, 400), ({"top_logprobs": 10**15, "logprobs": True}, 400),
+            ({"model": 7}, 400), ({"stream": "maybe"}, 400), ({"stop": [1]}, 400),
+            ({"top_logprobs": 10**15, "logprobs": True}, 400),
             ({"seed": 2**63}, 400), ({"response_format": 7}, 400), ({"stream_options": 7, "stream": True}, 400),
         ]  # fmt: skip
         for body, status in chat:
             self.check(self.post("/v1/chat/completions", body), status)
         for more, status in fields:
             self.check(self.chat(**more), status)
-        for prompt in ({}, 7, [None], [1, "x"], [[1.5]], [-1], [[]], "x " * 5000):
+        prompts: tuple[Any, ...] = ({}, 7, [None], [1, "x"], [[1.5]], [-1], [[]], "x " * 5000)
+        for prompt in prompts:
             self.check(self.complete(prompt), 400)
 
     def check(self, exchange: Any, status: int) -> None:
