@@ -11,7 +11,8 @@ import urllib.request
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
-from unittest import TestCase
+
+from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -100,7 +101,7 @@ class Daemon:
             self.process.wait()
 
 
-class DaemonTestCase(TestCase):
+class DaemonTestCase(SynchronousTestCase):
     """Tests that talk to a running daemon."""
 
     words: tuple[str, ...] = ()

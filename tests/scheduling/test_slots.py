@@ -41,6 +41,7 @@ class SlotTests(SynchronousTestCase):
         submission = Submission(request_for("x"), [PROMPT], RecordingSink())
         sequence = Sequence(submission, 0, PROMPT, Sampling(), True, random.Random(1), 0.0, lambda _: None)
         self.waiting.put(sequence)
+        self.slots.fill()
         return sequence
 
     def test_bounded(self) -> None:

@@ -33,6 +33,15 @@ class RootTests(RankTestCase):
             exchange = self.get(path)
             self.assertEqual((404, "application/json"), (exchange.status, exchange.headers["content-type"]))
 
+    def test_strange_headers(self) -> None:
+        """Headers that are no UTF-8 do no harm, and a request id that is none comes back as it is read."""
+        head = (
+            b"POST /v1/completions HTTP/1.1\r\nHost: \xff\r\nX-Request-Id: \xfc\r\nContent-Type: application/json\r\n"
+        )
+        exchange = self.connect().send_bytes(head + b'Content-Length: 14\r\n\r\n{"prompt":"a"}')
+        self.clock.advance(0)
+        self.assertEqual((200, "cmpl-\xfc"), (exchange.status, exchange.json()["id"]))
+
     def test_paths(self) -> None:
         """The tree has the routes of every module."""
         expected = [

@@ -6,6 +6,7 @@ All four come from the schema and nothing else. The first three are for eyes and
 """
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any, Final
@@ -14,7 +15,6 @@ from vllmsim.config.kinds import Duration, Flag, Kind
 from vllmsim.config.loading import Loaded
 from vllmsim.config.names import all_options, find
 from vllmsim.config.option import Option, by_group
-from vllmsim.config.schema import own_options
 
 _WIDTH: Final = 100
 _INDENT: Final = 8
@@ -110,23 +110,22 @@ def print_config(loaded: Loaded) -> str:
 
 
 def sample_yaml() -> str:
-    """Write ``etc/vllmsim/sim.yaml``: every option of the program, commented out, with its default."""
+    """Write ``etc/vllmsim/sim.yaml``: every option, commented out, with its default; those of vLLM in a line each."""
     lines = [
         "# Configuration of vllmsim. Every option is here, commented out, with its default.",
         "# Durations are text such as 100ms or 1.5s, or a number of milliseconds.",
         "# Generated from the program's option table by `make sample`.",
     ]
-    for title, options in by_group(own_options()):
+    for title, options in by_group(all_options()):
         lines += ["", f"# ---- {title} ".ljust(_WIDTH, "-")]
+        if options[0].group == "vllm":
+            lines += ["", *(f"#{o.name}: {_default(o)}  # {o.help}" for o in options)]
+            continue
         for option in options:
             notes = _notes(option).removeprefix(f"default {_default(option)}").removeprefix("; ")
             comment = option.help + (f" ({notes})" if notes else "")
             lines += ["", *textwrap.wrap(comment, _WIDTH, initial_indent="# ", subsequent_indent="# ")]
             lines.append(f"#{option.name}: {_default(option)}")
-    lines += [
-        "",
-        "# Flags of vllm serve are accepted here too, by their names; `vllmsim --help=all` lists them.",
-    ]
     return "\n".join(lines) + "\n"
 
 
@@ -136,8 +135,12 @@ def options_table() -> str:
     for title, options in by_group(all_options()):
         lines += [title, "-" * len(title), ""]
         for option in options:
-            lines += [f"``{_flags(option)}``", f"   {option.help}", f"   It must be {option.kind.allowed}."]
-            if notes := _notes(option):
-                lines.append(f"   *{notes[0].upper()}{notes[1:]}.*")
-            lines.append("")
+            notes = _notes(option)
+            facts = [option.help, f"It must be {option.kind.allowed}.", f"{notes[:1].upper()}{notes[1:]}."]
+            lines += [f"``{_flags(option)}``", *(f"   {_plain(fact)}" for fact in facts if fact != "."), ""]
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Write text so that reST reads no markup in it."""
+    return re.sub(r"([\\*`|_])", r"\\\1", text)

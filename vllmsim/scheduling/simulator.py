@@ -107,6 +107,7 @@ class RankSimulator:
         for sequence in sequences:
             self._metrics.sequence_queued()
             self._waiting.put(sequence)
+            self._slots.fill()
         try:
             return await gatherResults([sequence.done for sequence in sequences], consumeErrors=True)
         except FirstError as error:

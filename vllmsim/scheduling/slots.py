@@ -1,5 +1,8 @@
 # -*- test-case-name: tests.scheduling.test_slots -*-
-"""The sequences that run: `max-num-seqs` cooperative tasks, each serving one sequence at a time."""
+"""The sequences that run: up to `max-num-seqs` cooperative tasks, each serving one sequence at a time.
+
+A task is started when a sequence first needs it, so that thousands of slots cost nothing until they are used.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -25,6 +28,8 @@ class SequenceSlots:
     _count: int
     _generate: Callable[[Sequence], Deferred[int]]
     _cooperator: Cooperator = field(init=False)
+    _tasks: int = field(init=False, default=0)
+    _fresh: int = field(init=False, default=0)
     running: int = field(init=False, default=0)
     """How many sequences are in slots."""
 
@@ -39,16 +44,22 @@ class SequenceSlots:
 
     def start(self) -> None:
         """Begin to serve."""
-        for _ in range(self._count):
-            # The task ends when the cooperator stops, with a failure that says just that.
-            self._cooperator.coiterate(self._serve_in_turn()).addErrback(lambda _: None)
         self._cooperator.start()
 
     def stop(self) -> None:
         """Serve no more; sequences in slots must have been cancelled before."""
         self._cooperator.stop()
 
+    def fill(self) -> None:
+        """Have one more slot take from the queue, if there is one that has not begun to."""
+        if self._tasks < self._count and len(self._waiting) > self._fresh:
+            self._tasks += 1
+            self._fresh += 1
+            # The task ends when the cooperator stops, with a failure that says just that.
+            self._cooperator.coiterate(self._serve_in_turn()).addErrback(lambda _: None)
+
     def _serve_in_turn(self) -> Iterator[Deferred[None]]:
+        self._fresh -= 1
         while True:
             yield self._waiting.take().addCallback(self._serve)
 

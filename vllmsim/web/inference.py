@@ -75,7 +75,12 @@ def _tell(delivery: Delivery, error: InferenceError) -> None:
 
 def head_of(request: Request) -> Head:
     """Collect what dialects need of a request's head."""
-    return Head(request.getHeader("content-type"), request.getHeader("x-request-id"))
+
+    def text(name: bytes) -> str | None:
+        value = request.getHeader(name)
+        return None if value is None else value.decode("latin-1")
+
+    return Head(text(b"content-type"), text(b"x-request-id"))
 
 
 answer_errors(InferenceRoutes.app)

@@ -1,0 +1,64 @@
+# What one needs to work on vllmsim; `make` alone lists it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+ARGS ?=
+
+.PHONY: help run test lint unit test-oldest docs sample wheel clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+run: $(VENV)/.run ## start the daemon on its defaults, port 8000; ARGS="--port 9000" adds options
+	$(BIN)/twistd -n --pidfile= vllmsim --config etc/vllmsim/sim.yaml $(ARGS)
+
+test: lint unit ## check everything: style, types, layers, tests with coverage
+
+lint: $(VENV)/.dev ## check style, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+unit: $(VENV)/.dev ## run the tests with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+test-oldest: ## run the tests on the oldest libraries that are supported
+	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test
+	.venv-oldest/bin/python -m pytest
+
+docs: $(VENV)/.dev ## build the documentation, with warnings as errors
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+sample: $(VENV)/.run ## write etc/vllmsim/sim.yaml from the option table
+	$(BIN)/python -c "from vllmsim.config.listing import sample_yaml; print(sample_yaml(), end='')" > etc/vllmsim/sim.yaml
+
+wheel: ## build the wheel and try it in an empty environment
+	.ci/try-wheel $(PYTHON)
+
+clean: ## remove everything that was made
+	rm -rf .venv .venv-oldest build dist docs/_build docs/generated *.egg-info .coverage* .hypothesis .*_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+CONSTRAINTS ?=
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
+
+$(VENV)/bin/python:
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "vllmsim needs Python 3.11 or later with venv (on Debian: apt install python3-venv)" >&2; exit 1; }
+
+$(VENV)/.run: $(VENV)/bin/python setup.cfg
+	@echo "installing vllmsim"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python setup.cfg $(CONSTRAINTS)
+	@echo "installing vllmsim and what its tests need"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python setup.cfg
+	@echo "installing vllmsim and what its checks need"
+	@$(PIP) --editable '.[test,lint,docs]'
+	@touch $@ $(VENV)/.run
