@@ -12,13 +12,11 @@ from twisted.application import strports
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from vllmsim import VLLM_VERSION
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.completions import CompletionDialect
 from vllmsim.api.dialect import Settings
@@ -27,6 +25,7 @@ from vllmsim.api.tokens import TokenDialect
 from vllmsim.config.schema import Configuration
 from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.sentences import SentenceSource
+from vllmsim.identity import endpoint_of, fingerprint, signature, url_of
 from vllmsim.interfaces import IResponseSource, ITokenizer
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
@@ -62,11 +61,7 @@ class StartError(SystemExit):
 
 @define(eq=False)
 class Rank:
-    """The parts of one rank, wired.
-
-    :param reactor: provides time and a thread pool.
-    :param epoch: tells seconds since the epoch.
-    """
+    """The parts of one rank, wired."""
 
     simulator: RankSimulator
     slots: SequenceSlots
@@ -105,18 +100,15 @@ def build_rank(
     """
     c = configuration
     names = derive(seed, "names", c.pod_name, c.port, number)
-    new_id = lambda: f"{names.getrandbits(64):016x}"  # noqa: E731 - it is what the dialects call it
-    now = lambda: int(epoch())  # noqa: E731
 
-    http = HttpMetrics(epoch())
+    def new_id() -> str:
+        return f"{names.getrandbits(64):016x}"
+
+    def now() -> int:
+        return int(epoch())
+
     metrics = RankMetrics(str(number), c.served_names[0], c.max_model_len, cache_config_labels(c), epoch())
-    registry = CollectorRegistry(auto_describe=True)
-    GCCollector(registry)
-    PlatformCollector(registry)
-    ProcessCollector(registry=registry)
-    registry.register(metrics)
-    registry.register(http)
-
+    http = HttpMetrics(epoch())
     models = ModelCatalogue(c.model, c.served_names)
     settings = Settings(
         models=models,
@@ -147,7 +139,7 @@ def build_rank(
             InferenceRoutes(simulator, ChatDialect(settings), CompletionDialect(settings), signature(c, number)).app,
             TokenRoutes(TokenDialect(models, c.max_model_len), tokenizer).app,
             OperationRoutes(ModelList(models, c.max_model_len, new_id, now), lifecycle.ready).app,
-            ExpositionRoutes(registry).app,
+            ExpositionRoutes(_registry(metrics, http)).app,
         ]
     )
     limit = c.max_request_body_size_mb * 1024 * 1024
@@ -155,60 +147,15 @@ def build_rank(
     return Rank(simulator, slots, pacer, lifecycle, site, resource)
 
 
-def port_of(configuration: Configuration, number: int) -> int:
-    """Find a rank's port: the first one's plus its number, unless it is the only one of this server."""
-    return configuration.port + (number if configuration.data_parallel_rank < 0 else 0)
-
-
-def signature(configuration: Configuration, number: int) -> dict[str, str]:
-    """Make the headers that name this server, if it has a name."""
-    headers: dict[str, str] = {}
-    if configuration.pod_name:
-        headers["x-inference-pod"] = configuration.pod_name
-        headers["x-inference-port"] = str(port_of(configuration, number))
-    if configuration.pod_namespace:
-        headers["x-inference-namespace"] = configuration.pod_namespace
-    return headers
-
-
-def fingerprint(configuration: Configuration) -> str | None:
-    """Make ``system_fingerprint``: the release, how the model is split, and a hash of what is simulated."""
-    c = configuration
-    if c.fingerprint_mode == "none":
-        return None
-    if c.fingerprint_mode == "custom":
-        return c.fingerprint_value
-    split = (("tp", c.tensor_parallel_size), ("pp", c.pipeline_parallel_size), ("dp", c.data_parallel_size))
-    parts = [f"{name}{size}" for name, size in split if size > 1]
-    digest = f"{derive(0, VLLM_VERSION, c.model, c.max_model_len, *parts).getrandbits(32):08x}"
-    return digest if c.fingerprint_mode == "hash" else "-".join(["vllm", VLLM_VERSION, *parts, digest])
-
-
-def endpoint_of(configuration: Configuration, number: int) -> str:
-    """Describe where a rank listens, in Twisted's endpoint syntax."""
-    c, port = configuration, port_of(configuration, number)
-
-    def fill(template: str) -> str:
-        return template.replace("{port}", str(port)).replace("{rank}", str(number))
-
-    if c.listen:
-        return fill(c.listen)
-    if c.uds:
-        return f"unix:{quoteStringArgument(fill(c.uds))}"
-    interface = f":interface={quoteStringArgument(c.host)}" if c.host else ""
-    if c.ssl_certfile:
-        files = f"privateKey={quoteStringArgument(c.ssl_keyfile)}:certKey={quoteStringArgument(c.ssl_certfile)}"
-        return f"ssl:{port}:{files}{interface}"
-    return f"tcp{'6' if ':' in c.host else ''}:{port}{interface}"
-
-
-def url_of(configuration: Configuration, number: int) -> str:
-    """Name a rank's address as logs do, or its endpoint if that has no address."""
-    c = configuration
-    if c.listen or c.uds:
-        return endpoint_of(c, number)
-    host = f"[{c.host}]" if ":" in c.host else c.host or "0.0.0.0"  # noqa: S104 - what listening everywhere is called
-    return f"http{'s' if c.ssl_certfile else ''}://{host}:{port_of(c, number)}"
+def _registry(metrics: RankMetrics, http: HttpMetrics) -> CollectorRegistry:
+    """Collect what one rank exposes, in vLLM's order: the process, the engine, the server."""
+    registry = CollectorRegistry(auto_describe=True)
+    GCCollector(registry)
+    PlatformCollector(registry)
+    ProcessCollector(registry=registry)
+    registry.register(metrics)
+    registry.register(http)
+    return registry
 
 
 class RankService(Service):

@@ -8,6 +8,7 @@ token costs the escaping of its text.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -16,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vllmsim.api.body import Head, read_object, validate
 from vllmsim.api.chunks import ChunkStream
-from vllmsim.api.dialect import Call, Settings, prompt_details, usage
+from vllmsim.api.dialect import Call, Reading, Settings, prompt_details, request_of, usage
 from vllmsim.api.eventstream import event
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.toolcalls import check_tools
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Answer, Conversation, InferenceRequest, Message, TokenizedPrompt
+from vllmsim.inference import Answer, Conversation, Message, TokenizedPrompt
 
 
 class ChatMessage(BaseModel):
@@ -113,44 +114,18 @@ class ChatDialect:
             )
         if chat.continue_final_message and chat.add_generation_prompt:
             raise InvalidRequest("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
-        named = head.request_id or chat.request_id
         limit = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
-        request = InferenceRequest(
-            request_id=named or settings.new_id(),
-            named_by_client=bool(named),
-            model=model,
-            prompts=(Conversation(tuple(message.flat() for message in chat.messages)),),
-            sampling=chat.sampling(limit, (chat.top_logprobs or 0) if chat.logprobs else None),
-            remote_prefill=chat.remote_prefill,
-        )
-        answer = ChatAnswer(settings, chat, request, settings.now())
-        return Call(request, answer.stream if chat.stream else None, answer.whole)
+        sampling = chat.sampling(limit, (chat.top_logprobs or 0) if chat.logprobs else None)
+        conversation = Conversation(tuple(message.flat() for message in chat.messages))
+        request = request_of(settings, head, chat, model, (conversation,), sampling)
+        reading = ChatReading(settings, chat, request, settings.now())
+        return Call(request, partial(ChatStream, reading) if chat.stream else None, partial(ChatWhole, reading))
 
 
-@frozen(eq=False)
-class ChatAnswer:
-    """What every form of one answer has in common."""
+class ChatReading(Reading[ChatBody]):
+    """A chat completion request."""
 
-    settings: Settings
-    body: ChatBody
-    request: InferenceRequest
-    created: int
-
-    def head(self, kind: str) -> dict[str, Any]:
-        """Make the members that every object of the answer begins with."""
-        return {
-            "id": f"chatcmpl-{self.request.request_id}",
-            "object": kind,
-            "created": self.created,
-            "model": self.request.model,
-        }
-
-    @property
-    def shower(self) -> Shower | None:
-        """What shows log probabilities, if they are asked for."""
-        count = self.request.sampling.logprobs
-        as_ids = self.body.return_tokens_as_token_ids
-        return None if count is None else Shower(count, self.settings.tokens_as_ids if as_ids is None else as_ids)
+    prefix = "chatcmpl"
 
     @property
     def echoed(self) -> str:
@@ -159,27 +134,18 @@ class ChatAnswer:
         last = prompt.messages[-1] if isinstance(prompt, Conversation) else None
         return last.text if self.body.echo and last is not None and last.role == "assistant" else ""
 
-    def stream(self) -> "ChatStream":
-        """Make the writer of a stream."""
-        return ChatStream(self)
-
-    def whole(self) -> "ChatWhole":
-        """Make the writer of a whole answer."""
-        return ChatWhole(self)
-
 
 class ChatStream(ChunkStream):
     """Writes a chat completion as a stream of chunks."""
 
-    def __init__(self, answer: ChatAnswer) -> None:
-        self._answer = answer
-        head = answer.head("chat.completion.chunk")
-        super().__init__(head, answer.body, answer.settings, answer.shower, answer.request.sampling.n)
+    def __init__(self, reading: ChatReading) -> None:
+        super().__init__(reading, "chat.completion.chunk")
+        self._reading = reading
 
     def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
         """Write a role chunk for each choice, and the echo if one is asked for."""
         super().opening(prompts, cached_tokens)
-        prompt, body, choices = prompts[0], self._answer.body, range(self._answer.request.sampling.n)
+        prompt, body, choices = prompts[0], self._reading.body, range(self._reading.choices)
         delta = {"role": self._settings.response_role, "content": ""}
         written = [
             event(
@@ -193,7 +159,7 @@ class ChatStream(ChunkStream):
             )
             for choice in choices
         ]
-        if echoed := self._answer.echoed:
+        if echoed := self._reading.echoed:
             written += [self._text_chunk(choice, echoed) for choice in choices]
         return b"".join(written)
 
@@ -208,7 +174,7 @@ class ChatStream(ChunkStream):
 
     def _choice(self, choice: int, text: str, answer: Answer | None, start: int, stop: int) -> dict[str, Any]:
         shown = self._shower.chat(answer, start, stop) if self._shower and answer else None
-        ids = list(answer.ids[start:stop]) if answer and self._answer.body.return_token_ids else None
+        ids = list(answer.ids[start:stop]) if answer and self._reading.body.return_token_ids else None
         member = {"index": choice, "delta": {"content": text}, "logprobs": shown, "finish_reason": None}
         if answer is None or stop < len(answer):
             return member | {"token_ids": ids}
@@ -220,17 +186,17 @@ class ChatStream(ChunkStream):
 class ChatWhole:
     """Writes a chat completion in one piece."""
 
-    _answer: ChatAnswer
+    _reading: ChatReading
 
     def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
-        answer, body, settings = self._answer, self._answer.body, self._answer.settings
-        shower, prompt = answer.shower, prompts[0]
+        reading, body, settings = self._reading, self._reading.body, self._reading.settings
+        shower, prompt = reading.shower, prompts[0]
         count = body.prompt_logprobs
         details = prompt_details(settings, cached_tokens)
         return orjson.dumps(
             {
-                **answer.head("chat.completion"),
+                **reading.head("chat.completion"),
                 "choices": [self._choice(index, each, shower) for index, each in enumerate(answers)],
                 "service_tier": None,
                 "system_fingerprint": settings.fingerprint,
@@ -248,8 +214,8 @@ class ChatWhole:
         return {
             "index": index,
             "message": {
-                "role": self._answer.settings.response_role,
-                "content": self._answer.echoed + answer.text,
+                "role": self._reading.settings.response_role,
+                "content": self._reading.echoed + answer.text,
                 "refusal": None,
                 "annotations": None,
                 "audio": None,
@@ -259,7 +225,7 @@ class ChatWhole:
             "logprobs": None if shower is None else shower.chat(answer, 0, len(answer)),
             "finish_reason": answer.finish_reason,
             "stop_reason": answer.stop_reason,
-            "token_ids": list(answer.ids) if self._answer.body.return_token_ids else None,
+            "token_ids": list(answer.ids) if self._reading.body.return_token_ids else None,
             "routed_experts": None,
             "weight_versions": None,
         }

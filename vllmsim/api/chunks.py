@@ -12,10 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from vllmsim.api.dialect import Settings, prompt_details, usage
+from vllmsim.api.dialect import Reading, prompt_details, usage
 from vllmsim.api.eventstream import DONE, error_event, event
-from vllmsim.api.logprobs import Shower
-from vllmsim.api.sampling import SamplingBody
 from vllmsim.errors import InferenceError
 from vllmsim.inference import Answer, TokenizedPrompt
 
@@ -25,20 +23,16 @@ _MARKER: Final = "\ue000text\ue000"
 class ChunkStream(ABC):
     """Writes one streamed answer.
 
-    :param head: the members that every chunk begins with.
-    :param body: the request.
-    :param shower: what shows log probabilities, if they are asked for.
-    :param choices: how many choices the answer has.
+    :param kind: what its chunks call themselves.
     """
 
-    def __init__(
-        self, head: dict[str, Any], body: SamplingBody, settings: Settings, shower: Shower | None, choices: int
-    ) -> None:
+    def __init__(self, reading: Reading[Any], kind: str) -> None:
+        body, settings, shower, choices = reading.body, reading.settings, reading.shower, reading.choices
         options = body.stream_options
         forced = settings.force_include_usage
         self._include_usage = forced or bool(options and options.include_usage)
         self._continuous = forced or bool(self._include_usage and options and options.continuous_usage_stats)
-        self._head, self._body, self._settings, self._shower = head, body, settings, shower
+        self._head, self._settings, self._shower = reading.head(kind), settings, shower
         self._interval = body.stream_interval or settings.stream_interval
         self._sent = [0] * choices
         self._prompts: Sequence[TokenizedPrompt] = ()

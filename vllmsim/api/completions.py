@@ -6,6 +6,7 @@ The prompt is a text, a list of texts, a list of token ids, or a list of such li
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -13,11 +14,11 @@ from attrs import frozen
 
 from vllmsim.api.body import Head, read_object, validate
 from vllmsim.api.chunks import ChunkStream
-from vllmsim.api.dialect import Call, Settings, prompt_details, usage
+from vllmsim.api.dialect import Call, Reading, Settings, prompt_details, request_of, usage
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.errors import InvalidParameter, InvalidRequest, Unsupported
-from vllmsim.inference import Answer, InferenceRequest, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.inference import Answer, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
 
 _MOST_PROMPTS: Final = 1024
 _DEFAULT_MAX_TOKENS: Final = 16
@@ -80,51 +81,30 @@ class CompletionDialect:
         model = settings.models.resolve(completion.model)
         if completion.suffix is not None:
             raise InvalidRequest("suffix is only supported for models with FIM completion rendering", "suffix")
-        named = head.request_id or completion.request_id
         limit = _DEFAULT_MAX_TOKENS if completion.max_tokens is None else completion.max_tokens
         # With an echo, no tokens may be asked for; the engine makes one all the same, and it is not shown.
         silent = bool(completion.echo) and limit == 0
-        request = InferenceRequest(
-            request_id=named or settings.new_id(),
-            named_by_client=bool(named),
-            model=model,
-            prompts=completion.prompts(),
-            sampling=completion.sampling(1 if silent else limit, completion.logprobs),
-            remote_prefill=completion.remote_prefill,
-        )
-        answer = CompletionAnswer(settings, completion, request, settings.now(), silent)
-        return Call(request, answer.stream if completion.stream else None, answer.whole)
+        sampling = completion.sampling(1 if silent else limit, completion.logprobs)
+        request = request_of(settings, head, completion, model, completion.prompts(), sampling)
+        reading = CompletionReading(settings, completion, request, settings.now(), silent)
+        stream = partial(CompletionStream, reading) if completion.stream else None
+        return Call(request, stream, partial(CompletionWhole, reading))
 
 
 @frozen(eq=False)
-class CompletionAnswer:
-    """What every form of one answer has in common.
+class CompletionReading(Reading[CompletionBody]):
+    """A completion request.
 
     :param silent: whether the generated token is left out, and the echo is all there is.
     """
 
-    settings: Settings
-    body: CompletionBody
-    request: InferenceRequest
-    created: int
+    prefix = "cmpl"
+
     silent: bool
 
-    @property
-    def head(self) -> dict[str, Any]:
-        """The members that every object of the answer begins with."""
-        return {
-            "id": f"cmpl-{self.request.request_id}",
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.request.model,
-        }
-
-    @property
-    def shower(self) -> Shower | None:
-        """What shows log probabilities, if they are asked for."""
-        count = self.request.sampling.logprobs
-        as_ids = self.body.return_tokens_as_token_ids
-        return None if count is None else Shower(count, self.settings.tokens_as_ids if as_ids is None else as_ids)
+    def prompt_of(self, choice: int, prompts: Sequence[TokenizedPrompt]) -> TokenizedPrompt:
+        """Find the prompt that a choice answers."""
+        return prompts[choice // self.request.sampling.n]
 
     def shown(
         self, shower: Shower, prompt: TokenizedPrompt, answer: Answer, start: int, stop: int, offset: int
@@ -139,38 +119,28 @@ class CompletionAnswer:
             tokens = [*zip(range(len(prompt.ids)), prompt.ids, prompt.texts, strict=True), *tokens]
         return shower.text(tokens, offset)
 
-    def stream(self) -> "CompletionStream":
-        """Make the writer of a stream."""
-        return CompletionStream(self)
-
-    def whole(self) -> "CompletionWhole":
-        """Make the writer of a whole answer."""
-        return CompletionWhole(self)
-
 
 class CompletionStream(ChunkStream):
     """Writes a completion as a stream of chunks."""
 
-    def __init__(self, answer: CompletionAnswer) -> None:
-        self._answer = answer
-        request = answer.request
-        choices = request.sampling.n * len(request.prompts)
-        super().__init__(answer.head, answer.body, answer.settings, answer.shower, choices)
-        self._plain = self._plain and not answer.body.echo
-        self._offsets = [0] * choices
+    def __init__(self, reading: CompletionReading) -> None:
+        super().__init__(reading, "text_completion")
+        self._reading = reading
+        self._plain = self._plain and not reading.body.echo
+        self._offsets = [0] * reading.choices
 
     def _prompt_of(self, choice: int) -> TokenizedPrompt:
-        return self._prompts[choice // self._answer.request.sampling.n]
+        return self._reading.prompt_of(choice, self._prompts)
 
     def _choice(self, choice: int, text: str, answer: Answer | None, start: int, stop: int) -> dict[str, Any]:
-        body, prompt = self._answer.body, self._prompt_of(choice)
+        body, prompt = self._reading.body, self._prompt_of(choice)
         ends = answer is not None and stop == len(answer)
         if answer is not None and body.echo and not start:
-            text = prompt.text + ("" if self._answer.silent else text)
+            text = prompt.text + ("" if self._reading.silent else text)
         wants_ids = answer is not None and body.return_token_ids
         shown = None
         if answer is not None and self._shower is not None:
-            shown, self._offsets[choice] = self._answer.shown(
+            shown, self._offsets[choice] = self._reading.shown(
                 self._shower, prompt, answer, start, stop, self._offsets[choice]
             )
         return {
@@ -189,17 +159,17 @@ class CompletionStream(ChunkStream):
 class CompletionWhole:
     """Writes a completion in one piece."""
 
-    _answer: CompletionAnswer
+    _reading: CompletionReading
 
     def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
-        answer, settings, n = self._answer, self._answer.settings, self._answer.request.sampling.n
+        reading, settings = self._reading, self._reading.settings
         prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
         details = prompt_details(settings, cached_tokens)
         return orjson.dumps(
             {
-                **answer.head,
-                "choices": [self._choice(index, prompts[index // n], each) for index, each in enumerate(answers)],
+                **reading.head("text_completion"),
+                "choices": [self._choice(i, reading.prompt_of(i, prompts), each) for i, each in enumerate(answers)],
                 "service_tier": None,
                 "system_fingerprint": settings.fingerprint,
                 "usage": usage(prompt_tokens, sum(map(len, answers)), details, nulls=True),
@@ -210,9 +180,9 @@ class CompletionWhole:
         )
 
     def _choice(self, index: int, prompt: TokenizedPrompt, answer: Answer) -> dict[str, Any]:
-        body, count = self._answer.body, self._answer.body.prompt_logprobs
-        text, shower = "" if self._answer.silent else answer.text, self._answer.shower
-        shown = None if shower is None else self._answer.shown(shower, prompt, answer, 0, len(answer), 0)[0]
+        reading, body, count = self._reading, self._reading.body, self._reading.body.prompt_logprobs
+        text, shower = "" if reading.silent else answer.text, reading.shower
+        shown = None if shower is None else reading.shown(shower, prompt, answer, 0, len(answer), 0)[0]
         return {
             "index": index,
             "text": prompt.text + text if body.echo else text,

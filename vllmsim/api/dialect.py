@@ -2,13 +2,15 @@
 """What a dialect is: it reads a request body into a call, and knows how to write the call's answer."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
 from vllmsim.api.body import Head
+from vllmsim.api.logprobs import Shower
+from vllmsim.api.sampling import SamplingBody
 from vllmsim.errors import InferenceError
-from vllmsim.inference import Answer, InferenceRequest, TokenizedPrompt
+from vllmsim.inference import Answer, InferenceRequest, Prompt, Sampling, TokenizedPrompt
 from vllmsim.interfaces import IModelCatalogue
 
 
@@ -77,6 +79,61 @@ class Dialect(Protocol):
 
         :raises vllmsim.errors.InferenceError: when the body is wrong, or the model is not served.
         """
+
+
+B = TypeVar("B", bound=SamplingBody)
+
+
+@frozen(eq=False)
+class Reading(Generic[B]):
+    """One request as it was read, and what every form of its answer has in common.
+
+    :param created: the time that the answer tells, in seconds since the epoch.
+    """
+
+    prefix: ClassVar[str]
+    """What the answer's id begins with."""
+
+    settings: Settings
+    body: B
+    request: InferenceRequest
+    created: int
+
+    def head(self, kind: str) -> dict[str, Any]:
+        """Make the members that every object of the answer begins with."""
+        return {
+            "id": f"{self.prefix}-{self.request.request_id}",
+            "object": kind,
+            "created": self.created,
+            "model": self.request.model,
+        }
+
+    @property
+    def choices(self) -> int:
+        """How many choices the answer has."""
+        return self.request.sampling.n * len(self.request.prompts)
+
+    @property
+    def shower(self) -> Shower | None:
+        """What shows log probabilities, if they are asked for."""
+        count = self.request.sampling.logprobs
+        as_ids = self.body.return_tokens_as_token_ids
+        return None if count is None else Shower(count, self.settings.tokens_as_ids if as_ids is None else as_ids)
+
+
+def request_of(
+    settings: Settings, head: Head, body: SamplingBody, model: str, prompts: tuple[Prompt, ...], sampling: Sampling
+) -> InferenceRequest:
+    """Make the request that a body asks for; its id is the header's, else the body's, else a new one."""
+    named = head.request_id or body.request_id
+    return InferenceRequest(
+        request_id=named or settings.new_id(),
+        named_by_client=bool(named),
+        model=model,
+        prompts=prompts,
+        sampling=sampling,
+        remote_prefill=body.remote_prefill,
+    )
 
 
 def usage(

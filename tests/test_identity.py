@@ -1,0 +1,59 @@
+"""How a rank is known to others."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.config.loading import load_words
+from vllmsim.config.schema import Configuration
+from vllmsim.identity import endpoint_of, fingerprint, port_of, signature, url_of
+
+
+def configured(words: str = "") -> Configuration:
+    """Read a command line."""
+    return load_words(words.split(), {}).configuration
+
+
+class IdentityTests(SynchronousTestCase):
+    """What follows from the configuration."""
+
+    def test_endpoints(self) -> None:
+        """A rank listens on its port, a socket, or what the template says."""
+        cases = {
+            "": "tcp:8002",
+            "--host 127.0.0.1": "tcp:8002:interface=127.0.0.1",
+            "--host ::1": r"tcp6:8002:interface=\:\:1",
+            "--uds /run/v{rank}.sock": "unix:/run/v2.sock",
+            "--ssl-certfile c:1 --ssl-keyfile k": r"ssl:8002:privateKey=k:certKey=c\:1",
+            "--listen tcp:{port}:backlog={rank}": "tcp:8002:backlog=2",
+        }
+        for words, endpoint in cases.items():
+            self.assertEqual(endpoint, endpoint_of(configured(words), 2))
+
+    def test_ports(self) -> None:
+        """Ports count up from the first, unless the rank is the server's only one."""
+        self.assertEqual(8003, port_of(configured(), 3))
+        self.assertEqual(8000, port_of(configured("--data-parallel-rank 3"), 3))
+
+    def test_signature(self) -> None:
+        """A server without a name signs nothing."""
+        self.assertEqual({}, signature(configured(), 0))
+        self.assertEqual({"x-inference-namespace": "n"}, signature(configured("--pod-namespace n"), 0))
+        expected = {"x-inference-pod": "p", "x-inference-port": "8001"}
+        self.assertEqual(expected, signature(configured("--pod-name p"), 1))
+
+    def test_fingerprint(self) -> None:
+        """The fingerprint shows the release, how the model is split, and a hash; or what the operator wants."""
+        self.assertRegex(str(fingerprint(configured("-tp 2 -dp 4"))), "^vllm-0.33.0-tp2-dp4-[0-9a-f]{8}$")
+        self.assertRegex(str(fingerprint(configured("--fingerprint-mode hash"))), "^[0-9a-f]{8}$")
+        self.assertIsNone(fingerprint(configured("--fingerprint-mode none")))
+        self.assertEqual("x", fingerprint(configured("--fingerprint-mode custom --fingerprint-value x")))
+        self.assertNotEqual(fingerprint(configured("m1")), fingerprint(configured("m2")))
+
+    def test_urls(self) -> None:
+        """The log names an address where there is one, and else the endpoint."""
+        cases = {
+            "": "http://0.0.0.0:8002",
+            "--host ::1": "http://[::1]:8002",
+            "--ssl-certfile c --ssl-keyfile k --host h": "https://h:8002",
+            "--uds /run/x": "unix:/run/x",
+        }
+        self.assertEqual(list(cases.values()), [url_of(configured(words), 2) for words in cases])

@@ -1,0 +1,64 @@
+# -*- test-case-name: tests.test_identity -*-
+"""How a rank is known to others: where it listens, and the headers and fingerprint that its answers carry."""
+
+from twisted.internet.endpoints import quoteStringArgument
+
+from vllmsim import VLLM_VERSION
+from vllmsim.config.schema import Configuration
+from vllmsim.randomness import derive
+
+
+def port_of(configuration: Configuration, number: int) -> int:
+    """Find a rank's port: the first one's plus its number, unless it is the only one of this server."""
+    return configuration.port + (number if configuration.data_parallel_rank < 0 else 0)
+
+
+def signature(configuration: Configuration, number: int) -> dict[str, str]:
+    """Make the headers that name this server, if it has a name."""
+    headers: dict[str, str] = {}
+    if configuration.pod_name:
+        headers["x-inference-pod"] = configuration.pod_name
+        headers["x-inference-port"] = str(port_of(configuration, number))
+    if configuration.pod_namespace:
+        headers["x-inference-namespace"] = configuration.pod_namespace
+    return headers
+
+
+def fingerprint(configuration: Configuration) -> str | None:
+    """Make ``system_fingerprint``: the release, how the model is split, and a hash of what is simulated."""
+    c = configuration
+    if c.fingerprint_mode == "none":
+        return None
+    if c.fingerprint_mode == "custom":
+        return c.fingerprint_value
+    split = (("tp", c.tensor_parallel_size), ("pp", c.pipeline_parallel_size), ("dp", c.data_parallel_size))
+    parts = [f"{name}{size}" for name, size in split if size > 1]
+    digest = f"{derive(0, VLLM_VERSION, c.model, c.max_model_len, *parts).getrandbits(32):08x}"
+    return digest if c.fingerprint_mode == "hash" else "-".join(["vllm", VLLM_VERSION, *parts, digest])
+
+
+def endpoint_of(configuration: Configuration, number: int) -> str:
+    """Describe where a rank listens, in Twisted's endpoint syntax."""
+    c, port = configuration, port_of(configuration, number)
+
+    def fill(template: str) -> str:
+        return template.replace("{port}", str(port)).replace("{rank}", str(number))
+
+    if c.listen:
+        return fill(c.listen)
+    if c.uds:
+        return f"unix:{quoteStringArgument(fill(c.uds))}"
+    interface = f":interface={quoteStringArgument(c.host)}" if c.host else ""
+    if c.ssl_certfile:
+        files = f"privateKey={quoteStringArgument(c.ssl_keyfile)}:certKey={quoteStringArgument(c.ssl_certfile)}"
+        return f"ssl:{port}:{files}{interface}"
+    return f"tcp{'6' if ':' in c.host else ''}:{port}{interface}"
+
+
+def url_of(configuration: Configuration, number: int) -> str:
+    """Name a rank's address as logs do, or its endpoint if that has no address."""
+    c = configuration
+    if c.listen or c.uds:
+        return endpoint_of(c, number)
+    host = f"[{c.host}]" if ":" in c.host else c.host or "0.0.0.0"  # noqa: S104 - what listening everywhere is called
+    return f"http{'s' if c.ssl_certfile else ''}://{host}:{port_of(c, number)}"
