@@ -28,7 +28,7 @@ test-oldest: ## run the tests on the oldest libraries that are supported
 	.venv-oldest/bin/python -m pytest
 
 docs: $(VENV)/.dev ## build the documentation, with warnings as errors
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html
 
 sample: $(VENV)/.run ## write etc/vllmsim/sim.yaml from the option table
 	$(BIN)/python -c "from vllmsim.config.listing import sample_yaml; print(sample_yaml(), end='')" > etc/vllmsim/sim.yaml
