@@ -3,10 +3,22 @@
 import re
 from pathlib import Path
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from tests.harness import RankTestCase
 from vllmsim.config.names import find
 
 ROOT = Path(__file__).parents[1]
+
+
+class HeaderTests(SynchronousTestCase):
+    """Modules say where their tests are."""
+
+    def test_case_names(self) -> None:
+        """The tests that a module names exist."""
+        for module in ROOT.joinpath("vllmsim").rglob("*.py"):
+            for name in re.findall(r"test-case-name: (\S+)", module.read_text("utf-8")):
+                self.assertTrue(ROOT.joinpath(*name.split(".")).with_suffix(".py").exists(), f"{module}: {name}")
 
 
 class DocumentationTests(RankTestCase):

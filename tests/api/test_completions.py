@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import EOS, HEAD, answer, normal, prompt, recorded, settings, written
 from vllmsim.api.completions import CompletionDialect
-from vllmsim.errors import InvalidRequest
+from vllmsim.errors import InvalidRequest, Unsupported
 from vllmsim.inference import Answer, InferenceRequest, TextPrompt, TokenizedPrompt, TokenPrompt
 
 ABCD = answer(71, 72, 227, 73, 74, EOS)
@@ -118,6 +118,10 @@ class ParseTests(SynchronousTestCase):
             error = self.assertRaises(InvalidRequest, self.parse, **fields)
             self.assertEqual("prompt", error.param)
             self.assertIn(text, error.message)
+
+    def test_embeddings(self) -> None:
+        """Prompts as embeddings are refused, not ignored."""
+        self.assertRaises(Unsupported, self.parse, prompt="a", prompt_embeds="x")
 
     def test_limit(self) -> None:
         """Without a limit, and with null, the limit is 16."""

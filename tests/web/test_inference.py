@@ -96,6 +96,17 @@ class ChatTests(RankTestCase):
 class CompletionTests(RankTestCase):
     """Completions over HTTP."""
 
+    def test_old_client(self) -> None:
+        """A client of HTTP/1.0 gets its stream without chunks, and the connection closed behind it."""
+        self.make_rank("--mode", "echo")
+        body = b'{"prompt":"a b","stream":true}'
+        head = b"POST /v1/completions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        exchange = self.connect().send_bytes(head % len(body) + body)
+        self.clock.advance(0)
+        self.assertNotIn("transfer-encoding", exchange.headers)
+        self.assertEqual("[DONE]", exchange.events()[-1])
+        self.assertTrue(exchange.transport.disconnecting)
+
     def test_prompts(self) -> None:
         """Each prompt is answered n times, in order."""
         self.make_rank("--mode", "echo", "--max-num-seqs", "2")

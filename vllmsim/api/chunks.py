@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.api.test_chunks -*-
+# -*- test-case-name: tests.api.test_chat -*-
 """Chunks of OpenAI streams: what chat and completions have in common.
 
 A chunk is a dictionary, written whole. Where chunks differ in their text alone, one is rendered with a marker in the

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.api.test_dialect -*-
+# -*- test-case-name: tests.api.test_chat -*-
 """What a dialect is: it reads a request body into a call, and knows how to write the call's answer."""
 
 from collections.abc import Callable, Sequence

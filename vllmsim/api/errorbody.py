@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.api.test_errorbody -*-
+# -*- test-case-name: tests.api.test_errors -*-
 """Renders errors for clients of the OpenAI dialects."""
 
 import orjson

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.api.test_eventstream -*-
+# -*- test-case-name: tests.api.test_chat -*-
 """Server-sent events: ``data: <json>`` and a blank line; OpenAI streams end with ``[DONE]``."""
 
 from typing import Any, Final
