@@ -133,18 +133,24 @@ class RecordingMetrics:
         self.heard.append(("iteration",))
 
     def sequence_finished(
-        self, reason: str, prompt_tokens: int, cached_tokens: int, generated_tokens: int, times: SequenceTimes
+        self,
+        reason: str,
+        prompt_tokens: int,
+        cached_tokens: int,
+        generated_tokens: int,
+        max_tokens: int,
+        times: SequenceTimes,
     ) -> None:
         """Remember."""
-        self.heard.append(("finished", reason, generated_tokens, times))
+        self.heard.append(("finished", reason, generated_tokens, max_tokens, times))
 
     def sequence_aborted(self) -> None:
         """Remember."""
         self.heard.append(("aborted",))
 
-    def request_finished(self, n: int, max_tokens: int, longest: int) -> None:
+    def prompt_finished(self, n: int, longest: int) -> None:
         """Remember."""
-        self.heard.append(("request", n, max_tokens, longest))
+        self.heard.append(("prompt", n, longest))
 
     def exchange_finished(
         self, route: str, method: str, status: int, seconds: float, request_bytes: int, response_bytes: int

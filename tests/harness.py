@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
+from tests.commandline import load_words
 from tests.fakes import in_thread
-from vllmsim.config.loading import load_words
 from vllmsim.rank import Rank, build_rank
 
 JSON = "application/json"

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.config.loading import load_words
+from tests.commandline import load_words
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import endpoint_of, fingerprint, port_of, signature, url_of
 

@@ -7,8 +7,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.commandline import load_words
 from tests.harness import Exchange
-from vllmsim.config.loading import load_words
 from vllmsim.config.schema import Configuration
 from vllmsim.rank import RankService, StartError, rank_services
 

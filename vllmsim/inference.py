@@ -23,12 +23,10 @@ class Tokens:
 
     :param ids: one id per token.
     :param texts: each token's own text; joined they are the text, to the byte.
-    :param truncated: whether the text went on after the last token.
     """
 
     ids: Sequence[int]
     texts: Sequence[str]
-    truncated: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -101,6 +99,8 @@ class Sampling:
     :param ignore_eos: go on after the end-of-sequence token.
     :param logprobs: how many alternatives to report per token; None for no log probabilities, -1 for all.
     :param prompt_logprobs: the same for the prompt's tokens.
+    :param logit_bias: the tokens that are to be made more or less likely.
+    :param allowed_token_ids: the tokens that may be chosen; None for all.
     """
 
     n: int = 1
@@ -120,6 +120,8 @@ class Sampling:
     frequency_penalty: float = 0.0
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    logit_bias: tuple[int, ...] = ()
+    allowed_token_ids: tuple[int, ...] | None = None
 
     def check(self) -> None:
         """Check every range, in vLLM's order.

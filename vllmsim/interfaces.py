@@ -83,7 +83,7 @@ class ITokenizer(Interface):
     def encode(text: str, limit: int) -> Deferred[Tokens]:
         """Cut a text into tokens.
 
-        :param limit: stop after so many tokens; the result then says it is truncated.
+        :param limit: stop after so many tokens.
         :return: fires with the tokens, without letting the reactor wait for long texts.
         """
 
@@ -163,18 +163,26 @@ class IRankMetrics(Interface):
         """The pacer finished a tick: what was emitted since the last one makes one iteration."""
 
     def sequence_finished(
-        reason: str, prompt_tokens: int, cached_tokens: int, generated_tokens: int, times: SequenceTimes
+        reason: str,
+        prompt_tokens: int,
+        cached_tokens: int,
+        generated_tokens: int,
+        max_tokens: int,
+        times: SequenceTimes,
     ) -> None:
-        """A sequence delivered its last token and leaves its slot."""
+        """A sequence delivered its last token and leaves its slot.
+
+        :param max_tokens: how many tokens it would have had at most.
+        """
 
     def sequence_aborted() -> None:
         """A sequence leaves its slot before its last token."""
 
-    def request_finished(n: int, max_tokens: int, longest: int) -> None:
-        """Every choice of a request is delivered.
+    def prompt_finished(n: int, longest: int) -> None:
+        """Every choice of one prompt is delivered.
 
-        :param max_tokens: the limit it ran with.
-        :param longest: generated tokens of its longest choice.
+        :param n: how many there are.
+        :param longest: generated tokens of the longest.
         """
 
 

@@ -45,7 +45,7 @@ from vllmsim.web.exposition import ExpositionRoutes
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.operations import OperationRoutes
 from vllmsim.web.root import RankResource
-from vllmsim.web.site import Site
+from vllmsim.web.site import Limits, Site
 from vllmsim.web.tokens import TokenRoutes
 
 _FLUSH_TIMEOUT = 5.0
@@ -126,24 +126,26 @@ def build_rank(
 
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     pacer = TokenPacer(clock, metrics.iteration_finished)
-    waiting = WaitingQueue(c.max_waiting_queue_length)
     model = Model(clock, tokenizer, source, LatencyModel(c), pacer, metrics, lambda: slots.running)
-    slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model))
-    admission = Admission(tokenizer, c.max_model_len, c.max_logprobs)
-    simulator = RankSimulator(
-        clock, lifecycle, admission, waiting, slots, metrics, derive(seed, "rank", number).getrandbits(63)
-    )
+    waiting = WaitingQueue(c.max_waiting_queue_length)
+    slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
+    admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)
+    simulator = RankSimulator(clock, lifecycle, admission, slots, metrics, derive(seed, "rank", number).getrandbits(63))
 
     resource = RankResource(
         [
-            InferenceRoutes(simulator, ChatDialect(settings), CompletionDialect(settings), signature(c, number)).app,
+            InferenceRoutes(
+                simulator, ChatDialect(settings), CompletionDialect(settings), signature(c, number), defer_to_thread
+            ).app,
             TokenRoutes(TokenDialect(models, c.max_model_len), tokenizer).app,
             OperationRoutes(ModelList(models, c.max_model_len, new_id, now), lifecycle.ready).app,
             ExpositionRoutes(_registry(metrics, http)).app,
         ]
     )
-    limit = c.max_request_body_size_mb * 1024 * 1024
-    site = Site(resource, clock, http, limit, request_ids=c.enable_request_id_headers)
+    limits = Limits(
+        c.h11_max_incomplete_event_size, c.h11_max_header_count, c.max_request_body_size_mb << 20, c.timeout_keep_alive
+    )
+    site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers)
     return Rank(simulator, slots, pacer, lifecycle, site, resource)
 
 
@@ -188,9 +190,9 @@ class RankService(Service):
         super().privilegedStartService()
         try:
             self._listener.privilegedStartService()
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise StartError(self._endpoint, reason) from error
+        except (CannotListenError, OSError) as error:
+            cause = getattr(error, "socketError", error)
+            raise StartError(self._endpoint, getattr(cause, "strerror", None) or cause) from error
 
     def startService(self) -> None:
         """Begin to serve."""
@@ -211,12 +213,12 @@ class RankService(Service):
         rank = self._rank
         rank.lifecycle.drain()
         await maybeDeferred(self._listener.stopService)
+        closed = rank.site.close()
         try:
             await rank.simulator.drain().addTimeout(self._shutdown_timeout, self._clock)
         except DeferredTimeoutError:
             self._log.warn("Requests are still running after {seconds} s.", seconds=self._shutdown_timeout)
             rank.simulator.dismiss()
-        closed = rank.site.close()
         try:
             await closed.addTimeout(_FLUSH_TIMEOUT, self._clock)
         except DeferredTimeoutError:

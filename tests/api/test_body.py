@@ -73,6 +73,10 @@ class ValidateTests(SynchronousTestCase):
         self.assertIn("'loc': 'body.either.1.kind'", error.message)
         self.assertIn("2 validation errors:", error.message)
         self.assertEqual("body.numbers.1", self.refusal({"numbers": [1, "x"]}).param)
+        for wrong in ({}, {"a": 1}, 7):
+            error = self.refusal({"either": wrong})
+            self.assertEqual("body.either", error.param)
+            self.assertEqual(2, error.message.count("'loc': 'body.either',"))
 
     def test_ten_errors(self) -> None:
         """All errors are counted, and ten are listed."""
@@ -84,3 +88,8 @@ class ValidateTests(SynchronousTestCase):
         """A message shows an integer as it was sent, whatever the fast parser made of it."""
         error = self.refusal({"numbers": [1e30]}, b'{"numbers":[1.5,1000000000000000000000000000000,"x"]}')
         self.assertIn("'input': '1.5'", error.message)
+        self.assertEqual(
+            [], validate(_Body, {"numbers": ["x"]}, b'{"numbers":[],"more":1234567890123456789012}').numbers
+        )
+        unreadable = b'{"numbers":["1234567890123456789"]}' + b"}"
+        self.assertIn("'input': 'x'", self.refusal({"numbers": ["x"]}, unreadable).message)

@@ -54,6 +54,8 @@ CHAT: dict[str, Any] = {
     "rf": {"messages": HI, "response_format": {"type": "json_schema"}},
     "rfbad": {"messages": HI, "response_format": {"type": "foo"}},
     "effort": {"messages": HI, "reasoning_effort": "huge"},
+    "so_two": {"messages": HI, "structured_outputs": {"regex": "a", "choice": ["a"]}},
+    "allowed": {"messages": HI, "allowed_token_ids": []},
     "trunc": {"messages": HI, "truncate_prompt_tokens": -2},
     "beamstream": {"messages": HI, "use_beam_search": True, "stream": True},
     "nstr": {"messages": HI, "n": "x"},
@@ -76,11 +78,11 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "detok_bad": ("/detokenize", {"tokens": [-1]}),
 }
 LATER = {
-    "tools_auto", "tools_req", "image", "so_two", "lbias", "allowed", "oov", "resp_model", "resp_noinput", "resp_bg",
+    "tools_auto", "tools_req", "image", "lbias", "oov", "resp_model", "resp_noinput", "resp_bg",
     "resp_prev", "resp_get", "msg_model", "msg_missing", "msg_mt0", "msg_ctx", "inv", "dprank", "scale", "gen403",
     "emb404", "ctype", "noctype", "method", "nf", "models_del",
 }  # fmt: skip
-"""Recordings of surfaces that are not there yet, or that other tests look at."""
+"""Recordings of surfaces and of tokenizers that are not there yet, or that other tests look at."""
 
 
 def recordings() -> dict[str, tuple[int, bytes]]:

@@ -36,6 +36,17 @@ class ShowerTests(SynchronousTestCase):
         self.assertEqual(([5, 7], ["token_id:1", "token_id:2"], 8), (shown["text_offset"], shown["tokens"], offset))
         self.assertEqual([{"token_id:1": -1.0}, {"token_id:2": -1.1}], shown["top_logprobs"])
 
+    def test_first_of_a_prompt(self) -> None:
+        """The first token of a prompt has no probability."""
+        shown, _ = Shower(1, as_ids=False).text([(None, 1, "ab"), (1, 2, "c")], 0)
+        self.assertEqual(([None, -1.1], ["ab", "c"]), (shown["token_logprobs"], shown["tokens"]))
+        self.assertEqual([None, {"c": -1.1}], shown["top_logprobs"])
+
+    def test_ids(self) -> None:
+        """Alternatives that are shown as ids are ids too."""
+        [entry] = Shower(3, as_ids=True).chat(ANSWER, 0, 1)["content"]
+        self.assertEqual(["token_id:1", "token_id:2", "token_id:3"], [each["token"] for each in entry["top_logprobs"]])
+
     def test_everything(self) -> None:
         """All of the vocabulary is a bounded number of alternatives, and so is any number."""
         for count in (-1, 10**15):

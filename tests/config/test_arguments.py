@@ -55,7 +55,10 @@ class ScanTests(SynchronousTestCase):
         """Members of JSON options are given one by one, nested and appended to."""
         text = '--kv-events-config {"hwm":1} --kv-events-config.a.b=2 --kv-events-config.l+ x --kv-events-config.l+=y,3'
         self.assertEqual({"kv-events-config": {"hwm": 1, "a": {"b": 2}, "l": ["x", "y", 3]}}, self.values(text))
-        self.assertEqual({"compilation-config": {"mode": 3}}, self.values("-O.mode 3"))
+        self.assertEqual(
+            {"compilation-config": {"mode": 3, "level": 2}, "speculative-config": {"method": "ngram"}},
+            self.values("-O.mode 3 -sc.method ngram -cc.level=2"),
+        )
 
     def test_positional(self) -> None:
         """The model may come without its flag, after serve or alone."""
@@ -65,8 +68,9 @@ class ScanTests(SynchronousTestCase):
         self.assertEqual([], self.faults("serve"))
 
     def test_abbreviations(self) -> None:
-        """A clear abbreviation is understood."""
+        """A clear abbreviation is understood, also of an option that takes JSON."""
         self.assertEqual({"max-num-seqs": 3}, self.values("--max-num-se 3"))
+        self.assertEqual({"hf-overrides": {"a": 1}}, self.values('--hf-over {"a":1}'))
 
     def test_short(self) -> None:
         """Short flags take values too."""
@@ -93,6 +97,15 @@ class ScanTests(SynchronousTestCase):
             "--omni=maybe": "it must be true or false",
             "--config": "needs the path",
             "-zz": "-zz (command line): is no flag",
+            "-x 5": "-x (command line): is no flag",
+            "--allow 5": "is short for several flags",
+            "--max-num-queued-reqs": "needs a value",
+            "--tool-call-parser --omni": "needs a value",
+            "--port " + "9" * 400: "9... will not do: it must be an integer",
+            "--time-to-first-token " + "9" * 400: "will not do: it must be a duration",
+            "--watermark " + "9" * 400: "will not do: it must be a number",
+            "--kv-events-config " + "[" * 50_000: "will not do: it must be a JSON object",
+            "--lora-modules " + "[" * 50_000: "will not do: it must be a list",
             "a b": "b (command line): is one word too many",
             "--model m n": "one word too many",
             "--port.x 1": "names a member, and port has none",
@@ -106,5 +119,5 @@ class ScanTests(SynchronousTestCase):
         }
         for text, fault in cases.items():
             faults = [f for f in self.faults(text) if fault in f]
-            self.assertEqual(1, len(faults), (text, self.faults(text)))
+            self.assertEqual((1, 1), (len(faults), len(self.faults(text))), (text, self.faults(text)))
         self.assertEqual(3, len(self.faults("--port x --bogusly --mode none")))

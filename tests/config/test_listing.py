@@ -5,8 +5,9 @@ from pathlib import Path
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.commandline import load_words
 from vllmsim.config.listing import help_text, options_table, print_config, sample_yaml
-from vllmsim.config.loading import load_words, read_yaml
+from vllmsim.config.loading import read_yaml
 from vllmsim.config.names import all_options
 from vllmsim.config.schema import Configuration, own_options
 

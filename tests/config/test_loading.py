@@ -4,7 +4,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.config.loading import ConfigurationError, Loaded, load_words, read_yaml
+from tests.commandline import load_words
+from vllmsim.config.loading import ConfigurationError, Loaded, read_yaml
 from vllmsim.config.lora import LoraModule
 
 SEED_DOCUMENT = """

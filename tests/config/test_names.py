@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.config.names import complete, find, suggest
+from vllmsim.config.arguments import scan
+from vllmsim.config.names import complete, find, long_names, suggest
 
 
 class NameTests(SynchronousTestCase):
@@ -29,6 +30,13 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(["max-num-seqs"], complete("max-num-se"))
         self.assertEqual({"max-num-queued-reqs", "max-num-queued-tokens"}, set(complete("max_num_queued")))
         self.assertEqual([], complete("xyz"))
+
+    def test_every_abbreviation(self) -> None:
+        """No beginning of any flag makes trouble."""
+        names = sorted(long_names())
+        for prefix in {name[:length] for name in names for length in range(len(name) + 1)}:
+            for word in (f"--{prefix}", f"--{prefix}=5", f"--{prefix}.x"):
+                scan([word, "1"])
 
     def test_suggestions(self) -> None:
         """A wrong name has the nearest right one suggested, if there is one near."""

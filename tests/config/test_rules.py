@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.config.loading import ConfigurationError, load_words
+from tests.commandline import load_words
+from vllmsim.config.loading import ConfigurationError
 
 BROKEN = {
     "--time-to-first-token 2000ms --time-to-first-token-std-dev 3000ms": "time-to-first-token-std-dev",
@@ -19,7 +20,10 @@ BROKEN = {
     "--port 65535 --data-parallel-size 2": "65535 leaves no port for rank 1",
     "--uds /run/x --data-parallel-size 2": "2 ranks cannot share uds",
     "--listen tcp:1 --data-parallel-size 2": "2 ranks cannot share listen",
-    "--listen tcp:1 --host h": "goes with neither uds nor host",
+    "--listen tcp:1 --host h": "goes with no host, uds or certificate",
+    "--listen tcp:1 --uds /x": "goes with no host, uds or certificate",
+    "--listen tcp:1 --ssl-certfile c --ssl-keyfile k": "goes with no host, uds or certificate",
+    "--uds /x --ssl-certfile c --ssl-keyfile k": "uds (--uds): speaks no TLS",
     "--ssl-certfile c": "ssl-keyfile",
     "--ssl-certfile c --ssl-keyfile k --self-signed-certs": "self-signed-certs",
     "--dataset-url http://x": "needs dataset-path",
@@ -35,6 +39,7 @@ FINE = [
     '--model m --served-model-name n --lora-modules {"name":"a","base_model_name":"n"}',
     "--data-parallel-size 16 --data-parallel-rank 9",
     "--port 65535",
+    "--uds /x --host h",
     "--uds /run/x{rank} --data-parallel-size 2",
     "--data-parallel-size 3 --zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint tcp://*:5600",
     "--zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint ipc:///x",
@@ -61,5 +66,6 @@ class RuleTests(SynchronousTestCase):
     def test_doubtful(self) -> None:
         """A rule about a value that is wrong already says nothing more."""
         words = ["--time-to-first-token", "x", "--time-to-first-token-std-dev", "1s"]
-        error = self.assertRaises(ConfigurationError, load_words, words, {})
-        self.assertEqual(1, len(error.problems))
+        for more in ([], ["-dp", "x", "--data-parallel-rank", "9"], ["--uds", "/x", "--ssl-certfile"]):
+            error = self.assertRaises(ConfigurationError, load_words, [*words, *more], {})
+            self.assertEqual(2 if more else 1, len(error.problems), error)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.commandline import load_words
 from vllmsim.config.arguments import scan
-from vllmsim.config.loading import load_words
 from vllmsim.config.names import find, short_names
 
 FLAGS = json.loads(Path(__file__).with_name("..").joinpath("golden", "vllm-0.33", "cli-flags.json").read_text())
@@ -64,6 +64,13 @@ class FlagTests(SynchronousTestCase):
         """Short flags are those of vLLM, and klog's."""
         short = {name for names, *_ in FLAGS for name in names.split("/") if not name.startswith("--")}
         self.assertEqual(short - {"-h", "model_tag"}, set(short_names()) - {"-v", "-O"})
+
+    def test_klog(self) -> None:
+        """The flags of klog are understood too, with hyphens or underscores."""
+        words = """--v=4 --vmodule=a=1 --logtostderr --alsologtostderr --log_dir=/l --log_file=/l/f --stderrthreshold=2
+            --log_file_max_size=10 --log_backtrace_at=a:1 --one_output --add_dir_header --skip_headers
+            --skip_log_headers=true"""
+        self.assertEqual([], scan(words.split()).problems)
 
     def test_a_real_command_line(self) -> None:
         """A command line as people write it starts the daemon, and says what has no effect."""

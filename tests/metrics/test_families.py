@@ -70,7 +70,7 @@ class RankMetricsTests(SynchronousTestCase):
         m.sequence_started()
         m.sequence_unqueued()
         m.sequence_aborted()
-        m.sequence_finished("stop", 1, 0, 1, SequenceTimes(0, 0, 0, 0))
+        m.sequence_finished("stop", 1, 0, 1, 1, SequenceTimes(0, 0, 0, 0))
         self.assertEqual((0, 0), (self.value("vllm:num_requests_running"), self.value("vllm:num_requests_waiting")))
 
     def test_tokens(self) -> None:
@@ -101,7 +101,7 @@ class RankMetricsTests(SynchronousTestCase):
 
     def test_finished(self) -> None:
         """A finished sequence is observed with the times between its stages."""
-        self.metrics.sequence_finished("length", 10, 4, 5, SequenceTimes(1.0, 1.5, 2.5, 4.5))
+        self.metrics.sequence_finished("length", 10, 4, 5, 100, SequenceTimes(1.0, 1.5, 2.5, 4.5))
         expected = {
             "e2e_request_latency_seconds": 3.5,
             "request_queue_time_seconds": 0.5,
@@ -111,17 +111,17 @@ class RankMetricsTests(SynchronousTestCase):
             "request_time_per_output_token_seconds": 0.5,
             "request_prompt_tokens": 10,
             "request_generation_tokens": 5,
+            "request_params_max_tokens": 100,
             "request_prefill_kv_computed_tokens": 6,
             "request_num_preemptions": 0,
         }
         self.assertEqual(expected, {name: self.value(f"vllm:{name}_sum") for name in expected})
         self.assertEqual(1, self.value("vllm:request_success_total", finished_reason="length"))
-        self.metrics.sequence_finished("stop", 1, 0, 1, SequenceTimes(0, 0, 0, 9))
+        self.metrics.sequence_finished("stop", 1, 0, 1, 1, SequenceTimes(0, 0, 0, 9))
         self.assertEqual(0.5, self.value("vllm:request_time_per_output_token_seconds_sum"))
 
-    def test_requests(self) -> None:
-        """A request is observed once, whatever the number of its choices."""
-        self.metrics.request_finished(3, 100, 42)
-        sums = [self.value(f"vllm:{n}_sum") for n in ("request_params_n", "request_params_max_tokens",
-                                                      "request_max_num_generation_tokens")]  # fmt: skip
-        self.assertEqual([3, 100, 42], sums)
+    def test_prompts(self) -> None:
+        """A prompt is observed once, whatever the number of its choices."""
+        self.metrics.prompt_finished(3, 42)
+        sums = [self.value(f"vllm:{n}_sum") for n in ("request_params_n", "request_max_num_generation_tokens")]
+        self.assertEqual([3, 42], sums)

@@ -19,11 +19,13 @@ class HttpMetricsTests(SynchronousTestCase):
         registry.register(metrics)
         for status in (200, 204, 404):
             metrics.exchange_finished("/v1/models", "GET", status, 0.2, 0, 100)
-        metrics.exchange_finished("/health", "GET", 200, 0.2, 0, 2)
+        for probe in ("/health", "/health/ready", "/ready", "/metrics", "/metrics/"):
+            metrics.exchange_finished(probe, "GET", 200, 0.2, 0, 2)
         value = registry.get_sample_value
         labels = {"handler": "/v1/models", "method": "GET"}
         self.assertEqual(2, value("http_requests_total", {**labels, "status": "2xx"}))
         self.assertEqual(1, value("http_requests_total", {**labels, "status": "4xx"}))
+        self.assertEqual(3, value("http_request_duration_highr_seconds_count", {}))
         self.assertEqual(300, value("http_response_size_bytes_sum", {"handler": "/v1/models"}))
         self.assertEqual(3, value("http_request_size_bytes_count", {"handler": "/v1/models"}))
         self.assertEqual(3, value("http_request_duration_highr_seconds_bucket", {"le": "0.25"}))

@@ -1,8 +1,11 @@
 """What a request must satisfy before it may wait."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import in_thread
@@ -18,17 +21,17 @@ class AdmissionTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Admit to a context of ten tokens."""
         self.tokenizer = WordTokenizer(in_thread)
-        self.admission = Admission(self.tokenizer, 10, 20)
+        self.clock = Clock()
+        self.admission = Admission(self.clock, self.tokenizer, 10, 20)
 
     def read(self, prompt: Any) -> TokenizedPrompt:
         """Read a prompt."""
-        reading: Coroutine[Any, Any, TokenizedPrompt] = self.admission.read(prompt)
-        tokenized: TokenizedPrompt = self.successResultOf(reading)
-        return tokenized
+        tokenized: list[TokenizedPrompt] = self.successResultOf(self.admission.read([prompt]))
+        return tokenized[0]
 
     def refusal(self, prompt: Any) -> InferenceError:
         """Find out why a prompt is refused."""
-        error = self.failureResultOf(self.admission.read(prompt), InvalidRequest).value
+        error = self.failureResultOf(self.admission.read([prompt]), InvalidRequest).value
         assert isinstance(error, InferenceError)
         return error
 
@@ -44,10 +47,9 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual(("Hello world!", ["Hello ", "world", "!"]), (prompt.text, list(prompt.texts)))
 
     def test_conversation(self) -> None:
-        """A conversation goes through the chat template; one without messages is refused."""
+        """A conversation goes through the chat template."""
         prompt = self.read(Conversation((Message("user", "hi"),)))
         self.assertEqual("### user: hi\n", prompt.text)
-        self.assertIn("empty conversation", self.refusal(Conversation(())).message)
 
     def test_ids(self) -> None:
         """Ids are taken as they are, with the texts that are known."""
@@ -96,5 +98,48 @@ class AdmissionTests(SynchronousTestCase):
         error = self.assertRaises(InvalidRequest, self.bound, 1, prompt_logprobs=-1)
         self.assertIn("prompt logprobs of 4294967296", error.message)
         self.bound(1, logprobs=20)
-        self.admission = Admission(self.tokenizer, 10, -1)
+        self.admission = Admission(self.clock, self.tokenizer, 10, -1)
         self.bound(1, logprobs=-1)
+
+    def test_chosen_tokens(self) -> None:
+        """Tokens whose chance is to change must be tokens, and some must be allowed."""
+        error = self.assertRaises(InvalidRequest, self.bound, 1, logit_bias=(1, 2**32))
+        self.assertEqual(
+            "token_id(s) [4294967296] in logit_bias contain out-of-vocab token ids. Vocabulary size: 4294967296 "
+            "(parameter=logit_bias, value=[4294967296])",
+            error.message,
+        )
+        for allowed in ((), (1, -1)):
+            error = self.assertRaises(InvalidRequest, self.bound, 1, allowed_token_ids=allowed)
+            self.assertEqual("allowed_token_ids", error.param)
+        self.bound(1, logit_bias=(1,), allowed_token_ids=(1,))
+
+    def test_long_ids(self) -> None:
+        """A prompt that is too long is not searched for tokens that are none."""
+        self.assertEqual("input_tokens", self.refusal(TokenPrompt((-1,) * 11)).param)
+
+    def test_many_prompts(self) -> None:
+        """While many prompts are read, other events come in between."""
+        clock = SlowClock()
+        self.admission = Admission(clock, self.tokenizer, 10, 20)
+        reading = Deferred.fromCoroutine(self.admission.read([TextPrompt("x")] * 20))
+        self.assertNoResult(reading)
+        clock.advance(1)
+        self.assertEqual(20, len(self.successResultOf(reading)))
+        self.assertEqual(10, clock.turns)
+
+
+class SlowClock(Clock):
+    """A clock that goes on by more than a millisecond whenever it is looked at, and counts calls."""
+
+    turns = 0
+
+    def seconds(self) -> float:
+        """Tell the time."""
+        self.rightNow += 0.0011
+        return self.rightNow
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> IDelayedCall:  # noqa: A002
+        """Count a call."""
+        self.turns += 1
+        return super().callLater(delay, callable, *args, **kw)

@@ -1,13 +1,18 @@
 """One sequence, from prefill to its last token."""
 
 import random
+from collections.abc import Callable
+from collections.abc import Sequence as Several
 
+from attrs import define, evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.fakes import FixedLatency, FixedSource, RecordingMetrics, RecordingSink, in_thread, request_for
-from vllmsim.inference import Sampling, SequenceTimes, TextPrompt, TokenizedPrompt
+from vllmsim.inference import Answer, Sampling, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.interfaces import IResponseSource, ITokenSink
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence, Submission
@@ -97,8 +102,8 @@ class GenerationTests(SynchronousTestCase):
         self.assertAlmostEqual(0.06, heard[1][2])
         self.assertEqual(("emitted", 1, None), heard[2])
         self.assertAlmostEqual(0.02, heard[4][2])
-        name, reason, tokens, times = heard[-2]
-        self.assertEqual(("finished", "stop", 4), (name, reason, tokens))
+        name, reason, tokens, limit, times = heard[-2]
+        self.assertEqual(("finished", "stop", 4, 16), (name, reason, tokens, limit))
         expected = SequenceTimes(0.0, 0.01, 0.06, 0.12)
         self.assertAlmostEqual(expected.started, times.started)
         self.assertAlmostEqual(expected.first_token, times.first_token)
@@ -122,3 +127,80 @@ class GenerationTests(SynchronousTestCase):
         self.clock.advance(1)
         self.failureResultOf(done, RuntimeError)
         self.assertIn("aborted", self.metrics.names())
+
+    def test_sink_cancels(self) -> None:
+        """A sink may cancel its own sequence at any call: it hears no more, and the others go on."""
+        for call in ("started", "first", "last"):
+            self.sink = LeavingSink(leave_at=call)
+            done = self.start()
+            self.sink.leave = done.cancel
+            other_sink, self.sink = self.sink, RecordingSink()
+            other = self.start()
+            self.clock.pump([0.02] * 8)
+            self.failureResultOf(done, CancelledError)
+            self.assertEqual({"started": 1, "first": 2, "last": 6}[call], len(other_sink.calls))
+            self.assertEqual(4, self.successResultOf(other))
+            self.assertEqual([], self.clock.getDelayedCalls())
+            self.assertEqual([], self.flushLoggedErrors())
+
+    def test_sink_cancels_and_breaks(self) -> None:
+        """A sink that raises after it has cancelled its sequence stops no other."""
+        self.sink = LeavingSink(leave_at="first", broken=True)
+        done = self.start()
+        self.sink.leave = done.cancel
+        self.sink = RecordingSink()
+        other = self.start()
+        self.clock.pump([0.02] * 8)
+        self.failureResultOf(done, CancelledError)
+        self.assertEqual(4, self.successResultOf(other))
+
+    def test_slow_source(self) -> None:
+        """The prefill is counted from the slot on, whether the source answers at once or later."""
+        composing: Deferred[Tokens] = Deferred()
+        self.model = evolve(self.model, source=SlowSource(composing))
+        self.start()
+        self.clock.advance(0.03)
+        composing.callback(Tokens([1], ["one "]))
+        self.clock.advance(0.019)
+        self.assertEqual("", self.sink.said())
+        self.clock.advance(0.002)
+        self.assertEqual("one ", self.sink.said())
+        self.pacer.stop()
+
+
+@implementer(IResponseSource)
+@define(eq=False)
+class SlowSource:
+    """Answers when the test says."""
+
+    composing: Deferred[Tokens]
+
+    def respond(
+        self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
+    ) -> Deferred[Tokens]:
+        """Begin to compose."""
+        return self.composing
+
+
+@implementer(ITokenSink)
+@define(eq=False)
+class LeavingSink(RecordingSink):
+    """Cancels its sequence at one of the calls."""
+
+    leave_at: str = "started"
+    leave: Callable[[], None] = lambda: None
+
+    def started(self, prompts: Several[TokenizedPrompt], cached_tokens: int) -> None:
+        """Remember, and perhaps leave."""
+        super().started(prompts, cached_tokens)
+        if self.leave_at == "started":
+            self.leave()
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Remember, and perhaps leave."""
+        broken, self.broken = self.broken, False
+        super().tokens(choice, answer, start, stop)
+        if self.leave_at == ("last" if stop == len(answer) else "first" if not start else ""):
+            self.leave()
+        if broken:
+            raise RuntimeError("broken")

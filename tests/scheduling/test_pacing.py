@@ -21,7 +21,7 @@ class Ticker:
     emitted: list[float] = field(factory=list)
     failed: list[Failure] = field(factory=list)
     error: Exception | None = None
-    leave: Callable[[], None] | None = None
+    leave: Callable[[], object] | None = None
 
     def emit(self, now: float) -> float | None:
         """Emit everything that is due."""
@@ -136,8 +136,9 @@ class PacerTests(SynchronousTestCase):
             self.pacer.add(0.0, ticker)
         self.clock.advance(0)
         self.assertTrue(all(ticker.emitted for ticker in tickers))
-        self.assertGreater(self.ticks, 2)
+        self.assertGreater(self.ticks, 30)
         self.pacer.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_stop(self) -> None:
         """A stopped pacer emits nothing and has no timer; it can be stopped again."""
@@ -147,6 +148,43 @@ class PacerTests(SynchronousTestCase):
         self.clock.advance(2)
         self.assertEqual([], ticker.emitted)
         self.assertEqual([], self.clock.getDelayedCalls())
+        self.pacer.start()
+        self.clock.advance(1)
+        self.assertEqual([], ticker.emitted)
+
+    def test_stop_in_mid_turn(self) -> None:
+        """A pacer that has let others in before it goes on can be stopped."""
+        tickers = [Ticker(self.clock, [], slow=0.01) for _ in range(3)]
+        for ticker in tickers:
+            ticker.gaps = [1.0]
+            self.pacer.add(0.0, ticker)
+        tickers[0].leave = lambda: self.clock.callLater(0, self.pacer.stop)
+        self.clock.advance(0)
+        self.assertEqual([1, 0, 0], [len(ticker.emitted) for ticker in tickers])
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_stop_before_the_restart(self) -> None:
+        """A pacer whose loop has failed can be stopped before it starts again."""
+        self.ticks = -1
+        pacer = TokenPacer(self.clock, self.fail_once)
+        pacer.start()
+        ticker = Ticker(self.clock, [])
+        ticker.leave = lambda: self.clock.callLater(0, pacer.stop)
+        pacer.add(0.0, ticker)
+        self.clock.advance(0)
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        self.assertEqual([], self.clock.getDelayedCalls())
+        late = Ticker(self.clock, [])
+        pacer.add(0.0, late)
+        self.clock.advance(1)
+        self.assertEqual([], late.emitted)
+
+    def test_discard_moves_the_alarm(self) -> None:
+        """When the place that is due first is given back, the timer is set for the next."""
+        place = self.pacer.add(1.0, Ticker(self.clock, []))
+        self.add(due=2.0)
+        self.pacer.discard(place)
+        self.assertEqual([2.0], [call.getTime() for call in self.clock.getDelayedCalls()])
 
     def test_restarts(self) -> None:
         """A pacer whose own loop fails is started again, and the log says so."""

@@ -40,10 +40,9 @@ class SimulatorTests(SynchronousTestCase):
         self.model = Model(
             self.clock, self.tokenizer, self.source, self.latency, self.pacer, self.metrics, lambda: self.slots.running
         )
-        self.slots = SequenceSlots(self.clock, self.waiting, 2, partial(generate, self.model))
-        self.simulator = RankSimulator(
-            self.clock, self.lifecycle, Admission(self.tokenizer, 100, 20), self.waiting, self.slots, self.metrics, seed
-        )
+        self.slots = SequenceSlots(self.clock, self.waiting, 2, partial(generate, self.model), self.metrics)
+        admission = Admission(self.clock, self.tokenizer, 100, 20)
+        self.simulator = RankSimulator(self.clock, self.lifecycle, admission, self.slots, self.metrics, seed)
         self.lifecycle.start()
         self.pacer.start()
         self.slots.start()
@@ -64,7 +63,7 @@ class SimulatorTests(SynchronousTestCase):
         self.assertIs(None, self.successResultOf(served))
         self.assertEqual([("started", [2, 1])], [call for call in sink.calls if call[0] == "started"])
         self.assertEqual(["yes no"] * 4, [sink.said(choice) for choice in range(4)])
-        self.assertIn(("request", 2, 9, 3), self.metrics.heard)
+        self.assertEqual([("prompt", 2, 3)] * 2, [each for each in self.metrics.heard if each[0] == "prompt"])
 
     def test_refused(self) -> None:
         """A request that can never be served is refused at once."""

@@ -2,11 +2,12 @@
 
 import random
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import AlreadyCalledError, CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fakes import RecordingSink, request_for
+from tests.fakes import RecordingMetrics, RecordingSink, request_for
+from vllmsim.errors import QueueFull
 from vllmsim.inference import Sampling, TextPrompt, TokenizedPrompt
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.scheduling.slots import SequenceSlots
@@ -18,12 +19,15 @@ PROMPT = TokenizedPrompt(TextPrompt("x"), "x", [1], ["x"])
 class SlotTests(SynchronousTestCase):
     """A bounded pool of cooperative tasks."""
 
+    bound = 10**6
+
     def setUp(self) -> None:
         """Have two slots, and generations that end when the test says."""
         self.clock = Clock()
-        self.waiting = WaitingQueue(10**6)
+        self.waiting = WaitingQueue(self.bound)
         self.generations: list[Deferred[int]] = []
-        self.slots = SequenceSlots(self.clock, self.waiting, 2, self.generate)
+        self.metrics = RecordingMetrics()
+        self.slots = SequenceSlots(self.clock, self.waiting, 2, self.generate, self.metrics)
         self.slots.start()
         self.addCleanup(self.slots.stop)
         self.instant = False
@@ -36,19 +40,18 @@ class SlotTests(SynchronousTestCase):
             generation.callback(1)
         return generation
 
-    def put(self) -> Sequence:
-        """Queue a sequence."""
+    def add(self) -> Sequence:
+        """Add a sequence."""
         submission = Submission(request_for("x"), [PROMPT], RecordingSink())
-        sequence = Sequence(submission, 0, PROMPT, Sampling(), True, random.Random(1), 0.0, lambda _: None)
-        self.waiting.put(sequence)
-        self.slots.fill()
+        sequence = Sequence(submission, 0, PROMPT, Sampling(), True, random.Random(1), 0.0, self.slots.remove)
+        self.slots.add(sequence)
         return sequence
 
     def test_bounded(self) -> None:
         """The third sequence runs when one of the first two is done."""
-        first, _, third = self.put(), self.put(), self.put()
+        first, _, third = self.add(), self.add(), self.add()
         self.clock.advance(0)
-        self.assertEqual((2, 0, 1), (self.slots.running, self.slots.free, len(self.waiting)))
+        self.assertEqual((2, 1), (self.slots.running, len(self.waiting)))
         self.generations[0].callback(7)
         self.assertEqual(7, self.successResultOf(first.done))
         self.clock.advance(0)
@@ -57,19 +60,67 @@ class SlotTests(SynchronousTestCase):
 
     def test_failure(self) -> None:
         """A sequence that fails gives its slot back and learns why."""
-        sequence = self.put()
+        sequence = self.add()
         self.clock.advance(0)
         self.generations[0].errback(RuntimeError("broken"))
         self.failureResultOf(sequence.done, RuntimeError)
-        self.assertEqual(2, self.slots.free)
+        self.assertEqual(0, self.slots.running)
         for _ in range(3):
-            self.put()
+            self.add()
         self.clock.advance(0)
         self.assertEqual(2, self.slots.running)
 
     def test_many_without_latency(self) -> None:
         """Twenty thousand sequences that take no time are served without running out of stack."""
         self.instant = True
-        last = [self.put() for _ in range(20_000)][-1]
+        last = [self.add() for _ in range(20_000)][-1]
         self.clock.pump([0] * 20_000)
         self.assertEqual(1, self.successResultOf(last.done))
+
+    def test_room(self) -> None:
+        """Sequences in slots and those for whom a slot is free do not count as waiting."""
+        self.waiting = WaitingQueue(1)
+        self.slots = SequenceSlots(self.clock, self.waiting, 2, self.generate, self.metrics)
+        self.slots.start()
+        self.slots.require_room(3)
+        self.assertRaises(QueueFull, self.slots.require_room, 4)
+        self.add()
+        self.assertRaises(QueueFull, self.slots.require_room, 3)
+        self.clock.advance(0)
+        self.slots.require_room(2)
+        self.assertRaises(QueueFull, self.slots.require_room, 3)
+
+    def test_remove(self) -> None:
+        """A sequence can be taken out of its slot and out of the queue; after its end that is harmless."""
+        running, other, waiting = self.add(), self.add(), self.add()
+        self.clock.advance(0)
+        for sequence in (waiting, running):
+            sequence.done.cancel()
+            self.failureResultOf(sequence.done, CancelledError)
+        self.clock.advance(0)
+        self.assertEqual((1, 0), (self.slots.running, len(self.waiting)))
+        self.assertEqual(["queued"] * 3 + ["unqueued"], self.metrics.names())
+        self.generations[1].callback(1)
+        self.slots.remove(other)
+        self.assertEqual(0, self.slots.running)
+
+    def test_stopped(self) -> None:
+        """Slots that are stopped serve no more and log nothing."""
+        self.add()
+        self.clock.advance(0)
+        self.slots.stop()
+        self.add()
+        self.clock.advance(1)
+        self.assertEqual(1, len(self.generations))
+        self.assertEqual([], self.flushLoggedErrors())
+
+    def test_broken_slot(self) -> None:
+        """A slot that breaks is logged and replaced, so that those who wait are served."""
+        first, _, third = self.add(), self.add(), self.add()
+        self.clock.advance(0)
+        first.done.callback(0)
+        self.generations[0].callback(1)
+        self.assertEqual(1, len(self.flushLoggedErrors(AlreadyCalledError)))
+        self.clock.advance(0)
+        self.generations[2].callback(3)
+        self.assertEqual(3, self.successResultOf(third.done))

@@ -11,7 +11,7 @@ from tests.harness import Exchange
 from vllmsim.errors import QueueFull
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.root import RankResource
-from vllmsim.web.site import Request, Site
+from vllmsim.web.site import Limits, Request, Site
 
 
 class Routes:
@@ -29,6 +29,18 @@ class Routes:
         """Fail for no reason."""
         raise KeyError("secret")
 
+    @app.route("/full-late", methods=["GET"])
+    def full_late(self, request: Request) -> None:
+        """Fail as a queue does, after the answer has begun."""
+        request.write(b"some")
+        raise QueueFull("Full.")
+
+    @app.route("/broken-late", methods=["GET"])
+    def broken_late(self, request: Request) -> None:
+        """Fail for no reason, after the answer has begun."""
+        request.write(b"some")
+        raise KeyError("secret")
+
 
 answer_errors(Routes.app)
 
@@ -38,7 +50,8 @@ class FailingTests(SynchronousTestCase):
 
     def get(self, path: str) -> Exchange:
         """Send a request."""
-        return Exchange(Site(RankResource([Routes().app]), Clock(), RecordingMetrics(), 100)).send("GET", path)
+        site = Site(RankResource([Routes().app]), Clock(), RecordingMetrics(), Limits(1000, 10, 100, 5))
+        return Exchange(site).send("GET", path)
 
     def test_ours(self) -> None:
         """An error of the tree has its own status and text."""
@@ -51,3 +64,11 @@ class FailingTests(SynchronousTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
         self.assertEqual(500, exchange.status)
         self.assertNotIn("secret", json.dumps(exchange.json()))
+
+    def test_late(self) -> None:
+        """An answer that has begun is cut off: nothing is written behind it that could pass for its end."""
+        for path, count in (("/full-late", 0), ("/broken-late", 1)):
+            exchange = self.get(path)
+            self.assertEqual(count, len(self.flushLoggedErrors(KeyError)))
+            self.assertTrue(exchange.transport.disconnected)
+            self.assertTrue(exchange.raw.endswith(b"4\r\nsome\r\n"), exchange.raw)

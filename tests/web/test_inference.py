@@ -3,17 +3,18 @@
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from tests.fakes import ScriptedSimulator
 from tests.harness import RankTestCase
-from vllmsim.api.chat import ChatDialect
+from vllmsim.api.chat import ChatDialect, ChatStream
 from vllmsim.errors import Unavailable
-from vllmsim.inference import InferenceRequest, TextPrompt, TokenizedPrompt
+from vllmsim.inference import Answer, InferenceRequest, TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.root import RankResource
 
+PROMPT = TokenizedPrompt(TextPrompt("x"), "x", [1], ["x"])
 LATENCY = ("--time-to-first-token", "100ms", "--inter-token-latency", "20ms")
 
 
@@ -193,12 +194,22 @@ class _Drained:
 class ErrorTests(RankTestCase):
     """Errors from below."""
 
+    def setUp(self) -> None:
+        """Have a rank."""
+        self.make_rank()
+
     def serve(self, script: Any) -> None:
         """Serve chat completions with a scripted simulator."""
-        self.make_rank()
         dialect = ChatDialect(_settings())
-        routes = InferenceRoutes(ScriptedSimulator(script), dialect, dialect, {})
+        self.deferred: list[Any] = []
+        routes = InferenceRoutes(ScriptedSimulator(script), dialect, dialect, {}, self.defer)
         self.rank.site.resource = RankResource([routes.app])
+
+    def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:
+        """Put off what would run in a thread."""
+        deferred: Deferred[Any] = Deferred().addCallback(lambda _: function(*arguments))
+        self.deferred.append(deferred)
+        return deferred
 
     def test_before_the_stream(self) -> None:
         """An error before the first token has its own status, even of a stream; one of ours is 500."""
@@ -216,7 +227,7 @@ class ErrorTests(RankTestCase):
         """An error after the first token is an event, and the stream ends as always."""
 
         def fail(request: InferenceRequest, sink: ITokenSink) -> None:
-            sink.started([TokenizedPrompt(TextPrompt("x"), "x", [1], ["x"])], 0)
+            sink.started([PROMPT], 0)
             raise Unavailable("busy") if request.sampling.n == 1 else KeyError("secret")
 
         self.serve(fail)
@@ -227,12 +238,62 @@ class ErrorTests(RankTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
 
     def test_cancelled(self) -> None:
-        """The simulator hears at once that a client is gone."""
-        cancelled: list[Deferred[None]] = []
-        pending: Deferred[None] = Deferred(cancelled.append)
-        self.serve(lambda *_: pending)
-        self.chat().drop()
-        self.assertEqual([pending], cancelled)
+        """The simulator hears at once that a client is gone, and nothing is logged."""
+        for stream in (False, True):
+            cancelled: list[Deferred[None]] = []
+            pending: Deferred[None] = Deferred(cancelled.append)
+
+            def wait(_: InferenceRequest, sink: ITokenSink, pending: Deferred[None] = pending) -> Deferred[None]:
+                sink.started([PROMPT], 0)
+                return pending
+
+            self.serve(wait)
+            self.chat(stream=stream).drop()
+            self.assertEqual([pending], cancelled)
+            self.assertEqual([], self.flushLoggedErrors())
+
+    def test_cancelled_by_someone_else(self) -> None:
+        """A request that is given up while its client is there ends with an error of ours."""
+
+        def give_up(_: InferenceRequest, sink: ITokenSink) -> None:
+            sink.started([PROMPT], 0)
+            raise CancelledError
+
+        self.serve(give_up)
+        self.assertEqual(500, self.chat().status)
+        stream = self.chat(stream=True)
+        self.assertEqual((500, "[DONE]"), (stream.events()[-2]["error"]["code"], stream.events()[-1]))
+        self.assertEqual(2, len(self.flushLoggedErrors(CancelledError)))
+
+    def test_broken_end(self) -> None:
+        """A stream whose end cannot be written ends with an error; if that cannot be written either, it is cut off."""
+        self.patch(ChatStream, "closing", lambda _: 1 / 0)
+        self.serve(lambda _, sink: sink.started([PROMPT], 0))
+        stream = self.chat(stream=True)
+        self.assertEqual((500, "[DONE]"), (stream.events()[-2]["error"]["code"], stream.events()[-1]))
+        self.patch(ChatStream, "failure", lambda *_: 1 / 0)
+        stream = self.chat(stream=True)
+        self.assertTrue(stream.transport.disconnected)
+        self.assertEqual(3, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_long_answers_in_detail(self) -> None:
+        """A long answer with log probabilities is written in a thread; its client may go meanwhile."""
+
+        def say(request: InferenceRequest, sink: ITokenSink) -> None:
+            sink.started([PROMPT], 0)
+            count = request.sampling.max_tokens or 0
+            sink.tokens(0, Answer([1] * count, ["x"] * count, ["x"] * count, "length"), 0, count)
+
+        self.serve(say)
+        self.assertEqual(200, self.chat(max_tokens=200).status)
+        self.assertEqual(200, self.chat(max_tokens=3, logprobs=True).status)
+        self.assertEqual([], self.deferred)
+        exchange, gone = (self.chat(max_tokens=200, logprobs=True) for _ in range(2))
+        self.assertEqual(0, exchange.status)
+        self.deferred[0].callback(None)
+        self.assertEqual(200, len(exchange.json()["choices"][0]["logprobs"]["content"]))
+        gone.drop()
+        self.assertEqual([], self.flushLoggedErrors())
 
 
 def _settings() -> Any:
@@ -260,8 +321,10 @@ class MetricsTests(RankTestCase):
             "vllm:time_to_first_token_seconds_count": 4,
             "vllm:inter_token_latency_seconds_count": 6,
             "vllm:e2e_request_latency_seconds_count": 4,
-            "vllm:request_params_n_count": 2,
-            "vllm:request_params_n_sum": 3,
+            "vllm:request_params_n_count": 3,
+            "vllm:request_params_n_sum": 4,
+            "vllm:request_params_max_tokens_count": 4,
+            "vllm:request_max_num_generation_tokens_count": 3,
         }
         self.assertEqual(expected, {name: self.sample(name + labels) for name in expected})
         self.assertAlmostEqual(0.4, self.sample("vllm:time_to_first_token_seconds_sum" + labels))
@@ -291,7 +354,9 @@ class RobustnessTests(RankTestCase):
             ({"messages": [{"role": 1}]}, 400), ({"messages": [{"role": "user", "content": 7}]}, 400),
         ]  # fmt: skip
         fields: list[tuple[dict[str, Any], int]] = [
-            ({"n": 10**15}, 400), ({"n": 5000}, 429), ({"max_tokens": -1}, 400), ({"temperature": float("nan")}, 400),
+            ({"n": 10**15}, 400), ({"n": 10**20, "stream": True}, 400), ({"n": 300_000_000, "stream": True}, 400),
+            ({"allowed_token_ids": []}, 400), ({"logit_bias": {"x": 1}}, 400), ({"logit_bias": {"-1": 1}}, 400),
+            ({"n": 5000}, 429), ({"max_tokens": -1}, 400), ({"temperature": float("nan")}, 400),
             ({"model": 7}, 400), ({"stream": "maybe"}, 400), ({"stop": [1]}, 400),
             ({"top_logprobs": 10**15, "logprobs": True}, 400),
             ({"seed": 2**63}, 400), ({"response_format": 7}, 400), ({"stream_options": 7, "stream": True}, 400),

@@ -5,14 +5,18 @@ from typing import Any
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
 
 from tests.fakes import RecordingMetrics
 from tests.harness import Exchange
-from vllmsim.web.site import Request, Site
+from vllmsim.web.site import Limits, Request, Site
+
+LIMITS = Limits(head_bytes=2000, headers=20, body_bytes=100, keep_alive=5)
 
 
 class Echo(Resource):
@@ -48,7 +52,7 @@ class SiteTests(SynchronousTestCase):
         self.clock = Clock()
         self.metrics = RecordingMetrics()
         self.resource = Echo()
-        self.site = Site(self.resource, self.clock, self.metrics, 100)
+        self.site = Site(self.resource, self.clock, self.metrics, LIMITS)
 
     def send(self, method: str = "POST", path: str = "/echo", body: bytes = b"", **headers: str) -> Exchange:
         """Send a request."""
@@ -66,7 +70,7 @@ class SiteTests(SynchronousTestCase):
 
     def test_request_ids(self) -> None:
         """Where request ids are on, each response has the request's own, or a new one."""
-        site = Site(self.resource, self.clock, self.metrics, 100, request_ids=True)
+        site = Site(self.resource, self.clock, self.metrics, LIMITS, request_ids=True)
         self.assertEqual("mine", Exchange(site).send("GET", "/", X_Request_Id="mine").headers["x-request-id"])
         self.assertTrue(re.fullmatch("[0-9a-f]{32}", Exchange(site).send("GET", "/").headers["x-request-id"]))
 
@@ -96,6 +100,56 @@ class SiteTests(SynchronousTestCase):
         exchange.send_bytes(b"x").send_bytes(b"x" * 100)
         self.assertEqual((413, True), (exchange.status, exchange.complete))
         self.assertTrue(exchange.transport.disconnecting)
+        exchange.drop()
+        self.assertEqual([("none", "other", 413, 0, 1000000, 0)], self.metrics.heard)
+
+    def test_endless_body_that_ends(self) -> None:
+        """A body that goes too far and ends in the same read is answered once, and by no route."""
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1700\r\n\r\n"
+        exchange = Exchange(self.site).send_bytes(head + b"x" * 1700)
+        self.assertEqual((413, True), (exchange.status, exchange.complete))
+        self.assertEqual([], self.resource.requests)
+        self.assertEqual(1, len(self.metrics.heard))
+
+    def test_asking_before_a_body_too_large(self) -> None:
+        """A client that asks before it sends too much is told no, and not to go on."""
+        exchange = Exchange(self.site).send("POST", "/", None, Content_Length="101", Expect="100-continue")
+        self.assertEqual((413, True), (exchange.status, exchange.complete))
+        self.assertTrue(exchange.transport.disconnecting)
+        exchange = Exchange(self.site).send("POST", "/", None, Content_Length="100", Expect="100-continue")
+        self.assertEqual(100, exchange.status)
+
+    def test_large_head(self) -> None:
+        """A head beyond the limits, and bytes that are no request, are refused in words."""
+        for line in (b"GET / HTTP/1.1\r\nX: " + b"x" * 1900, b"nonsense", b"GET / HTTP/1.1\r\n: x"):
+            exchange = Exchange(self.site).send_bytes(line + b"\r\n\r\n")
+            many = Exchange(self.site).send("GET", "/", None, **{f"X{i}": "1" for i in range(20)})
+            long = Exchange(self.site).send_bytes(b"GET /" + b"x" * 2001)
+            for each in (exchange, many, long) if b"X: " not in line else (many, long):
+                self.assertEqual(400, each.status)
+                self.assertEqual((b"Invalid HTTP request received.", True), (each.body, each.complete))
+                self.assertTrue(each.transport.disconnecting)
+            if b"X: " in line:
+                self.assertEqual(200, exchange.status)
+
+    def test_keep_alive(self) -> None:
+        """A connection may be idle for long before its first request and within one, but not after a response."""
+        exchange = Exchange(self.site)
+        self.clock.advance(50)
+        exchange.send_bytes(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+        self.clock.advance(50)
+        exchange.send_bytes(b"ab")
+        self.assertEqual(200, exchange.status)
+        self.clock.advance(4)
+        self.assertFalse(exchange.transport.disconnecting)
+        exchange.send_bytes(b"GET /wait HTTP/1.1\r\n")
+        self.clock.advance(50)
+        exchange.send_bytes(b"\r\n")
+        self.clock.advance(1000)
+        self.assertFalse(exchange.transport.disconnecting)
+        self.resource.requests[-1].finish()
+        self.clock.advance(5)
+        self.assertTrue(exchange.transport.disconnecting)
 
     def test_errors_of_ours(self) -> None:
         """An error that no route caught is logged, and answered in JSON without details."""
@@ -107,8 +161,8 @@ class SiteTests(SynchronousTestCase):
         """An error after the answer has begun is logged, and the answer is cut off, not completed."""
         exchange = self.send(path="/late")
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
-        self.assertFalse(exchange.complete)
-        self.assertTrue(exchange.transport.disconnecting)
+        self.assertTrue(exchange.transport.disconnected)
+        self.assertNotIn(b"0\r\n\r\n", exchange.raw)
 
     def test_metrics(self) -> None:
         """Each exchange is counted once, with its route, sizes and time."""
@@ -117,6 +171,9 @@ class SiteTests(SynchronousTestCase):
         self.clock.advance(2)
         exchange.drop()
         self.assertEqual([("/echo", "POST", 200, 0, 5, 5), ("/echo", "other", 200, 2, 0, 0)], self.metrics.heard)
+        [*_, request] = self.resource.requests
+        self.assertRaises(RuntimeError, request.finish)
+        self.assertEqual(2, len(self.metrics.heard))
 
     def test_dropped_before_a_request(self) -> None:
         """A connection that sends half a request is not counted."""
@@ -126,7 +183,7 @@ class SiteTests(SynchronousTestCase):
 
     def test_closing(self) -> None:
         """The site closes idle connections, waits for busy ones, and can abort them."""
-        self.successResultOf(self.site.close())
+        self.successResultOf(Site(self.resource, self.clock, self.metrics, LIMITS).close())
         exchange = self.send(path="/wait")
         idle = self.send()
         closed = self.site.close()
@@ -139,10 +196,29 @@ class SiteTests(SynchronousTestCase):
         self.successResultOf(closed)
         self.assertEqual(set(), self.site.channels)
 
+    def test_closing_behind_a_request(self) -> None:
+        """While the site closes, a request that is coming in or being served is the last of its connection."""
+        coming = Exchange(self.site).send_bytes(b"GET /echo HTTP/1.1\r\n")
+        served = self.send(path="/wait")
+        self.site.close()
+        coming.send_bytes(b"\r\n")
+        self.resource.requests[0].finish()
+        for exchange in (coming, served):
+            self.assertEqual(200, exchange.status)
+            self.assertTrue(exchange.transport.disconnecting)
+
     def test_no_access_log(self) -> None:
         """Requests write no log lines; TLS clients are offered HTTP/1.1."""
-        request: Any = self.resource.requests
-        self.site.log(request)
+        events: list[Any] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            events.append(event)
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.send()
+        self.assertEqual([], events)
         self.assertEqual([b"http/1.1"], self.site.acceptableProtocols())
 
     def test_lost_while_waiting(self) -> None:

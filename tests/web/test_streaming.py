@@ -8,8 +8,9 @@ from zope.interface.verify import verifyObject
 
 from tests.api.golden import EOS, answer
 from vllmsim.errors import Unavailable
+from vllmsim.inference import TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
-from vllmsim.web.streaming import EventStream, WholeBody
+from vllmsim.web.streaming import EventStream, WholeAnswer
 
 
 @define
@@ -25,14 +26,6 @@ class Written:
     def write(self, data: bytes) -> None:
         """Remember a piece."""
         self.parts.append(data)
-
-    def answer(self, status: int, body: bytes) -> None:
-        """Remember a whole answer."""
-        self.parts.append((status, body))
-
-    def fail(self, error: Unavailable) -> None:
-        """Remember an error."""
-        self.parts.append(error)
 
 
 class Encoder:
@@ -53,10 +46,6 @@ class Encoder:
     def failure(self, error: Unavailable) -> bytes:
         """Name an error."""
         return error.message.encode()
-
-    def body(self, prompts: Any, cached: int, answers: Any) -> bytes:
-        """Count answers."""
-        return f"{list(map(len, answers))}".encode()
 
 
 class SinkTests(SynchronousTestCase):
@@ -82,16 +71,21 @@ class SinkTests(SynchronousTestCase):
         self.assertEqual(b"gone", self.request.parts[-1])
 
     def test_whole(self) -> None:
-        """A body is written when the last choice is complete, choices in order."""
-        whole = WholeBody(self.request, self.encoder)
+        """A whole answer has its choices in order, whatever order they came in."""
+        whole = WholeAnswer()
         verifyObject(ITokenSink, whole)
-        whole.started([], 0)
-        whole.tokens(1, answer(71, EOS), 0, 1)
-        whole.tokens(0, answer(EOS), 0, 1)
-        whole.tokens(1, answer(71, EOS), 1, 2)
-        self.assertEqual([], self.request.parts)
-        whole.close()
-        self.assertEqual([(200, b"[1, 2]")], self.request.parts)
-        error = Unavailable("gone")
-        whole.fail(error)
-        self.assertEqual((False, error), (whole.begun, self.request.parts[-1]))
+        prompts = [TokenizedPrompt(TextPrompt("x y"), "x y", [1, 2], ["x ", "y"])]
+        whole.started(prompts, 1)
+        first, second = answer(EOS), answer(71, EOS)
+        whole.tokens(1, second, 0, 1)
+        whole.tokens(0, first, 0, 1)
+        whole.tokens(1, second, 1, 2)
+        self.assertEqual((prompts, 1, [first, second]), (whole.prompts, whole.cached_tokens, whole.choices))
+        self.assertEqual(5, whole.length)
+
+    def test_opening_fails(self) -> None:
+        """A stream whose opening cannot be written has not begun."""
+        self.encoder.opening = lambda *_: 1 / 0
+        stream = EventStream(self.request, self.encoder)
+        self.assertRaises(ZeroDivisionError, stream.started, [], 0)
+        self.assertEqual((False, []), (stream.begun, self.request.parts))

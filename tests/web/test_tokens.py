@@ -32,3 +32,10 @@ class TokenTests(RankTestCase):
         """Errors have the shape of the API."""
         self.assertEqual(404, self.post("/tokenize", {"prompt": "a", "model": "x"}).json()["error"]["code"])
         self.assertEqual(400, self.post("/detokenize", {"tokens": "x"}).status)
+        messages = [{"role": "user", "content": "a"}]
+        both = {"messages": messages, "continue_final_message": True}
+        for body, said in (({"messages": []}, "empty conversation"), (both, "Cannot set both")):
+            exchange = self.post("/tokenize", body)
+            self.assertEqual(400, exchange.status)
+            self.assertIn(said, exchange.json()["error"]["message"])
+        self.assertEqual(200, self.post("/tokenize", {"prompt": None, "messages": messages}).status)

@@ -7,6 +7,7 @@ their size alone, and at most ten errors are listed.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -19,6 +20,7 @@ from vllmsim.errors import MalformedRequest
 M = TypeVar("M", bound=BaseModel)
 
 _MOST_ERRORS: Final = 10
+_HUGE: Final = re.compile(rb"\d{19}")
 _UNREADABLE: Final = "There was an error parsing the body"
 
 
@@ -86,30 +88,34 @@ def validate(model: type[M], data: Mapping[str, Any], body: bytes) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         failure = error
-    try:
+    if _HUGE.search(body):
         # The strict parser has made floats of integers above 64 bits; the message must show them as they are.
-        exact = json.loads(body)
-        return model.model_validate(exact)
-    except ValidationError as error:
-        failure, data = error, exact
-    except (ValueError, RecursionError):
-        pass
+        try:
+            exact = json.loads(body)
+            return model.model_validate(exact)
+        except ValidationError as error:
+            failure, data = error, exact
+        except (ValueError, RecursionError):
+            pass
     errors = failure.errors(include_url=False)
-    raise _malformed([_entry(each, data) for each in errors])
+    raise _malformed([_entry(each, data) for each in errors[:_MOST_ERRORS]], len(errors))
 
 
 def _entry(error: Any, data: Any) -> dict[str, Any]:
-    location = ("body", *_path(error["loc"], data))
+    location = ("body", *_path(error["loc"], data, missing=error["type"] == "missing"))
     return _error(error["type"], location, error["msg"], error["input"], error.get("ctx"))
 
 
-def _path(location: tuple[int | str, ...], data: Any) -> list[int | str]:
-    """Drop from a location what names a branch of a union, not a member of the body."""
+def _path(location: tuple[int | str, ...], data: Any, *, missing: bool) -> list[int | str]:
+    """Drop from a location what names a branch of a union, not a member of the body.
+
+    :param missing: whether the last step is a member that should be there.
+    """
     path: list[int | str] = []
     for position, step in enumerate(location):
         if isinstance(step, int) and isinstance(data, list):
             data = data[step]
-        elif isinstance(data, Mapping) and (step in data or position == len(location) - 1):
+        elif isinstance(data, Mapping) and (step in data or (missing and position == len(location) - 1)):
             data = data.get(step)
         else:
             continue
@@ -128,7 +134,10 @@ def _show(value: Any) -> str:
     return str(value)
 
 
-def _malformed(errors: list[dict[str, Any]]) -> MalformedRequest:
-    count = f"{len(errors)} validation error{'' if len(errors) == 1 else 's'}:"
-    lines = [f"  {error}" for error in errors[:_MOST_ERRORS]]
-    return MalformedRequest("\n".join([count, *lines]), str(errors[0]["loc"]))
+def _malformed(errors: list[dict[str, Any]], count: int = 1) -> MalformedRequest:
+    """Write the first errors.
+
+    :param count: how many there are.
+    """
+    heading = f"{count} validation error{'' if count == 1 else 's'}:"
+    return MalformedRequest("\n".join([heading, *(f"  {error}" for error in errors)]), str(errors[0]["loc"]))

@@ -85,6 +85,25 @@ class ChatBody(SamplingBody):
     return_prompt_text: bool | None = None
 
 
+def check_template(add_generation_prompt: bool | None, continue_final_message: bool | None) -> None:
+    """Check what a request says of the answer's beginning.
+
+    :raises InvalidRequest: when it is to begin anew and to go on.
+    """
+    if add_generation_prompt and continue_final_message:
+        raise InvalidRequest("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
+
+
+def conversation_of(messages: Sequence[ChatMessage]) -> Conversation:
+    """Make a conversation of messages.
+
+    :raises InvalidRequest: when there are none.
+    """
+    if not messages:
+        raise InvalidRequest("Cannot apply chat template to an empty conversation. Provide at least one message.")
+    return Conversation(tuple(message.flat() for message in messages))
+
+
 def _check(data: Mapping[str, Any]) -> None:
     check_options(data)
     top = data.get("top_logprobs")
@@ -112,12 +131,10 @@ class ChatDialect:
                 "Chat template is passed with request, but --trust-request-chat-template is not set. "
                 "Refused request with untrusted chat template."
             )
-        if chat.continue_final_message and chat.add_generation_prompt:
-            raise InvalidRequest("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
+        check_template(chat.add_generation_prompt, chat.continue_final_message)
         limit = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
         sampling = chat.sampling(limit, (chat.top_logprobs or 0) if chat.logprobs else None)
-        conversation = Conversation(tuple(message.flat() for message in chat.messages))
-        request = request_of(settings, head, chat, model, (conversation,), sampling)
+        request = request_of(settings, head, chat, model, (conversation_of(chat.messages),), sampling)
         reading = ChatReading(settings, chat, request, settings.now())
         return Call(request, partial(ChatStream, reading) if chat.stream else None, partial(ChatWhole, reading))
 
@@ -145,7 +162,7 @@ class ChatStream(ChunkStream):
     def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
         """Write a role chunk for each choice, and the echo if one is asked for."""
         super().opening(prompts, cached_tokens)
-        prompt, body, choices = prompts[0], self._reading.body, range(self._reading.choices)
+        prompt, body, choices = prompts[0], self._reading.body, range(self._choices)
         delta = {"role": self._settings.response_role, "content": ""}
         written = [
             event(
@@ -187,6 +204,11 @@ class ChatWhole:
     """Writes a chat completion in one piece."""
 
     _reading: ChatReading
+
+    @property
+    def detailed(self) -> bool:
+        """Whether the answer shows log probabilities."""
+        return self._reading.detailed
 
     def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""

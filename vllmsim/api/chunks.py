@@ -27,17 +27,19 @@ class ChunkStream(ABC):
     """
 
     def __init__(self, reading: Reading[Any], kind: str) -> None:
-        body, settings, shower, choices = reading.body, reading.settings, reading.shower, reading.choices
+        body, settings, shower = reading.body, reading.settings, reading.shower
         options = body.stream_options
         forced = settings.force_include_usage
         self._include_usage = forced or bool(options and options.include_usage)
         self._continuous = forced or bool(self._include_usage and options and options.continuous_usage_stats)
         self._head, self._settings, self._shower = reading.head(kind), settings, shower
         self._interval = body.stream_interval or settings.stream_interval
-        self._sent = [0] * choices
+        self._choices = reading.choices
         self._prompts: Sequence[TokenizedPrompt] = ()
         self._cached_tokens = 0
-        self._frames: list[tuple[bytes, bytes] | None] = [None] * choices
+        # Sized by the opening, when the simulator has checked that there are not too many choices.
+        self._sent: list[int] = []
+        self._frames: list[tuple[bytes, bytes] | None] = []
         self._plain = self._interval == 1 and not (shower or body.return_token_ids or self._continuous)
 
     @abstractmethod
@@ -56,6 +58,7 @@ class ChunkStream(ABC):
     def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
         """Learn about the prompts."""
         self._prompts, self._cached_tokens = prompts, cached_tokens
+        self._sent, self._frames = [0] * self._choices, [None] * self._choices
         return b""
 
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
@@ -81,8 +84,9 @@ class ChunkStream(ABC):
             **self._head,
             "choices": [],
             "usage": usage(prompt_tokens, sum(self._sent), details, nulls=False),
-            "system_fingerprint": self._settings.fingerprint,
         }
+        if self._settings.fingerprint is not None:
+            chunk["system_fingerprint"] = self._settings.fingerprint
         return event(chunk) + DONE
 
     def failure(self, error: InferenceError) -> bytes:

@@ -114,9 +114,11 @@ class CompletionReading(Reading[CompletionBody]):
         :param offset: characters before the first of them.
         :return: what to show, and the characters before the token that follows.
         """
-        tokens = [(p, answer.ids[p], answer.texts[p]) for p in range(start, stop)] if not self.silent else []
+        tokens: list[tuple[int | None, int, str]] = []
         if self.body.echo and not start:
-            tokens = [*zip(range(len(prompt.ids)), prompt.ids, prompt.texts, strict=True), *tokens]
+            tokens += zip([None, *range(1, len(prompt.ids))], prompt.ids, prompt.texts, strict=True)
+        if not self.silent:
+            tokens += [(position, answer.ids[position], answer.texts[position]) for position in range(start, stop)]
         return shower.text(tokens, offset)
 
 
@@ -127,7 +129,12 @@ class CompletionStream(ChunkStream):
         super().__init__(reading, "text_completion")
         self._reading = reading
         self._plain = self._plain and not reading.body.echo
-        self._offsets = [0] * reading.choices
+        self._offsets: list[int] = []
+
+    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+        """Learn about the prompts; a completion has no opening chunk."""
+        self._offsets = [0] * self._choices
+        return super().opening(prompts, cached_tokens)
 
     def _prompt_of(self, choice: int) -> TokenizedPrompt:
         return self._reading.prompt_of(choice, self._prompts)
@@ -160,6 +167,11 @@ class CompletionWhole:
     """Writes a completion in one piece."""
 
     _reading: CompletionReading
+
+    @property
+    def detailed(self) -> bool:
+        """Whether the answer shows log probabilities."""
+        return self._reading.detailed
 
     def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""

@@ -5,8 +5,10 @@ import orjson
 
 from vllmsim.errors import InferenceError
 
-INTERNAL = InferenceError("Internal server error")
-"""What a client is told of an error that is ours."""
+
+def internal_error() -> InferenceError:
+    """Make what a client is told of an error that is ours."""
+    return InferenceError("Internal server error")
 
 
 def error_body(error: InferenceError) -> bytes:

@@ -40,19 +40,21 @@ class Shower:
     count: int
     as_ids: bool
 
-    def _name(self, token: int, text: str) -> str:
-        return f"token_id:{token}" if self.as_ids else text
+    def _name(self, token: int, text: str, rank: int = 0) -> str:
+        if self.as_ids:
+            return f"token_id:{token + rank}"
+        return f"{text}_{rank}" if rank else text
 
-    def _ranked(self, position: int, name: str) -> list[tuple[str, float]]:
+    def _ranked(self, position: int, token: int, text: str) -> list[tuple[str, float]]:
         """List the token and its alternatives, at least the token."""
-        others = [(f"{name}_{rank}", logprob(position, rank)) for rank in _alternatives(self.count)]
-        return [(name, logprob(position, 0)), *others]
+        ranks = (0, *_alternatives(self.count))
+        return [(self._name(token, text, rank), logprob(position, rank)) for rank in ranks]
 
     def chat(self, answer: Answer, start: int, stop: int) -> dict[str, Any]:
         """Show some tokens of an answer in the form of chat completions."""
         content = []
         for position in range(start, stop):
-            ranked = self._ranked(position, self._name(answer.ids[position], answer.texts[position]))
+            ranked = self._ranked(position, answer.ids[position], answer.texts[position])
             entries = [
                 {"token": name, "logprob": value, "bytes": list(name.encode("utf-8", "replace"))}
                 for name, value in ranked
@@ -60,20 +62,20 @@ class Shower:
             content.append(entries[0] | {"top_logprobs": entries if self.count else []})
         return {"content": content}
 
-    def text(self, tokens: Iterable[tuple[int, int, str]], offset: int) -> tuple[dict[str, Any], int]:
+    def text(self, tokens: Iterable[tuple[int | None, int, str]], offset: int) -> tuple[dict[str, Any], int]:
         """Show tokens in the form of completions.
 
-        :param tokens: position, id and text of each.
+        :param tokens: position, id and text of each; a prompt's first token has no position, as it has no probability.
         :param offset: characters of text before the first.
         :return: what to show, and the characters before the token that follows.
         """
         shown: dict[str, list[Any]] = {"text_offset": [], "token_logprobs": [], "tokens": [], "top_logprobs": []}
         for position, token, text in tokens:
-            ranked = self._ranked(position, self._name(token, text))
+            ranked = None if position is None else self._ranked(position, token, text)
             shown["text_offset"].append(offset)
-            shown["token_logprobs"].append(ranked[0][1])
-            shown["tokens"].append(ranked[0][0])
-            shown["top_logprobs"].append(dict(ranked))
+            shown["token_logprobs"].append(ranked[0][1] if ranked else None)
+            shown["tokens"].append(self._name(token, text))
+            shown["top_logprobs"].append(dict(ranked) if ranked else None)
             offset += len(text)
         return shown, offset
 

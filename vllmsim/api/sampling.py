@@ -100,8 +100,11 @@ class SamplingBody(BaseModel):
     stream_interval: Annotated[int, Field(ge=1)] | None = None
 
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> Sampling:
-        """Collect the sampling parameters, with vLLM's defaults for those not given."""
-        stop = self.stop
+        """Collect the sampling parameters, with vLLM's defaults for those not given.
+
+        :raises InvalidRequest: when `logit_bias` has a key that is no token id.
+        """
+        stop, allowed = self.stop, self.allowed_token_ids
         return Sampling(
             n=1 if self.n is None else self.n,
             max_tokens=max_tokens,
@@ -120,12 +123,21 @@ class SamplingBody(BaseModel):
             frequency_penalty=self.frequency_penalty or 0.0,
             logprobs=logprobs,
             prompt_logprobs=self.prompt_logprobs,
+            logit_bias=tuple(map(_token_id, self.logit_bias or ())),
+            allowed_token_ids=None if allowed is None else tuple(allowed),
         )
 
     @property
     def remote_prefill(self) -> bool:
         """Whether another server has run the prefill."""
         return bool(self.kv_transfer_params and self.kv_transfer_params.get("do_remote_prefill"))
+
+
+def _token_id(key: str) -> int:
+    try:
+        return int(key)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
 
 
 def check_options(data: Mapping[str, Any]) -> None:
@@ -176,5 +188,13 @@ def _check_form(data: Mapping[str, Any]) -> None:
         raise InvalidParameter(
             "When response_format type is 'json_schema', the 'json_schema' field must be provided.", "response_format"
         )
-    if kind in {"json_object", "json_schema", "structural_tag"} or data.get("structured_outputs"):
+    constraints = data.get("structured_outputs")
+    if (
+        isinstance(constraints, Mapping)
+        and sum(constraints.get(k) is not None for k in ("json", "regex", "choice")) > 1
+    ):
+        raise InvalidRequest(
+            "You can only use one kind of constraints for structured outputs ('json', 'regex' or 'choice')."
+        )
+    if kind in {"json_object", "json_schema", "structural_tag"} or constraints:
         raise Unsupported("Structured outputs are not simulated.", "response_format")

@@ -9,12 +9,12 @@ from attrs import frozen
 from pydantic import BaseModel, ConfigDict, Field
 
 from vllmsim.api.body import Head, read_object, validate
-from vllmsim.api.chat import ChatMessage
+from vllmsim.api.chat import ChatMessage, check_template, conversation_of
 from vllmsim.inference import Conversation, TextPrompt, Tokens
 from vllmsim.interfaces import IModelCatalogue
 
 
-class _Common(BaseModel):
+class _TokenBody(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str | None = None
@@ -22,17 +22,17 @@ class _Common(BaseModel):
     return_token_strs: bool | None = False
 
 
-class _TextBody(_Common):
+class _TextBody(_TokenBody):
     prompt: str
 
 
-class _ChatBody(_Common):
+class _ChatBody(_TokenBody):
     messages: list[ChatMessage]
     add_generation_prompt: bool = True
     continue_final_message: bool = False
 
 
-class _EmptyBody(_Common):
+class _EmptyBody(_TokenBody):
     """What a body without a prompt and without messages is checked against, so that the error names both."""
 
     prompt: str
@@ -63,7 +63,7 @@ class TokenDialect:
         :raises vllmsim.errors.InferenceError: when the body is wrong, or the model is not served.
         """
         data = read_object(body, head)
-        if "prompt" in data:
+        if data.get("prompt") is not None:
             text = validate(_TextBody, data, body)
             self._models.resolve(text.model)
             return TextPrompt(text.prompt), bool(text.return_token_strs)
@@ -71,8 +71,8 @@ class TokenDialect:
             validate(_EmptyBody, data, body)
         chat = validate(_ChatBody, data, body)
         self._models.resolve(chat.model)
-        messages = tuple(message.flat() for message in chat.messages)
-        return Conversation(messages), bool(chat.return_token_strs)
+        check_template(chat.add_generation_prompt, chat.continue_final_message)
+        return conversation_of(chat.messages), bool(chat.return_token_strs)
 
     def tokenized(self, tokens: Tokens, strings: bool) -> bytes:
         """Write the tokens of a text."""

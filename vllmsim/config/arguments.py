@@ -13,11 +13,16 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from vllmsim.config.kinds import FALSE, TRUE, Flag, Json, List
+from vllmsim.config.kinds import FALSE, TRUE, UNREADABLE, Flag, Json, List
 from vllmsim.config.names import Meaning, complete, find, short_names, suggest
 from vllmsim.config.option import Option
 
 _WORDS: Final = TRUE | FALSE
+_MOST_SHOWN: Final = 200
+_DOTTED: Final = {"-O": "compilation-config", "-cc": "compilation-config", "-sc": "speculative-config"}
+_SHORT_MEMBER: Final = re.compile(rf"({'|'.join(_DOTTED)})(\..*)")
+_MAY_STAND_ALONE: Final = "hf-token"
+"""The one flag of vLLM whose value can be left out."""
 
 
 @frozen
@@ -27,25 +32,37 @@ class Problem:
     :param key: the option, as the user spelled it.
     :param fault: what is wrong, as a sentence without its end.
     :param origin: where it was given.
+    :param option: the option's name, if it is one.
     """
 
     key: str
     fault: str
     origin: str
+    option: str | None = None
 
     def __str__(self) -> str:
         return f"{self.key} ({self.origin}): {self.fault}"
 
 
-def fault_of(option: Option, value: object, error: ValueError) -> str:
-    """Say why a value does not do: the value, what is allowed, and the detail if there is one."""
-    detail = f"; {error}" if str(error) and str(error) not in option.kind.allowed and _own_words(error) else ""
-    return f"{value!r} will not do: it must be {option.kind.allowed}{detail}"
+def problems_of(option: Option, key: str, value: object, error: Exception, origin: str) -> list[Problem]:
+    """Say why a value does not do: the value, what is allowed, and the detail if there is one.
+
+    :param error: one of :data:`vllmsim.config.kinds.UNREADABLE`.
+    """
+    faults: Sequence[tuple[str, str]] | None = getattr(error, "faults", None)
+    if faults is not None:
+        return [Problem(f"{key}.{member}", fault, origin, option.name) for member, fault in faults]
+    detail = f"; {error}" if str(error) not in option.kind.allowed and _own_words(error) else ""
+    shown = repr(value)
+    if len(shown) > _MOST_SHOWN:
+        shown = shown[:_MOST_SHOWN] + "..."
+    return [Problem(key, f"{shown} will not do: it must be {option.kind.allowed}{detail}", origin, option.name)]
 
 
-def _own_words(error: ValueError) -> bool:
+def _own_words(error: Exception) -> bool:
     """Tell our messages from Python's, such as the one of ``int("x")``."""
-    return not re.match(r"(invalid literal|could not convert)", str(error))
+    ours = isinstance(error, ValueError)
+    return ours and not re.match(r"(invalid literal|could not convert|Exceeds the limit)", str(error))
 
 
 @define
@@ -104,8 +121,8 @@ class _Scanner:
         for word in words:
             self._complain(word, "is one word too many; a list needs its flag, and text with blanks needs quotes")
 
-    def _complain(self, key: str, fault: str) -> None:
-        self.arguments.problems.append(Problem(key, fault, "command line"))
+    def _complain(self, key: str, fault: str, option: Option | None = None) -> None:
+        self.arguments.problems.append(Problem(key, fault, "command line", option.name if option else None))
 
     def _long(self, word: str) -> None:
         name, separator, text = word[2:].partition("=")
@@ -119,8 +136,13 @@ class _Scanner:
             self._member(word, name, inline)
         elif meaning := self._meaning(word, name):
             self._give(meaning, f"--{name}", inline)
-        elif inline is None and self._next_is_value():
-            self._take()  # what was meant for the unknown flag is no problem of its own
+        else:
+            self._skip_value(inline)
+
+    def _skip_value(self, inline: str | None) -> None:
+        """Pass over what was meant for a flag that is none: it is no problem of its own."""
+        if inline is None and self._next_is_value():
+            self._take()
 
     def _short(self, word: str) -> None:
         name, separator, text = word.partition("=")
@@ -129,12 +151,13 @@ class _Scanner:
             self.arguments.requests.add("help")
         elif meaning := short_names().get(name):
             self._give(meaning, name, inline)
-        elif name.startswith("-O."):
-            self._member(word, "compilation-config" + name[2:], inline)
+        elif member := _SHORT_MEMBER.fullmatch(name):
+            self._member(word, _DOTTED[member[1]] + member[2], inline)
         elif re.fullmatch(r"-O\d+", name):
             self._give(short_names()["-O"], "-O", name[2:])
         else:
             self._complain(word, "is no flag" + _hint(name.lstrip("-")))
+            self._skip_value(inline)
 
     def _meaning(self, word: str, name: str) -> Meaning | None:
         if meaning := find(name):
@@ -168,22 +191,21 @@ class _Scanner:
             self._extend(meaning.option, flag, words)
         elif inline is not None or self._next_is_value():
             self._store(meaning, flag, self._take() if inline is None else inline, flag)
-        elif meaning.option.default is None and meaning.option.group == "vllm":
+        elif meaning.option.name == _MAY_STAND_ALONE:
             self.arguments.values[meaning.option.name] = (None, flag)
         else:
-            self._complain(flag, f"needs a value: {meaning.option.kind.allowed}")
+            self._complain(flag, f"needs a value: {meaning.option.kind.allowed}", meaning.option)
 
     def _store(self, meaning: Meaning, key: str, text: str, flag: str) -> None:
         try:
             value = meaning.option.kind.from_text(text)
-        except ValueError as error:
+        except UNREADABLE as error:
             self._report(meaning.option, key, text, error)
         else:
             self.arguments.values[meaning.option.name] = (not value if meaning.negated else value, flag)
 
-    def _report(self, option: Option, key: str, text: str, error: ValueError) -> None:
-        for member, fault in getattr(error, "faults", None) or [("", fault_of(option, text, error))]:
-            self._complain(f"{key}.{member}" if member else key, fault)
+    def _report(self, option: Option, key: str, text: str, error: Exception) -> None:
+        self.arguments.problems += problems_of(option, key, text, error, "command line")
 
     def _extend(self, option: Option, flag: str, words: list[str]) -> None:
         before, _ = self.arguments.values.get(option.name, ((), flag))
@@ -191,7 +213,7 @@ class _Scanner:
         for word in words:
             try:
                 values += option.kind.from_text(word)
-            except ValueError as error:
+            except UNREADABLE as error:
                 self._report(option, flag, word, error)
         self.arguments.values[option.name] = (tuple(values), flag)
 
@@ -199,13 +221,15 @@ class _Scanner:
         base, *path = name.split(".")
         meaning = self._meaning(word, base)
         if meaning is None:
+            self._skip_value(inline)
             return
         option, flag = meaning.option, word.partition("=")[0]
         if not isinstance(option.kind, Json) or not all(path):
-            self._complain(flag, f"names a member, and {option.name} has none")
+            self._complain(flag, f"names a member, and {option.name} has none", option)
+            self._skip_value(inline)
             return
         if inline is None and not self._next_is_value():
-            self._complain(flag, "needs a value")
+            self._complain(flag, "needs a value", option)
             return
         text = self._take() if inline is None else inline
         before, _ = self.arguments.values.get(option.name, (None, flag))
@@ -229,7 +253,7 @@ def _plant(tree: dict[str, Any], path: list[str], text: str) -> None:
 def _value_of(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except UNREADABLE:
         return text
 
 

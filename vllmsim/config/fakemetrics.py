@@ -159,7 +159,9 @@ class _Reader:
             return read(value)
         except ValueError as error:
             self.faults.append((name, str(error)))
-            return None
+        except (OverflowError, RecursionError):
+            self.faults.append((name, "is too large"))
+        return None
 
     def counts(self, name: str, most: int | None) -> tuple[int, ...] | None:
         value = self._members.pop(name, None)

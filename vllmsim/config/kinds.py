@@ -18,6 +18,8 @@ from vllmsim import durations
 
 TRUE: Final = frozenset({"true", "t", "yes", "y", "on", "1"})
 FALSE: Final = frozenset({"false", "f", "no", "n", "off", "0"})
+UNREADABLE: Final = (ValueError, OverflowError, RecursionError)
+"""What reading a value may raise; numbers of hundreds of digits and JSON of thousands of levels raise the last two."""
 _SCALES: Final = {
     "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40,
 }  # fmt: skip

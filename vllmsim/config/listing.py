@@ -36,7 +36,7 @@ def _scalar(kind: Kind, value: Any) -> str:
     """Write a value on one line of YAML, which JSON is."""
     if value is None:
         return "null"
-    return json.dumps(kind.to_value(value), ensure_ascii=False)
+    return json.dumps(kind.to_value(value), ensure_ascii=False, default=str)
 
 
 def _default(option: Option) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from vllmsim.config.arguments import Arguments, Problem, fault_of, scan
+from vllmsim.config.arguments import Arguments, Problem, problems_of
+from vllmsim.config.kinds import UNREADABLE
 from vllmsim.config.names import all_options, find, suggest
 from vllmsim.config.option import Option
 from vllmsim.config.rules import broken
@@ -86,22 +87,17 @@ def _read_members(loader: Any, root: Any, name: str) -> tuple[dict[str, tuple[An
             guess = suggest(key)
             problems.append(Problem(key, "is no option" + (f"; did you mean {guess}?" if guess else ""), origin))
         elif meaning.option.name in values:
-            problems.append(Problem(key, f"is there twice; first in {values[meaning.option.name][1]}", origin))
+            problems.append(
+                Problem(key, f"is there twice; first in {values[meaning.option.name][1]}", origin, meaning.option.name)
+            )
         elif value is not None:
             try:
                 read = meaning.option.kind.from_value(value)
-            except ValueError as error:
-                problems += _faults(meaning.option, key, value, error, origin)
+            except UNREADABLE as error:
+                problems += problems_of(meaning.option, key, value, error, origin)
             else:
                 values[meaning.option.name] = (not read if meaning.negated else read, origin)
     return values, problems
-
-
-def _faults(option: Option, key: str, value: object, error: ValueError, origin: str) -> list[Problem]:
-    faults: Sequence[tuple[str, str]] | None = getattr(error, "faults", None)
-    if faults is None:
-        return [Problem(key, fault_of(option, value, error), origin)]
-    return [Problem(f"{key}.{member}", fault, origin) for member, fault in faults]
 
 
 def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
@@ -114,8 +110,8 @@ def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, tuple[Any, 
         origin = f"environment {option.environment}"
         try:
             values[option.name] = (option.kind.from_text(text), origin)
-        except ValueError as error:
-            problems += _faults(option, option.name, text, error, origin)
+        except UNREADABLE as error:
+            problems += problems_of(option, option.name, text, error, origin)
     return values, problems
 
 
@@ -148,9 +144,9 @@ def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
         problems = problems + list(more_problems)
     given: dict[str, Any] = {o.attribute: _or_default(o, values[o.name][0]) for o in own_options() if o.name in values}
     configuration = Configuration(**given)
-    doubtful = {problem.key.split(".")[0].lstrip("-").replace("_", "-") for problem in problems}
+    doubtful = {problem.option for problem in problems}
     for name, fault in broken(configuration, doubtful):
-        problems.append(Problem(name, fault, values.get(name, (None, "default"))[1]))
+        problems.append(Problem(name, fault, values.get(name, (None, "default"))[1], name))
     if problems:
         raise ConfigurationError(problems)
     return Loaded(configuration, values)
@@ -159,8 +155,3 @@ def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
 def _or_default(option: Option, value: object) -> object:
     """Read a value's "leave it to the program" as the default."""
     return option.default if value is None else value
-
-
-def load_words(words: Sequence[str], environ: Mapping[str, str]) -> Loaded:
-    """Read a command line and put the configuration together; see :func:`load`."""
-    return load(scan(words), environ)

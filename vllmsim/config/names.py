@@ -72,10 +72,10 @@ def complete(prefix: str) -> list[str]:
     :return: names of different options; one if the abbreviation is clear.
     """
     prefix = prefix.replace("_", "-")
-    found: dict[Meaning, str] = {}
+    found: dict[tuple[str, bool], str] = {}
     for name, meaning in long_names().items():
         if name.startswith(prefix):
-            found.setdefault(meaning, name)
+            found.setdefault((meaning.option.name, meaning.negated), name)
     return list(found.values())
 
 

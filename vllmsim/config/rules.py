@@ -86,8 +86,13 @@ def _own_address(c: Configuration) -> str | None:
     return None if ready else f"{len(c.ranks)} ranks cannot share {name} {template!r}; put {{rank}} or {{port}} in it"
 
 
-def _one_address(c: Configuration) -> str | None:
-    return "goes with neither uds nor host" if c.listen and (c.uds or c.host) else None
+def _one_endpoint(c: Configuration) -> str | None:
+    more = c.listen and (c.uds or c.host or c.ssl_certfile)
+    return "says all about the endpoint: it goes with no host, uds or certificate" if more else None
+
+
+def _plain_socket(c: Configuration) -> str | None:
+    return "speaks no TLS: it goes with no certificate" if c.uds and c.ssl_certfile else None
 
 
 def _key_pair(c: Configuration) -> str | None:
@@ -124,7 +129,8 @@ RULES: Final[tuple[Rule, ...]] = (
     (("data-parallel-rank", "data-parallel-size"), _rank),
     (("port", "data-parallel-size", "data-parallel-rank"), _last_port),
     (("data-parallel-size", "listen", "uds"), _own_address),
-    (("listen", "uds", "host"), _one_address),
+    (("listen", "uds", "host", "ssl-certfile"), _one_endpoint),
+    (("uds", "ssl-certfile"), _plain_socket),
     (("ssl-keyfile", "ssl-certfile"), _key_pair),
     (("self-signed-certs", "ssl-certfile"), _one_certificate),
     (("dataset-url", "dataset-path"), _dataset_file),
@@ -133,7 +139,7 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-def broken(configuration: Configuration, doubtful: set[str]) -> Iterator[tuple[str, str]]:
+def broken(configuration: Configuration, doubtful: set[str | None]) -> Iterator[tuple[str, str]]:
     """Find the rules that a configuration breaks.
 
     :param doubtful: options whose values are wrong already; rules that look at them are left out.

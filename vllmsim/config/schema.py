@@ -54,6 +54,12 @@ class Configuration:
         "Twisted endpoint to listen on instead of host and port, with {port} and {rank} filled in for each rank.")
     max_request_body_size_mb: int = _option("server", Integer(least=1, most=512), 4,
         "Largest request body.", unit="MiB")
+    h11_max_incomplete_event_size: int = _option("server", Integer(least=1), 4 * 1024 * 1024,
+        "Largest request head, and largest line in it; beyond it the connection is closed.", unit="bytes")
+    h11_max_header_count: int = _option("server", Integer(least=1), 256,
+        "Most headers of a request.")
+    timeout_keep_alive: float = _option("server", Duration(positive=True, unit="s"), 5.0,
+        "How long a connection may be idle after a response.", unit="s", environment="VLLM_HTTP_TIMEOUT_KEEP_ALIVE")
     startup_duration: float = _option("server", Duration(), 0.0,
         "How long /health/ready answers 503 after the start, as if the model were loading.", unit="ms")
     shutdown_timeout: float = _option("server", Duration(unit="s"), 30.0,

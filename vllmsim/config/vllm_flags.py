@@ -74,8 +74,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("middleware", _L, (), "ASGI middleware.", ()),
     ("disable-fastapi-docs", _B, False, "Serve no API documentation.", ()),
     ("enable-offline-docs", _B, False, "Serve its assets too.", ()),
-    ("h11-max-incomplete-event-size", _I, 4194304, "Largest HTTP head, in bytes.", ()),
-    ("h11-max-header-count", _I, 256, "Most HTTP headers.", ()),
     ("enable-flash-late-interaction", _B, True, "Fast late-interaction scoring.", ()),
     ("runner", _T, "auto", "Whether the model generates or pools.", ()),
     ("convert", _T, "auto", "Adapter that turns one into the other.", ()),
@@ -317,6 +315,13 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("alsologtostderr", _B, False, "Log there too.", ()),
     ("log-dir", _T, "", "Directory of log files.", ()),
     ("log-file", _T, "", "Log file.", ()),
+    ("log-file-max-size", _I, 1800, "Its largest size, in MB.", ()),
+    ("log-backtrace-at", _T, "", "Log a stack at this line.", ()),
+    ("stderrthreshold", _T, "2", "Severity from which logs go to standard error.", ()),
+    ("one-output", _B, False, "Write each log only at its own severity.", ()),
+    ("add-dir-header", _B, False, "Put the directory into log headers.", ()),
+    ("skip-headers", _B, False, "Log without headers.", ()),
+    ("skip-log-headers", _B, False, "Begin log files without headers.", ()),
 )
 # fmt: on
 

@@ -43,9 +43,9 @@ _HISTOGRAMS: Final[Mapping[str, tuple[str, tuple[float, ...] | None]]] = {
     "request_prompt_tokens": ("Prompt tokens per sequence.", None),
     "request_generation_tokens": ("Generated tokens per sequence.", None),
     "iteration_tokens_total": ("Tokens per engine step.", series.ITERATION_BUCKETS),
-    "request_max_num_generation_tokens": ("Generated tokens of each request's longest choice.", None),
-    "request_params_n": ("Choices asked for per request.", series.COUNT_BUCKETS),
-    "request_params_max_tokens": ("Token limit per request.", None),
+    "request_max_num_generation_tokens": ("Generated tokens of each prompt's longest choice.", None),
+    "request_params_n": ("Choices asked for per prompt.", series.COUNT_BUCKETS),
+    "request_params_max_tokens": ("Token limit per sequence.", None),
     "time_to_first_token_seconds": ("Seconds from arrival to the first token.", series.TTFT_BUCKETS),
     "inter_token_latency_seconds": ("Seconds between one output and the next.", series.ITL_BUCKETS),
     "time_per_output_token_seconds": ("The same, under its older name.", series.ITL_BUCKETS),
@@ -129,7 +129,13 @@ class RankMetrics(Collector):
         self._iteration_tokens = 0
 
     def sequence_finished(
-        self, reason: str, prompt_tokens: int, cached_tokens: int, generated_tokens: int, times: SequenceTimes
+        self,
+        reason: str,
+        prompt_tokens: int,
+        cached_tokens: int,
+        generated_tokens: int,
+        max_tokens: int,
+        times: SequenceTimes,
     ) -> None:
         """Observe everything about a sequence that is complete."""
         self.running -= 1
@@ -138,6 +144,7 @@ class RankMetrics(Collector):
         values = {
             "request_prompt_tokens": prompt_tokens,
             "request_generation_tokens": generated_tokens,
+            "request_params_max_tokens": max_tokens,
             "request_time_per_output_token_seconds": decode / (generated_tokens - 1) if generated_tokens > 1 else 0.0,
             "e2e_request_latency_seconds": times.last_token - times.arrived,
             "request_queue_time_seconds": times.started - times.arrived,
@@ -154,10 +161,9 @@ class RankMetrics(Collector):
         """Count a running sequence no more; like vLLM, in no total."""
         self.running -= 1
 
-    def request_finished(self, n: int, max_tokens: int, longest: int) -> None:
-        """Observe what a request asked for."""
+    def prompt_finished(self, n: int, longest: int) -> None:
+        """Observe the choices of a prompt; vLLM too counts prompts here, not requests."""
         self._histograms["request_params_n"].observe(n)
-        self._histograms["request_params_max_tokens"].observe(max_tokens)
         self._histograms["request_max_num_generation_tokens"].observe(longest)
 
     def collect(self) -> Iterator[Metric]:

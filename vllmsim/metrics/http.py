@@ -13,7 +13,9 @@ from vllmsim.interfaces import IHttpMetrics
 from vllmsim.metrics import series
 from vllmsim.metrics.series import Histogram, Summary
 
-UNCOUNTED: Final = frozenset({"/metrics", "/health", "/load", "/ping", "/version", "/server_info"})
+UNCOUNTED: Final = frozenset(
+    {"/metrics", "/metrics/", "/health", "/health/ready", "/ready", "/load", "/ping", "/version", "/server_info"}
+)
 """Routes that are probed rather than used."""
 
 

@@ -5,12 +5,21 @@ As in vLLM this comes before the queue, so that a request which can never be ser
 order: the prompt's length, then the limit of the answer, then the sampling parameters.
 """
 
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as Several
+from typing import Final
+
 import attrs
 from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Conversation, Prompt, Sampling, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.inference import Prompt, Sampling, TextPrompt, TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import ITokenizer
+
+_TURN: Final = 0.002
+"""Seconds of work after which other events are let in."""
 
 
 @frozen(eq=False)
@@ -21,34 +30,43 @@ class Admission:
     :param max_logprobs: the most alternatives a request may ask for; -1 for any number.
     """
 
+    _clock: IReactorTime
     _tokenizer: ITokenizer
     _max_model_len: int
     _max_logprobs: int
 
-    async def read(self, prompt: Prompt) -> TokenizedPrompt:
-        """Tokenize a prompt.
+    async def read(self, prompts: Several[Prompt]) -> list[TokenizedPrompt]:
+        """Tokenize prompts, letting other events in between.
 
-        :raises InvalidRequest: when it is longer than the context, or has a token id that is none.
+        :raises InvalidRequest: when one is longer than the context, or has a token id that is none.
         """
+        clock, read = self._clock, []
+        begun = clock.seconds()
+        for prompt in prompts:
+            read.append(await self._read(prompt))
+            if clock.seconds() - begun > _TURN:
+                await deferLater(clock, 0)
+                begun = clock.seconds()
+        return read
+
+    async def _read(self, prompt: Prompt) -> TokenizedPrompt:
         if isinstance(prompt, TokenPrompt):
+            self._check_length(len(prompt.ids), exact=len(prompt.ids) != self._max_model_len + 1)
             self._check_ids(prompt.ids)
             texts = [self._tokenizer.text_of(token) or "" for token in prompt.ids]
             return TokenizedPrompt(prompt, "".join(texts), prompt.ids, texts)
-        text = prompt.text if isinstance(prompt, TextPrompt) else self._render(prompt)
+        text = prompt.text if isinstance(prompt, TextPrompt) else self._tokenizer.render(prompt)
         tokens = await self._tokenizer.encode(text, self._max_model_len + 1)
         self._check_length(len(tokens), exact=False)
         return TokenizedPrompt(prompt, text, tokens.ids, tokens.texts)
 
-    def _render(self, conversation: Conversation) -> str:
-        if not conversation.messages:
-            raise InvalidRequest("Cannot apply chat template to an empty conversation. Provide at least one message.")
-        return self._tokenizer.render(conversation)
-
     def _check_ids(self, ids: tuple[int, ...]) -> None:
-        for token in ids:
-            if not 0 <= token < self._tokenizer.vocabulary_size:
-                raise InvalidRequest(f"Token id {token} is out of vocabulary")
-        self._check_length(len(ids), exact=len(ids) != self._max_model_len + 1)
+        for token in self._unknown(ids):
+            raise InvalidRequest(f"Token id {token} is out of vocabulary")
+
+    def _unknown(self, ids: Iterable[int]) -> Iterator[int]:
+        size = self._tokenizer.vocabulary_size
+        return (token for token in ids if not 0 <= token < size)
 
     def _check_length(self, length: int, *, exact: bool) -> None:
         if length > self._max_model_len:
@@ -82,6 +100,7 @@ class Admission:
         bounded.check()
         self._check_logprobs("sample", "logprobs", bounded.logprobs)
         self._check_logprobs("prompt", "prompt_logprobs", bounded.prompt_logprobs)
+        self._check_chosen(bounded)
         return bounded
 
     def _check_logprobs(self, what: str, param: str, asked: int | None) -> None:
@@ -94,3 +113,20 @@ class Admission:
                 param,
                 wanted,
             )
+
+    def _check_chosen(self, sampling: Sampling) -> None:
+        """Check the tokens whose chance the request changes."""
+        if unknown := list(self._unknown(sampling.logit_bias)):
+            raise InvalidParameter(
+                f"token_id(s) {unknown} in logit_bias contain out-of-vocab token ids. "
+                f"Vocabulary size: {self._tokenizer.vocabulary_size}",
+                "logit_bias",
+                unknown,
+            )
+        allowed = sampling.allowed_token_ids
+        if allowed is None:
+            return
+        if not allowed:
+            raise InvalidParameter("allowed_token_ids is not None and empty!", "allowed_token_ids", [])
+        if unknown := list(self._unknown(allowed)):
+            raise InvalidParameter("allowed_token_ids contains out-of-vocab token id!", "allowed_token_ids", unknown)

@@ -59,6 +59,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             len(sequence.prompt.ids),
             0,
             len(answer),
+            sequence.sampling.max_tokens or 0,
             SequenceTimes(sequence.arrived, started, decode.first_emission, decode.last_emission),
         )
         finished = True
@@ -92,7 +93,7 @@ class Decode:
     first_emission: float = field(init=False, default=0.0)
     last_emission: float = field(init=False, default=0.0)
     finished: Deferred[None] = field(init=False)
-    """Fires after the last token; cancelling it stops the rest."""
+    """Fires after the last token; cancelling it stops the rest, and a sink may do so while it takes a token."""
 
     def __attrs_post_init__(self) -> None:
         place = self._model.pacer.add(self._due, self)
@@ -112,15 +113,18 @@ class Decode:
             self.first_emission = now
             submission.started()
         self.last_emission = now
-        submission.tokens(self._sequence.choice, self._answer, start, stop)
+        if not self.finished.called:
+            submission.tokens(self._sequence.choice, self._answer, start, stop)
         if stop < length:
             return self._due
-        self.finished.callback(None)
+        if not self.finished.called:
+            self.finished.callback(None)
         return None
 
     def fail(self, reason: Failure) -> None:
         """End the sequence: delivering a token failed."""
-        self.finished.errback(reason)
+        if not self.finished.called:
+            self.finished.errback(reason)
 
     def _reach(self, now: float, start: int, length: int) -> int:
         """Count the tokens that are due, and move the deadline to the first that is not."""

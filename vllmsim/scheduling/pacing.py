@@ -13,14 +13,12 @@ from typing import ClassVar, Final, Protocol
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 _TURN: Final = 0.002
 """Seconds of work after which other events are let in."""
-_LOOK: Final = 32
-"""How many sequences are served between two looks at the clock."""
 
 
 class Paced(Protocol):
@@ -104,16 +102,15 @@ class TokenPacer:
     def _tick(self) -> Deferred[None]:
         heap, clock = self._heap, self._clock
         now = clock.seconds()
-        served = 0
+        served = False
         while heap and heap[0][0] <= now:
             place = heapq.heappop(heap)[2]
             if place.paced is None:
                 continue
             self._serve(place, place.paced, now)
-            served += 1
-            if not served % _LOOK and clock.seconds() - now > _TURN:
-                self._ticked()
-                return deferLater(clock, 0, lambda: None)
+            served = True
+            if clock.seconds() - now > _TURN:
+                break
         if served:
             self._ticked()
         self._nap = Deferred()
@@ -156,4 +153,8 @@ class TokenPacer:
 
     def _restart(self, reason: Failure) -> None:
         self._log.failure("The pacer stopped and is started again.", failure=reason)
-        self._clock.callLater(0, self.start)
+        self._alarm = self._clock.callLater(0, self._start_again)
+
+    def _start_again(self) -> None:
+        self._alarm = None
+        self.start()

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from collections.abc import Sequence as Several
 from itertools import count
+from typing import cast
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
@@ -19,7 +20,6 @@ from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.lifecycle import RankLifecycle
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.scheduling.slots import SequenceSlots
-from vllmsim.scheduling.waiting import WaitingQueue
 
 
 @implementer(ISimulator)
@@ -33,7 +33,6 @@ class RankSimulator:
     _clock: IReactorTime
     _lifecycle: RankLifecycle
     _admission: Admission
-    _waiting: WaitingQueue
     _slots: SequenceSlots
     _metrics: IRankMetrics
     _seed: int
@@ -77,17 +76,18 @@ class RankSimulator:
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
         try:
-            prompts = [await self._admission.read(prompt) for prompt in request.prompts]
+            prompts = await self._admission.read(request.prompts)
             bounds = [self._admission.bound(prompt, request.sampling) for prompt in prompts]
-            self._waiting.require_room(len(prompts) * request.sampling.n, self._slots.free)
+            self._slots.require_room(len(prompts) * request.sampling.n)
             submission = Submission(request, prompts, sink)
             lengths = await self._run(list(self._spread(submission, bounds, arrival, arrived)))
         except CancelledError:
             if self._dismissed:
                 raise Unavailable("The server is shutting down.") from None
             raise
-        longest_limit = max(bound.max_tokens or 0 for bound in bounds)
-        self._metrics.request_finished(request.sampling.n, longest_limit, max(lengths))
+        n = request.sampling.n
+        for first in range(0, len(lengths), n):
+            self._metrics.prompt_finished(n, max(lengths[first : first + n]))
 
     def _spread(
         self, submission: Submission, bounds: Several[Sampling], arrival: int, arrived: float
@@ -101,24 +101,15 @@ class RankSimulator:
         for index, (prompt, sampling) in enumerate(zip(submission.prompts, bounds, strict=True)):
             for choice in range(index * n, index * n + n):
                 generator = derive(seed, *name, choice)
-                yield Sequence(submission, choice, prompt, sampling, explicit, generator, arrived, self._cancel)
+                yield Sequence(submission, choice, prompt, sampling, explicit, generator, arrived, self._slots.remove)
 
     async def _run(self, sequences: list[Sequence]) -> list[int]:
         for sequence in sequences:
-            self._metrics.sequence_queued()
-            self._waiting.put(sequence)
-            self._slots.fill()
+            self._slots.add(sequence)
         try:
             return await gatherResults([sequence.done for sequence in sequences], consumeErrors=True)
         except FirstError as error:
-            error.subFailure.raiseException()
-            raise
+            raise cast("Exception", error.subFailure.value) from None
         finally:
             for sequence in sequences:
                 sequence.done.cancel()
-
-    def _cancel(self, sequence: Sequence) -> None:
-        if sequence.generation is not None:
-            sequence.generation.cancel()
-        elif self._waiting.discard(sequence):
-            self._metrics.sequence_unqueued()

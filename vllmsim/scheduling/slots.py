@@ -5,31 +5,37 @@ A task is started when a sequence first needs it, so that thousands of slots cos
 """
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import Cooperator
+from twisted.internet.task import Cooperator, SchedulerStopped
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vllmsim.interfaces import IRankMetrics
 from vllmsim.scheduling.sequence import Sequence
 from vllmsim.scheduling.waiting import WaitingQueue
 
 
 @define(eq=False)
 class SequenceSlots:
-    """Takes sequences from the queue and runs them, no more than there are slots.
+    """Runs sequences, no more at once than there are slots; the others wait their turn.
 
+    :param count: how many slots there are.
     :param generate: runs one sequence; its Deferred fires with the number of tokens after the last one.
     """
+
+    _log: ClassVar[Logger] = Logger()
 
     _clock: IReactorTime
     _waiting: WaitingQueue
     _count: int
     _generate: Callable[[Sequence], Deferred[int]]
+    _metrics: IRankMetrics
     _cooperator: Cooperator = field(init=False)
     _tasks: int = field(init=False, default=0)
-    _fresh: int = field(init=False, default=0)
     running: int = field(init=False, default=0)
     """How many sequences are in slots."""
 
@@ -37,29 +43,40 @@ class SequenceSlots:
     def _make_cooperator(self) -> Cooperator:
         return Cooperator(scheduler=lambda step: self._clock.callLater(0, step), started=False)
 
-    @property
-    def free(self) -> int:
-        """How many slots have no sequence."""
-        return self._count - self.running
-
     def start(self) -> None:
         """Begin to serve."""
         self._cooperator.start()
 
     def stop(self) -> None:
-        """Serve no more; sequences in slots must have been cancelled before."""
+        """Serve no more; sequences in slots must have been removed before."""
         self._cooperator.stop()
 
-    def fill(self) -> None:
-        """Have one more slot take from the queue, if there is one that has not begun to."""
-        if self._tasks < self._count and len(self._waiting) > self._fresh:
+    def require_room(self, count: int) -> None:
+        """Make sure that so many sequences may be added.
+
+        :raises vllmsim.errors.QueueFull: when one of them would have to wait beyond the queue's bound.
+        """
+        self._waiting.require_room(count, self._count - self.running)
+
+    def add(self, sequence: Sequence) -> None:
+        """Run a sequence as soon as a slot is free."""
+        self._metrics.sequence_queued()
+        self._waiting.put(sequence)
+        self._start_task()
+
+    def remove(self, sequence: Sequence) -> None:
+        """Stop a sequence, or have it wait no more. Harmless after its end."""
+        if sequence.generation is not None:
+            sequence.generation.cancel()
+        elif self._waiting.discard(sequence):
+            self._metrics.sequence_unqueued()
+
+    def _start_task(self) -> None:
+        if len(self._waiting) and self._tasks < self._count:
             self._tasks += 1
-            self._fresh += 1
-            # The task ends when the cooperator stops, with a failure that says just that.
-            self._cooperator.coiterate(self._serve_in_turn()).addErrback(lambda _: None)
+            self._cooperator.coiterate(self._serve_in_turn()).addErrback(self._end_task)
 
     def _serve_in_turn(self) -> Iterator[Deferred[None]]:
-        self._fresh -= 1
         while True:
             yield self._waiting.take().addCallback(self._serve)
 
@@ -76,3 +93,9 @@ class SequenceSlots:
             sequence.done.errback(result)
         else:
             sequence.done.callback(result)
+
+    def _end_task(self, reason: Failure) -> None:
+        self._tasks -= 1
+        if reason.check(SchedulerStopped) is None:
+            self._log.failure("A slot broke; another takes its place.", reason)
+            self._start_task()

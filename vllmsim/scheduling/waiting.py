@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.scheduling.test_waiting -*-
 """Sequences that wait for a slot, first come first served."""
 
-from collections import deque
+from collections import OrderedDict, deque
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -18,7 +18,7 @@ class WaitingQueue:
     """
 
     _bound: int
-    _sequences: deque[Sequence] = field(init=False, factory=deque)
+    _sequences: OrderedDict[Sequence, None] = field(init=False, factory=OrderedDict)
     _takers: deque[Deferred[Sequence]] = field(init=False, factory=deque)
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class WaitingQueue:
         if self._takers:
             self._takers.popleft().callback(sequence)
         else:
-            self._sequences.append(sequence)
+            self._sequences[sequence] = None
 
     def take(self) -> Deferred[Sequence]:
         """Take the sequence that has waited longest.
@@ -46,7 +46,7 @@ class WaitingQueue:
         :return: fires with it, at once if there is one. Cancelling gives the turn up.
         """
         if self._sequences:
-            return succeed(self._sequences.popleft())
+            return succeed(self._sequences.popitem(last=False)[0])
         taker: Deferred[Sequence] = Deferred(self._takers.remove)
         self._takers.append(taker)
         return taker
@@ -56,8 +56,7 @@ class WaitingQueue:
 
         :return: whether it was waiting.
         """
-        try:
-            self._sequences.remove(sequence)
-        except ValueError:
+        if sequence not in self._sequences:
             return False
+        del self._sequences[sequence]
         return True

@@ -103,7 +103,7 @@ class WordTokenizer:
         texts: list[str] = []
         for word in split(text):
             if len(ids) == limit:
-                return Tokens(ids, texts, truncated=True)
+                break
             token = known.get(word)
             ids.append(self._learn(word) if token is None else token)
             texts.append(word)

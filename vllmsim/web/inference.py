@@ -1,22 +1,23 @@
 # -*- test-case-name: tests.web.test_inference -*-
 """The routes that generate: a dialect reads the body, the simulator serves it, a sink writes the answer."""
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
 
 from attrs import define
 from klein import Klein
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from vllmsim.api.body import Head
-from vllmsim.api.dialect import Dialect
-from vllmsim.api.errorbody import INTERNAL
+from vllmsim.api.dialect import Call, Dialect, StreamEncoder
+from vllmsim.api.errorbody import internal_error
 from vllmsim.errors import InferenceError
 from vllmsim.interfaces import ISimulator
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
-from vllmsim.web.streaming import Delivery, EventStream, WholeBody
+from vllmsim.web.streaming import EventStream, WholeAnswer
+
+_INLINE_TOKENS: Final = 128
 
 
 @define(slots=False, eq=False)
@@ -24,6 +25,7 @@ class InferenceRoutes:
     """Answers inference requests.
 
     :param signature: headers that name this server, sent with every answer.
+    :param defer_to_thread: runs a function off the reactor; long answers in full detail are written there.
     """
 
     app: ClassVar[Klein] = Klein()
@@ -33,6 +35,7 @@ class InferenceRoutes:
     _chat: Dialect
     _completions: Dialect
     _signature: Mapping[str, str]
+    _defer_to_thread: Callable[..., Deferred[bytes]]
 
     @app.route("/v1/chat/completions", methods=["POST"])
     async def chat(self, request: Request) -> None:
@@ -47,40 +50,36 @@ class InferenceRoutes:
     async def _answer(self, dialect: Dialect, request: Request) -> None:
         for name, value in self._signature.items():
             request.setHeader(name, value)
-        call = dialect.parse(request.content.read(), head_of(request))
-        delivery: EventStream | WholeBody
-        if call.stream_encoder is not None:
-            delivery = EventStream(request, call.stream_encoder())
+        call = dialect.parse(request.content.read(), request.head)
+        if call.stream_encoder is None:
+            await self._answer_whole(call, request)
         else:
-            delivery = WholeBody(request, call.whole_encoder())
+            await self._stream(call, request, call.stream_encoder())
+
+    async def _answer_whole(self, call: Call, request: Request) -> None:
+        answer, encoder = WholeAnswer(), call.whole_encoder()
+        await self._simulator.submit(call.request, answer)
+        parts = answer.prompts, answer.cached_tokens, answer.choices
+        if encoder.detailed and answer.length > _INLINE_TOKENS:
+            body = await self._defer_to_thread(encoder.body, *parts)
+        else:
+            body = encoder.body(*parts)
+        request.answer(200, body)
+
+    async def _stream(self, call: Call, request: Request, encoder: StreamEncoder) -> None:
+        stream = EventStream(request, encoder)
         try:
-            await self._simulator.submit(call.request, delivery)
+            await self._simulator.submit(call.request, stream)
+            stream.close()
         except InferenceError as error:
-            _tell(delivery, error)
-        except CancelledError:
-            raise
-        except Exception:  # noqa: BLE001 - a stream that has begun can only be told
-            self._log.failure("While answering {uri}", uri=request.uri)
-            _tell(delivery, INTERNAL)
-        else:
-            delivery.close()
-
-
-def _tell(delivery: Delivery, error: InferenceError) -> None:
-    """Answer with an error, as an event if the status line is out."""
-    if not delivery.begun:
-        raise error
-    delivery.fail(error)
-
-
-def head_of(request: Request) -> Head:
-    """Collect what dialects need of a request's head."""
-
-    def text(name: bytes) -> str | None:
-        value = request.getHeader(name)
-        return None if value is None else value.decode("latin-1")
-
-    return Head(text(b"content-type"), text(b"x-request-id"))
+            if not stream.begun:
+                raise
+            stream.fail(error)
+        except Exception:
+            if not stream.begun or request.gone:
+                raise
+            self._log.failure("While streaming to {uri}", uri=request.uri)
+            stream.fail(internal_error())
 
 
 answer_errors(InferenceRoutes.app)

@@ -8,8 +8,9 @@ from io import BytesIO
 from typing import Any, Final, cast
 from urllib.parse import unquote_to_bytes
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,12 +21,17 @@ from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.resource import IResource
 from zope.interface import provider
 
-from vllmsim.api.errorbody import INTERNAL, error_body
+from vllmsim.api.body import Head
+from vllmsim.api.errorbody import error_body, internal_error
 from vllmsim.errors import BodyTooLarge, InferenceError
 from vllmsim.interfaces import IHttpMetrics
 
 JSON: Final = b"application/json"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_NO_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+    b"Content-Length: 30\r\n\r\nInvalid HTTP request received."
+)
 _PATIENCE: Final = 16
 """How many times the body limit is read and thrown away, so that the client may finish and see the error."""
 
@@ -47,11 +53,17 @@ class Request(server.Request):
     _oversize = False
     _hopeless = False
     _counted = False
+    _aborted = False
+    gone = False
+    """Whether the client has left."""
 
     def gotLength(self, length: int | None) -> None:
-        """Learn the body's length, if the head tells it."""
+        """Learn the body's length, if the head tells it. A client that asks before it sends is refused at once."""
         self.content = BytesIO()
         self._oversize = length is not None and length > self._limit
+        if self._oversize and self.requestHeaders.hasHeader(b"expect"):
+            self.requestHeaders.removeHeader(b"expect")
+            self._cut_off()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a piece of the body."""
@@ -60,18 +72,29 @@ class Request(server.Request):
         if not self._oversize:
             self.content.write(data)
         elif self._body_bytes > _PATIENCE * self._limit and not self._hopeless:
-            self._hopeless = True
-            body = error_body(self._too_large())
-            head = (
-                b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close"
-            )
-            self.channel.socket.write(head % (JSON, len(body)) + b"\r\n\r\n" + body)
-            self.channel.loseConnection()
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Refuse a body before its end and close the connection: no route may answer a request that is incomplete."""
+        self._hopeless = True
+        self._arrive()
+        body = error_body(self._too_large())
+        head = b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close"
+        self.channel.socket.write(head % (JSON, len(body)) + b"\r\n\r\n" + body)
+        self.channel.loseConnection()
+        self.code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        self._count()
+
+    def _arrive(self) -> None:
+        self.site = self.channel.site
+        self._arrived = self.site.clock.seconds()
 
     def process(self) -> None:
         """Answer the request, now that it is complete."""
-        site = self.site = self.channel.site
-        self._arrived = site.clock.seconds()
+        if self._hopeless:
+            return
+        self._arrive()
+        site = self.site
         headers = self.responseHeaders
         headers.setRawHeaders(b"Server", [b"uvicorn"])
         headers.setRawHeaders(b"Date", [datetimeToString()])
@@ -93,6 +116,15 @@ class Request(server.Request):
         """Give Klein a host to build addresses with, which no route does: the client's may be missing or no text."""
         return b"localhost"
 
+    @property
+    def head(self) -> Head:
+        """What dialects need of the headers."""
+        return Head(self._text(b"content-type"), self._text(b"x-request-id"))
+
+    def _text(self, name: bytes) -> str | None:
+        value = self.getHeader(name)
+        return None if value is None else value.decode("latin-1")
+
     def answer(self, status: int, body: bytes, content_type: bytes = JSON) -> None:
         """Write a whole response. Whoever was asked to render finishes the request."""
         self.setResponseCode(status, HTTPStatus(status).phrase.encode())
@@ -101,32 +133,39 @@ class Request(server.Request):
         self.write(body)
 
     def fail(self, error: InferenceError) -> None:
-        """Write an error as the whole response."""
-        self.answer(error.status, error_body(error))
+        """Write an error as the whole response. One that has begun is cut off: it must not pass for complete."""
+        if self.startedWriting:
+            self._aborted = True
+            self.channel.socket.abortConnection()
+        else:
+            self.answer(error.status, error_body(error))
 
-    def processingFailed(self, reason: Failure) -> Failure:
+    def fail_unexpectedly(self, reason: Failure) -> None:
         """Answer an error that is ours: the log has it, the client learns no more than that."""
         self._log.failure("While answering {method} {uri}", reason, method=self.method, uri=self.uri)
-        if self.startedWriting:
-            self.loseConnection()
-        else:
-            self.fail(INTERNAL)
-            self.finish()
+        self.fail(internal_error())
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Answer an error that no route has answered."""
+        self.fail_unexpectedly(reason)
+        self.finish()
         return reason
 
     def finish(self) -> None:
         """End the response."""
         self._count()
-        super().finish()
+        if not self._aborted:
+            super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Learn that the client is gone."""
+        """Learn that the client has left."""
+        self.gone = True
         self._count()
         super().connectionLost(reason)
 
     @property
     def _limit(self) -> int:
-        return self.channel.site.max_body_bytes
+        return self.channel.site.limits.body_bytes
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
@@ -165,17 +204,57 @@ class Channel(HTTPChannel):
         super().connectionMade()
         self.site.channels.add(self)
 
+    def dataReceived(self, data: bytes) -> None:
+        """Read a piece of a request. A client that has begun one may take its time, as far as the site allows."""
+        if self.timeOut == self.site.limits.keep_alive:
+            self.setTimeout(self.site.timeOut)
+        super().dataReceived(data)
+
+    def requestDone(self, request: BaseRequest) -> None:
+        """Wait for the next request, but not for long."""
+        super().requestDone(request)
+        if self.timeOut is not None:
+            self.setTimeout(self.site.limits.keep_alive)
+
+    def checkPersistence(self, request: BaseRequest, version: bytes) -> bool:
+        """Have no more requests follow when the site is closing."""
+        return super().checkPersistence(request, version) and not self.site.closing
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line that is too long."""
+        self._respondToBadRequestAndDisconnect()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Refuse bytes that are no request in uvicorn's words; Twisted has none."""
+        self.socket.write(_NO_REQUEST)
+        self.loseConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the site."""
         super().connectionLost(reason)
         self.site.channel_closed(self)
 
 
+@frozen
+class Limits:
+    """What clients may send.
+
+    :param head_bytes: the largest head of a request.
+    :param headers: the most headers.
+    :param body_bytes: the largest body.
+    :param keep_alive: seconds between a response and the connection's next request.
+    """
+
+    head_bytes: int
+    headers: int
+    body_bytes: int
+    keep_alive: float
+
+
 class Site(server.Site):
     """Serves one rank's resource.
 
     :param clock: measures exchanges and times out idle connections.
-    :param max_body_bytes: the largest request body.
     :param request_ids: whether every response carries a request id.
     """
 
@@ -187,17 +266,25 @@ class Site(server.Site):
         resource: IResource,
         clock: IReactorTime,
         metrics: IHttpMetrics,
-        max_body_bytes: int,
+        limits: Limits,
         *,
         request_ids: bool = False,
     ) -> None:
         super().__init__(resource, requestFactory=Request, reactor=clock, parsePOSTFormSubmission=False)
         self.clock = clock
         self.metrics = metrics
-        self.max_body_bytes = max_body_bytes
+        self.limits = limits
         self.request_ids = request_ids
         self.channels: set[Channel] = set()
+        self.closing = False
         self._emptied: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Make a connection with this site's limits."""
+        channel: Any = super().buildProtocol(addr)
+        channel.MAX_LENGTH = channel.totalHeadersSize = self.limits.head_bytes
+        channel.maxHeaders = self.limits.headers
+        return channel
 
     def acceptableProtocols(self) -> list[bytes]:
         """List what TLS clients may choose."""
@@ -218,6 +305,7 @@ class Site(server.Site):
 
         :return: fires when all are closed and what was written to them is sent.
         """
+        self.closing = True
         if not self.channels:
             return succeed(None)
         self._emptied = Deferred()

@@ -11,7 +11,6 @@ from vllmsim.api.tokens import TokenDialect
 from vllmsim.inference import Conversation
 from vllmsim.interfaces import ITokenizer
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.inference import head_of
 from vllmsim.web.site import Request
 
 _NO_LIMIT: Final = sys.maxsize
@@ -29,7 +28,7 @@ class TokenRoutes:
     @app.route("/tokenize", methods=["POST"])
     async def tokenize(self, request: Request) -> None:
         """Answer with the tokens of a text or a conversation."""
-        prompt, strings = self._dialect.parse_tokenize(request.content.read(), head_of(request))
+        prompt, strings = self._dialect.parse_tokenize(request.content.read(), request.head)
         text = self._tokenizer.render(prompt) if isinstance(prompt, Conversation) else prompt.text
         tokens = await self._tokenizer.encode(text, _NO_LIMIT)
         request.answer(200, self._dialect.tokenized(tokens, strings))
@@ -37,7 +36,7 @@ class TokenRoutes:
     @app.route("/detokenize", methods=["POST"])
     async def detokenize(self, request: Request) -> None:
         """Answer with the text of some tokens."""
-        ids = self._dialect.parse_detokenize(request.content.read(), head_of(request))
+        ids = self._dialect.parse_detokenize(request.content.read(), request.head)
         request.answer(200, self._dialect.detokenized(self._tokenizer.decode(ids)))
 
 
