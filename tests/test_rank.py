@@ -1,16 +1,21 @@
 """Wiring a rank, and starting and stopping it."""
 
+import json
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
+from tests.fakes import in_thread
 from tests.harness import Exchange
+from tests.scheduling.test_pacing import Ticker
 from vllmsim.config.schema import Configuration
-from vllmsim.rank import RankService, StartError, rank_services
+from vllmsim.rank import RankService, StartError, build_rank, rank_services
 
 
 def configured(words: str = "") -> Configuration:
@@ -87,9 +92,11 @@ class ServiceTests(SynchronousTestCase):
     def test_stop_with_requests(self) -> None:
         """A rank finishes what it has, and closes its connections then."""
         [service] = self.services("--time-to-first-token 1s")
-        exchange = self.chat()
+        exchange, idle = self.chat(), self.exchange()
         stopped = service.stopService()
         self.assertNoResult(stopped)
+        self.assertEqual((True, False), (idle.transport.disconnecting, exchange.transport.disconnecting))
+        idle.drop()
         self.reactor.advance(1)
         self.assertEqual((200, True), (exchange.status, exchange.complete))
         self.assertTrue(exchange.transport.disconnecting)
@@ -120,7 +127,58 @@ class ServiceTests(SynchronousTestCase):
         error = self.assertRaises(StartError, self.services)
         self.assertEqual("vllmsim: cannot listen on 'tcp:8000': Address already in use", str(error))
 
+    def test_no_folder(self) -> None:
+        """A unix socket in a folder that is not there is an error of one line."""
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise FileNotFoundError(2, "No such file or directory", "/no/such/x.lock")
+
+        self.reactor.listenUNIX = refuse  # type: ignore[method-assign]
+        error = self.assertRaises(StartError, self.services, "--uds /no/such/x")
+        self.assertEqual("vllmsim: cannot listen on 'unix:/no/such/x': No such file or directory", str(error))
+
     def test_no_endpoint(self) -> None:
         """An endpoint that is none is an error of one line."""
         error = self.assertRaises(StartError, self.services, "--listen carrier-pigeon:8000")
         self.assertIn("cannot listen on 'carrier-pigeon:8000'", str(error))
+
+
+class WiringTests(SynchronousTestCase):
+    """What a rank's parts get."""
+
+    def setUp(self) -> None:
+        """Have a clock."""
+        self.clock = Clock()
+
+    def test_long_texts(self) -> None:
+        """Long prompts are tokenized and long answers written off the reactor; short ones are not."""
+        calls: list[str] = []
+
+        def defer(function: Any, *arguments: Any) -> Deferred[Any]:
+            calls.append(function.__name__)
+            return in_thread(function, *arguments)
+
+        rank = build_rank(configured("--max-model-len 9000"), 0, 1, self.clock, defer)
+        rank.start()
+        for text, logprobs in (("x", 1), ("x " * 5000, None), ("x " * 200, 1)):
+            exchange = Exchange(rank.site)
+            body = json.dumps({"prompt": text, "logprobs": logprobs}).encode()
+            exchange.send("POST", "/v1/completions", body, Content_Type="application/json")
+            self.clock.advance(0)
+            self.assertEqual(200, exchange.status)
+            exchange.drop()
+        self.assertEqual(["_encode", "body"], calls)
+        rank.lifecycle.drain()
+        rank.stop()
+
+    def test_stopped(self) -> None:
+        """A rank that is stopped emits nothing more."""
+        rank = build_rank(configured(), 0, 1, self.clock, in_thread)
+        rank.start()
+        rank.lifecycle.drain()
+        rank.stop()
+        ticker = Ticker(self.clock, [])
+        rank.pacer.add(0.0, ticker)
+        self.clock.advance(1)
+        self.assertEqual([], ticker.emitted)
+        self.assertEqual([], self.clock.getDelayedCalls())

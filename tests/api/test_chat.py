@@ -98,6 +98,9 @@ class StreamTests(SynchronousTestCase):
         events = self.stream({}, answer(71, EOS), force_include_usage=True, prompt_tokens_details=True)
         self.assertEqual([0, 1, 2, 2], [event["usage"]["completion_tokens"] for event in events])
         self.assertEqual({"cached_tokens": 0}, events[-1]["usage"]["prompt_tokens_details"])
+        self.assertEqual("vllm-0.33.0-88d5fae6", events[-1]["system_fingerprint"])
+        events = self.stream({}, answer(71, EOS), force_include_usage=True, fingerprint=None)
+        self.assertNotIn("system_fingerprint", events[-1])
 
     def test_prompt(self) -> None:
         """The role chunk shows the prompt if it is wanted, and the server's name for the answering role."""

@@ -51,6 +51,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"prefix-cache-queries": 1}, "goes together"),
     ({"prefix-cache-hits": 2, "prefix-cache-queries": 1}, "cannot be more"),
     ({"total-prompt-tokens": -1}, "total-prompt-tokens: must be"),
+    ({"running-requests": 10**400}, "running-requests: is too large"),
+    ({"loras": [{"timestamp": 10**400}]}, "loras: is too large"),
     ({"bogus": 1}, "bogus: is no member"),
 ]
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fakes import FixedLatency, FixedSource, RecordingMetrics, RecordingSink, in_thread, request_for
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
-from vllmsim.inference import InferenceRequest, Tokens
+from vllmsim.inference import Answer, InferenceRequest
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.lifecycle import rank_lifecycle
@@ -113,6 +113,18 @@ class SimulatorTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertEqual(0, self.slots.running)
 
+    def test_one_choice_fails(self) -> None:
+        """When the delivery of one choice fails, the others are not delivered any more."""
+        self.latency.gaps = (1.0,)
+        sink = HalfBrokenSink()
+        served = self.simulator.submit(request_for("a", n=2), sink)
+        self.clock.pump([0, 1])
+        self.failureResultOf(served, RuntimeError)
+        heard = list(sink.calls)
+        self.clock.advance(5)
+        self.assertEqual((heard, 0), (sink.calls, self.slots.running))
+        self.assertEqual(2, self.metrics.names().count("aborted"))
+
     def test_draining(self) -> None:
         """A rank that drains refuses what comes, and tells when what is in is done."""
         self.successResultOf(self.simulator.drain())
@@ -167,9 +179,20 @@ class SimulatorTests(SynchronousTestCase):
 
     def test_slow_tokenizer(self) -> None:
         """A request whose prompt is still being tokenized can be cancelled and dismissed."""
-        reading: Deferred[Tokens] = Deferred()
-        self.tokenizer = WordTokenizer(lambda *_: reading)
+        self.tokenizer = WordTokenizer(lambda *_: Deferred())
         self.build()
+        _, served = self.submit(request_for("x " * 5000))
+        served.cancel()
+        self.failureResultOf(served, CancelledError)
         _, served = self.submit(request_for("x " * 5000))
         self.simulator.dismiss()
         self.failureResultOf(served, Unavailable)
+
+
+class HalfBrokenSink(RecordingSink):
+    """Cannot deliver the first choice."""
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Remember, or raise."""
+        self.broken = not choice
+        super().tokens(choice, answer, start, stop)

@@ -94,6 +94,30 @@ class ChatTests(RankTestCase):
         self.assertNotIn("x-inference-pod", self.get("/v1/models").headers)
 
 
+class LatencyTests(RankTestCase):
+    """What the latency options do to answers."""
+
+    def test_remote_prefill(self) -> None:
+        """A request whose prefill ran elsewhere waits for the transfer of its blocks instead."""
+        self.make_rank("--time-to-first-token", "100ms", "--kv-cache-transfer-latency", "300ms")
+        local = self.chat(max_tokens=1)
+        remote = self.chat(max_tokens=1, kv_transfer_params={"do_remote_prefill": True})
+        self.clock.advance(0.101)
+        self.assertEqual((200, 0), (local.status, remote.status))
+        self.clock.advance(0.2)
+        self.assertEqual(200, remote.status)
+
+    def test_load(self) -> None:
+        """With all slots busy, gaps are longer by the load factor."""
+        words = ("--max-num-seqs", "2", "--inter-token-latency", "100ms", "--time-factor-under-load", "3")
+        self.make_rank(*words, "--mode", "echo", "--time-to-first-token", "10ms")
+        first, second = (self.complete("a b c", stream=True) for _ in range(2))
+        self.clock.pump([0.02, 0.02, 0.26])
+        self.assertEqual((1, 1), (len(first.events()), len(second.events())))
+        self.clock.advance(0.04)
+        self.assertEqual((2, 2), (len(first.events()), len(second.events())))
+
+
 class CompletionTests(RankTestCase):
     """Completions over HTTP."""
 

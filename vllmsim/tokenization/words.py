@@ -10,6 +10,7 @@ A hash cannot be undone, so the tokenizer remembers the tokens it has made, up t
 
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -71,7 +72,7 @@ class WordTokenizer:
     _defer_to_thread: Callable[..., Deferred[Tokens]]
     _max_words: int = 1 << 17
     _max_characters: int = 1 << 23
-    _ids: dict[str, int] = field(init=False, factory=dict)
+    _ids: OrderedDict[str, int] = field(init=False, factory=OrderedDict)
     _texts: dict[int, str] = field(init=False, factory=dict)
     _characters: int = field(init=False, default=0)
     _learning: threading.Lock = field(init=False, factory=threading.Lock)
@@ -117,11 +118,11 @@ class WordTokenizer:
                 self._texts[token] = word
                 self._characters += len(word)
             while len(self._ids) > self._max_words or (self._characters > self._max_characters and len(self._ids) > 1):
-                self._forget(next(iter(self._ids)))
+                self._forget_oldest()
         return token
 
-    def _forget(self, word: str) -> None:
-        token = self._ids.pop(word)
+    def _forget_oldest(self) -> None:
+        word, token = self._ids.popitem(last=False)
         self._characters -= len(word)
         if self._texts.get(token) == word:
             del self._texts[token]
