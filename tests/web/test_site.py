@@ -208,7 +208,7 @@ class SiteTests(SynchronousTestCase):
             self.assertTrue(exchange.transport.disconnecting)
 
     def test_no_access_log(self) -> None:
-        """Requests write no log lines; TLS clients are offered HTTP/1.1."""
+        """Requests and idle connections write no log lines; TLS clients are offered HTTP/1.1."""
         events: list[Any] = []
 
         @implementer(ILogObserver)
@@ -218,6 +218,7 @@ class SiteTests(SynchronousTestCase):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         self.send()
+        self.clock.advance(5)
         self.assertEqual([], events)
         self.assertEqual([b"http/1.1"], self.site.acceptableProtocols())
 

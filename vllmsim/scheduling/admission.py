@@ -7,7 +7,6 @@ order: the prompt's length, then the limit of the answer, then the sampling para
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Several
-from typing import Final
 
 import attrs
 from attrs import frozen
@@ -17,9 +16,7 @@ from twisted.internet.task import deferLater
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Prompt, Sampling, TextPrompt, TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import ITokenizer
-
-_TURN: Final = 0.002
-"""Seconds of work after which other events are let in."""
+from vllmsim.scheduling.pacing import TURN
 
 
 @frozen(eq=False)
@@ -44,7 +41,7 @@ class Admission:
         begun = clock.seconds()
         for prompt in prompts:
             read.append(await self._read(prompt))
-            if clock.seconds() - begun > _TURN:
+            if clock.seconds() - begun > TURN:
                 await deferLater(clock, 0)
                 begun = clock.seconds()
         return read

@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-_TURN: Final = 0.002
+TURN: Final = 0.002
 """Seconds of work after which other events are let in."""
 
 
@@ -109,7 +109,7 @@ class TokenPacer:
                 continue
             self._serve(place, place.paced, now)
             served = True
-            if clock.seconds() - now > _TURN:
+            if clock.seconds() - now > TURN:
                 break
         if served:
             self._ticked()

@@ -12,7 +12,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
+from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import HTTPChannel, datetimeToString
@@ -191,6 +191,9 @@ def _length(header: bytes | None) -> int:
 
 class Channel(HTTPChannel):
     """One connection, which its site knows while it is open."""
+
+    # Twisted's channel writes a line for each connection that was idle for too long, which is no news.
+    _log = Logger(observer=LogPublisher())
 
     site: "Site"
 
