@@ -261,6 +261,7 @@ class Site(server.Site):
     :param request_ids: whether every response carries a request id.
     """
 
+    noisy = False
     # Twisted's own channel is wrapped in one that negotiates HTTP/2, which this server does not speak.
     protocol: Callable[[], Any] = Channel
 
