@@ -213,11 +213,11 @@ class Channel(HTTPChannel):
             self.setTimeout(self.site.timeOut)
         super().dataReceived(data)
 
-    def requestDone(self, request: BaseRequest) -> None:
-        """Wait for the next request, but not for long."""
-        super().requestDone(request)
-        if self.timeOut is not None:
-            self.setTimeout(self.site.limits.keep_alive)
+    def allContentReceived(self) -> None:
+        """Have the request answered; it is not timed, and what was the timeout until now is so again after it."""
+        # Assigned, not set: moving a timer to an earlier time is a search through all timers.
+        self.timeOut = self.site.limits.keep_alive  # type: ignore[assignment]
+        super().allContentReceived()
 
     def checkPersistence(self, request: BaseRequest, version: bytes) -> bool:
         """Have no more requests follow when the site is closing."""
