@@ -1,6 +1,7 @@
 """Putting the configuration together."""
 
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -51,10 +52,15 @@ class LoadTests(SynchronousTestCase):
     def load(self, words: str = "", yaml: str | None = None, **environ: str) -> Loaded:
         """Load a configuration."""
         if yaml is not None:
-            path = Path(self.mktemp())
-            path.write_text(yaml, "utf-8")
-            words += f" --config {path}"
+            words += f" --config {self.write(yaml.encode())}"
         return load_words(words.split(), environ)
+
+    def write(self, data: bytes) -> str:
+        """Write a file that is gone after the test."""
+        with NamedTemporaryFile(delete=False) as file:
+            file.write(data)
+        self.addCleanup(Path(file.name).unlink)
+        return file.name
 
     def problems(self, words: str = "", yaml: str | None = None, **environ: str) -> list[str]:
         """Load a configuration that is wrong."""
@@ -143,9 +149,7 @@ class LoadTests(SynchronousTestCase):
         self.assertIn("it is not YAML", problem)
         [problem] = self.problems("--config /no/such/file")
         self.assertIn("No such file", problem)
-        path = Path(self.mktemp())
-        path.write_bytes(b"\xff\xfe\x00")
-        [problem] = self.problems(f"--config {path}")
+        [problem] = self.problems(f"--config {self.write(bytes((0xFF, 0xFE, 0)))}")
         self.assertIn("not UTF-8", problem)
 
     def test_control_characters(self) -> None:
