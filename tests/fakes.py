@@ -6,6 +6,8 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vllmsim.inference import Answer, InferenceRequest, Sampling, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
@@ -184,3 +186,36 @@ class ScriptedSimulator:
             served.errback()
             return served
         return result if isinstance(result, Deferred) else succeed(None)
+
+
+@define(eq=False)
+class Ticker:
+    """Emits at the gaps it is given, and remembers when."""
+
+    clock: Clock
+    gaps: list[float]
+    due: float = 0.0
+    slow: float = 0.0
+    emitted: list[float] = field(factory=list)
+    failed: list[Failure] = field(factory=list)
+    error: Exception | None = None
+    leave: Callable[[], object] | None = None
+
+    def emit(self, now: float) -> float | None:
+        """Emit everything that is due."""
+        if self.leave is not None:
+            self.leave()
+        if self.error is not None:
+            raise self.error
+        while self.due <= now:
+            self.emitted.append(round(now, 6))
+            if not self.gaps:
+                return None
+            self.due += self.gaps.pop(0)
+        if self.slow:
+            self.clock.rightNow += self.slow
+        return self.due
+
+    def fail(self, reason: Failure) -> None:
+        """Remember the failure."""
+        self.failed.append(reason)

@@ -11,9 +11,8 @@ from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
-from tests.fakes import in_thread
+from tests.fakes import Ticker, in_thread
 from tests.harness import Exchange
-from tests.scheduling.test_pacing import Ticker
 from vllmsim.config.schema import Configuration
 from vllmsim.rank import RankService, StartError, build_rank, rank_services
 

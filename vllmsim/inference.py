@@ -123,6 +123,11 @@ class Sampling:
     logit_bias: tuple[int, ...] = ()
     allowed_token_ids: tuple[int, ...] | None = None
 
+    @property
+    def detailed(self) -> bool:
+        """Whether the answer shows every token for itself, so that a long one takes long to write."""
+        return self.logprobs is not None or self.prompt_logprobs is not None
+
     def check(self) -> None:
         """Check every range, in vLLM's order.
 

@@ -98,6 +98,7 @@ class ScanTests(SynchronousTestCase):
             "--config": "needs the path",
             "-zz": "-zz (command line): is no flag",
             "-x 5": "-x (command line): is no flag",
+            "-tp.x 5": "names a member, and tensor-parallel-size has none",
             "--allow 5": "is short for several flags",
             "--max-num-queued-reqs": "needs a value",
             "--tool-call-parser --omni": "needs a value",

@@ -205,11 +205,6 @@ class ChatWhole:
 
     _reading: ChatReading
 
-    @property
-    def detailed(self) -> bool:
-        """Whether the answer shows log probabilities."""
-        return self._reading.detailed
-
     def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
         reading, body, settings = self._reading, self._reading.body, self._reading.settings

@@ -168,11 +168,6 @@ class CompletionWhole:
 
     _reading: CompletionReading
 
-    @property
-    def detailed(self) -> bool:
-        """Whether the answer shows log probabilities."""
-        return self._reading.detailed
-
     def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
         reading, settings = self._reading, self._reading.settings

@@ -55,10 +55,6 @@ class StreamEncoder(Protocol):
 class WholeEncoder(Protocol):
     """Writes an answer in one piece."""
 
-    @property
-    def detailed(self) -> bool:
-        """Whether the answer shows every token for itself, so that a long one takes long to write."""
-
     def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
         """Write the answer; `answers` has one per choice."""
 
@@ -124,11 +120,6 @@ class Reading(Generic[B]):
         count = self.request.sampling.logprobs
         as_ids = self.body.return_tokens_as_token_ids
         return None if count is None else Shower(count, self.settings.tokens_as_ids if as_ids is None else as_ids)
-
-    @property
-    def detailed(self) -> bool:
-        """Whether the answer shows log probabilities."""
-        return self.request.sampling.logprobs is not None or self.body.prompt_logprobs is not None
 
 
 def request_of(

@@ -19,8 +19,6 @@ from vllmsim.config.option import Option
 
 _WORDS: Final = TRUE | FALSE
 _MOST_SHOWN: Final = 200
-_DOTTED: Final = {"-O": "compilation-config", "-cc": "compilation-config", "-sc": "speculative-config"}
-_SHORT_MEMBER: Final = re.compile(rf"({'|'.join(_DOTTED)})(\..*)")
 _MAY_STAND_ALONE: Final = "hf-token"
 """The one flag of vLLM whose value can be left out."""
 
@@ -147,12 +145,15 @@ class _Scanner:
     def _short(self, word: str) -> None:
         name, separator, text = word.partition("=")
         inline = text if separator else None
+        base, dot, path = name.partition(".")
         if name == "-h":
             self.arguments.requests.add("help")
         elif meaning := short_names().get(name):
             self._give(meaning, name, inline)
-        elif member := _SHORT_MEMBER.fullmatch(name):
-            self._member(word, _DOTTED[member[1]] + member[2], inline)
+        elif dot and (meaning := short_names().get(base)):
+            # vLLM's -O alone is a level; with members it is the compilation's settings.
+            long = "compilation-config" if base == "-O" else meaning.option.name
+            self._member(word, f"{long}.{path}", inline)
         elif re.fullmatch(r"-O\d+", name):
             self._give(short_names()["-O"], "-O", name[2:])
         else:

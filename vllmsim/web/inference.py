@@ -18,6 +18,7 @@ from vllmsim.web.site import Request
 from vllmsim.web.streaming import EventStream, WholeAnswer
 
 _INLINE_TOKENS: Final = 128
+"""How many tokens with log probabilities are written without a thread: some 4 ms with 20 alternatives each."""
 
 
 @define(slots=False, eq=False)
@@ -60,7 +61,7 @@ class InferenceRoutes:
         answer, encoder = WholeAnswer(), call.whole_encoder()
         await self._simulator.submit(call.request, answer)
         parts = answer.prompts, answer.cached_tokens, answer.choices
-        if encoder.detailed and answer.length > _INLINE_TOKENS:
+        if call.request.sampling.detailed and answer.length > _INLINE_TOKENS:
             body = await self._defer_to_thread(encoder.body, *parts)
         else:
             body = encoder.body(*parts)
