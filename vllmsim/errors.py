@@ -6,7 +6,6 @@ Request``); everything it decides itself carries a class name (``BadRequestError
 ``{"error": {"message", "type", "param", "code"}}``.
 """
 
-from http import HTTPStatus
 from typing import ClassVar
 
 
@@ -30,14 +29,15 @@ class MalformedRequest(InferenceError):
     """The body is not what the route takes: not JSON, a missing field, a wrong type."""
 
     status = 400
-    kind = HTTPStatus.BAD_REQUEST.phrase
+    kind = "Bad Request"
 
 
 class BodyTooLarge(InferenceError):
     """The body has more bytes than the server accepts."""
 
     status = 413
-    kind = HTTPStatus.REQUEST_ENTITY_TOO_LARGE.phrase
+    # Python 3.13 has another phrase for this status.
+    kind = "Request Entity Too Large"
 
 
 class InvalidRequest(InferenceError):
