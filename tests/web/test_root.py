@@ -1,6 +1,16 @@
 """The root of the URL tree."""
 
-from tests.harness import RankTestCase
+from typing import ClassVar
+from urllib.parse import quote
+
+from klein import Klein
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.fakes import RecordingMetrics
+from tests.harness import Exchange, RankTestCase
+from vllmsim.web.root import RankResource
+from vllmsim.web.site import Limits, Request, Site
 
 
 class RootTests(RankTestCase):
@@ -59,3 +69,82 @@ class RootTests(RankTestCase):
             ("/version", ["GET"]),
         ]
         self.assertEqual(expected, self.rank.resource.paths())
+
+
+class Books:
+    """Routes whose paths have a part that varies."""
+
+    app: ClassVar[Klein] = Klein()
+
+    @app.route("/books/new", methods=["GET"])
+    def new(self, request: Request) -> None:
+        """Answer an exact path."""
+        request.answer(200, b"new")
+
+    @app.route("/books/<name>", methods=["DELETE", "GET"])
+    def book(self, request: Request, name: str) -> None:
+        """Answer with what varies."""
+        request.answer(200, name.encode())
+
+    @app.route("/books/<name>/close", methods=["POST"])
+    def close(self, request: Request, name: str) -> None:
+        """Answer with what varies, and more."""
+        request.answer(200, f"closed {name}".encode())
+
+
+class TemplateTests(SynchronousTestCase):
+    """Paths with a segment that varies."""
+
+    def setUp(self) -> None:
+        """Serve books."""
+        self.metrics = RecordingMetrics()
+        self.resource = RankResource([Books().app])
+
+    def send(self, path: str, method: str = "GET") -> Exchange:
+        """Send a request."""
+        site = Site(self.resource, Clock(), self.metrics, Limits(1000, 10, 100, 5))
+        return Exchange(site).send(method, path)
+
+    def test_found(self) -> None:
+        """A path that fits a template is answered with its segment, whatever text that is; exact paths come first."""
+        for name in ("a", "close", "a b", "%", "\n", "a\nb", "..", "|", "a|b", "\0", "<name>", "{name}", "\u00e9"):
+            exchange = self.send(f"/books/{quote(name)}")
+            self.assertEqual((200, name), (exchange.status, exchange.body.decode()))
+        self.assertEqual(b"new", self.send("/books/new").body)
+        self.assertEqual(b"closed new", self.send("/books/new/close", "POST").body)
+
+    def test_not_found(self) -> None:
+        """An empty segment, two of them, and bytes that are no text are unknown paths."""
+        for path in (
+            "/books/",
+            "/books/a%2fb",
+            "/books/a/b",
+            "/books/%ff",
+            "/books//close",
+            "/books/close/close/close",
+        ):
+            exchange = self.send(path)
+            self.assertEqual((404, {"detail": "Not Found"}), (exchange.status, exchange.json()), path)
+
+    def test_methods(self) -> None:
+        """Another method is 405, with the methods of the template."""
+        exchange = self.send("/books/a", "POST")
+        self.assertEqual((405, "DELETE, GET"), (exchange.status, exchange.headers["allow"]))
+        exchange = self.send("/books/a/close")
+        self.assertEqual((405, "POST"), (exchange.status, exchange.headers["allow"]))
+
+    def test_trailing_slash(self) -> None:
+        """A slash behind is redirected away, and the segment stays as it was written."""
+        exchange = self.send("/books/a%20b/?c")
+        self.assertEqual((307, "http://example.test/books/a%20b?c"), (exchange.status, exchange.headers["location"]))
+
+    def test_metrics(self) -> None:
+        """Metrics hear of templates, not of paths: a client must not make series."""
+        for path in ("/books/a", "/books/b/", "/books/c/d"):
+            self.send(path)
+        self.assertEqual(["/books/{name}", "/books/{name}/", "none"], self.metrics.names())
+
+    def test_paths(self) -> None:
+        """Templates are listed with the exact paths."""
+        expected = [("/books/new", ["GET"]), ("/books/{name}", ["DELETE", "GET"]), ("/books/{name}/close", ["POST"])]
+        self.assertEqual(expected, self.resource.paths())

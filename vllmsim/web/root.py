@@ -2,8 +2,10 @@
 """The root of a rank's URL tree: finds the route, and answers where there is none as vLLM's server does."""
 
 from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
 
 import orjson
+from attrs import Factory, frozen
 from klein import Klein
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -11,57 +13,89 @@ from twisted.web.server import NOT_DONE_YET
 from vllmsim.web.site import Request
 
 
+@frozen
+class _Route:
+    """One path, or a template that stands for many.
+
+    :param template: the path, with ``{name}`` in the place of a segment that varies.
+    :param methods: who answers each method.
+    """
+
+    template: str
+    methods: dict[bytes, Resource] = Factory(dict)
+
+    def matches(self, path: bytes) -> bool:
+        """Tell whether a path is made after this template: its varying segment is text, and one segment alone."""
+        before, _, rest = self.template.encode().partition(b"{")
+        after = rest.partition(b"}")[2]
+        if not (path.startswith(before) and path.endswith(after)):
+            return False
+        try:
+            segment = unquote_to_bytes(path[len(before) : len(path) - len(after)]).decode("utf-8")
+        except UnicodeDecodeError:
+            return False
+        return bool(segment) and "/" not in segment
+
+
 class RankResource(Resource):
     """Joins the route modules' apps into one tree.
 
     An unknown path is 404, a known one with another method is 405, and a known one with a slash behind it is
-    redirected: all in JSON, and none in the shape of API errors, as FastAPI has it.
+    redirected: all in JSON, and none in the shape of API errors, as FastAPI has it. Exact paths come before templates.
 
-    :param apps: Klein apps with exact paths; no path and method may be in two of them.
+    :param apps: Klein apps whose paths are exact or have one segment ``<name>``; no path and method may be in two of
+        them.
     """
 
     isLeaf = True
 
     def __init__(self, apps: Iterable[Klein]) -> None:
         super().__init__()
-        self._routes: dict[bytes, dict[bytes, Resource]] = {}
+        self._exact: dict[bytes, _Route] = {}
+        self._templates: dict[bytes, _Route] = {}
         for app in apps:
             resource = app.resource()
             for rule in app.url_map.iter_rules():
-                methods = self._routes.setdefault(rule.rule.encode(), {})
+                template = rule.rule.replace("<", "{").replace(">", "}")
+                routes = self._templates if rule.arguments else self._exact
+                route = routes.setdefault(template.encode(), _Route(template))
                 for method in (rule.methods or set()) - {"HEAD"}:
-                    methods[method.encode()] = resource
+                    route.methods[method.encode()] = resource
 
     def paths(self) -> list[tuple[str, list[str]]]:
-        """List every path and its methods."""
-        return sorted((path.decode(), sorted(m.decode() for m in methods)) for path, methods in self._routes.items())
+        """List every path and template, and its methods."""
+        routes = [*self._exact.values(), *self._templates.values()]
+        return sorted((route.template, sorted(m.decode() for m in route.methods)) for route in routes)
 
     def render(self, request: Request) -> int:
         """Pass a request to its route."""
-        path = request.path
-        methods = self._routes.get(path)
-        if methods is None:
-            return self._answer_unknown(path, request)
-        request.route = path.decode()
-        resource = methods.get(request.method)
+        route = self._find(request.path)
+        if route is None:
+            return self._answer_unknown(request.path, request)
+        request.route = route.template
+        resource = route.methods.get(request.method)
         if resource is None:
-            request.setHeader(b"Allow", b", ".join(sorted(methods)))
+            request.setHeader(b"Allow", b", ".join(sorted(route.methods)))
             return _answer(request, 405, {"detail": "Method Not Allowed"})
         resource.render(request)
         return NOT_DONE_YET
 
+    def _find(self, path: bytes) -> _Route | None:
+        return self._exact.get(path) or next((each for each in self._templates.values() if each.matches(path)), None)
+
     def _answer_unknown(self, path: bytes, request: Request) -> int:
-        if path.endswith(b"/") and path[:-1] in self._routes:
-            request.route = path.decode()
-            scheme = b"https" if request.isSecure() else b"http"
-            host = request.getHeader(b"host")
-            query = request.uri.partition(b"?")[1:]
-            location = (scheme + b"://" + host if host else b"") + path[:-1] + b"".join(query)
-            request.setHeader(b"Location", location)
-            request.answer(307, b"")
-            request.finish()
-            return NOT_DONE_YET
-        return _answer(request, 404, {"detail": "Not Found"})
+        route = self._find(path[:-1]) if path.endswith(b"/") else None
+        if route is None:
+            return _answer(request, 404, {"detail": "Not Found"})
+        request.route = f"{route.template}/"
+        scheme = b"https" if request.isSecure() else b"http"
+        host = request.getHeader(b"host")
+        query = request.uri.partition(b"?")[1:]
+        location = (scheme + b"://" + host if host else b"") + path[:-1] + b"".join(query)
+        request.setHeader(b"Location", location)
+        request.answer(307, b"")
+        request.finish()
+        return NOT_DONE_YET
 
 
 def _answer(request: Request, status: int, value: dict[str, str]) -> int:
