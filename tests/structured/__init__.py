@@ -1,0 +1,1 @@
+"""Values for schemas and texts for patterns."""

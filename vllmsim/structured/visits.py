@@ -1,0 +1,104 @@
+# -*- test-case-name: tests.structured.test_schemas -*-
+"""How much work a validator has with a value, counted before it does it.
+
+References let a schema of some lines ask the same question of the same value a billion times. The validator answers
+each; we count them first, and stop counting early.
+"""
+
+from collections.abc import Iterator
+from typing import Final, cast
+
+from vllmsim.structured.references import REFERENCES, References
+from vllmsim.structured.values import Budget, JsonValue, Schema
+
+_PER_STEP: Final = 2
+_SMALL: Final = 400
+_LISTS: Final = ("allOf", "anyOf", "oneOf")
+_SINGLES: Final = ("not", "if", "then", "else")
+_RULES: Final = ("dependentSchemas", "dependencies")
+_SAME: Final = frozenset({*REFERENCES, *_LISTS, *_SINGLES, *_RULES})
+_REST: Final = ("additionalProperties", "unevaluatedProperties")
+_ELEMENTS: Final = ("items", "additionalItems", "contains", "unevaluatedItems")
+
+
+def is_small(root: Schema, references: References) -> bool:
+    """Tell whether a document is small even when what is referred to is written out at each reference.
+
+    A validator cannot have much work with such a document, and its visits need not be counted.
+
+    :raises Refusal: when something that is referred to is not there.
+    """
+    pending: list[JsonValue] = [root]
+    for count, node in enumerate(pending):
+        if count > _SMALL:
+            return False
+        if isinstance(node, dict):
+            pending += [references.target(node, name) for name in REFERENCES if isinstance(node.get(name), str)]
+            pending += [member for member in node.values() if isinstance(member, dict | list)]
+        elif isinstance(node, list):
+            pending += [member for member in node if isinstance(member, dict | list)]
+    return True
+
+
+def spend_visits(schema: Schema, value: JsonValue, references: References, budget: Budget) -> None:
+    """Count how often a part of the schema meets a part of the value.
+
+    :param budget: what it is taken from.
+    :raises Refusal: when it is too often.
+    """
+    pending: list[tuple[Schema, JsonValue]] = [(schema, value)]
+    count = 0
+    while pending:
+        schema, value = pending.pop()
+        if isinstance(schema, bool):
+            continue
+        count += 1
+        if count % _PER_STEP == 0:
+            budget.spend()
+        if not _SAME.isdisjoint(schema):
+            pending += [(part, value) for part in _same(schema, references)]
+        if isinstance(value, dict):
+            pending += _members(schema, value)
+        elif isinstance(value, list):
+            pending += _elements(schema, value)
+
+
+def _same(schema: dict[str, JsonValue], references: References) -> Iterator[Schema]:
+    """Find the parts that look at the same value."""
+    for keyword in REFERENCES:
+        if keyword in schema:
+            yield references.target(schema, keyword)
+    for keyword in _LISTS:
+        yield from cast("list[Schema]", schema.get(keyword, ()))
+    for keyword in _SINGLES:
+        if keyword in schema:
+            yield cast("Schema", schema[keyword])
+    for keyword in _RULES:
+        for part in cast("dict[str, JsonValue]", schema.get(keyword, {})).values():
+            if isinstance(part, dict):
+                yield part
+
+
+def _members(schema: dict[str, JsonValue], value: dict[str, JsonValue]) -> Iterator[tuple[Schema, JsonValue]]:
+    properties = cast("dict[str, Schema]", schema.get("properties", {}))
+    patterns = cast("dict[str, Schema]", schema.get("patternProperties", {}))
+    rest = [cast("Schema", schema[keyword]) for keyword in _REST if keyword in schema]
+    names = schema.get("propertyNames")
+    for name, member in value.items():
+        if name in properties:
+            yield properties[name], member
+        for part in (*patterns.values(), *rest):
+            yield part, member
+        if isinstance(names, dict):
+            yield names, name
+
+
+def _elements(schema: dict[str, JsonValue], value: list[JsonValue]) -> Iterator[tuple[Schema, JsonValue]]:
+    for keyword in ("prefixItems", "items"):
+        if isinstance(parts := schema.get(keyword), list):
+            yield from zip(cast("list[Schema]", parts), value, strict=False)
+    for keyword in _ELEMENTS:
+        part = schema.get(keyword)
+        if isinstance(part, dict):
+            for element in value:
+                yield part, element
