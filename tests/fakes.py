@@ -146,6 +146,14 @@ class RecordingMetrics:
         """Remember."""
         self.heard.append(("finished", reason, generated_tokens, max_tokens, times))
 
+    def admission_rejected(self, limit: str) -> None:
+        """Remember."""
+        self.heard.append(("rejected", limit))
+
+    def sleep_level_changed(self, level: int | None) -> None:
+        """Remember."""
+        self.heard.append(("sleep", level))
+
     def sequence_aborted(self) -> None:
         """Remember."""
         self.heard.append(("aborted",))

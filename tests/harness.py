@@ -111,17 +111,17 @@ class RankTestCase(SynchronousTestCase):
         self.rank.start()
         self.clock.advance(0)
         self.exchanges: list[Exchange] = []
-        self.addCleanup(self._stop)
+        self.addCleanup(self._stop, self.clock, self.rank, self.exchanges)
         return self.rank
 
-    def _stop(self) -> None:
-        for exchange in self.exchanges:
-            if exchange.protocol in self.rank.site.channels:
+    def _stop(self, clock: Clock, rank: Rank, exchanges: list[Exchange]) -> None:
+        for exchange in exchanges:
+            if exchange.protocol in rank.site.channels:
                 exchange.drop()
-        self.rank.lifecycle.drain()
-        self.rank.stop()
-        self.clock.advance(0)
-        self.assertEqual([], self.clock.getDelayedCalls())
+        rank.lifecycle.drain()
+        rank.stop()
+        clock.advance(0)
+        self.assertEqual([], clock.getDelayedCalls())
 
     def connect(self) -> Exchange:
         """Open a connection."""

@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from vllmsim.config.schema import Configuration
-from vllmsim.identity import endpoint_of, fingerprint, port_of, signature, url_of
+from vllmsim.identity import endpoint_of, engine_id, fingerprint, port_of, signature, url_of
 
 
 def configured(words: str = "") -> Configuration:
@@ -32,6 +32,17 @@ class IdentityTests(SynchronousTestCase):
         """Ports count up from the first, unless the rank is the server's only one."""
         self.assertEqual(8003, port_of(configured(), 3))
         self.assertEqual(8000, port_of(configured("--data-parallel-rank 3"), 3))
+
+    def test_engine_ids(self) -> None:
+        """An engine's id depends on the seed, the pod, the first port and the rank."""
+        c = configured("--pod-name p")
+        ids = {
+            engine_id(configuration, seed, number)
+            for configuration in (c, configured("--pod-name q"), configured("--pod-name p --port 9000"))
+            for seed in (1, 2)
+            for number in (0, 1)
+        }
+        self.assertEqual((12, engine_id(c, 1, 0)), (len(ids), engine_id(configured("--pod-name p"), 1, 0)))
 
     def test_signature(self) -> None:
         """A server without a name signs nothing."""

@@ -3,21 +3,23 @@
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from vllmsim.errors import UnknownModel
-from vllmsim.interfaces import IModelCatalogue
+from vllmsim.errors import InvalidUserInput, UnknownAdapter, UnknownModel
+from vllmsim.interfaces import IAdapterRegistry, IModelCatalogue
 from vllmsim.models import ModelCatalogue
 
 
 class ModelCatalogueTests(SynchronousTestCase):
-    """Aliases of one model."""
+    """Aliases of one model, and adapters of it."""
 
     def setUp(self) -> None:
         """Serve a model under two names."""
         self.catalogue = ModelCatalogue("/models/m1", ("m1", "m2"))
+        self.base = [("m1", "/models/m1", None), ("m2", "/models/m1", None)]
 
     def test_provides(self) -> None:
-        """It is a model catalogue."""
+        """It is a model catalogue, and a registry of adapters."""
         verifyObject(IModelCatalogue, self.catalogue)
+        verifyObject(IAdapterRegistry, self.catalogue)
 
     def test_resolve(self) -> None:
         """Any name, and none, means the first one; another is an error that names them all."""
@@ -28,4 +30,33 @@ class ModelCatalogueTests(SynchronousTestCase):
 
     def test_cards(self) -> None:
         """Each name is listed with the model's path."""
-        self.assertEqual([("m1", "/models/m1", None), ("m2", "/models/m1", None)], self.catalogue.cards())
+        self.assertEqual(self.base, self.catalogue.cards())
+
+    def test_adapters(self) -> None:
+        """An adapter is a model of its own, whose parent is the base model."""
+        self.catalogue.add("b", "", "m2")
+        self.catalogue.load("a", "/p", in_place=False)
+        self.assertEqual(["a", "b"], [self.catalogue.resolve(name) for name in ("a", "b")])
+        self.assertEqual([*self.base, ("b", "b", "m2"), ("a", "/p", "m1")], self.catalogue.cards())
+        self.catalogue.load("b", "/q", in_place=True)
+        self.assertEqual([("b", "/q", "m1"), ("a", "/p", "m1")], self.catalogue.cards()[2:])
+        self.catalogue.unload("b")
+        self.assertRaises(UnknownModel, self.catalogue.resolve, "b")
+        self.assertRaises(UnknownAdapter, self.catalogue.unload, "b")
+        self.assertRaises(UnknownAdapter, self.catalogue.unload, "m1")
+
+    def test_taken(self) -> None:
+        """A name that is taken is refused, the base model's in any case."""
+        self.catalogue.load("a", "/p", in_place=False)
+        self.assertRaises(InvalidUserInput, self.catalogue.load, "a", "/p", in_place=False)
+        self.assertRaises(InvalidUserInput, self.catalogue.load, "m2", "/p", in_place=True)
+
+    def test_bounds(self) -> None:
+        """Clients cannot register without end."""
+        self.assertRaises(InvalidUserInput, self.catalogue.load, "a" * 1025, "/p", in_place=False)
+        for number in range(1000):
+            self.catalogue.load(str(number), "/p", in_place=False)
+        self.assertRaises(InvalidUserInput, self.catalogue.load, "a", "/p", in_place=False)
+        self.catalogue.load("7", "/q", in_place=True)
+        self.catalogue.unload("8")
+        self.catalogue.load("a", "/p", in_place=False)

@@ -60,11 +60,38 @@ class InvalidParameter(InvalidRequest):
         super().__init__(f"{message} ({shown})", param)
 
 
+class InvalidUserInput(InvalidRequest):
+    """An adapter cannot be loaded under this name."""
+
+    kind = "InvalidUserInput"
+
+
+class PermissionDenied(InferenceError):
+    """The route exists, and this server does not serve it."""
+
+    status = 403
+    kind = "PermissionDeniedError"
+
+
+class UnknownAdapter(InferenceError):
+    """No adapter is loaded under this name."""
+
+    status = 404
+    kind = "NotFoundError"
+
+
 class UnknownModel(InferenceError):
     """The request names a model that is not served here."""
 
     status = 404
     kind = "NotFoundError"
+
+
+class Conflict(InferenceError):
+    """What is to begin has begun already."""
+
+    status = 409
+    kind = "Conflict"
 
 
 class QueueFull(InferenceError):
@@ -79,6 +106,13 @@ class Unsupported(InferenceError):
 
     status = 501
     kind = "NotImplementedError"
+
+
+class Overloaded(InferenceError):
+    """A queue limit of vLLM's is reached."""
+
+    status = 503
+    kind = "Service Unavailable"
 
 
 class Unavailable(InferenceError):

@@ -1,6 +1,8 @@
 # -*- test-case-name: tests.test_identity -*-
 """How a rank is known to others: where it listens, and the headers and fingerprint that its answers carry."""
 
+import uuid
+
 from twisted.internet.endpoints import quoteStringArgument
 
 from vllmsim import VLLM_VERSION
@@ -35,6 +37,15 @@ def fingerprint(configuration: Configuration) -> str | None:
     parts = [f"{name}{size}" for name, size in split if size > 1]
     digest = f"{derive(0, VLLM_VERSION, c.model, c.max_model_len, *parts).getrandbits(32):08x}"
     return digest if c.fingerprint_mode == "hash" else "-".join(["vllm", VLLM_VERSION, *parts, digest])
+
+
+def engine_id(configuration: Configuration, seed: int, number: int) -> str:
+    """Make the id by which Mooncake knows a rank. All ranks of a server tell the same ids.
+
+    :param seed: the daemon's seed.
+    """
+    bits = derive(seed, "engine", configuration.pod_name, configuration.port, number).getrandbits(128)
+    return str(uuid.UUID(int=bits, version=4))
 
 
 def endpoint_of(configuration: Configuration, number: int) -> str:

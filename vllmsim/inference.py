@@ -11,7 +11,7 @@ from attrs import frozen
 
 from vllmsim.errors import InvalidParameter, InvalidRequest
 
-FinishReason: TypeAlias = Literal["stop", "length"]
+FinishReason: TypeAlias = Literal["stop", "length", "abort"]
 
 MAX_SEQUENCES: Final = 16384
 """The most choices of one prompt (vLLM's ``VLLM_MAX_N_SEQUENCES``)."""
@@ -187,6 +187,7 @@ class InferenceRequest:
     :param model: the name answers and metrics carry: the first served name, or an adapter's.
     :param prompts: what to continue; each is answered ``sampling.n`` times. Choice ``i`` answers prompt ``i // n``.
     :param remote_prefill: whether another server has computed the prompt and its KV blocks are to be fetched.
+    :param prefix: what clients see before `request_id` in the answer's id, such as ``chatcmpl-``.
     """
 
     request_id: str
@@ -195,6 +196,12 @@ class InferenceRequest:
     prompts: tuple[Prompt, ...]
     sampling: Sampling
     remote_prefill: bool = False
+    prefix: str = ""
+
+    @property
+    def answer_id(self) -> str:
+        """The answer's id, as clients see it."""
+        return self.prefix + self.request_id
 
 
 @frozen(eq=False)
@@ -219,8 +226,16 @@ class Answer:
         """The whole text the client sees."""
         return "".join(self.pieces)
 
+    def aborted(self, length: int) -> "Answer":
+        """Make what is left of the answer when it is ended after its first `length` tokens."""
+        return Answer(self.ids[:length], self.texts[:length], self.pieces[:length], "abort")
+
     def __len__(self) -> int:
         return len(self.ids)
+
+
+NOTHING_SAID: Final = Answer((), (), (), "abort")
+"""The answer of a choice that is ended before its first token."""
 
 
 @frozen

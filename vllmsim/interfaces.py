@@ -5,12 +5,16 @@ Times are seconds, lengths are tokens, and every Deferred may be cancelled unles
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Literal, TypeAlias
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from vllmsim.inference import Answer, Conversation, InferenceRequest, SequenceTimes, TokenizedPrompt, Tokens
+
+PauseMode: TypeAlias = Literal["abort", "wait", "keep"]
+"""What happens to sequences that run when a rank stops to generate: they end now, come to their end, or stand still."""
 
 
 class ITokenSink(Interface):
@@ -30,10 +34,11 @@ class ITokenSink(Interface):
         """Deliver the tokens `start` to `stop` of a choice.
 
         Runs of one choice come in order and without gaps; runs of several choices interleave. When `stop` is
-        ``len(answer)`` the choice is complete and ``answer.finish_reason`` holds.
+        ``len(answer)`` the choice is complete and ``answer.finish_reason`` holds. A choice that is aborted ends with a
+        run of no tokens and an answer of just those that were delivered before, which may be none.
 
         :param choice: which choice, from 0.
-        :param answer: the same object at each call for one choice.
+        :param answer: the same object at each call for one choice, but for the end of one that is aborted.
         """
 
 
@@ -46,6 +51,57 @@ class ISimulator(Interface):
         :return: fires when the last token of every choice has been delivered. Its errback is an
             :class:`vllmsim.errors.InferenceError` for what the client should be told; the sink may have been
             started by then. Cancelling it frees every slot and queue place at once, and the sink hears no more.
+        """
+
+
+class IRankControl(Interface):
+    """One data-parallel rank, seen by who operates it. Nothing here waits for clients."""
+
+    def abort(ids: Collection[str]) -> int:
+        """End requests with what they have said.
+
+        :param ids: ids of answers, with or without their prefix; ``cmpl-X-1`` is the second prompt of ``cmpl-X``. An
+            empty collection means every request. One whose prompts are still being read is not there yet.
+        :return: how many requests were ended, wholly or in part.
+        """
+
+    def pause(mode: PauseMode, clear_cache: bool) -> Deferred[None]:
+        """Let no request in until :meth:`resume`.
+
+        :param clear_cache: forget what the prefix cache has, once nothing runs.
+        :return: fires when nothing runs, or at once if what runs is kept.
+        """
+
+    def resume() -> None:
+        """Go on after :meth:`pause`: let requests in, and let what was kept continue where it was."""
+
+    def paused() -> bool:
+        """Tell whether the rank is paused."""
+
+    def sleep(level: int, mode: PauseMode) -> Deferred[None]:
+        """Fall asleep, if the rank may: until :meth:`wake_up` it lets no request in.
+
+        :param level: 0 to keep everything, 1 to move the weights out, 2 to throw them away.
+        :return: fires when nothing runs, or at once if what runs is kept.
+        """
+
+    def wake_up(tags: Collection[str]) -> None:
+        """Bring back some of what sleeps; the rank is awake when nothing does.
+
+        :param tags: what to bring back, of ``weights`` and ``kv_cache``; none for all.
+        """
+
+    def sleeping() -> bool:
+        """Tell whether the rank is asleep, or still in part."""
+
+    def in_flight() -> int:
+        """Count the requests that have come and are not answered yet."""
+
+    def reset_prefix_cache(reset_running_requests: bool) -> bool:
+        """Forget what the prefix cache has.
+
+        :param reset_running_requests: do so even when sequences use it.
+        :return: whether it is forgotten.
         """
 
 
@@ -64,6 +120,24 @@ class IModelCatalogue(Interface):
         """List what is served, base names first.
 
         :return: for each its name, its root path, and the name of its parent, which a base model has not.
+        """
+
+
+class IAdapterRegistry(Interface):
+    """The LoRA adapters that requests may use as models. Nothing is read from their paths."""
+
+    def load(name: str, path: str, in_place: bool) -> None:
+        """Serve an adapter.
+
+        :param path: where its weights would be.
+        :param in_place: whether it may take the place of one of that name.
+        :raises vllmsim.errors.InvalidUserInput: when the name is taken, or name or path will not do.
+        """
+
+    def unload(name: str) -> None:
+        """Serve an adapter no more; requests that have been let in go on.
+
+        :raises vllmsim.errors.UnknownAdapter: when none has that name.
         """
 
 
@@ -177,6 +251,18 @@ class IRankMetrics(Interface):
 
     def sequence_aborted() -> None:
         """A sequence leaves its slot before its last token."""
+
+    def admission_rejected(limit: str) -> None:
+        """A request was not let in.
+
+        :param limit: the option that says so, with underscores.
+        """
+
+    def sleep_level_changed(level: int | None) -> None:
+        """The rank fell asleep, or woke up.
+
+        :param level: from 0 to 2; None for awake.
+        """
 
     def prompt_finished(n: int, longest: int) -> None:
         """Every choice of one prompt is delivered.

@@ -1,19 +1,38 @@
 # -*- test-case-name: tests.test_models -*-
-"""Which model names are served."""
+"""Which model names are served: the base model's, and those of LoRA adapters."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 from zope.interface import implementer
 
-from vllmsim.errors import UnknownModel
-from vllmsim.interfaces import IModelCatalogue
+from vllmsim.errors import InvalidUserInput, UnknownAdapter, UnknownModel
+from vllmsim.interfaces import IAdapterRegistry, IModelCatalogue
+
+_LONGEST: Final = 1024
+"""Most characters of a name or a path that clients may register."""
+_MOST: Final = 1000
+"""Most adapters that clients may register."""
 
 
-@implementer(IModelCatalogue)
-@frozen(eq=False)
+@frozen
+class Adapter:
+    """A LoRA adapter.
+
+    :param path: where its weights would be; the name if nobody said.
+    :param parent: the name of the model it adapts.
+    """
+
+    name: str
+    path: str
+    parent: str
+
+
+@implementer(IModelCatalogue, IAdapterRegistry)
+@define(eq=False)
 class ModelCatalogue:
-    """The base model under its served names.
+    """The base model under its served names, and its adapters, each under its own.
 
     :param root: the model's path or hub id.
     :param names: what requests may call it, at least one; answers carry the first.
@@ -21,15 +40,46 @@ class ModelCatalogue:
 
     _root: str
     _names: tuple[str, ...]
+    _adapters: dict[str, Adapter] = field(init=False, factory=dict)
+
+    def add(self, name: str, path: str, base: str | None) -> None:
+        """Serve an adapter from the start.
+
+        :param path: where its weights would be; nowhere if empty.
+        :param base: the model it adapts; None for the first served name.
+        """
+        self._adapters[name] = Adapter(name, path or name, base or self._names[0])
+
+    def load(self, name: str, path: str, in_place: bool) -> None:
+        """Serve an adapter; see :class:`vllmsim.interfaces.IAdapterRegistry`."""
+        if not name or not path:
+            raise InvalidUserInput("Both the name and the path of a LoRA adapter must be given.")
+        if max(len(name), len(path)) > _LONGEST:
+            raise InvalidUserInput(f"Name and path of a LoRA adapter must have at most {_LONGEST} characters.")
+        if name in self._names:
+            raise InvalidUserInput(f"The name '{name}' is taken by the base model.")
+        if name in self._adapters and not in_place:
+            raise InvalidUserInput(f"The LoRA adapter '{name}' is already loaded; load_inplace replaces it.")
+        if name not in self._adapters and len(self._adapters) >= _MOST:
+            raise InvalidUserInput(f"There are {_MOST} LoRA adapters already; unload one first.")
+        self.add(name, path, None)
+
+    def unload(self, name: str) -> None:
+        """Serve an adapter no more; see :class:`vllmsim.interfaces.IAdapterRegistry`."""
+        if self._adapters.pop(name, None) is None:
+            raise UnknownAdapter(f"The LoRA adapter '{name[:_LONGEST]}' is not loaded.")
 
     def resolve(self, name: str | None) -> str:
-        """Find the first served name for any of them, or for no name at all."""
+        """Find the first served name for any of them, or for no name at all; an adapter's name is its own."""
         if name is None or name in self._names:
             return self._names[0]
+        if name in self._adapters:
+            return name
         raise UnknownModel(
             f"The model `{name}` does not exist. Valid aliases: {', '.join(self._names)}.", param="model"
         )
 
     def cards(self) -> Sequence[tuple[str, str, str | None]]:
-        """List the served names."""
-        return [(name, self._root, None) for name in self._names]
+        """List the served names, and then the adapters in the order in which they were loaded."""
+        names = [(name, self._root, None) for name in self._names]
+        return [*names, *((each.name, each.path, each.parent) for each in self._adapters.values())]

@@ -1,12 +1,14 @@
 # -*- test-case-name: tests.test_rank -*-
 """One data-parallel rank: everything concrete is named here, in the order of a token's path."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
 from attrs import define
+from klein import Klein
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from twisted.application import strports
 from twisted.application.service import IService, Service
@@ -25,8 +27,8 @@ from vllmsim.api.tokens import TokenDialect
 from vllmsim.config.schema import Configuration
 from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.sentences import SentenceSource
-from vllmsim.identity import endpoint_of, fingerprint, signature, url_of
-from vllmsim.interfaces import IResponseSource, ITokenizer
+from vllmsim.identity import endpoint_of, engine_id, fingerprint, signature, url_of
+from vllmsim.interfaces import IRankControl, IResponseSource, ITokenizer
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.families import RankMetrics
@@ -34,17 +36,26 @@ from vllmsim.metrics.http import HttpMetrics
 from vllmsim.models import ModelCatalogue
 from vllmsim.randomness import derive
 from vllmsim.scheduling.admission import Admission
+from vllmsim.scheduling.backlog import Backlog
+from vllmsim.scheduling.control import RankControl
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.lifecycle import RankLifecycle, rank_lifecycle
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
+from vllmsim.serverinfo import describe_configuration, describe_environment, describe_system
 from vllmsim.tokenization.words import WordTokenizer
+from vllmsim.web.adapters import AdapterRoutes
+from vllmsim.web.control import AbortRoutes, ControlRoutes
+from vllmsim.web.development import DevelopmentRoutes
 from vllmsim.web.exposition import ExpositionRoutes
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.operations import OperationRoutes
+from vllmsim.web.profiling import ProfilingRoutes
 from vllmsim.web.root import RankResource
+from vllmsim.web.scaleout import ScaleOutAbortRoutes, ScaleOutGate
+from vllmsim.web.scaling import ScalingRoutes
 from vllmsim.web.site import Limits, Site
 from vllmsim.web.tokens import TokenRoutes
 
@@ -67,6 +78,8 @@ class Rank:
     slots: SequenceSlots
     pacer: TokenPacer
     lifecycle: RankLifecycle
+    backlog: Backlog
+    control: RankControl
     site: Site
     resource: RankResource
 
@@ -90,6 +103,7 @@ def build_rank(
     clock: IReactorTime,
     defer_to_thread: Callable[..., Deferred[Any]],
     epoch: Callable[[], float] = time.time,
+    environ: Mapping[str, str] = os.environ,
 ) -> Rank:
     """Wire the parts of a rank.
 
@@ -97,6 +111,7 @@ def build_rank(
     :param seed: the daemon's seed.
     :param defer_to_thread: runs a function off the reactor.
     :param epoch: tells seconds since the epoch.
+    :param environ: the environment.
     """
     c = configuration
     names = derive(seed, "names", c.pod_name, c.port, number)
@@ -110,6 +125,8 @@ def build_rank(
     metrics = RankMetrics(str(number), c.served_names[0], c.max_model_len, cache_config_labels(c), epoch())
     http = HttpMetrics(epoch())
     models = ModelCatalogue(c.model, c.served_names)
+    for module in c.lora_modules:
+        models.add(module.name, module.path, module.base_model_name)
     settings = Settings(
         models=models,
         new_id=new_id,
@@ -120,6 +137,7 @@ def build_rank(
         tokens_as_ids=c.return_tokens_as_token_ids,
         prompt_tokens_details=c.enable_prompt_tokens_details,
         force_include_usage=c.enable_force_include_usage,
+        data_parallel_size=c.data_parallel_size,
     )
     tokenizer: ITokenizer = WordTokenizer(defer_to_thread)
     source: IResponseSource = EchoSource(tokenizer) if c.mode == "echo" else SentenceSource(tokenizer)
@@ -130,7 +148,10 @@ def build_rank(
     waiting = WaitingQueue(c.max_waiting_queue_length)
     slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
     admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)
-    simulator = RankSimulator(clock, lifecycle, admission, slots, metrics, derive(seed, "rank", number).getrandbits(63))
+    backlog = Backlog(c.max_num_queued_reqs, c.max_num_queued_tokens, metrics)
+    own_seed = derive(seed, "rank", number).getrandbits(63)
+    simulator = RankSimulator(clock, lifecycle, admission, backlog, slots, metrics, own_seed)
+    control = RankControl(simulator, slots, pacer, metrics, c.enable_sleep_mode)
 
     resource = RankResource(
         [
@@ -138,15 +159,45 @@ def build_rank(
                 simulator, ChatDialect(settings), CompletionDialect(settings), signature(c, number), defer_to_thread
             ).app,
             TokenRoutes(TokenDialect(models, c.max_model_len), tokenizer).app,
-            OperationRoutes(ModelList(models, c.max_model_len, new_id, now), lifecycle.ready).app,
+            OperationRoutes(
+                ModelList(models, c.max_model_len, new_id, now),
+                lifecycle.ready,
+                control.in_flight if c.enable_server_load_tracking else lambda: 0,
+                {rank: engine_id(c, seed, rank) for rank in range(c.data_parallel_size)},
+                {},
+            ).app,
             ExpositionRoutes(_registry(metrics, http)).app,
+            AdapterRoutes(models).app,
+            ScalingRoutes(c.data_parallel_size).app,
+            ScaleOutAbortRoutes(ScaleOutGate(c.enable_scale_out or c.tokens_only), control).app,
+            *_development(c, control, environ, defer_to_thread),
         ]
     )
     limits = Limits(
         c.h11_max_incomplete_event_size, c.h11_max_header_count, c.max_request_body_size_mb << 20, c.timeout_keep_alive
     )
     site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers)
-    return Rank(simulator, slots, pacer, lifecycle, site, resource)
+    return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource)
+
+
+def _development(
+    c: Configuration, control: IRankControl, environ: Mapping[str, str], defer_to_thread: Callable[..., Deferred[Any]]
+) -> Iterator[Klein]:
+    """Make the routes that a vLLM has only when it is asked to."""
+    if c.server_dev_mode or c.tokens_only:
+        yield AbortRoutes(control).app
+    if c.profiler_config:
+        yield ProfilingRoutes().app
+    if c.server_dev_mode:
+        yield ControlRoutes(control).app
+        yield DevelopmentRoutes(
+            control,
+            max(1, c.tensor_parallel_size) * c.pipeline_parallel_size,
+            c.data_parallel_size,
+            describe_configuration(c),
+            describe_environment(environ),
+            partial(defer_to_thread, describe_system),
+        ).app
 
 
 def _registry(metrics: RankMetrics, http: HttpMetrics) -> CollectorRegistry:

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.body import Head, read_object, read_query, validate
 from vllmsim.errors import MalformedRequest
 
 JSON = Head("application/json; charset=utf-8")
@@ -93,3 +93,23 @@ class ValidateTests(SynchronousTestCase):
         )
         unreadable = b'{"numbers":["1234567890123456789"]}' + b"}"
         self.assertIn("'input': 'x'", self.refusal({"numbers": ["x"]}, unreadable).message)
+
+
+class _Query(BaseModel):
+    number: int = 1
+    words: list[str] | None = None
+
+
+class QueryTests(SynchronousTestCase):
+    """Query strings to models."""
+
+    def test_values(self) -> None:
+        """Of an argument the last value counts, of a list all; what is unknown is ignored."""
+        self.assertEqual(_Query(number=3), read_query(_Query, {"number": ["2", "3"], "x": ["y"]}, lists={"words"}))
+        self.assertEqual(_Query(words=["a", "b"]), read_query(_Query, {"words": ["a", "b"]}, lists={"words"}))
+
+    def test_wrong(self) -> None:
+        """Arguments that are wrong are named as the query's."""
+        error = self.assertRaises(MalformedRequest, read_query, _Query, {"number": ["x"], "words": ["y"]})
+        self.assertEqual("query.number", error.param)
+        self.assertIn("2 validation errors:\n  {'type': 'int_parsing', 'loc': 'query.number'", error.message)

@@ -76,10 +76,13 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "tok_bad": ("/tokenize", {"model": "m1"}),
     "tok_model": ("/tokenize", {"prompt": "a", "model": "zz"}),
     "detok_bad": ("/detokenize", {"tokens": [-1]}),
+    "scale": ("/scale_elastic_ep", {}),
 }
+ELSEWHERE = {"dprank", "gen403"}
+"""Recordings that a test of their own looks at, here or in tests.web.test_scaleout."""
 LATER = {
     "tools_auto", "tools_req", "image", "lbias", "oov", "resp_model", "resp_noinput", "resp_bg",
-    "resp_prev", "resp_get", "msg_model", "msg_missing", "msg_mt0", "msg_ctx", "inv", "dprank", "scale", "gen403",
+    "resp_prev", "resp_get", "msg_model", "msg_missing", "msg_mt0", "msg_ctx", "inv",
     "emb404", "ctype", "noctype", "method", "nf", "models_del",
 }  # fmt: skip
 """Recordings of surfaces and of tokenizers that are not there yet, or that other tests look at."""
@@ -116,9 +119,19 @@ class ErrorMatrixTests(RankTestCase):
             self.check(name, "/v1/completions", body)
 
     def test_token_routes(self) -> None:
-        """Tokenize and detokenize requests."""
+        """Requests to other routes."""
         for name, (path, body) in OTHERS.items():
             self.check(name, path, body)
+
+    def test_rank(self) -> None:
+        """A request for a rank that is none is refused, be it a number or not; one for another is served."""
+        for path in ("/v1/chat/completions", "/v1/completions"):
+            body = {"messages": HI, "prompt": "a"}
+            exchange = self.post(path, body, X_data_parallel_rank="5")
+            self.assertEqual(self.recorded["dprank"], (exchange.status, exchange.body))
+            for rank in ("-1", "1", "x", "", "1e0", "\xb2", "9" * 5000):
+                self.assertEqual(400, self.post(path, body, X_data_parallel_rank=rank).status, rank)
+            self.assertEqual(200, self.post(path, body, X_data_parallel_rank="0").status)
 
     def test_content_type(self) -> None:
         """A body that does not say that it is JSON is refused."""
@@ -153,7 +166,7 @@ class CoverageTests(SynchronousTestCase):
 
     def test_all_are_used(self) -> None:
         """Every recorded error is in a table here, or named as one for later."""
-        self.assertEqual(set(recordings()), set(CHAT) | set(COMPLETIONS) | set(OTHERS) | LATER)
+        self.assertEqual(set(recordings()), set(CHAT) | set(COMPLETIONS) | set(OTHERS) | ELSEWHERE | LATER)
 
     def test_bodies_are_json(self) -> None:
         """Every recorded error is JSON."""

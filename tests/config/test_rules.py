@@ -15,6 +15,8 @@ BROKEN = {
     "--max-tool-call-number-param -10": "max-tool-call-number-param",
     "--max-tool-call-array-param-length 0": "max-tool-call-array-param-length",
     '--model m --lora-modules {"name":"a","base_model_name":"other"}': "'a' belongs to 'other', and 'm' is served",
+    "m --lora-modules m=/p": "'m' is there twice, or is the model's own name",
+    "m --lora-modules a=/p a=/q": "'a' is there twice, or is the model's own name",
     "--data-parallel-size 9": "more than the 8 ranks",
     "--data-parallel-rank 8": "data-parallel-rank",
     "--port 65535 --data-parallel-size 2": "65535 leaves no port for rank 1",

@@ -73,6 +73,24 @@ class RankMetricsTests(SynchronousTestCase):
         m.sequence_finished("stop", 1, 0, 1, 1, SequenceTimes(0, 0, 0, 0))
         self.assertEqual((0, 0), (self.value("vllm:num_requests_running"), self.value("vllm:num_requests_waiting")))
 
+    def test_sleep(self) -> None:
+        """Of the sleep states one is true, and none at level 0."""
+        for level, states in ((None, [1, 0, 0]), (1, [0, 1, 0]), (2, [0, 0, 1]), (0, [0, 0, 0]), (None, [1, 0, 0])):
+            self.metrics.sleep_level_changed(level)
+            seen = [
+                self.value("vllm:engine_sleep_state", sleep_state=state)
+                for state in ("awake", "weights_offloaded", "discard_all")
+            ]
+            self.assertEqual(states, seen)
+
+    def test_rejections(self) -> None:
+        """Requests that were not let in are counted by the limit they hit."""
+        self.metrics.admission_rejected("max_num_queued_reqs")
+        self.metrics.admission_rejected("max_num_queued_reqs")
+        for reason, count in (("max_num_queued_reqs", 2), ("max_num_queued_tokens", 0)):
+            labels = {"model_name": "m1", "reason": reason}
+            self.assertEqual(count, self.registry.get_sample_value("vllm:admission_rejections_total", labels))
+
     def test_tokens(self) -> None:
         """Tokens are counted as they come, and by iteration."""
         m = self.metrics

@@ -41,9 +41,15 @@ class GenerationTests(SynchronousTestCase):
         submission = Submission(request_for("hi"), [prompt], self.sink)
         bounds = Sampling(**{"max_tokens": 16, **sampling})  # type: ignore[arg-type]
         self.clock.advance(0.01)
-        return generate(
-            self.model, Sequence(submission, 0, prompt, bounds, True, random.Random(1), 0.0, lambda _: None)
+        self.sequence = Sequence(
+            submission, 0, prompt, bounds, True, random.Random(1), 0.0, lambda _: None, lambda _: None
         )
+        return generate(self.model, self.sequence)
+
+    def abort(self, done: Deferred[int]) -> None:
+        """End the sequence that was started last."""
+        self.sequence.aborted = True
+        done.cancel()
 
     def test_a_whole_answer(self) -> None:
         """The first token comes after the prefill, each further one after its gap, the end with the last."""
@@ -119,6 +125,76 @@ class GenerationTests(SynchronousTestCase):
         self.assertEqual("one ", self.sink.said())
         self.assertEqual("aborted", self.metrics.names()[-1])
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_aborted_while_decoding(self) -> None:
+        """An aborted sequence ends with what it has said: a run of no tokens, an answer of those that were sent."""
+        done = self.start()
+        self.clock.pump([0.05, 0.02])
+        self.abort(done)
+        self.assertEqual(2, self.successResultOf(done))
+        self.assertEqual([(0, ["two "]), (0, []), (0, "abort")], self.sink.calls[2:])
+        self.assertEqual("aborted", self.metrics.names()[-1])
+        self.clock.advance(1)
+        self.assertEqual(("one two ", []), (self.sink.said(), self.clock.getDelayedCalls()))
+
+    def test_aborted_in_prefill(self) -> None:
+        """A sequence that is aborted before its first token ends without one."""
+        done = self.start()
+        self.abort(done)
+        self.assertEqual(0, self.successResultOf(done))
+        self.assertEqual([("started", [2]), (0, []), (0, "abort")], self.sink.calls)
+        self.assertEqual(["started", "aborted"], self.metrics.names())
+
+    def test_aborted_while_composing(self) -> None:
+        """A sequence that is aborted while its answer is being composed ends, and the answer comes to nothing."""
+        composing: Deferred[Tokens] = Deferred()
+        self.model = evolve(self.model, source=SlowSource(composing))
+        done = self.start()
+        self.abort(done)
+        self.assertEqual(0, self.successResultOf(done))
+        composing.callback(Tokens([1], ["one "]))
+        self.clock.advance(1)
+        self.assertEqual([("started", [2]), (0, []), (0, "abort")], self.sink.calls)
+
+    def test_abort_that_cannot_be_delivered(self) -> None:
+        """A sink that raises at the end fails its sequence."""
+        self.sink.broken = True
+        done = self.start()
+        self.abort(done)
+        self.failureResultOf(done, RuntimeError)
+
+    def test_frozen(self) -> None:
+        """While the pacer is frozen nothing is said; then every token comes as late as it was held, and none earlier.
+
+        The metrics tell the time that clients have waited.
+        """
+        done = self.start()
+        self.clock.advance(0.06)
+        self.pacer.freeze()
+        self.clock.advance(10)
+        self.assertEqual("one ", self.sink.said())
+        self.pacer.thaw()
+        self.clock.advance(0.009)
+        self.assertEqual("one ", self.sink.said())
+        self.clock.advance(0.002)
+        self.assertEqual("one two ", self.sink.said())
+        self.clock.pump([0.02, 0.02])
+        self.successResultOf(done)
+        gaps = [round(each[2], 6) for each in self.metrics.heard if each[0] == "emitted" and each[2] is not None]
+        self.assertEqual([10.011, 0.02, 0.02], gaps)
+
+    def test_started_while_frozen(self) -> None:
+        """A sequence that starts while the pacer is frozen has its whole prefill before it."""
+        self.pacer.freeze()
+        self.clock.advance(5)
+        self.start()
+        self.clock.advance(5)
+        self.pacer.thaw()
+        self.clock.advance(0.049)
+        self.assertEqual("", self.sink.said())
+        self.clock.advance(0.002)
+        self.assertEqual("one ", self.sink.said())
+        self.pacer.stop()
 
     def test_broken_sink(self) -> None:
         """A sink that raises fails its own sequence."""

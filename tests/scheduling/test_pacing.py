@@ -55,6 +55,61 @@ class PacerTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    def test_freeze(self) -> None:
+        """While it is frozen nothing is emitted and no timer set; then every deadline is as far away as it was."""
+        early, late = self.add(0.5, 0.5, due=0.5), self.add(due=3.0)
+        self.clock.advance(0.75)
+        self.pacer.freeze()
+        self.pacer.freeze()
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.clock.advance(100)
+        self.assertEqual(([0.75], 0.75), (early.emitted, self.pacer.seconds()))
+        self.pacer.thaw()
+        self.pacer.thaw()
+        self.clock.advance(0.2)
+        self.assertEqual(([0.75], 100), (early.emitted, self.pacer.held))
+        self.clock.pump([0.1] * 30)
+        self.assertEqual([0.75, 1.05, 1.55], early.emitted)
+        self.assertEqual(1, len(late.emitted))
+
+    def test_add_while_frozen(self) -> None:
+        """What comes while it is frozen waits for the thaw, even if it is due."""
+        self.pacer.freeze()
+        ticker = self.add()
+        self.clock.advance(1)
+        self.assertEqual([], ticker.emitted)
+        self.pacer.thaw()
+        self.clock.advance(0)
+        self.assertEqual([0.0], ticker.emitted)
+
+    def test_freeze_within_a_tick(self) -> None:
+        """An emitter that freezes the pacer is the last to emit."""
+        first, second = self.add(due=0.1), self.add(due=0.1)
+        first.leave = self.pacer.freeze
+        self.clock.advance(1)
+        self.assertEqual((1, 0), (len(first.emitted), len(second.emitted)))
+        self.pacer.thaw()
+        self.clock.advance(0)
+        self.assertEqual(1, len(second.emitted))
+
+    def test_stop_while_frozen(self) -> None:
+        """It can be stopped while it is frozen."""
+        ticker = self.add()
+        self.pacer.freeze()
+        self.pacer.stop()
+        self.clock.advance(1)
+        self.assertEqual(([], []), (ticker.emitted, self.clock.getDelayedCalls()))
+
+    def test_rounding(self) -> None:
+        """A deadline that rounding keeps a hair ahead of the clock has come: nobody waits for it for ever."""
+        self.clock.advance(0.5)
+        self.pacer.freeze()
+        self.clock.advance(10)
+        self.pacer.thaw()
+        ticker = self.add(0.1, due=1.0)
+        self.clock.pump([0.5, 0.1])
+        self.assertEqual(2, len(ticker.emitted))
+
     def test_discard(self) -> None:
         """A place that is given back emits no more, and takes its timer along; twice is harmless."""
         ticker = Ticker(self.clock, [], 1.0)

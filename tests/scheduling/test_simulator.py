@@ -11,6 +11,7 @@ from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
 from vllmsim.inference import Answer, InferenceRequest
 from vllmsim.scheduling.admission import Admission
+from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.lifecycle import rank_lifecycle
 from vllmsim.scheduling.pacing import TokenPacer
@@ -42,7 +43,10 @@ class SimulatorTests(SynchronousTestCase):
         )
         self.slots = SequenceSlots(self.clock, self.waiting, 2, partial(generate, self.model), self.metrics)
         admission = Admission(self.clock, self.tokenizer, 100, 20)
-        self.simulator = RankSimulator(self.clock, self.lifecycle, admission, self.slots, self.metrics, seed)
+        self.backlog = Backlog(None, None, self.metrics)
+        self.simulator = RankSimulator(
+            self.clock, self.lifecycle, admission, self.backlog, self.slots, self.metrics, seed
+        )
         self.lifecycle.start()
         self.pacer.start()
         self.slots.start()

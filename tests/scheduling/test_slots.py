@@ -42,8 +42,11 @@ class SlotTests(SynchronousTestCase):
 
     def add(self) -> Sequence:
         """Add a sequence."""
-        submission = Submission(request_for("x"), [PROMPT], RecordingSink())
-        sequence = Sequence(submission, 0, PROMPT, Sampling(), True, random.Random(1), 0.0, self.slots.remove)
+        self.sink = RecordingSink()
+        submission = Submission(request_for("x"), [PROMPT], self.sink)
+        sequence = Sequence(
+            submission, 0, PROMPT, Sampling(), True, random.Random(1), 0.0, self.slots.remove, lambda _: None
+        )
         self.slots.add(sequence)
         return sequence
 
@@ -57,6 +60,29 @@ class SlotTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual((2, 0), (self.slots.running, len(self.waiting)))
         self.assertNoResult(third.done)
+
+    def test_abort(self) -> None:
+        """A sequence that is aborted while it waits ends without a token; one in a slot is told to end."""
+        running, _, waiting = self.add(), self.add(), self.add()
+        self.clock.advance(0)
+        self.slots.abort(waiting)
+        self.assertEqual(0, self.successResultOf(waiting.done))
+        self.assertEqual([("started", [1]), (0, []), (0, "abort")], self.sink.calls)
+        self.assertEqual((0, "unqueued"), (len(self.waiting), self.metrics.names()[-1]))
+        self.slots.abort(running)
+        self.failureResultOf(running.done, CancelledError)
+        self.assertTrue(running.aborted)
+        self.slots.abort(running)
+        self.assertEqual(1, self.slots.running)
+
+    def test_abort_that_cannot_be_delivered(self) -> None:
+        """When the end of a waiting sequence cannot be delivered it fails."""
+        self.add(), self.add()
+        self.clock.advance(0)
+        waiting = self.add()
+        self.sink.broken = True
+        self.slots.abort(waiting)
+        self.failureResultOf(waiting.done, RuntimeError)
 
     def test_failure(self) -> None:
         """A sequence that fails gives its slot back and learns why."""

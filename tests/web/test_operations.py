@@ -1,6 +1,10 @@
 """What probes ask."""
 
-from tests.harness import RankTestCase
+import uuid
+
+from tests.fakes import in_thread
+from tests.harness import Exchange, RankTestCase
+from vllmsim.rank import build_rank
 
 
 class OperationTests(RankTestCase):
@@ -31,3 +35,31 @@ class OperationTests(RankTestCase):
         self.make_rank("--model", "m", "--served-model-name", "a", "b", "--max-model-len", "2k")
         data = self.get("/v1/models").json()["data"]
         self.assertEqual([("a", "m", 2000), ("b", "m", 2000)], [(c["id"], c["root"], c["max_model_len"]) for c in data])
+
+    def test_load(self) -> None:
+        """Load counts the requests that are not answered, if it is tracked at all."""
+        for words, loads in (((), [0, 0]), (("--enable-server-load-tracking",), [2, 0])):
+            self.make_rank("--max-num-seqs", "1", "--time-to-first-token", "1s", *words)
+            self.assertEqual({"server_load": 0}, self.get("/load").json())
+            self.complete(), self.chat(stream=True)
+            seen = [self.get("/load").json()["server_load"]]
+            self.clock.pump([0, 1, 0, 1])
+            self.assertEqual(loads, [*seen, self.get("/load").json()["server_load"]])
+
+    def test_event_sources(self) -> None:
+        """Nobody publishes events yet."""
+        self.make_rank()
+        self.assertEqual(b"{}", self.get("/kv_event_sources").body)
+
+    def test_query(self) -> None:
+        """Every rank has an id that is the same at each call and from each rank, and another with another seed."""
+        self.make_rank("-dp", "3")
+        first, again = self.get("/query").json(), self.get("/query").json()
+        self.assertEqual((first, ["0", "1", "2"]), (again, list(first)))
+        ids = [uuid.UUID(rank["engine_id"]) for rank in first.values()]
+        self.assertEqual((3, {4}), (len(set(ids)), {each.version for each in ids}))
+        for number, seed, same in ((1, 7, True), (0, 8, False)):
+            rank = build_rank(self.configuration, number, seed, self.clock, in_thread)
+            exchange = Exchange(rank.site).send("GET", "/query")
+            self.assertEqual(same, exchange.json() == first)
+            exchange.drop()

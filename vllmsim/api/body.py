@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.api.test_body -*-
-"""Reads request bodies, and says what is wrong with them as vLLM 0.33 does.
+"""Reads request bodies and query strings, and says what is wrong with them as vLLM 0.33 does.
 
 vLLM's bodies are pydantic models behind FastAPI. Its answer to a bad one is status 400 with a message of one line per
 error, each a Python dict of `type`, `loc`, `msg`, `input` and sometimes `ctx`; containers in `input` are shown by
@@ -8,7 +8,7 @@ their size alone, and at most ten errors are listed.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -30,10 +30,12 @@ class Head:
 
     :param content_type: the Content-Type header.
     :param request_id: the X-Request-Id header.
+    :param data_parallel_rank: the X-data-parallel-rank header.
     """
 
     content_type: str | None = None
     request_id: str | None = None
+    data_parallel_rank: str | None = None
 
 
 def read_object(body: bytes, head: Head) -> dict[str, Any]:
@@ -99,6 +101,24 @@ def validate(model: type[M], data: Mapping[str, Any], body: bytes) -> M:
             pass
     errors = failure.errors(include_url=False)
     raise _malformed([_entry(each, data) for each in errors[:_MOST_ERRORS]], len(errors))
+
+
+def read_query(model: type[M], arguments: Mapping[str, Sequence[str]], lists: Container[str] = ()) -> M:
+    """Check a query string.
+
+    :param arguments: by name, the values in their order, at least one.
+    :param lists: names of which all values count; of others the last does. Unknown names are ignored.
+    :raises MalformedRequest: naming each argument that is wrong.
+    """
+    given = {name: list(values) if name in lists else values[-1] for name, values in arguments.items()}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    entries = [
+        _error(each["type"], ("query", *each["loc"]), each["msg"], each["input"], each.get("ctx")) for each in errors
+    ]
+    raise _malformed(entries[:_MOST_ERRORS], len(entries))
 
 
 def _entry(error: Any, data: Any) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class ChatDialect:
         check_template(chat.add_generation_prompt, chat.continue_final_message)
         limit = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
         sampling = chat.sampling(limit, (chat.top_logprobs or 0) if chat.logprobs else None)
-        request = request_of(settings, head, chat, model, (conversation_of(chat.messages),), sampling)
+        request = request_of(settings, head, chat, model, (conversation_of(chat.messages),), sampling, "chatcmpl")
         reading = ChatReading(settings, chat, request, settings.now())
         return Call(request, partial(ChatStream, reading) if chat.stream else None, partial(ChatWhole, reading))
 
@@ -190,8 +190,8 @@ class ChatStream(ChunkStream):
         return self._prompts[0]
 
     def _choice(self, choice: int, text: str, answer: Answer | None, start: int, stop: int) -> dict[str, Any]:
-        shown = self._shower.chat(answer, start, stop) if self._shower and answer else None
-        ids = list(answer.ids[start:stop]) if answer and self._reading.body.return_token_ids else None
+        shown = self._shower.chat(answer, start, stop) if self._shower and answer is not None else None
+        ids = list(answer.ids[start:stop]) if answer is not None and self._reading.body.return_token_ids else None
         member = {"index": choice, "delta": {"content": text}, "logprobs": shown, "finish_reason": None}
         if answer is None or stop < len(answer):
             return member | {"token_ids": ids}

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.api.test_chat -*-
+# -*- test-case-name: tests.api.test_chunks -*-
 """Chunks of OpenAI streams: what chat and completions have in common.
 
 A chunk is a dictionary, written whole. Where chunks differ in their text alone, one is rendered with a marker in the
@@ -66,10 +66,11 @@ class ChunkStream(ABC):
         if not self._plain:
             return b"".join(self._chunks(choice, answer, start, stop))
         before, after = self._frames[choice] or self._render_frame(choice, answer)
-        last = min(stop, len(answer) - 1)
+        ends = stop == len(answer)
+        last = max(start, stop - 1) if ends else stop
         dumps = orjson.dumps
         frames = [before + dumps(piece) + after for piece in answer.pieces[start:last]]
-        if stop > last:
+        if ends:
             frames.append(self._chunk(choice, answer, last, stop))
         self._sent[choice] = stop
         return b"".join(frames)
@@ -100,12 +101,15 @@ class ChunkStream(ABC):
         return {"usage": usage(len(self._prompt_of(choice).ids), completion_tokens, None, nulls=False)}
 
     def _chunks(self, choice: int, answer: Answer, start: int, stop: int) -> Iterator[bytes]:
-        """Gather tokens to chunks: the first token alone, then `interval` at a time, and the rest with the last."""
+        """Gather tokens to chunks: the first token alone, then `interval` at a time, and the rest with the end."""
         for token in range(start, stop):
             sent, count = self._sent[choice], token + 1
             if not sent or count - sent >= self._interval or count == len(answer):
                 yield self._chunk(choice, answer, sent, count)
                 self._sent[choice] = count
+        if start == stop == len(answer):
+            yield self._chunk(choice, answer, self._sent[choice], stop)
+            self._sent[choice] = stop
 
     def _chunk(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
         text = "".join(answer.pieces[start:stop])

@@ -85,7 +85,7 @@ class CompletionDialect:
         # With an echo, no tokens may be asked for; the engine makes one all the same, and it is not shown.
         silent = bool(completion.echo) and limit == 0
         sampling = completion.sampling(1 if silent else limit, completion.logprobs)
-        request = request_of(settings, head, completion, model, completion.prompts(), sampling)
+        request = request_of(settings, head, completion, model, completion.prompts(), sampling, "cmpl")
         reading = CompletionReading(settings, completion, request, settings.now(), silent)
         stream = partial(CompletionStream, reading) if completion.stream else None
         return Call(request, stream, partial(CompletionWhole, reading))
@@ -154,10 +154,10 @@ class CompletionStream(ChunkStream):
             "index": choice,
             "text": text,
             "logprobs": shown,
-            "finish_reason": answer.finish_reason if answer and ends else None,
-            "stop_reason": answer.stop_reason if answer and ends else None,
+            "finish_reason": answer.finish_reason if answer is not None and ends else None,
+            "stop_reason": answer.stop_reason if answer is not None and ends else None,
             "prompt_token_ids": list(prompt.ids) if wants_ids and not start else None,
-            "token_ids": list(answer.ids[start:stop]) if answer and wants_ids else None,
+            "token_ids": list(answer.ids[start:stop]) if answer is not None and wants_ids else None,
             "weight_versions": None,
         }
 

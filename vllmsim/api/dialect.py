@@ -9,7 +9,7 @@ from attrs import frozen
 from vllmsim.api.body import Head
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.sampling import SamplingBody
-from vllmsim.errors import InferenceError
+from vllmsim.errors import InferenceError, InvalidRequest
 from vllmsim.inference import Answer, InferenceRequest, Prompt, Sampling, TokenizedPrompt
 from vllmsim.interfaces import IModelCatalogue
 
@@ -23,6 +23,7 @@ class Settings:
     :param now: tells the time for ``created``, in whole seconds since the epoch.
     :param fingerprint: the value of ``system_fingerprint``.
     :param stream_interval: tokens per chunk after the first, unless the request says otherwise.
+    :param data_parallel_size: requests may name a rank below it.
     """
 
     models: IModelCatalogue
@@ -34,6 +35,7 @@ class Settings:
     tokens_as_ids: bool = False
     prompt_tokens_details: bool = False
     force_include_usage: bool = False
+    data_parallel_size: int = 1
 
 
 class StreamEncoder(Protocol):
@@ -123,9 +125,20 @@ class Reading(Generic[B]):
 
 
 def request_of(
-    settings: Settings, head: Head, body: SamplingBody, model: str, prompts: tuple[Prompt, ...], sampling: Sampling
+    settings: Settings,
+    head: Head,
+    body: SamplingBody,
+    model: str,
+    prompts: tuple[Prompt, ...],
+    sampling: Sampling,
+    prefix: str,
 ) -> InferenceRequest:
-    """Make the request that a body asks for; its id is the header's, else the body's, else a new one."""
+    """Make the request that a body asks for; its id is the header's, else the body's, else a new one.
+
+    :param prefix: what the answer's id begins with, without its hyphen.
+    :raises InvalidRequest: when the header names a rank that is none.
+    """
+    check_rank(head, settings)
     named = head.request_id or body.request_id
     return InferenceRequest(
         request_id=named or settings.new_id(),
@@ -134,7 +147,26 @@ def request_of(
         prompts=prompts,
         sampling=sampling,
         remote_prefill=body.remote_prefill,
+        prefix=f"{prefix}-",
     )
+
+
+def check_rank(head: Head, settings: Settings) -> None:
+    """Check the rank that a request wants to be served by; any of this server's does.
+
+    :raises InvalidRequest: when there is none of that number.
+    """
+    wanted = head.data_parallel_rank
+    if wanted is None:
+        return
+    try:
+        number = int(wanted)
+    except ValueError:
+        number = -1
+    else:
+        wanted = str(number)
+    if not 0 <= number < settings.data_parallel_size:
+        raise InvalidRequest(f"data_parallel_rank {wanted} is out of range [0, {settings.data_parallel_size}).")
 
 
 def usage(

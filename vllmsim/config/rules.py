@@ -49,6 +49,15 @@ def _lora_bases(c: Configuration) -> str | None:
     return f"{wrong[0].name!r} belongs to {wrong[0].base_model_name!r}, and {c.model!r} is served" if wrong else None
 
 
+def _lora_names(c: Configuration) -> str | None:
+    taken = set(c.served_names)
+    for module in c.lora_modules:
+        if module.name in taken:
+            return f"{module.name!r} is there twice, or is the model's own name"
+        taken.add(module.name)
+    return None
+
+
 def _ports(endpoint: str, configuration: Configuration) -> range | None:
     match = re.search(r":(\d+)$", endpoint)
     return range(int(match[1]), int(match[1]) + configuration.data_parallel_size) if match else None
@@ -124,6 +133,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *map(_ordered, ("integer-param", "number-param", "array-param-length")),
     (("max-cpu-loras", "max-loras"), _cpu_loras),
     (("lora-modules", "model", "served-model-name"), _lora_bases),
+    (("lora-modules", "model", "served-model-name"), _lora_names),
     (("kv-events-replay-endpoint", "zmq-endpoint", "data-parallel-size"), _event_ports),
     (("data-parallel-size", "data-parallel-rank"), _ranks),
     (("data-parallel-rank", "data-parallel-size"), _rank),

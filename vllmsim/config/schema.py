@@ -66,6 +66,17 @@ class Configuration:
         "How long requests may go on after SIGTERM before they are told that the server stops.", unit="s")
     enable_request_id_headers: bool = _option("server", Flag(), False,
         "Send X-Request-Id with every response: the request's own, or a new one.")
+    server_dev_mode: bool = _option("server", Flag(), True,
+        "Serve the routes that vLLM has for development: /pause, /sleep, /abort_requests, /server_info and others.",
+        environment="VLLM_SERVER_DEV_MODE")
+    enable_scale_out: bool = _option("server", Flag(), True,
+        "Open the routes for disaggregated serving; vLLM opens them only when asked to.")
+    tokens_only: bool = _option("server", Flag(), False,
+        "Open them, and /abort_requests, whatever the two options above say.")
+    enable_server_load_tracking: bool = _option("server", Flag(), False,
+        "Count requests that are not answered yet for /load, which says 0 otherwise.")
+    profiler_config: Any = _option("server", Json(anything=True), None,
+        "Profiler in vLLM's form; with one the server has /start_profile and /stop_profile.")
     pod_name: str = _option("server", Text(), "",
         "Name reported in x-inference-pod, together with x-inference-port.", environment="POD_NAME")
     pod_namespace: str = _option("server", Text(), "",
@@ -100,7 +111,7 @@ class Configuration:
     pipeline_parallel_size: int = _option("model", Integer(least=1), 1,
         "Simulated pipeline stages, which system_fingerprint shows.", aliases=("-pp",))
     enable_sleep_mode: bool = _option("model", Flag(), False,
-        "Let /sleep put the engine to sleep.", acts=False)
+        "Let /sleep put the engine to sleep.")
     default_embedding_dimensions: int = _option("model", Integer(least=1, most=65536), 384,
         "Length of an embedding when the request names none.", acts=False)
 
@@ -108,6 +119,11 @@ class Configuration:
         "Most sequences that run at the same time.")
     max_waiting_queue_length: int = _option("scheduling", Integer(least=0), 1000,
         "Most sequences that wait for a slot; a request beyond it is answered 429.")
+    max_num_queued_reqs: int | None = _option("scheduling", Integer(least=1), None,
+        "Most sequences that wait or run; a request beyond it is answered 503.")
+    max_num_queued_tokens: int | None = _option("scheduling", Integer(least=1), None,
+        "Prompt tokens of sequences before their first token; a request that comes on so many is answered 503.",
+        unit="tokens")
 
     time_to_first_token: float = _latency("Time from the start of a sequence to its first token.")
     time_to_first_token_std_dev: float = _latency("Its standard deviation, at most 30 % of it.")
@@ -198,7 +214,7 @@ class Configuration:
         "Adapters kept in memory; as many as can run if not given or 0.", acts=False)
     lora_modules: tuple[LoraModule, ...] = _option("lora",
         List(item=Parsed(parse_lora_module, write_lora_module, "name=path or a map of name and path", plain=True)), (),
-        "Adapters that are there from the start.", acts=False)
+        "Adapters that are there from the start.")
 
     failure_injection_rate: int = _option("failures", _PERCENT, 0,
         "How many requests fail on purpose.", unit="%", live=True, acts=False)
@@ -211,7 +227,7 @@ class Configuration:
     fake_metrics_refresh_interval: float = _option("metrics", Duration(positive=True), 0.1,
         "How often fake values that are functions of time are computed.", unit="ms", acts=False)
 
-    data_parallel_size: int = _option("parallel", Integer(least=1), 1,
+    data_parallel_size: int = _option("parallel", Integer(least=1, most=4096), 1,
         "Ranks, each with a port, a queue, slots and metrics of its own.", aliases=("-dp",))
     data_parallel_rank: int = _option("parallel", Integer(least=-1), -1,
         "Be this one rank of several servers; -1 for all ranks in this one.", aliases=("-dpn",))

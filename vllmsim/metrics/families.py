@@ -22,7 +22,7 @@ from vllmsim.metrics.series import Histogram, Labels
 _REASONS: Final = ("stop", "length", "abort", "error", "repetition")
 _PROMPT_SOURCES: Final = ("local_compute", "local_cache_hit", "external_kv_transfer")
 _CACHE_TIERS: Final = ("device", "host", "p2p", "disk", "external_unspecified")
-_SLEEP_STATES: Final = ("awake", "weights_offloaded", "discard_all")
+_SLEEP_STATES: Final = (("awake", None), ("weights_offloaded", 1), ("discard_all", 2))
 _ADMISSION_LIMITS: Final = ("max_num_queued_reqs", "max_num_queued_tokens")
 
 _UNUSED_COUNTERS_FIRST: Final = (
@@ -84,8 +84,14 @@ class RankMetrics(Collector):
     _cached_tokens: int = field(init=False, default=0)
     _generation_tokens: int = field(init=False, default=0)
     _iteration_tokens: int = field(init=False, default=0)
+    _sleep_level: int | None = field(init=False, default=None)
+    _rejected: dict[str, int] = field(init=False)
     _finished: dict[str, int] = field(init=False)
     _histograms: dict[str, Histogram] = field(init=False)
+
+    @_rejected.default
+    def _none_rejected(self) -> dict[str, int]:
+        return dict.fromkeys(_ADMISSION_LIMITS, 0)
 
     @_finished.default
     def _none_finished(self) -> dict[str, int]:
@@ -161,6 +167,14 @@ class RankMetrics(Collector):
         """Count a running sequence no more; like vLLM, in no total."""
         self.running -= 1
 
+    def admission_rejected(self, limit: str) -> None:
+        """Count a request that was not let in."""
+        self._rejected[limit] += 1
+
+    def sleep_level_changed(self, level: int | None) -> None:
+        """Remember how deep the rank sleeps."""
+        self._sleep_level = level
+
     def prompt_finished(self, n: int, longest: int) -> None:
         """Observe the choices of a prompt; vLLM too counts prompts here, not requests."""
         self._histograms["request_params_n"].observe(n)
@@ -201,7 +215,7 @@ class RankMetrics(Collector):
         yield series.gauge_family(
             "vllm:engine_sleep_state",
             "Whether the engine is awake, asleep with its weights moved out, or asleep without anything.",
-            [(self._labels(sleep_state=state), int(state == "awake")) for state in _SLEEP_STATES],
+            [(self._labels(sleep_state=state), int(level == self._sleep_level)) for state, level in _SLEEP_STATES],
         )
         yield series.gauge_family("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use.", [(base, 0)])
         yield series.gauge_family("vllm:gpu_cache_usage_perc", "The same, under its older name.", [(base, 0)])
@@ -238,6 +252,6 @@ class RankMetrics(Collector):
         yield series.counter_family(
             "vllm:admission_rejections",
             "Requests that were not let in, by the limit they hit.",
-            [({"model_name": self._model_name, "reason": limit}, 0) for limit in _ADMISSION_LIMITS],
+            [({"model_name": self._model_name, "reason": limit}, count) for limit, count in self._rejected.items()],
             self._created,
         )

@@ -4,11 +4,11 @@
 from collections.abc import Callable
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from vllmsim.inference import Answer, SequenceTimes
+from vllmsim.inference import NOTHING_SAID, Answer, SequenceTimes
 from vllmsim.interfaces import ILatencyModel, IRankMetrics, IResponseSource, ITokenizer
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.pacing import TokenPacer
@@ -34,14 +34,16 @@ class Model:
 def generate(model: Model, sequence: Sequence) -> Deferred[int]:
     """Run a sequence from prefill to its last token.
 
-    :return: fires with the number of tokens when the last is delivered. Cancelling it stops the sequence at once.
+    :return: fires with the number of tokens when the last is delivered. Cancelling it stops the sequence at once; if it
+        is aborted, it fires then with the number of tokens that were delivered, and the sink has heard of the end.
     """
     return Deferred.fromCoroutine(_generate(model, sequence))
 
 
 async def _generate(model: Model, sequence: Sequence) -> int:
-    started = model.clock.seconds()
+    started, begun = model.clock.seconds(), model.pacer.seconds()
     model.metrics.sequence_started()
+    decode: Decode | None = None
     finished = False
     try:
         answer = await _compose(model, sequence)
@@ -52,7 +54,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             model.running(),
             sequence.generator,
         )
-        decode = Decode(model, sequence, answer, started + prefill)
+        decode = Decode(model, sequence, answer, begun + prefill)
         await decode.finished
         model.metrics.sequence_finished(
             answer.finish_reason,
@@ -64,6 +66,10 @@ async def _generate(model: Model, sequence: Sequence) -> int:
         )
         finished = True
         return len(answer)
+    except CancelledError:
+        if not sequence.aborted:
+            raise
+        return sequence.end_early(decode.said if decode else NOTHING_SAID)
     finally:
         if not finished:
             model.metrics.sequence_aborted()
@@ -82,7 +88,7 @@ async def _compose(model: Model, sequence: Sequence) -> Answer:
 class Decode:
     """The tokens of one answer on their way out, each at its own deadline.
 
-    :param due: when the first token is due; every further one is due a gap after the one before.
+    :param due: when the first token is due, in the pacer's time; every further one is due a gap after the one before.
     """
 
     _model: Model
@@ -99,22 +105,28 @@ class Decode:
         place = self._model.pacer.add(self._due, self)
         self.finished = Deferred(lambda _: self._model.pacer.discard(place))
 
+    @property
+    def said(self) -> Answer:
+        """What has been delivered, as the answer of a sequence that is aborted."""
+        return self._answer.aborted(self._sent)
+
     def emit(self, now: float) -> float | None:
         """Deliver every token that is due; see :class:`vllmsim.scheduling.pacing.Paced`."""
         start, length = self._sent, len(self._answer)
         stop = self._reach(now, start, length)
         self._sent = stop
-        metrics, submission = self._model.metrics, self._sequence.submission
+        metrics, sequence = self._model.metrics, self._sequence
+        time = now + self._model.pacer.held
         if start:
-            metrics.tokens_emitted(stop - start, now - self.last_emission)
+            metrics.tokens_emitted(stop - start, time - self.last_emission)
         else:
-            metrics.prefill_finished(len(self._sequence.prompt.ids), 0, now - self._sequence.arrived)
+            metrics.prefill_finished(len(sequence.prompt.ids), 0, time - sequence.arrived)
             metrics.tokens_emitted(stop, None)
-            self.first_emission = now
-            submission.started()
-        self.last_emission = now
+            self.first_emission = time
+            sequence.begin()
+        self.last_emission = time
         if not self.finished.called:
-            submission.tokens(self._sequence.choice, self._answer, start, stop)
+            sequence.submission.tokens(sequence.choice, self._answer, start, stop)
         if stop < length:
             return self._due
         if not self.finished.called:

@@ -3,6 +3,9 @@
 
 Deadlines are absolute, so that a late tick makes no later tick late: a sequence that missed five gaps gets all five
 tokens at once and goes on in its own time.
+
+The pacer has a time of its own, which stands still while it is frozen: what was due in half a second when it froze is
+due half a second after it goes on.
 """
 
 import heapq
@@ -19,14 +22,17 @@ from twisted.python.failure import Failure
 
 TURN: Final = 0.002
 """Seconds of work after which other events are let in."""
+_GRAIN: Final = 1e-9
+"""Seconds by which a deadline may be ahead and has come all the same: less than that is rounding."""
 
 
 class Paced(Protocol):
     """Something that has tokens to emit in the course of time."""
 
     def emit(self, now: float) -> float | None:
-        """Emit every token that is due at `now`.
+        """Emit every token that is due.
 
+        :param now: the time, as the pacer counts it.
         :return: when the next one is due, or None after the last.
         """
 
@@ -63,6 +69,9 @@ class TokenPacer:
     _loop: LoopingCall = field(init=False)
     _nap: Deferred[None] | None = field(init=False, default=None)
     _alarm: IDelayedCall | None = field(init=False, default=None)
+    _frozen_at: float | None = field(init=False, default=None)
+    held: float = field(init=False, default=0.0)
+    """How many seconds the pacer has been frozen until it last went on: its time is so far behind the clock's."""
 
     @_loop.default
     def _make_loop(self) -> LoopingCall:
@@ -81,10 +90,27 @@ class TokenPacer:
             self._loop.stop()
         self._wake()
 
+    def seconds(self) -> float:
+        """Tell the pacer's time."""
+        return (self._clock.seconds() if self._frozen_at is None else self._frozen_at) - self.held
+
+    def freeze(self) -> None:
+        """Have time stand still: nothing is emitted and no deadline comes nearer. Harmless when it does already."""
+        if self._frozen_at is None:
+            self._frozen_at = self._clock.seconds()
+            self._set_alarm()
+
+    def thaw(self) -> None:
+        """Have time go on. Harmless when it does."""
+        if self._frozen_at is not None:
+            self.held += self._clock.seconds() - self._frozen_at
+            self._frozen_at = None
+            self._set_alarm()
+
     def add(self, due: float, paced: Paced) -> Place:
         """Have a sequence emit from a given time on.
 
-        :param due: when its first token is due.
+        :param due: when its first token is due, in the pacer's time.
         :return: its place, to be given back if it is to emit no more.
         """
         place = Place(next(self._order), paced)
@@ -101,15 +127,15 @@ class TokenPacer:
 
     def _tick(self) -> Deferred[None]:
         heap, clock = self._heap, self._clock
-        now = clock.seconds()
+        begun, now = clock.seconds(), self.seconds() + _GRAIN
         served = False
-        while heap and heap[0][0] <= now:
+        while heap and heap[0][0] <= now and self._frozen_at is None:
             place = heapq.heappop(heap)[2]
             if place.paced is None:
                 continue
             self._serve(place, place.paced, now)
             served = True
-            if clock.seconds() - now > TURN:
+            if clock.seconds() - begun > TURN:
                 break
         if served:
             self._ticked()
@@ -135,8 +161,8 @@ class TokenPacer:
             self._alarm = None
         while self._heap and self._heap[0][2].paced is None:
             heapq.heappop(self._heap)
-        if self._heap:
-            delay = self._heap[0][0] - self._clock.seconds()
+        if self._heap and self._frozen_at is None:
+            delay = self._heap[0][0] - self.seconds()
             self._alarm = self._clock.callLater(max(0.0, delay), self._ring)
 
     def _ring(self) -> None:

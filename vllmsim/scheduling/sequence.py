@@ -2,13 +2,13 @@
 """One choice of one request, from the queue to its last token."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from collections.abc import Sequence as Several
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from vllmsim.inference import Answer, InferenceRequest, Sampling, TokenizedPrompt
+from vllmsim.inference import NOTHING_SAID, Answer, InferenceRequest, Sampling, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
 
 
@@ -46,6 +46,7 @@ class Sequence:
     :param generator: its own randomness.
     :param arrived: when its request came, by the rank's clock.
     :param cancel: takes it out of the queue or its slot.
+    :param begun: hears once that its first token is due.
     """
 
     submission: Submission
@@ -56,11 +57,44 @@ class Sequence:
     generator: random.Random
     arrived: float
     _cancel: Callable[["Sequence"], None]
+    _begun: Callable[["Sequence"], None]
     generation: Deferred[int] | None = field(init=False, default=None)
     """What it does in its slot, while it has one; cancelling it frees the slot."""
+    aborted: bool = field(init=False, default=False)
+    """Whether it is to end, or has ended, before its last token."""
+    prefilled: bool = field(init=False, default=False)
+    """Whether its first token has been due, or never will be."""
     done: Deferred[int] = field(init=False)
     """Fires with the number of its tokens when the last is out; errbacks with what went wrong. Cancelling stops it."""
 
     @done.default
     def _make_done(self) -> Deferred[int]:
         return Deferred(lambda _: self._cancel(self))
+
+    def named_by(self, ids: Container[str]) -> bool:
+        """Tell whether one of some ids means this sequence.
+
+        A request goes by the id of its answer and by that id without its prefix; the choices of its prompt ``i`` also
+        by the answer's id with ``-i`` behind it, as vLLM's engine calls them.
+        """
+        request = self.submission.request
+        answer_id = request.answer_id
+        return (
+            request.request_id in ids or answer_id in ids or f"{answer_id}-{self.choice // request.sampling.n}" in ids
+        )
+
+    def begin(self) -> None:
+        """Tell who wants to know that the first token is due."""
+        self._begun(self)
+        self.submission.started()
+
+    def end_early(self, said: Answer = NOTHING_SAID) -> int:
+        """Tell the sink that nothing follows.
+
+        :param said: what has been delivered.
+        :return: its length in tokens.
+        """
+        length = len(said)
+        self.submission.started()
+        self.submission.tokens(self.choice, said, length, length)
+        return length

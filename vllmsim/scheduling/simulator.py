@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.scheduling.test_simulator -*-
 """The only door into a rank: requests go in, their tokens come out at the sink."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from collections.abc import Sequence as Several
 from itertools import count
 from typing import cast
@@ -17,6 +17,7 @@ from vllmsim.inference import InferenceRequest, Sampling
 from vllmsim.interfaces import IRankMetrics, ISimulator, ITokenSink
 from vllmsim.randomness import derive
 from vllmsim.scheduling.admission import Admission
+from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.lifecycle import RankLifecycle
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.scheduling.slots import SequenceSlots
@@ -33,6 +34,7 @@ class RankSimulator:
     _clock: IReactorTime
     _lifecycle: RankLifecycle
     _admission: Admission
+    _backlog: Backlog
     _slots: SequenceSlots
     _metrics: IRankMetrics
     _seed: int
@@ -40,6 +42,13 @@ class RankSimulator:
     _open: set[Deferred[None]] = field(init=False, factory=set)
     _emptied: list[Deferred[None]] = field(init=False, factory=list)
     _dismissed: bool = field(init=False, default=False)
+    paused: bool = field(init=False, default=False)
+    """Whether requests are refused for the time being."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have come and are not answered yet."""
+        return len(self._open)
 
     def submit(self, request: InferenceRequest, sink: ITokenSink) -> Deferred[None]:
         """Serve a request; see :class:`vllmsim.interfaces.ISimulator`."""
@@ -56,6 +65,17 @@ class RankSimulator:
             return succeed(None)
         self._emptied.append(Deferred())
         return self._emptied[-1]
+
+    def abort(self, ids: Collection[str] | None) -> int:
+        """End sequences with what they have said.
+
+        :param ids: which, as :meth:`vllmsim.scheduling.sequence.Sequence.named_by` understands it; None for all.
+        :return: how many requests they belong to.
+        """
+        named = [each for each in self._backlog.sequences if ids is None or each.named_by(ids)]
+        for sequence in named:
+            self._slots.abort(sequence)
+        return len({sequence.submission for sequence in named})
 
     def dismiss(self) -> None:
         """End every request that is in, and tell its client that the server stops."""
@@ -78,16 +98,25 @@ class RankSimulator:
         try:
             prompts = await self._admission.read(request.prompts)
             bounds = [self._admission.bound(prompt, request.sampling) for prompt in prompts]
-            self._slots.require_room(len(prompts) * request.sampling.n)
+            self._require_room(len(prompts) * request.sampling.n)
             submission = Submission(request, prompts, sink)
-            lengths = await self._run(list(self._spread(submission, bounds, arrival, arrived)))
+            sequences = list(self._spread(submission, bounds, arrival, arrived))
+            lengths = await self._run(sequences)
         except CancelledError:
             if self._dismissed:
                 raise Unavailable("The server is shutting down.") from None
             raise
         n = request.sampling.n
         for first in range(0, len(lengths), n):
-            self._metrics.prompt_finished(n, max(lengths[first : first + n]))
+            if not any(sequence.aborted for sequence in sequences[first : first + n]):
+                self._metrics.prompt_finished(n, max(lengths[first : first + n]))
+
+    def _require_room(self, count: int) -> None:
+        """Make sure that so many sequences may come, in vLLM's order; the bound of the waiting queue is not vLLM's."""
+        self._backlog.require_room(count)
+        if self.paused:
+            raise Unavailable("Generation is paused. Please retry after it resumes.")
+        self._slots.require_room(count)
 
     def _spread(
         self, submission: Submission, bounds: Several[Sampling], arrival: int, arrived: float
@@ -101,10 +130,21 @@ class RankSimulator:
         for index, (prompt, sampling) in enumerate(zip(submission.prompts, bounds, strict=True)):
             for choice in range(index * n, index * n + n):
                 generator = derive(seed, *name, choice)
-                yield Sequence(submission, choice, prompt, sampling, explicit, generator, arrived, self._slots.remove)
+                yield Sequence(
+                    submission,
+                    choice,
+                    prompt,
+                    sampling,
+                    explicit,
+                    generator,
+                    arrived,
+                    self._slots.remove,
+                    self._backlog.prefilled,
+                )
 
     async def _run(self, sequences: list[Sequence]) -> list[int]:
         for sequence in sequences:
+            self._backlog.enter(sequence)
             self._slots.add(sequence)
         try:
             return await gatherResults([sequence.done for sequence in sequences], consumeErrors=True)

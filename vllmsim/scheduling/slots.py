@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Cooperator, SchedulerStopped
 from twisted.logger import Logger
@@ -70,6 +70,15 @@ class SequenceSlots:
             sequence.generation.cancel()
         elif self._waiting.discard(sequence):
             self._metrics.sequence_unqueued()
+
+    def abort(self, sequence: Sequence) -> None:
+        """End a sequence with what it has said. Harmless after its end."""
+        sequence.aborted = True
+        if sequence.generation is not None:
+            sequence.generation.cancel()
+        elif self._waiting.discard(sequence):
+            self._metrics.sequence_unqueued()
+            execute(sequence.end_early).chainDeferred(sequence.done)
 
     def _start_task(self) -> None:
         if len(self._waiting) and self._tasks < self._count:

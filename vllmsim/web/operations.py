@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.web.test_operations -*-
-"""The routes that tell about the server: health, version, models."""
+"""The routes that tell about the server: health, version, models, load, and where its side effects are to be had."""
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import orjson
 from attrs import define
@@ -19,12 +19,18 @@ class OperationRoutes:
     """Answers what probes and clients ask before they work.
 
     :param ready: tells whether the model would be loaded.
+    :param load: counts the requests that are not answered yet.
+    :param engine_ids: the Mooncake id of every data-parallel rank, by its number.
+    :param event_sources: by rank, where its KV events are published; nothing while they are not.
     """
 
     app: ClassVar[Klein] = Klein()
 
     _models: ModelList
     _ready: Callable[[], bool]
+    _load: Callable[[], int]
+    _engine_ids: Mapping[int, str]
+    _event_sources: Mapping[int, Mapping[str, Any]]
 
     @app.route("/health", methods=["GET"])
     @app.route("/ready", methods=["GET"], endpoint="ready")
@@ -51,6 +57,22 @@ class OperationRoutes:
     def models(self, request: Request) -> None:
         """Answer which models are served."""
         request.answer(200, self._models.body())
+
+    @app.route("/load", methods=["GET"])
+    def load(self, request: Request) -> None:
+        """Answer how much there is to do."""
+        request.answer(200, orjson.dumps({"server_load": self._load()}))
+
+    @app.route("/kv_event_sources", methods=["GET"])
+    def kv_event_sources(self, request: Request) -> None:
+        """Answer where KV events are published."""
+        request.answer(200, orjson.dumps({str(rank): source for rank, source in self._event_sources.items()}))
+
+    @app.route("/query", methods=["GET"])
+    def query(self, request: Request) -> None:
+        """Answer as Mooncake's bootstrap server: who is behind which rank."""
+        ranks = {str(rank): {"engine_id": engine_id} for rank, engine_id in self._engine_ids.items()}
+        request.answer(200, orjson.dumps(ranks))
 
 
 answer_errors(OperationRoutes.app)

@@ -119,16 +119,25 @@ class Request(server.Request):
     @property
     def head(self) -> Head:
         """What dialects need of the headers."""
-        return Head(self._text(b"content-type"), self._text(b"x-request-id"))
+        return Head(self._text(b"content-type"), self._text(b"x-request-id"), self._text(b"x-data-parallel-rank"))
+
+    @property
+    def arguments(self) -> dict[str, list[str]]:
+        """The query string's arguments."""
+        return {_utf8(name): list(map(_utf8, values)) for name, values in self.args.items()}
 
     def _text(self, name: bytes) -> str | None:
         value = self.getHeader(name)
         return None if value is None else value.decode("latin-1")
 
-    def answer(self, status: int, body: bytes, content_type: bytes = JSON) -> None:
-        """Write a whole response. Whoever was asked to render finishes the request."""
+    def answer(self, status: int, body: bytes, content_type: bytes | None = JSON) -> None:
+        """Write a whole response. Whoever was asked to render finishes the request.
+
+        :param content_type: None for a response that does not say.
+        """
         self.setResponseCode(status, HTTPStatus(status).phrase.encode())
-        self.setHeader(b"Content-Type", content_type)
+        if content_type is not None:
+            self.setHeader(b"Content-Type", content_type)
         self.setHeader(b"Content-Length", b"%d" % len(body))
         self.write(body)
 
@@ -183,6 +192,10 @@ class Request(server.Request):
             _length(self.getHeader(b"content-length")),
             _length(next(iter(self.responseHeaders.getRawHeaders(b"content-length", [])), None)),
         )
+
+
+def _utf8(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _length(header: bytes | None) -> int:

@@ -1,0 +1,65 @@
+# -*- test-case-name: tests.scheduling.test_backlog -*-
+"""The sequences that have been let in and have not ended, and vLLM's limits on them."""
+
+from typing import TypeVar
+
+from attrs import define, field
+
+from vllmsim.errors import Overloaded
+from vllmsim.interfaces import IRankMetrics
+from vllmsim.scheduling.sequence import Sequence
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class Backlog:
+    """Knows every sequence from its admission to its end, whether it waits or runs.
+
+    :param max_sequences: with more than so many no request is let in; None for any number.
+    :param max_tokens: as long as the prompts of sequences before their first token have so many tokens together, no
+        request is let in; None for any number.
+    """
+
+    _max_sequences: int | None
+    _max_tokens: int | None
+    _metrics: IRankMetrics
+    sequences: dict[Sequence, None] = field(init=False, factory=dict)
+    """The sequences, in the order in which they came."""
+    prefill_tokens: int = field(init=False, default=0)
+    """Prompt tokens of those whose first token is not out."""
+
+    def require_room(self, count: int) -> None:
+        """Make sure that so many sequences may come.
+
+        :raises vllmsim.errors.Overloaded: when a limit is reached.
+        """
+        if self._max_sequences is not None and len(self.sequences) + count > self._max_sequences:
+            self._metrics.admission_rejected("max_num_queued_reqs")
+            raise Overloaded(
+                "The engine is currently busy and cannot accept new requests. "
+                "Please try again later or on a different instance."
+            )
+        if self._max_tokens is not None and self.prefill_tokens >= self._max_tokens:
+            self._metrics.admission_rejected("max_num_queued_tokens")
+            raise Overloaded(
+                "The engine has reached its prefill token backlog limit. "
+                "Please try again later or on a different instance."
+            )
+
+    def enter(self, sequence: Sequence) -> None:
+        """Count a sequence until it is done."""
+        self.sequences[sequence] = None
+        self.prefill_tokens += len(sequence.prompt.ids)
+        sequence.done.addBoth(self._leave, sequence)
+
+    def prefilled(self, sequence: Sequence) -> None:
+        """Count a sequence's prompt no more: its first token is due."""
+        self.prefill_tokens -= len(sequence.prompt.ids)
+        sequence.prefilled = True
+
+    def _leave(self, result: T, sequence: Sequence) -> T:
+        del self.sequences[sequence]
+        if not sequence.prefilled:
+            self.prefilled(sequence)
+        return result

@@ -1,0 +1,105 @@
+# -*- test-case-name: tests.scheduling.test_control -*-
+"""What an operator may do to a rank: abort requests, pause, put it to sleep.
+
+A rank is held by a pause, by sleep, or by both; as long as one of them holds it no request is let in. Each says for
+itself whether what runs is kept, and as long as one keeps it the pacer is frozen.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from vllmsim.interfaces import IRankControl, IRankMetrics, PauseMode
+from vllmsim.scheduling.pacing import TokenPacer
+from vllmsim.scheduling.simulator import RankSimulator
+from vllmsim.scheduling.slots import SequenceSlots
+
+SLEEPERS: Final = frozenset({"weights", "kv_cache"})
+"""What sleeps when a rank does."""
+
+
+@implementer(IRankControl)
+@define(eq=False)
+class RankControl:
+    """Controls one rank.
+
+    :param may_sleep: whether it may be put to sleep at all.
+    """
+
+    _simulator: RankSimulator
+    _slots: SequenceSlots
+    _pacer: TokenPacer
+    _metrics: IRankMetrics
+    _may_sleep: bool
+    _holders: dict[str, PauseMode] = field(init=False, factory=dict)
+    _asleep: frozenset[str] = field(init=False, default=frozenset())
+
+    def abort(self, ids: Collection[str]) -> int:
+        """End some requests, or all; see :class:`vllmsim.interfaces.IRankControl`."""
+        return self._simulator.abort(frozenset(ids) if ids else None)
+
+    def pause(self, mode: PauseMode, clear_cache: bool) -> Deferred[None]:
+        """Let no request in; see :class:`vllmsim.interfaces.IRankControl`."""
+        halted = self._hold("pause", mode)
+        return halted.addCallback(self._clear_cache) if clear_cache else halted
+
+    def resume(self) -> None:
+        """End the pause."""
+        self._release("pause")
+
+    def paused(self) -> bool:
+        """Tell whether there is a pause."""
+        return "pause" in self._holders
+
+    def sleep(self, level: int, mode: PauseMode) -> Deferred[None]:
+        """Fall asleep if that is allowed; see :class:`vllmsim.interfaces.IRankControl`."""
+        if not self._may_sleep:
+            return succeed(None)
+        self._asleep = SLEEPERS
+        self._metrics.sleep_level_changed(level)
+        return self._hold("sleep", mode).addCallback(self._clear_cache)
+
+    def wake_up(self, tags: Collection[str]) -> None:
+        """Bring back what sleeps; see :class:`vllmsim.interfaces.IRankControl`."""
+        if not self._asleep:
+            return
+        self._asleep -= frozenset(tags or SLEEPERS)
+        if not self._asleep:
+            self._metrics.sleep_level_changed(None)
+            self._release("sleep")
+
+    def sleeping(self) -> bool:
+        """Tell whether anything sleeps."""
+        return bool(self._asleep)
+
+    def in_flight(self) -> int:
+        """Count the requests that are not answered yet."""
+        return self._simulator.in_flight
+
+    def reset_prefix_cache(self, reset_running_requests: bool) -> bool:
+        """Forget the prefix cache, unless sequences use it; there is none yet, so that there is nothing to forget."""
+        return reset_running_requests or not self._slots.running
+
+    def _clear_cache(self, _: None) -> None:
+        self.reset_prefix_cache(False)
+
+    def _hold(self, holder: str, mode: PauseMode) -> Deferred[None]:
+        self._holders[holder] = mode
+        self._settle()
+        if mode == "abort":
+            self._simulator.abort(None)
+        return self._simulator.drain() if mode == "wait" else succeed(None)
+
+    def _release(self, holder: str) -> None:
+        self._holders.pop(holder, None)
+        self._settle()
+
+    def _settle(self) -> None:
+        self._simulator.paused = bool(self._holders)
+        if "keep" in self._holders.values():
+            self._pacer.freeze()
+        else:
+            self._pacer.thaw()

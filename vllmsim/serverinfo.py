@@ -1,0 +1,60 @@
+# -*- test-case-name: tests.test_serverinfo -*-
+"""What ``/server_info`` tells: configuration, environment and machine. Secrets are never among it."""
+
+import importlib.metadata
+import platform
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vllmsim import VLLM_VERSION, __version__
+from vllmsim.config.kinds import Kind
+from vllmsim.config.schema import Configuration, own_options
+
+_SECRET_OPTIONS: Final = frozenset({"api-key", "hf-token"})
+_SECRET_WORDS: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+_MASK: Final = "***"
+_PACKAGES: Final = ("Twisted", "klein", "attrs", "Automat", "prometheus-client", "pydantic", "orjson", "PyYAML")
+
+
+def describe_configuration(configuration: Configuration) -> dict[str, Any]:
+    """Show the effective value of every option that is no secret, in the form in which a file would have it."""
+    shown = (option for option in own_options() if option.name not in _SECRET_OPTIONS)
+    return {option.name: _show(option.kind, getattr(configuration, option.attribute)) for option in shown}
+
+
+def _show(kind: Kind, value: Any) -> Any:
+    """Write a value, but not what an address has before its host."""
+    written = None if value is None else kind.to_value(value)
+    return re.sub(r"(?<=://)[^/@]*@", f"{_MASK}@", written) if isinstance(written, str) else written
+
+
+def describe_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Show the variables that are vLLM's; of those that sound secret, only that they are set."""
+    return {
+        name: _MASK if any(word in name for word in _SECRET_WORDS) else value
+        for name, value in sorted(environ.items())
+        if name.startswith("VLLM_")
+    }
+
+
+def describe_system() -> dict[str, Any]:
+    """Find out about the machine and the packages; this reads files."""
+    return {
+        "os": platform.platform(),
+        "machine": platform.machine(),
+        "python_version": platform.python_version(),
+        "python_implementation": platform.python_implementation(),
+        "packages": {"vllmsim": __version__, "vllm": VLLM_VERSION} | dict(map(installed, _PACKAGES)),
+    }
+
+
+def installed(package: str) -> tuple[str, str]:
+    """Find out which release of a package is installed.
+
+    :return: the package, and its release or ``unknown``.
+    """
+    try:
+        return package, importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return package, "unknown"

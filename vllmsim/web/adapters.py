@@ -1,0 +1,51 @@
+# -*- test-case-name: tests.web.test_adapters -*-
+"""The routes that load and unload LoRA adapters: vLLM's two, and SageMaker's two."""
+
+from typing import ClassVar
+
+from attrs import define
+from klein import Klein
+
+from vllmsim.api import adapters
+from vllmsim.interfaces import IAdapterRegistry
+from vllmsim.web.failing import answer_errors
+from vllmsim.web.site import Request
+
+
+@define(slots=False, eq=False)
+class AdapterRoutes:
+    """Changes which adapters a rank serves. Like vLLM it answers in plain words, without a content type."""
+
+    app: ClassVar[Klein] = Klein()
+
+    _registry: IAdapterRegistry
+
+    @app.route("/v1/load_lora_adapter", methods=["POST"])
+    def load(self, request: Request) -> None:
+        """Load an adapter."""
+        body = adapters.read_load(request.content.read(), request.head)
+        self._registry.load(body.lora_name, body.lora_path, body.load_inplace)
+        request.answer(200, adapters.loaded(body.lora_name), content_type=None)
+
+    @app.route("/v1/unload_lora_adapter", methods=["POST"])
+    def unload(self, request: Request) -> None:
+        """Unload an adapter."""
+        body = adapters.read_unload(request.content.read(), request.head)
+        self._registry.unload(body.lora_name)
+        request.answer(200, adapters.unloaded(body.lora_name), content_type=None)
+
+    @app.route("/adapters", methods=["POST"])
+    def register(self, request: Request) -> None:
+        """Load an adapter for SageMaker."""
+        body = adapters.read_register(request.content.read(), request.head)
+        self._registry.load(body.name, body.src, in_place=False)
+        request.answer(200, adapters.registered(body.name), content_type=None)
+
+    @app.route("/adapters/<adapter_name>", methods=["DELETE"])
+    def unregister(self, request: Request, adapter_name: str) -> None:
+        """Unload an adapter for SageMaker."""
+        self._registry.unload(adapter_name)
+        request.answer(200, adapters.unregistered(adapter_name), content_type=None)
+
+
+answer_errors(AdapterRoutes.app)

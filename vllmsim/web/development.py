@@ -1,0 +1,77 @@
+# -*- test-case-name: tests.web.test_development -*-
+"""Further routes of vLLM's development mode: caches, workers, and what the server knows about itself."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import orjson
+from attrs import define
+from klein import Klein
+from twisted.internet.defer import Deferred
+
+from vllmsim.api.body import read_query
+from vllmsim.api.control import InfoQuery, ResetQuery, WorldQuery, check_rpc
+from vllmsim.interfaces import IRankControl
+from vllmsim.web.failing import answer_errors
+from vllmsim.web.site import Request
+
+
+@define(slots=False, eq=False)
+class DevelopmentRoutes:
+    """Answers what developers ask.
+
+    :param workers: how many workers one rank would have.
+    :param ranks: how many ranks there are.
+    :param configuration: the effective configuration, secrets left out.
+    :param environment: the environment variables that are vLLM's, secrets left out.
+    :param system: finds out about the machine, off the reactor.
+    """
+
+    app: ClassVar[Klein] = Klein()
+
+    _control: IRankControl
+    _workers: int
+    _ranks: int
+    _configuration: Mapping[str, Any]
+    _environment: Mapping[str, str]
+    _system: Callable[[], Deferred[Mapping[str, Any]]]
+
+    @app.route("/server_info", methods=["GET"])
+    async def server_info(self, request: Request) -> None:
+        """Answer how the server is set up, and where it runs."""
+        form = read_query(InfoQuery, request.arguments).config_format
+        shown: object = self._configuration
+        if form == "text":
+            shown = ", ".join(f"{name}={value!r}" for name, value in self._configuration.items())
+        info = {"vllm_config": shown, "vllm_env": self._environment, "system_env": await self._system()}
+        # The strict encoder knows no integers beyond 64 bits and no bytes that are no text, which both may have.
+        request.answer(200, json.dumps(info, separators=(",", ":"), default=str).encode())
+
+    @app.route("/reset_prefix_cache", methods=["POST"])
+    def reset_prefix_cache(self, request: Request) -> None:
+        """Empty the prefix cache, and answer whether that was possible."""
+        query = read_query(ResetQuery, request.arguments)
+        request.answer(200, orjson.dumps({"success": self._control.reset_prefix_cache(query.reset_running_requests)}))
+
+    @app.route("/reset_mm_cache", methods=["POST"])
+    @app.route("/reset_encoder_cache", methods=["POST"], endpoint="reset_encoder_cache")
+    def reset_media_cache(self, request: Request) -> None:
+        """Empty a cache that has never anything in it: media are not processed."""
+        request.answer(200, b"", content_type=None)
+
+    @app.route("/collective_rpc", methods=["POST"])
+    def collective_rpc(self, request: Request) -> None:
+        """Call a method of the workers; the simulated model is one worker, whose methods do nothing."""
+        check_rpc(request.content.read())
+        request.answer(200, orjson.dumps({"results": [None]}))
+
+    @app.route("/get_world_size", methods=["GET"])
+    def world_size(self, request: Request) -> None:
+        """Answer how many workers there would be."""
+        query = read_query(WorldQuery, request.arguments)
+        size = self._workers * (self._ranks if query.include_dp else 1)
+        request.answer(200, orjson.dumps({"world_size": size}))
+
+
+answer_errors(DevelopmentRoutes.app)

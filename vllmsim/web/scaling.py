@@ -1,0 +1,50 @@
+# -*- test-case-name: tests.web.test_scaling -*-
+"""The routes that change the number of ranks while a vLLM runs. This server's is settled when it starts."""
+
+from typing import ClassVar
+
+import orjson
+from attrs import define
+from klein import Klein
+
+from vllmsim.api.control import read_scaling
+from vllmsim.errors import MalformedRequest
+from vllmsim.web.failing import answer_errors
+from vllmsim.web.site import Request
+
+
+@define(slots=False, eq=False)
+class ScalingRoutes:
+    """Scales to the number of ranks that there are, and to no other.
+
+    :param ranks: how many there are.
+    """
+
+    app: ClassVar[Klein] = Klein()
+
+    _ranks: int
+
+    @app.route("/scale_elastic_ep", methods=["POST"])
+    def scale(self, request: Request) -> None:
+        """Refuse, unless there is nothing to do."""
+        wanted = read_scaling(request.content.read(), request.head)
+        if wanted != self._ranks:
+            raise MalformedRequest(
+                f"The number of data-parallel ranks is {self._ranks} and cannot change while the server runs."
+            )
+        request.answer(200, orjson.dumps({"message": f"Scaled to {wanted} data parallel engines"}))
+
+    @app.route("/is_scaling_elastic_ep", methods=["POST"])
+    def is_scaling(self, request: Request) -> None:
+        """Answer that nothing is being scaled."""
+        state = {
+            "is_scaling_elastic_ep": False,
+            "phase": "idle",
+            "epoch": None,
+            "error": None,
+            "requested_data_parallel_size": None,
+        }
+        request.answer(200, orjson.dumps(state))
+
+
+answer_errors(ScalingRoutes.app)
