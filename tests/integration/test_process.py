@@ -155,6 +155,9 @@ class StopTests(DaemonTestCase):
         self.wait_for_running(daemon.get)
         idle = socket.create_connection(("127.0.0.1", daemon.port), 20)
         self.addCleanup(idle.close)
+        # One that is not accepted yet when the port is closed would be reset.
+        idle.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertIn(b"200 OK", idle.recv(4096))
         daemon.process.send_signal(signal.SIGTERM)
         self.assertEqual(b"", idle.recv(1))
         self.assertRaises(ConnectionRefusedError, socket.create_connection, ("127.0.0.1", daemon.port), 20)
