@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint unit test-oldest docs sample wheel clean
+.PHONY: help run test lint unit test-oldest clients bench docs sample wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -27,6 +27,13 @@ test-oldest: ## run the tests on the oldest libraries that are supported
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test
 	.venv-oldest/bin/python -m pytest
 
+clients: ## try large client libraries against the daemon
+	$(MAKE) VENV=.venv-clients EXTRAS=test,clients .venv-clients/.test
+	.venv-clients/bin/python -m pytest tests/integration/test_clients.py
+
+bench: $(VENV)/.run ## measure what requests cost
+	$(BIN)/python -m bench.request_cost
+
 docs: $(VENV)/.dev ## build the documentation, with warnings as errors
 	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html
 
@@ -37,10 +44,11 @@ wheel: ## build the wheel and try it in an empty environment
 	.ci/try-wheel $(PYTHON)
 
 clean: ## remove everything that was made
-	rm -rf .venv .venv-oldest build dist docs/_build docs/generated *.egg-info .coverage* .hypothesis .*_cache
+	rm -rf .venv .venv-oldest .venv-clients build dist docs/_build docs/generated *.egg-info .coverage* .hypothesis .*_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 CONSTRAINTS ?=
+EXTRAS ?= test
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
 
 $(VENV)/bin/python:
@@ -55,7 +63,7 @@ $(VENV)/.run: $(VENV)/bin/python setup.cfg
 
 $(VENV)/.test: $(VENV)/bin/python setup.cfg $(CONSTRAINTS)
 	@echo "installing vllmsim and what its tests need"
-	@$(PIP) --editable '.[test]'
+	@$(PIP) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python setup.cfg

@@ -10,8 +10,18 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vllmsim.inference import Answer, InferenceRequest, Sampling, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.inference import (
+    Answer,
+    Composition,
+    InferenceRequest,
+    Sampling,
+    SequenceTimes,
+    TextPrompt,
+    TokenizedPrompt,
+    Tokens,
+)
 from vllmsim.interfaces import (
+    IComposer,
     IHttpMetrics,
     ILatencyModel,
     IRankMetrics,
@@ -19,6 +29,7 @@ from vllmsim.interfaces import (
     ISimulator,
     ITokenSink,
 )
+from vllmsim.structure import Form
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -76,6 +87,21 @@ class FixedSource:
         return succeed(Tokens([len(word) for word in words], words))
 
 
+@implementer(IComposer)
+@define(eq=False)
+class PlainComposer:
+    """Has a source say everything, whatever the form."""
+
+    source: Any
+
+    def compose(
+        self, prompt: TokenizedPrompt, form: Form, least: int, limit: int, explicit: bool, generator: random.Random
+    ) -> Deferred[Composition]:
+        """Ask the source."""
+        said: Deferred[Tokens] = self.source.respond(prompt, least, limit, explicit, generator)
+        return said.addCallback(Composition)
+
+
 @implementer(ILatencyModel)
 @define(eq=False)
 class FixedLatency:
@@ -84,6 +110,7 @@ class FixedLatency:
     prefill: float = 0.0
     gaps: Sequence[float] = (0.0,)
     seen: list[int] = field(factory=list)
+    image: float = 0.0
 
     @property
     def instant(self) -> bool:
@@ -101,6 +128,10 @@ class FixedLatency:
         """Return the next gap."""
         self.gaps = [*self.gaps[1:], self.gaps[0]]
         return self.gaps[-1]
+
+    def image_latency(self, generator: random.Random) -> float:
+        """Return the image's time."""
+        return self.image
 
 
 @implementer(IRankMetrics, IHttpMetrics)

@@ -7,11 +7,14 @@ All are immutable. A request holds what every dialect can say about generation a
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vllmsim.errors import InvalidParameter, InvalidRequest
+from vllmsim.structure import PLAIN, Form
 
 FinishReason: TypeAlias = Literal["stop", "length", "abort"]
+PartKind: TypeAlias = Literal["reasoning", "text", "call"]
+MediaKind: TypeAlias = Literal["image", "audio", "video"]
 
 MAX_SEQUENCES: Final = 16384
 """The most choices of one prompt (vLLM's ``VLLM_MAX_N_SEQUENCES``)."""
@@ -33,17 +36,30 @@ class Tokens:
 
 
 @frozen
+class Media:
+    """An image, a sound or a film in a message. It is never fetched.
+
+    :param source: its address, or its data in base64.
+    """
+
+    kind: MediaKind
+    source: str
+
+
+@frozen
 class Message:
     """One turn of a conversation.
 
     :param role: who speaks; any text.
     :param text: the content flattened to text.
     :param tool_call_id: which call a tool's answer belongs to.
+    :param media: what the content has beside text, in its order.
     """
 
     role: str
     text: str
     tool_call_id: str | None = None
+    media: tuple[Media, ...] = ()
 
 
 @frozen
@@ -65,6 +81,11 @@ class Conversation:
     """Messages to be answered; the tokenizer's chat template makes them one text. Never empty."""
 
     messages: tuple[Message, ...]
+
+    @property
+    def media(self) -> tuple[Media, ...]:
+        """What all messages have beside text."""
+        return tuple(each for message in self.messages for each in message.media)
 
 
 Prompt: TypeAlias = TextPrompt | TokenPrompt | Conversation
@@ -187,6 +208,7 @@ class InferenceRequest:
     :param model: the name answers and metrics carry: the first served name, or an adapter's.
     :param prompts: what to continue; each is answered ``sampling.n`` times. Choice ``i`` answers prompt ``i // n``.
     :param remote_prefill: whether another server has computed the prompt and its KV blocks are to be fetched.
+    :param form: what its answers must be made of.
     :param prefix: what clients see before `request_id` in the answer's id, such as ``chatcmpl-``.
     """
 
@@ -196,6 +218,7 @@ class InferenceRequest:
     prompts: tuple[Prompt, ...]
     sampling: Sampling
     remote_prefill: bool = False
+    form: Form = PLAIN
     prefix: str = ""
 
     @property
@@ -204,15 +227,58 @@ class InferenceRequest:
         return self.prefix + self.request_id
 
 
+@frozen
+class Part:
+    """A stretch of an answer that says one kind of thing. All numbers are of tokens.
+
+    :param start: its first token, which may be a tag that no client sees.
+    :param opens: the token with which clients learn of it: a call's name, or the first of the rest.
+    :param first: the first token of its own text: reasoning, text, or a call's arguments.
+    :param last: the token after the last of these.
+    :param stop: the token after its last, which may be a tag again.
+    :param name: the tool that is called.
+    """
+
+    kind: PartKind
+    start: int
+    opens: int
+    first: int
+    last: int
+    stop: int
+    name: str = ""
+
+    def cut(self, length: int) -> "Part":
+        """Leave out the tokens from `length` on."""
+        return evolve(
+            self,
+            opens=min(self.opens, length),
+            first=min(self.first, length),
+            last=min(self.last, length),
+            stop=min(self.stop, length),
+        )
+
+
+@frozen(eq=False)
+class Composition:
+    """What a model would say, before the stop rules.
+
+    :param parts: what its tokens are; none for text and nothing else. Parts follow each other without gaps.
+    """
+
+    tokens: Tokens
+    parts: tuple[Part, ...] = ()
+
+
 @frozen(eq=False)
 class Answer:
     """Everything one choice will say. The pacer decides when, the dialect how.
 
     :param ids: every generated token, the ending one included.
     :param texts: the tokens' own texts, as log probabilities show them.
-    :param pieces: what each token adds to the text the client sees; empty where text is held back or is not shown.
+    :param pieces: what each token adds to what the client sees; empty where text is held back or is not shown.
     :param finish_reason: why the last token is the last.
     :param stop_reason: the stop text or stop token that ended it, if one did.
+    :param parts: what the tokens are; none for text and nothing else.
     """
 
     ids: Sequence[int]
@@ -220,15 +286,42 @@ class Answer:
     pieces: Sequence[str]
     finish_reason: FinishReason
     stop_reason: str | int | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def text(self) -> str:
-        """The whole text the client sees."""
-        return "".join(self.pieces)
+        """The whole text the client sees, without reasoning and calls."""
+        if not self.parts:
+            return "".join(self.pieces)
+        return "".join(self.said(part) for part in self.parts if part.kind == "text")
+
+    @property
+    def reasoning(self) -> str:
+        """What was said in reasoning."""
+        return "".join(self.said(part) for part in self.parts if part.kind == "reasoning")
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """How many tokens were spent on reasoning, without its tags."""
+        return self.reasoning_tokens_before(len(self.ids))
+
+    def reasoning_tokens_before(self, length: int) -> int:
+        """Count those among the first `length` tokens."""
+        return sum(max(0, min(part.last, length) - part.first) for part in self.parts if part.kind == "reasoning")
+
+    @property
+    def calls(self) -> tuple[Part, ...]:
+        """The calls of tools whose names were said."""
+        return tuple(part for part in self.parts if part.kind == "call" and part.opens < part.stop)
+
+    def said(self, part: Part) -> str:
+        """Join what a part says."""
+        return "".join(self.pieces[part.first : part.last])
 
     def aborted(self, length: int) -> "Answer":
         """Make what is left of the answer when it is ended after its first `length` tokens."""
-        return Answer(self.ids[:length], self.texts[:length], self.pieces[:length], "abort")
+        parts = tuple(part.cut(length) for part in self.parts if part.start < length)
+        return Answer(self.ids[:length], self.texts[:length], self.pieces[:length], "abort", parts=parts)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -11,7 +11,16 @@ from typing import Literal, TypeAlias
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from vllmsim.inference import Answer, Conversation, InferenceRequest, SequenceTimes, TokenizedPrompt, Tokens
+from vllmsim.inference import (
+    Answer,
+    Composition,
+    Conversation,
+    InferenceRequest,
+    SequenceTimes,
+    TokenizedPrompt,
+    Tokens,
+)
+from vllmsim.structure import Form
 
 PauseMode: TypeAlias = Literal["abort", "wait", "keep"]
 """What happens to sequences that run when a rank stops to generate: they end now, come to their end, or stand still."""
@@ -170,6 +179,9 @@ class ITokenizer(Interface):
         :return: its text, or None when the id means nothing to this tokenizer.
         """
 
+    def special_id(text: str) -> int:
+        """Find the one token that a tag of the chat template is, such as ``</think>``."""
+
 
 class IResponseSource(Interface):
     """Decides what an answer says."""
@@ -184,6 +196,20 @@ class IResponseSource(Interface):
         :param explicit: whether the client asked for that limit, or it is just what the context holds.
         :param generator: the choice's own randomness; equal states give equal answers.
         :return: fires with the tokens; fewer than `limit` mean that the model ends here by itself.
+        """
+
+
+class IComposer(Interface):
+    """Decides what an answer is made of: reasoning, text, calls of tools."""
+
+    def compose(
+        prompt: TokenizedPrompt, form: Form, least: int, limit: int, explicit: bool, generator: random.Random
+    ) -> Deferred[Composition]:
+        """Compose one choice; the arguments are those of :meth:`IResponseSource.respond`.
+
+        :return: fires with the whole answer. Fewer than `limit` tokens mean that the model ends here by itself; more,
+            that the limit cuts it.
+        :raises vllmsim.errors.InvalidRequest: as errback, when nothing can have the form.
         """
 
 
@@ -204,6 +230,12 @@ class ILatencyModel(Interface):
 
     def inter_token_latency(running: int, generator: random.Random) -> float:
         """Draw the gap before the next token.
+
+        :return: seconds, at least 0.
+        """
+
+    def image_latency(generator: random.Random) -> float:
+        """Draw the time that an image takes after the text.
 
         :return: seconds, at least 0.
         """

@@ -59,6 +59,11 @@ class LatencyModel:
         c = self._configuration
         return clamped_normal(generator, c.inter_token_latency * self._load(running), c.inter_token_latency_std_dev)
 
+    def image_latency(self, generator: random.Random) -> float:
+        """Draw the time that an image takes after the text."""
+        c = self._configuration
+        return clamped_normal(generator, c.time_to_generate_image, c.time_to_generate_image_std_dev)
+
     def _load(self, running: int) -> float:
         c = self._configuration
         if c.max_num_seqs <= 1:

@@ -24,8 +24,12 @@ from vllmsim.api.completions import CompletionDialect
 from vllmsim.api.dialect import Settings
 from vllmsim.api.models import ModelList
 from vllmsim.api.tokens import TokenDialect
+from vllmsim.api.toolcalls import Tooling
+from vllmsim.api.transfer import PrefillSource
+from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
 from vllmsim.dataset.echo import EchoSource
+from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.identity import endpoint_of, engine_id, fingerprint, signature, url_of
 from vllmsim.interfaces import IRankControl, IResponseSource, ITokenizer
@@ -34,6 +38,7 @@ from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.families import RankMetrics
 from vllmsim.metrics.http import HttpMetrics
 from vllmsim.models import ModelCatalogue
+from vllmsim.omni import ImageEmission
 from vllmsim.randomness import derive
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
@@ -45,6 +50,7 @@ from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
 from vllmsim.serverinfo import describe_configuration, describe_environment, describe_system
+from vllmsim.structured.values import Ranges
 from vllmsim.tokenization.words import WordTokenizer
 from vllmsim.web.adapters import AdapterRoutes
 from vllmsim.web.control import AbortRoutes, ControlRoutes
@@ -138,13 +144,31 @@ def build_rank(
         prompt_tokens_details=c.enable_prompt_tokens_details,
         force_include_usage=c.enable_force_include_usage,
         data_parallel_size=c.data_parallel_size,
+        tooling=Tooling(c.tool_call_parser, c.enable_auto_tool_choice, not c.skip_tool_validation),
+        reasons=bool(c.reasoning_parser),
+        multimodal=not c.language_model_only,
+        encoder_only=c.mm_encoder_only,
+        wants_image=ImageEmission(c, derive(seed, "images", number)),
+        remote=PrefillSource(
+            engine_id(c, seed, number),
+            block_size=c.block_size,
+            tensor_parallel_size=max(1, c.tensor_parallel_size),
+        ),
     )
     tokenizer: ITokenizer = WordTokenizer(defer_to_thread)
-    source: IResponseSource = EchoSource(tokenizer) if c.mode == "echo" else SentenceSource(tokenizer)
+    composer = Composer(
+        source=_source(c, tokenizer),
+        thoughts=SentenceSource(tokenizer),
+        tokenizer=tokenizer,
+        defer_to_thread=defer_to_thread,
+        ranges=_ranges(c),
+        extra_calls=c.tool_call_extra_call_probability / 100,
+        reasoning_share=c.reasoning_share / 100 if c.reasoning_parser else 0.0,
+    )
 
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     pacer = TokenPacer(clock, metrics.iteration_finished)
-    model = Model(clock, tokenizer, source, LatencyModel(c), pacer, metrics, lambda: slots.running)
+    model = Model(clock, tokenizer, composer, LatencyModel(c), pacer, metrics, lambda: slots.running)
     waiting = WaitingQueue(c.max_waiting_queue_length)
     slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
     admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)
@@ -198,6 +222,25 @@ def _development(
             describe_environment(environ),
             partial(defer_to_thread, describe_system),
         ).app
+
+
+def _source(c: Configuration, tokenizer: ITokenizer) -> IResponseSource:
+    if c.mm_encoder_only:
+        return EncoderSource(tokenizer)
+    return EchoSource(tokenizer) if c.mode == "echo" else SentenceSource(tokenizer)
+
+
+def _ranges(c: Configuration) -> Ranges:
+    return Ranges(
+        integer_least=c.min_tool_call_integer_param,
+        integer_most=c.max_tool_call_integer_param,
+        number_least=c.min_tool_call_number_param,
+        number_most=c.max_tool_call_number_param,
+        array_least=c.min_tool_call_array_param_length,
+        array_most=c.max_tool_call_array_param_length,
+        optional_probability=c.tool_call_not_required_param_probability / 100,
+        optional_field_probability=c.object_tool_call_not_required_field_probability / 100,
+    )
 
 
 def _registry(metrics: RankMetrics, http: HttpMetrics) -> CollectorRegistry:

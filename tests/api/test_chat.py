@@ -10,7 +10,7 @@ from vllmsim.api.body import Head
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.dialect import Call
 from vllmsim.errors import InferenceError, InvalidParameter, UnknownModel
-from vllmsim.inference import Answer, Conversation, Message
+from vllmsim.inference import Answer, Conversation, Media, Message
 
 HI = [{"role": "user", "content": "hi"}]
 ABCD = answer(71, 72, 227, 73, 74, EOS)
@@ -176,7 +176,7 @@ class ParseTests(SynchronousTestCase):
         ]
         [prompt] = self.parse(messages=messages).request.prompts
         expected = (
-            Message("user", "plain\nsee\nimage: u"),
+            Message("user", "plain\nsee\nimage: u", media=(Media("image", "u"),)),
             Message("assistant", '[f({"a":1})]'),
             Message("tool", "sunny", "c"),
         )

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import EOS, HEAD, answer, normal, prompt, recorded, settings, written
 from vllmsim.api.completions import CompletionDialect
-from vllmsim.errors import InvalidRequest, Unsupported
+from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Answer, InferenceRequest, TextPrompt, TokenizedPrompt, TokenPrompt
 
 ABCD = answer(71, 72, 227, 73, 74, EOS)
@@ -121,7 +121,7 @@ class ParseTests(SynchronousTestCase):
 
     def test_embeddings(self) -> None:
         """Prompts as embeddings are refused, not ignored."""
-        self.assertRaises(Unsupported, self.parse, prompt="a", prompt_embeds="x")
+        self.assertRaises(InvalidRequest, self.parse, prompt="a", prompt_embeds="x")
 
     def test_limit(self) -> None:
         """Without a limit, and with null, the limit is 16."""

@@ -78,10 +78,21 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "detok_bad": ("/detokenize", {"tokens": [-1]}),
     "scale": ("/scale_elastic_ep", {}),
 }
+PLAIN: dict[str, Any] = {
+    "tools_auto": {"messages": HI, "tools": [TOOL]},
+    "tools_req": {"messages": HI, "tools": [TOOL], "tool_choice": "required"},
+    "image": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+}
+"""What a vLLM without flags for it refuses, and this server does unless it is told not to."""
+VOCABULARY: dict[str, tuple[str, Any]] = {
+    "lbias": ("/v1/chat/completions", {"messages": HI, "logit_bias": {str(2**33): 1}}),
+    "oov": ("/v1/completions", {"prompt": [2**33]}),
+}
+"""What depends on the vocabulary, whose size the messages tell."""
 ELSEWHERE = {"dprank", "gen403"}
 """Recordings that a test of their own looks at, here or in tests.web.test_scaleout."""
 LATER = {
-    "tools_auto", "tools_req", "image", "lbias", "oov", "resp_model", "resp_noinput", "resp_bg",
+    "resp_model", "resp_noinput", "resp_bg",
     "resp_prev", "resp_get", "msg_model", "msg_missing", "msg_mt0", "msg_ctx", "inv",
     "emb404", "ctype", "noctype", "method", "nf", "models_del",
 }  # fmt: skip
@@ -133,6 +144,13 @@ class ErrorMatrixTests(RankTestCase):
                 self.assertEqual(400, self.post(path, body, X_data_parallel_rank=rank).status, rank)
             self.assertEqual(200, self.post(path, body, X_data_parallel_rank="0").status)
 
+    def test_vocabulary(self) -> None:
+        """Token ids that are none."""
+        for name, (path, body) in VOCABULARY.items():
+            exchange = self.post(path, body)
+            said = exchange.body.replace(str(2**33).encode(), b"999999").replace(str(2**32).encode(), b"378")
+            self.assertEqual(self.recorded[name], (exchange.status, said))
+
     def test_content_type(self) -> None:
         """A body that does not say that it is JSON is refused."""
         for name, headers in (("ctype", {"Content_Type": "text/plain"}), ("noctype", {})):
@@ -161,12 +179,27 @@ class ErrorMatrixTests(RankTestCase):
         self.assertEqual(200, self.chat().status)
 
 
+class PlainServerTests(RankTestCase):
+    """A server that is started as vLLM is by default refuses what that does."""
+
+    def test_a_plain_vllm(self) -> None:
+        """Tools without a parser, and images for a text model."""
+        words = ("--tool-call-parser", "", "--no-enable-auto-tool-choice", "--language-model-only")
+        self.make_rank("--model", "/models/m1", "--served-model-name", "m1", "m2", *words)
+        for name, body in PLAIN.items():
+            exchange = self.post("/v1/chat/completions", body)
+            self.assertEqual(recordings()[name], (exchange.status, exchange.body), name)
+
+
 class CoverageTests(SynchronousTestCase):
     """No recording is forgotten."""
 
     def test_all_are_used(self) -> None:
         """Every recorded error is in a table here, or named as one for later."""
-        self.assertEqual(set(recordings()), set(CHAT) | set(COMPLETIONS) | set(OTHERS) | ELSEWHERE | LATER)
+        self.assertEqual(
+            set(recordings()),
+            set(CHAT) | set(COMPLETIONS) | set(OTHERS) | set(PLAIN) | set(VOCABULARY) | ELSEWHERE | LATER,
+        )
 
     def test_bodies_are_json(self) -> None:
         """Every recorded error is JSON."""

@@ -1,11 +1,9 @@
 """The fields that generating requests share."""
 
-from typing import Any
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.api.sampling import check_options
-from vllmsim.errors import InvalidParameter, Unsupported
+from vllmsim.errors import InvalidParameter
 
 
 class CheckTests(SynchronousTestCase):
@@ -34,13 +32,3 @@ class CheckTests(SynchronousTestCase):
         """A negative number of alternatives is refused, but for -1."""
         self.assertRaises(InvalidParameter, check_options, {"prompt_logprobs": -2})
         check_options({"prompt_logprobs": -1})
-
-    def test_forms(self) -> None:
-        """Answers in a form that is not simulated are refused, not faked."""
-        forms: list[dict[str, Any]] = [
-            {"response_format": {"type": "json_object"}},
-            {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}},
-            {"structured_outputs": {"choice": ["a"]}},
-        ]
-        for data in forms:
-            self.assertRaises(Unsupported, check_options, data)

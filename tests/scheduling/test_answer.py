@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.inference import Answer, Sampling, Tokens
+from vllmsim.inference import Answer, Composition, Part, Sampling, Tokens
 from vllmsim.scheduling.answer import settle
 
 EOS = 99
@@ -10,7 +10,7 @@ EOS = 99
 
 def settled(words: list[str], limit: int = 100, **sampling: object) -> Answer:
     """Apply the stop rules to some words, numbered from 1."""
-    said = Tokens(list(range(1, len(words) + 1)), words)
+    said = Composition(Tokens(list(range(1, len(words) + 1)), words))
     return settle(said, limit, Sampling(**sampling), EOS, "<end>")  # type: ignore[arg-type]
 
 
@@ -72,3 +72,58 @@ class SettleTests(SynchronousTestCase):
         self.assertEqual((3, "xx"), (len(answer), answer.text))
         answer = settled(["a", "a", "a"], limit=3, stop_token_ids=(1, 3), min_tokens=1)
         self.assertEqual(3, answer.stop_reason)
+
+
+class PartTests(SynchronousTestCase):
+    """The stop rules in answers of several parts: a tag, `ab`, `c`, a tag; then `d`, `e`."""
+
+    WORDS = ("<t>", "ab", "c", "</t>", "d", "e")
+    PARTS = (Part("reasoning", 0, 1, 1, 3, 4), Part("text", 4, 4, 4, 6, 6))
+
+    def settled(self, limit: int = 100, **sampling: object) -> Answer:
+        """Apply the stop rules."""
+        said = Composition(Tokens(range(1, 7), self.WORDS), self.PARTS)
+        return settle(said, limit, Sampling(**sampling), EOS, "<end>")  # type: ignore[arg-type]
+
+    def test_ends_by_itself(self) -> None:
+        """Tags show nothing; the ending token belongs to the text."""
+        answer = self.settled()
+        self.assertEqual(["", "ab", "c", "", "d", "e", ""], list(answer.pieces))
+        self.assertEqual(
+            (7, "de", "abc", 2), (answer.parts[1].stop, answer.text, answer.reasoning, answer.reasoning_tokens)
+        )
+
+    def test_limit(self) -> None:
+        """The limit cuts parts and leaves out those that do not begin."""
+        for limit in range(1, 7):
+            answer = self.settled(limit)
+            self.assertEqual(("length", limit, limit), (answer.finish_reason, len(answer), answer.parts[-1].stop))
+        self.assertEqual([Part("reasoning", 0, 1, 1, 2, 2)], list(self.settled(2).parts))
+        self.assertEqual([Part("reasoning", 0, 1, 1, 1, 1)], list(self.settled(1).parts))
+
+    def test_stop_text(self) -> None:
+        """A stop text is found within a part, not across two, and not in tags."""
+        answer = self.settled(stop=("e",))
+        self.assertEqual(("d", "e", 6), (answer.text, answer.stop_reason, answer.parts[-1].stop))
+        for stop in ("cd", "t>", "<end>"):
+            self.assertIsNone(self.settled(stop=(stop,)).stop_reason)
+
+    def test_nothing_is_held_back_across_parts(self) -> None:
+        """What may begin a stop text is shown at its part's end, not in the next part."""
+        answer = self.settled(stop=("bc?????",))
+        self.assertEqual(["", "", "abc", "", "", "de", ""], list(answer.pieces))
+        self.assertEqual(("abc", "de"), (answer.reasoning, answer.text))
+
+    def test_stop_token(self) -> None:
+        """A stop token ends an answer in any part."""
+        answer = self.settled(stop_token_ids=(3,))
+        self.assertEqual((["", "ab", ""], 3), (list(answer.pieces), answer.stop_reason))
+        self.assertEqual([Part("reasoning", 0, 1, 1, 3, 3)], list(answer.parts))
+
+    def test_call(self) -> None:
+        """A call counts as one as soon as its name is said."""
+        said = Composition(Tokens(range(4), ["<", "f", "{}", ">"]), (Part("call", 0, 1, 2, 3, 4, "f"),))
+        for limit, calls in ((1, 0), (2, 1), (9, 1)):
+            answer = settle(said, limit, Sampling(), EOS, "<end>")
+            self.assertEqual(calls, len(answer.calls))
+        self.assertEqual(("{}", ""), (answer.said(answer.calls[0]), answer.text))

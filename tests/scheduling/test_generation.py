@@ -10,12 +10,21 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.fakes import FixedLatency, FixedSource, RecordingMetrics, RecordingSink, in_thread, request_for
+from tests.fakes import (
+    FixedLatency,
+    FixedSource,
+    PlainComposer,
+    RecordingMetrics,
+    RecordingSink,
+    in_thread,
+    request_for,
+)
 from vllmsim.inference import Answer, Sampling, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenSink
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence, Submission
+from vllmsim.structure import PLAIN, Form
 from vllmsim.tokenization.words import WordTokenizer
 
 
@@ -32,13 +41,23 @@ class GenerationTests(SynchronousTestCase):
         self.pacer = TokenPacer(self.clock, self.metrics.iteration_finished)
         self.pacer.start()
         self.model = Model(
-            self.clock, WordTokenizer(in_thread), self.source, self.latency, self.pacer, self.metrics, lambda: 1
+            self.clock,
+            WordTokenizer(in_thread),
+            PlainComposer(self.source),
+            self.latency,
+            self.pacer,
+            self.metrics,
+            lambda: 1,
         )
 
     def start(self, **sampling: object) -> Deferred[int]:
+        """Start a sequence of plain text, 10 ms after it arrived."""
+        return self.start_with(PLAIN, **sampling)
+
+    def start_with(self, form: Form, **sampling: object) -> Deferred[int]:
         """Start a sequence, 10 ms after it arrived."""
         prompt = TokenizedPrompt(TextPrompt("hi"), "hi", [1, 2], ["h", "i"])
-        submission = Submission(request_for("hi"), [prompt], self.sink)
+        submission = Submission(evolve(request_for("hi"), form=form), [prompt], self.sink)
         bounds = Sampling(**{"max_tokens": 16, **sampling})  # type: ignore[arg-type]
         self.clock.advance(0.01)
         self.sequence = Sequence(
@@ -64,6 +83,18 @@ class GenerationTests(SynchronousTestCase):
         self.assertEqual([(0, ["two "]), (0, ["three"]), (0, [""]), (0, "stop")], self.sink.calls[2:])
         self.assertEqual(4, self.successResultOf(done))
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_image(self) -> None:
+        """An image takes its time after the text: the last token, which ends the answer, waits for it."""
+        self.latency.image = 0.5
+        for gaps, text_at in (([0.02], 0.09), ([0.0], 0.05)):
+            self.latency.gaps, self.sink.calls = gaps, []
+            self.start_with(Form(image=True))
+            self.clock.advance(text_at + 0.001)
+            self.assertEqual("one two three", self.sink.said())
+            self.assertNotIn((0, "stop"), self.sink.calls)
+            self.clock.advance(0.5 + gaps[0])
+            self.assertEqual((0, "stop"), self.sink.calls[-1])
 
     def test_late(self) -> None:
         """A reactor that was busy delivers everything that is due in one run, and nothing is lost."""
@@ -148,7 +179,7 @@ class GenerationTests(SynchronousTestCase):
     def test_aborted_while_composing(self) -> None:
         """A sequence that is aborted while its answer is being composed ends, and the answer comes to nothing."""
         composing: Deferred[Tokens] = Deferred()
-        self.model = evolve(self.model, source=SlowSource(composing))
+        self.model = evolve(self.model, composer=PlainComposer(SlowSource(composing)))
         done = self.start()
         self.abort(done)
         self.assertEqual(0, self.successResultOf(done))
@@ -233,7 +264,7 @@ class GenerationTests(SynchronousTestCase):
     def test_slow_source(self) -> None:
         """The prefill is counted from the slot on, whether the source answers at once or later."""
         composing: Deferred[Tokens] = Deferred()
-        self.model = evolve(self.model, source=SlowSource(composing))
+        self.model = evolve(self.model, composer=PlainComposer(SlowSource(composing)))
         self.start()
         self.clock.advance(0.03)
         composing.callback(Tokens([1], ["one "]))

@@ -6,7 +6,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fakes import FixedLatency, FixedSource, RecordingMetrics, RecordingSink, in_thread, request_for
+from tests.fakes import (
+    FixedLatency,
+    FixedSource,
+    PlainComposer,
+    RecordingMetrics,
+    RecordingSink,
+    in_thread,
+    request_for,
+)
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
 from vllmsim.inference import Answer, InferenceRequest
@@ -39,7 +47,13 @@ class SimulatorTests(SynchronousTestCase):
         self.pacer = TokenPacer(self.clock, self.metrics.iteration_finished)
         self.waiting = WaitingQueue(2)
         self.model = Model(
-            self.clock, self.tokenizer, self.source, self.latency, self.pacer, self.metrics, lambda: self.slots.running
+            self.clock,
+            self.tokenizer,
+            PlainComposer(self.source),
+            self.latency,
+            self.pacer,
+            self.metrics,
+            lambda: self.slots.running,
         )
         self.slots = SequenceSlots(self.clock, self.waiting, 2, partial(generate, self.model), self.metrics)
         admission = Admission(self.clock, self.tokenizer, 100, 20)

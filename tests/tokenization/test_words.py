@@ -9,9 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.fakes import in_thread
+from vllmsim.hashing import fnv1a_32
 from vllmsim.inference import Conversation, Message, Tokens
 from vllmsim.interfaces import ITokenizer
-from vllmsim.tokenization.words import WordTokenizer, fnv1a_32, split
+from vllmsim.tokenization.words import WordTokenizer, split
 
 VECTORS = {
     "I hear it's very cold.": (

@@ -1,13 +1,14 @@
 """The routes that generate, with a whole rank behind them."""
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
 from tests.fakes import ScriptedSimulator
 from tests.harness import RankTestCase
-from vllmsim.api.chat import ChatDialect, ChatStream
+from vllmsim.api.chat import ChatDialect
+from vllmsim.api.chatanswer import ChatStream
 from vllmsim.errors import Unavailable
 from vllmsim.inference import Answer, InferenceRequest, TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
@@ -92,6 +93,203 @@ class ChatTests(RankTestCase):
             self.assertEqual(("p", "8123", "n"), tuple(exchange.headers[f"x-inference-{name}"]
                                                        for name in ("pod", "port", "namespace")))  # fmt: skip
         self.assertNotIn("x-inference-pod", self.get("/v1/models").headers)
+
+
+class ToolTests(RankTestCase):
+    """Tools over HTTP."""
+
+    WEATHER: ClassVar = {
+        "type": "function",
+        "function": {
+            "name": "weather",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "minLength": 3}, "unit": {"enum": ["C", "F"]}},
+                "required": ["city", "unit"],
+            },
+        },
+    }
+
+    def test_loop(self) -> None:
+        """An agent's loop ends: a call, its result, then text."""
+        self.make_rank("--tool-call-extra-call-probability", "100")
+        messages: list[Any] = [{"role": "user", "content": "weather?"}]
+        first = self.post("/v1/chat/completions", {"messages": messages, "tools": [self.WEATHER]}).json()["choices"][0]
+        self.assertEqual("tool_calls", first["finish_reason"])
+        [call] = first["message"]["tool_calls"]
+        arguments = json.loads(call["function"]["arguments"])
+        self.assertIn(arguments["unit"], ("C", "F"))
+        self.assertRegex(call["id"], "^chatcmpl-tool-[0-9a-f]{16}$")
+        messages += [first["message"], {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}]
+        second = self.post("/v1/chat/completions", {"messages": messages, "tools": [self.WEATHER]}).json()["choices"][0]
+        self.assertNotIn("tool_calls", second["message"])
+        self.assertTrue(second["message"]["content"])
+
+    def test_stream(self) -> None:
+        """Joined, the pieces of a streamed call are its arguments; the tokens are three more and the end."""
+        self.make_rank()
+        options: Any = {"stream": True, "stream_options": {"include_usage": True}, "tool_choice": "required"}
+        *chunks, usage, _ = self.chat(tools=[self.WEATHER], **options).events()
+        calls = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+        self.assertEqual("weather", calls[0]["function"]["name"])
+        self.assertEqual({"city", "unit"}, set(json.loads("".join(c["function"].get("arguments", "") for c in calls))))
+        self.assertEqual(len(calls) - 1 + 3 + 1, usage["usage"]["completion_tokens"])
+
+    def test_limit(self) -> None:
+        """A limit cuts a call short."""
+        self.make_rank()
+        choice = self.chat(tools=[self.WEATHER], tool_choice="required", max_tokens=4).json()["choices"][0]
+        self.assertEqual("length", choice["finish_reason"])
+
+    def test_impossible(self) -> None:
+        """Arguments that nothing can be are refused before anything is sent, streamed or not."""
+        self.make_rank()
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "not": {}}}}
+        for stream in (False, True):
+            exchange = self.chat(tools=[tool], tool_choice="required", stream=stream)
+            self.assertEqual((400, "BadRequestError"), (exchange.status, exchange.json()["error"]["type"]))
+        self.assertEqual(0, self.sample('vllm:num_requests_running{engine="0",model_name="Qwen/Qwen3-0.6B"}'))
+
+    def test_a_plain_vllm(self) -> None:
+        """A server without a parser, or that lets the model not decide, refuses as vLLM does."""
+        self.make_rank("--no-enable-auto-tool-choice")
+        self.assertEqual(400, self.chat(tools=[self.WEATHER]).status)
+        self.assertEqual(200, self.chat(tools=[self.WEATHER], tool_choice="required").status)
+        self.assertEqual(200, self.chat(tools=[self.WEATHER], tool_choice="none").status)
+
+
+class StructureTests(RankTestCase):
+    """Structured outputs over HTTP."""
+
+    def test_chat(self) -> None:
+        """Text is JSON of the schema, one of the choices, or matches the expression."""
+        self.make_rank("--mode", "echo")
+        schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 3}}, "required": ["n"]}
+        form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+        value = json.loads(self.chat(response_format=form).json()["choices"][0]["message"]["content"])
+        self.assertLessEqual(value["n"], 3)
+        value = json.loads(
+            self.chat(response_format={"type": "json_object"}).json()["choices"][0]["message"]["content"]
+        )
+        self.assertIsInstance(value, dict)
+        chosen = self.chat(structured_outputs={"choice": ["left", "right"]}).json()["choices"][0]["message"]["content"]
+        self.assertIn(chosen, ("left", "right"))
+
+    def test_completion(self) -> None:
+        """Completions have structure too, streamed as well."""
+        self.make_rank()
+        events = self.complete(stream=True, max_tokens=50, structured_outputs={"regex": "[ab]{4}"}).events()[:-1]
+        self.assertRegex("".join(event["choices"][0]["text"] for event in events), "^[ab]{4}$")
+
+    def test_refused(self) -> None:
+        """What is no schema or no expression is refused, and the next request is served."""
+        self.make_rank()
+        for constraints in ({"regex": "(("}, {"json": {"type": "x"}}, {"json": {"$ref": "http://127.0.0.1:1/x"}}):
+            exchange = self.chat(structured_outputs=constraints)
+            self.assertEqual((400, 400), (exchange.status, exchange.json()["error"]["code"]), constraints)
+        self.assertEqual(200, self.chat().status)
+
+
+class ReasoningTests(RankTestCase):
+    """Reasoning over HTTP."""
+
+    def test_reasoning(self) -> None:
+        """With a parser, answers begin with reasoning, which requests can switch off."""
+        self.make_rank("--reasoning-parser", "qwen3", "--mode", "echo")
+        answer = self.chat("one two three").json()
+        message = answer["choices"][0]["message"]
+        self.assertEqual("one two three", message["content"])
+        self.assertTrue(message["reasoning"])
+        self.assertEqual({"reasoning_tokens": 3}, answer["usage"]["completion_tokens_details"])
+        for fields in ({"reasoning_effort": "none"}, {"chat_template_kwargs": {"enable_thinking": False}}):
+            answer = self.chat("one two three", **fields).json()
+            self.assertIsNone(answer["choices"][0]["message"]["reasoning"])
+            self.assertEqual({"reasoning_tokens": 0}, answer["usage"]["completion_tokens_details"])
+
+    def test_share(self) -> None:
+        """The share of reasoning is the operator's."""
+        self.make_rank("--reasoning-parser", "qwen3", "--reasoning-share", "100")
+        message = self.chat("x").json()["choices"][0]["message"]
+        self.assertEqual((None, True), (message["content"], bool(message["reasoning"])))
+
+    def test_completions_do_not_reason(self) -> None:
+        """Completions are raw text."""
+        self.make_rank("--reasoning-parser", "qwen3", "--mode", "echo")
+        self.assertEqual("a b", self.complete("a b").json()["choices"][0]["text"])
+
+
+class MediaTests(RankTestCase):
+    """Images in prompts and answers."""
+
+    BLOCKS: ClassVar = [
+        {"type": "text", "text": "see"},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}},
+        {"type": "hologram", "hologram": 1},
+    ]
+
+    def ask(self, *words: str, **fields: Any) -> Any:
+        """Start a rank and send it the blocks."""
+        self.make_rank(*words)
+        body = {"messages": [{"role": "user", "content": self.BLOCKS}], **fields}
+        return self.post("/v1/chat/completions", body)
+
+    def test_echo(self) -> None:
+        """Media are accepted, and an image's address is part of the text."""
+        message = self.ask("--mode", "echo").json()["choices"][0]["message"]
+        self.assertEqual("see\nimage: https://example.com/a.png", message["content"])
+
+    def test_text_model(self) -> None:
+        """A text model refuses them in vLLM's words."""
+        exchange = self.ask("--language-model-only", "--served-model-name", "m1")
+        self.assertEqual((400, "m1 is not a multimodal model"), (exchange.status, exchange.json()["error"]["message"]))
+
+    def test_encoder(self) -> None:
+        """An encoder answers with a mark, and tells where the encodings are; without media it tells nothing."""
+        answer = self.ask("--mm-encoder-only", max_tokens=3).json()
+        self.assertEqual(
+            ("!!!", "length"), (answer["choices"][0]["message"]["content"], answer["choices"][0]["finish_reason"])
+        )
+        names = [name.rsplit("_", 1)[0] for name in answer["ec_transfer_params"]]
+        self.assertEqual(["sim_img_0", "sim_audio_0", "sim_video_0"], names)
+        self.assertEqual(1234, answer["ec_transfer_params"]["sim_img_0_b813296"]["peer_port"])
+        answer = self.chat().json()
+        self.assertEqual(("!", "length", None), (answer["choices"][0]["message"]["content"],
+                         answer["choices"][0]["finish_reason"], answer["ec_transfer_params"]))  # fmt: skip
+        self.assertEqual("!", self.complete().json()["choices"][0]["text"])
+
+    def test_omni(self) -> None:
+        """An image comes when the request asks for it, after its time."""
+        self.make_rank("--omni", "--time-to-generate-image", "300ms", "--mode", "echo")
+        asked = self.connect().send(
+            "POST", "/v1/chat/completions", b'{"messages":[{"role":"user","content":"a b"}],"stream":true}',
+            Content_Type="application/json", X_Send_Image="true",
+        )  # fmt: skip
+        self.clock.advance(0)
+        self.clock.advance(0.29)
+        self.assertEqual(3, len(asked.events()))
+        self.clock.advance(0.02)
+        self.assertEqual("image", asked.events()[3]["modality"])
+        self.assertEqual("[DONE]", asked.events()[-1])
+        self.assertIsInstance(self.chat("a b").json()["choices"][0]["message"]["content"], str)
+
+
+class TransferTests(RankTestCase):
+    """What a prefill server hands over."""
+
+    def test_handover(self) -> None:
+        """A request that will be decoded elsewhere is told where the blocks are, in every kind of answer."""
+        self.make_rank()
+        params: Any = {"kv_transfer_params": {"do_remote_decode": True, "remote_block_ids": None}, "max_tokens": 1}
+        whole = self.chat("x " * 20, **params).json()["kv_transfer_params"]
+        self.assertEqual((True, [[1, 2]]), (whole["do_remote_prefill"], whole["remote_block_ids"]))
+        self.assertEqual(
+            whole["remote_engine_id"], self.complete(**params).json()["kv_transfer_params"]["remote_engine_id"]
+        )
+        events = self.chat(stream=True, **params).events()
+        self.assertEqual([None, True], [e.get("kv_transfer_params") and True for e in events[:2]])
+        self.assertIsNone(self.chat().json()["kv_transfer_params"])
 
 
 class LatencyTests(RankTestCase):

@@ -31,11 +31,13 @@ class Head:
     :param content_type: the Content-Type header.
     :param request_id: the X-Request-Id header.
     :param data_parallel_rank: the X-data-parallel-rank header.
+    :param send_image: whether the X-Send-Image header asks for an image.
     """
 
     content_type: str | None = None
     request_id: str | None = None
     data_parallel_rank: str | None = None
+    send_image: bool = False
 
 
 def read_object(body: bytes, head: Head) -> dict[str, Any]:

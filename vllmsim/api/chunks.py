@@ -12,12 +12,19 @@ from typing import Any, Final
 
 import orjson
 
-from vllmsim.api.dialect import Reading, prompt_details, usage
+from vllmsim.api.dialect import Reading, completion_details, prompt_details, usage
 from vllmsim.api.eventstream import DONE, error_event, event
 from vllmsim.errors import InferenceError
 from vllmsim.inference import Answer, TokenizedPrompt
 
-_MARKER: Final = "\ue000text\ue000"
+MARKER: Final = "\ue000text\ue000"
+"""Text in whose place a token's own comes."""
+
+
+def cut_frame(chunk: bytes) -> tuple[bytes, bytes]:
+    """Cut an event at the marker in it."""
+    before, _, after = chunk.partition(orjson.dumps(MARKER))
+    return before, after
 
 
 class ChunkStream(ABC):
@@ -33,10 +40,12 @@ class ChunkStream(ABC):
         self._include_usage = forced or bool(options and options.include_usage)
         self._continuous = forced or bool(self._include_usage and options and options.continuous_usage_stats)
         self._head, self._settings, self._shower = reading.head(kind), settings, shower
+        self._handover = reading.handover
         self._interval = body.stream_interval or settings.stream_interval
         self._choices = reading.choices
         self._prompts: Sequence[TokenizedPrompt] = ()
         self._cached_tokens = 0
+        self._thought = 0
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
         self._frames: list[tuple[bytes, bytes] | None] = []
@@ -65,7 +74,7 @@ class ChunkStream(ABC):
         """Write the tokens `start` to `stop` of a choice."""
         if not self._plain:
             return b"".join(self._chunks(choice, answer, start, stop))
-        before, after = self._frames[choice] or self._render_frame(choice, answer)
+        before, after = self._frames[choice] or self._render_frame(choice)
         ends = stop == len(answer)
         last = max(start, stop - 1) if ends else stop
         dumps = orjson.dumps
@@ -81,10 +90,11 @@ class ChunkStream(ABC):
             return DONE
         prompt_tokens = sum(len(prompt.ids) for prompt in self._prompts)
         details = prompt_details(self._settings, self._cached_tokens)
+        thought = completion_details(self._thought) if self._settings.reasons else None
         chunk = {
             **self._head,
             "choices": [],
-            "usage": usage(prompt_tokens, sum(self._sent), details, nulls=False),
+            "usage": usage(prompt_tokens, sum(self._sent), details, thought, nulls=False),
         }
         if self._settings.fingerprint is not None:
             chunk["system_fingerprint"] = self._settings.fingerprint
@@ -94,11 +104,11 @@ class ChunkStream(ABC):
         """Write an error, and the end."""
         return error_event(error)
 
-    def _usage_so_far(self, choice: int, completion_tokens: int) -> dict[str, Any]:
+    def _usage_so_far(self, choice: int, answer: Answer | None, completion_tokens: int) -> dict[str, Any]:
         """Make the usage member that a chunk has when usage is sent all along."""
         if not self._continuous:
             return {}
-        return {"usage": usage(len(self._prompt_of(choice).ids), completion_tokens, None, nulls=False)}
+        return {"usage": usage(len(self._prompt_of(choice).ids), completion_tokens, nulls=False)}
 
     def _chunks(self, choice: int, answer: Answer, start: int, stop: int) -> Iterator[bytes]:
         """Gather tokens to chunks: the first token alone, then `interval` at a time, and the rest with the end."""
@@ -113,27 +123,33 @@ class ChunkStream(ABC):
 
     def _chunk(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
         text = "".join(answer.pieces[start:stop])
-        ends = stop == len(answer)
-        chunk = {
-            **self._head,
-            "choices": [self._choice(choice, text, answer, start, stop)],
-            **self._usage_so_far(choice, stop),
-            **({"system_fingerprint": self._settings.fingerprint} if ends and not self._include_usage else {}),
-            "kv_transfer_params": None,
-        }
-        return event(chunk)
+        return self._event(choice, self._choice(choice, text, answer, start, stop), answer, stop)
+
+    def _event(self, choice: int, member: dict[str, Any], answer: Answer, stop: int) -> bytes:
+        """Write a chunk.
+
+        :param member: what its choice is.
+        :param stop: the token after the last that is sent; the answer's end if the choice ends here.
+        """
+        chunk = {**self._head, "choices": [member], **self._usage_so_far(choice, answer, stop)}
+        handover = None
+        if stop == len(answer):
+            self._thought += answer.reasoning_tokens
+            handover = self._handover(self._prompts)
+            if not self._include_usage:
+                chunk["system_fingerprint"] = self._settings.fingerprint
+        return event(chunk | {"kv_transfer_params": handover})
 
     def _text_chunk(self, choice: int, text: str) -> bytes:
         """Write a chunk that has text and no tokens."""
         chunk = {
             **self._head,
             "choices": [self._choice(choice, text, None, 0, 0)],
-            **self._usage_so_far(choice, 0),
+            **self._usage_so_far(choice, None, 0),
             "kv_transfer_params": None,
         }
         return event(chunk)
 
-    def _render_frame(self, choice: int, answer: Answer) -> tuple[bytes, bytes]:
-        before, _, after = self._text_chunk(choice, _MARKER).partition(orjson.dumps(_MARKER))
-        self._frames[choice] = before, after
-        return before, after
+    def _render_frame(self, choice: int) -> tuple[bytes, bytes]:
+        frame = self._frames[choice] = cut_frame(self._text_chunk(choice, MARKER))
+        return frame

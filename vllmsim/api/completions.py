@@ -17,8 +17,10 @@ from vllmsim.api.chunks import ChunkStream
 from vllmsim.api.dialect import Call, Reading, Settings, prompt_details, request_of, usage
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
-from vllmsim.errors import InvalidParameter, InvalidRequest, Unsupported
+from vllmsim.api.structuredoutputs import structured_output
+from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Answer, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.structure import PLAIN, Form
 
 _MOST_PROMPTS: Final = 1024
 _DEFAULT_MAX_TOKENS: Final = 16
@@ -31,7 +33,7 @@ class CompletionBody(SamplingBody):
     prompt_embeds: Any = None
     best_of: int | None = None
     logprobs: int | None = None
-    max_tokens: int | None = _DEFAULT_MAX_TOKENS
+    max_tokens: int | None = None
     suffix: str | None = None
 
     def prompts(self) -> tuple[Prompt, ...]:
@@ -61,7 +63,8 @@ def _check(data: Mapping[str, Any]) -> None:
     if isinstance(prompt, list) and not prompt:
         raise InvalidParameter("You must pass at least one prompt", "prompt")
     if data.get("prompt_embeds") is not None:
-        raise Unsupported("Prompts as embeddings are not simulated.", "prompt_embeds")
+        # The words of a vLLM that was not started with that flag.
+        raise InvalidRequest("You must set `--enable-prompt-embeds` to input `prompt_embeds`.", "prompt_embeds")
     if prompt is None or prompt == "":
         raise InvalidParameter("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
 
@@ -81,11 +84,15 @@ class CompletionDialect:
         model = settings.models.resolve(completion.model)
         if completion.suffix is not None:
             raise InvalidRequest("suffix is only supported for models with FIM completion rendering", "suffix")
-        limit = _DEFAULT_MAX_TOKENS if completion.max_tokens is None else completion.max_tokens
+        limit = completion.max_tokens
+        if limit is None:
+            limit = 1 if settings.encoder_only else _DEFAULT_MAX_TOKENS
         # With an echo, no tokens may be asked for; the engine makes one all the same, and it is not shown.
         silent = bool(completion.echo) and limit == 0
         sampling = completion.sampling(1 if silent else limit, completion.logprobs)
-        request = request_of(settings, head, completion, model, completion.prompts(), sampling, "cmpl")
+        output = structured_output(completion.response_format, completion.structured_outputs)
+        form = PLAIN if output is None else Form(output=output)
+        request = request_of(settings, head, completion, model, completion.prompts(), sampling, "cmpl", form)
         reading = CompletionReading(settings, completion, request, settings.now(), silent)
         stream = partial(CompletionStream, reading) if completion.stream else None
         return Call(request, stream, partial(CompletionWhole, reading))
@@ -180,7 +187,7 @@ class CompletionWhole:
                 "service_tier": None,
                 "system_fingerprint": settings.fingerprint,
                 "usage": usage(prompt_tokens, sum(map(len, answers)), details, nulls=True),
-                "kv_transfer_params": None,
+                "kv_transfer_params": reading.handover(prompts),
                 "ec_transfer_params": None,
                 "metrics": None,
             }

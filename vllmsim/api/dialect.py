@@ -4,14 +4,18 @@
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vllmsim.api.body import Head
 from vllmsim.api.logprobs import Shower
+from vllmsim.api.media import hash_media
 from vllmsim.api.sampling import SamplingBody
+from vllmsim.api.toolcalls import Tooling
+from vllmsim.api.transfer import PrefillSource, encoder_outputs
 from vllmsim.errors import InferenceError, InvalidRequest
-from vllmsim.inference import Answer, InferenceRequest, Prompt, Sampling, TokenizedPrompt
+from vllmsim.inference import Answer, Conversation, InferenceRequest, Prompt, Sampling, TokenizedPrompt
 from vllmsim.interfaces import IModelCatalogue
+from vllmsim.structure import PLAIN, Form
 
 
 @frozen(eq=False)
@@ -24,6 +28,12 @@ class Settings:
     :param fingerprint: the value of ``system_fingerprint``.
     :param stream_interval: tokens per chunk after the first, unless the request says otherwise.
     :param data_parallel_size: requests may name a rank below it.
+    :param tooling: what the server does about tools.
+    :param reasons: whether answers begin with reasoning.
+    :param multimodal: whether prompts may have images, sounds and films.
+    :param encoder_only: whether the server encodes media and generates nothing.
+    :param wants_image: tells whether an image follows an answer, given whether its request asks for one.
+    :param remote: what a decoding server is told of this one.
     """
 
     models: IModelCatalogue
@@ -36,6 +46,12 @@ class Settings:
     prompt_tokens_details: bool = False
     force_include_usage: bool = False
     data_parallel_size: int = 1
+    tooling: Tooling = field(factory=Tooling)
+    reasons: bool = False
+    multimodal: bool = True
+    encoder_only: bool = False
+    wants_image: Callable[[bool], bool] = bool
+    remote: PrefillSource = field(factory=PrefillSource)
 
 
 class StreamEncoder(Protocol):
@@ -116,6 +132,19 @@ class Reading(Generic[B]):
         """How many choices the answer has."""
         return self.request.sampling.n * len(self.request.prompts)
 
+    def handover(self, prompts: Sequence[TokenizedPrompt]) -> dict[str, Any] | None:
+        """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other."""
+        if not self.body.remote_decode:
+            return None
+        return self.settings.remote.handover(self.request.request_id, len(prompts[0].ids), self.created)
+
+    @property
+    def encoded(self) -> dict[str, Any] | None:
+        """Make ``ec_transfer_params``: where an encoder's outputs for the prompt's media are; None for any other."""
+        prompt = self.request.prompts[0]
+        media = prompt.media if self.settings.encoder_only and isinstance(prompt, Conversation) else ()
+        return encoder_outputs(item.hash for item in hash_media(media)) if media else None
+
     @property
     def shower(self) -> Shower | None:
         """What shows log probabilities, if they are asked for."""
@@ -132,6 +161,7 @@ def request_of(
     prompts: tuple[Prompt, ...],
     sampling: Sampling,
     prefix: str,
+    form: Form = PLAIN,
 ) -> InferenceRequest:
     """Make the request that a body asks for; its id is the header's, else the body's, else a new one.
 
@@ -148,6 +178,7 @@ def request_of(
         sampling=sampling,
         remote_prefill=body.remote_prefill,
         prefix=f"{prefix}-",
+        form=form,
     )
 
 
@@ -170,11 +201,17 @@ def check_rank(head: Head, settings: Settings) -> None:
 
 
 def usage(
-    prompt_tokens: int, completion_tokens: int, prompt_details: dict[str, Any] | None, *, nulls: bool
+    prompt_tokens: int,
+    completion_tokens: int,
+    prompt_details: dict[str, Any] | None = None,
+    completion_details: dict[str, Any] | None = None,
+    *,
+    nulls: bool,
 ) -> dict[str, Any]:
     """Count tokens as vLLM shows them.
 
     :param prompt_details: where the prompt's tokens came from, if that is shown.
+    :param completion_details: what the answer's tokens were spent on, if that is shown.
     :param nulls: whether members without a value appear; in streams they do not.
     """
     counts: dict[str, Any] = {
@@ -183,9 +220,11 @@ def usage(
         "completion_tokens": completion_tokens,
     }
     if nulls:
-        return counts | {"prompt_tokens_details": prompt_details, "completion_tokens_details": None}
+        return counts | {"prompt_tokens_details": prompt_details, "completion_tokens_details": completion_details}
     if prompt_details is not None:
         counts["prompt_tokens_details"] = {name: value for name, value in prompt_details.items() if value is not None}
+    if completion_details is not None:
+        counts["completion_tokens_details"] = completion_details
     return counts
 
 
@@ -194,3 +233,8 @@ def prompt_details(settings: Settings, cached_tokens: int) -> dict[str, Any] | N
     if not settings.prompt_tokens_details:
         return None
     return {"cached_tokens": cached_tokens, "created_cache_tokens": None, "multimodal_tokens": None}
+
+
+def completion_details(reasoning_tokens: int) -> dict[str, Any]:
+    """Say what the answer's tokens were spent on."""
+    return {"reasoning_tokens": reasoning_tokens}

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vllmsim.errors import InvalidParameter, InvalidRequest, Unsupported
+from vllmsim.api.structuredoutputs import AnyResponseFormat, StructuredOutputs, check_outputs
+from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Sampling
 
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -20,37 +21,6 @@ class StreamOptions(BaseModel):
 
     include_usage: bool | None = False
     continuous_usage_stats: bool | None = False
-
-
-class JsonSchemaFormat(BaseModel):
-    """A schema that the answer must follow."""
-
-    name: str = ""
-    description: str | None = None
-    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
-    strict: bool | None = None
-
-
-class ResponseFormat(BaseModel):
-    """What form the answer has."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchemaFormat | None = None
-
-
-class StructuralTagFormat(BaseModel):
-    """The structural tags of vLLM."""
-
-    type: Literal["structural_tag"]
-    format: Any
-
-
-class LegacyStructuralTagFormat(BaseModel):
-    """Their older form."""
-
-    type: Literal["structural_tag"]
-    structures: list[dict[str, Any]]
-    triggers: list[str]
 
 
 class SamplingBody(BaseModel):
@@ -70,7 +40,7 @@ class SamplingBody(BaseModel):
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     user: str | None = None
-    response_format: ResponseFormat | StructuralTagFormat | LegacyStructuralTagFormat | None = None
+    response_format: AnyResponseFormat | None = None
 
     use_beam_search: bool | None = False
     top_k: int | None = None
@@ -90,7 +60,7 @@ class SamplingBody(BaseModel):
     prompt_logprobs: int | None = None
     echo: bool | None = False
     add_special_tokens: bool | None = None
-    structured_outputs: dict[str, Any] | None = None
+    structured_outputs: StructuredOutputs | None = None
     priority: Int64 | None = 0
     request_id: str | None = None
     return_tokens_as_token_ids: bool | None = None
@@ -132,6 +102,11 @@ class SamplingBody(BaseModel):
         """Whether another server has run the prefill."""
         return bool(self.kv_transfer_params and self.kv_transfer_params.get("do_remote_prefill"))
 
+    @property
+    def remote_decode(self) -> bool:
+        """Whether another server is to go on after the prefill."""
+        return bool(self.kv_transfer_params and self.kv_transfer_params.get("do_remote_decode"))
+
 
 def _token_id(key: str) -> int:
     try:
@@ -144,7 +119,6 @@ def check_options(data: Mapping[str, Any]) -> None:
     """Check what vLLM checks on the raw body, before the types.
 
     :raises InvalidRequest: for fields that contradict each other.
-    :raises Unsupported: for an answer form that is not simulated.
     """
     if data.get("stream_options") and not data.get("stream"):
         raise InvalidParameter("Stream options can only be defined when `stream=True`.", "stream_options")
@@ -156,7 +130,7 @@ def check_options(data: Mapping[str, Any]) -> None:
     _check_salt(data.get("cache_salt"))
     if data.get("use_beam_search") and data.get("stream"):
         raise InvalidRequest("Streaming is not currently supported with beam search")
-    _check_form(data)
+    check_outputs(data)
 
 
 def check_logprobs(name: str, value: object) -> None:
@@ -179,22 +153,3 @@ def _check_salt(salt: object) -> None:
             r"'@', '/', '\\', or NUL.",
             "cache_salt",
         )
-
-
-def _check_form(data: Mapping[str, Any]) -> None:
-    form = data.get("response_format")
-    kind = form.get("type") if isinstance(form, Mapping) else None
-    if kind == "json_schema" and isinstance(form, Mapping) and form.get("json_schema") is None:
-        raise InvalidParameter(
-            "When response_format type is 'json_schema', the 'json_schema' field must be provided.", "response_format"
-        )
-    constraints = data.get("structured_outputs")
-    if (
-        isinstance(constraints, Mapping)
-        and sum(constraints.get(k) is not None for k in ("json", "regex", "choice")) > 1
-    ):
-        raise InvalidRequest(
-            "You can only use one kind of constraints for structured outputs ('json', 'regex' or 'choice')."
-        )
-    if kind in {"json_object", "json_schema", "structural_tag"} or constraints:
-        raise Unsupported("Structured outputs are not simulated.", "response_format")

@@ -9,7 +9,7 @@ from attrs import frozen
 from pydantic import BaseModel, ConfigDict, Field
 
 from vllmsim.api.body import Head, read_object, validate
-from vllmsim.api.chat import ChatMessage, check_template, conversation_of
+from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
 from vllmsim.inference import Conversation, TextPrompt, Tokens
 from vllmsim.interfaces import IModelCatalogue
 

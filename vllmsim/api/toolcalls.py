@@ -1,17 +1,87 @@
 # -*- test-case-name: tests.api.test_toolcalls -*-
-"""Tools in requests: which choices of tools are possible at all."""
+"""Tools in requests: which may be called, which must be, and how a server that cannot call them says so.
 
-from collections.abc import Mapping
-from typing import Any
+The dialects name the same things differently; each makes :class:`vllmsim.structure.Tool` and :class:`ToolChoice` of
+its own and has :func:`use_tools` decide.
+"""
 
-from vllmsim.errors import InvalidParameter, Unsupported
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from attrs import evolve, frozen
+from pydantic import BaseModel, ConfigDict
+
+from vllmsim.errors import InvalidParameter, InvalidRequest
+from vllmsim.inference import Part
+from vllmsim.structure import Tool, ToolUse
+from vllmsim.structured.documents import check_schema
+
+
+class FunctionDefinition(BaseModel):
+    """A function as chat requests describe it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ChatTool(BaseModel):
+    """A tool of a chat request."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: str = "function"
+    function: FunctionDefinition
+
+    def tool(self) -> Tool:
+        """Make the tool that is meant."""
+        return Tool(self.function.name, {} if self.function.parameters is None else self.function.parameters)
+
+
+@frozen
+class Tooling:
+    """What a server does about tools.
+
+    :param parser: the name of the parser that finds calls in the model's text; empty for none.
+    :param automatic: whether the model may decide to call.
+    :param validates: whether definitions are checked.
+    """
+
+    parser: str = "hermes"
+    automatic: bool = True
+    validates: bool = True
+
+    def call_id(self, part: Part, index: int, new_id: Callable[[], str]) -> str:
+        """Make the id of a call, in the form of the parser.
+
+        :param index: its place among the calls of the conversation.
+        """
+        return f"functions.{part.name}:{index}" if self.parser == "kimi_k2" else f"chatcmpl-tool-{new_id()}"
+
+
+@frozen
+class ToolChoice:
+    """What a request says about calling tools.
+
+    :param name: the tool that must be called.
+    :param allowed: the tools that may be called; None for all.
+    """
+
+    mode: Literal["none", "auto", "required"] = "auto"
+    name: str | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+NO_TOOLS = ToolChoice("none")
 
 
 def check_tools(data: Mapping[str, Any]) -> None:
     """Check ``tools`` and ``tool_choice`` as vLLM does on the raw body.
 
     :raises InvalidParameter: when they do not fit together.
-    :raises Unsupported: when a tool must be called; an answer in text is all that is simulated.
     """
     tools, choice = data.get("tools"), data.get("tool_choice")
     if isinstance(tools, list) and not tools:
@@ -23,25 +93,112 @@ def check_tools(data: Mapping[str, Any]) -> None:
     if not tools:
         raise InvalidParameter("When using `tool_choice`, `tools` must be set.", "tool_choice")
     if isinstance(choice, Mapping):
-        _check_named(choice, tools)
+        _check_chosen(read_choice(choice), tools)
     elif choice not in ("auto", "required"):
         raise InvalidParameter(
             f'Invalid value for `tool_choice`: {choice}! Only named tools, "none", "auto" or "required" are supported.',
             "tool_choice",
         )
-    if choice != "auto":
-        raise Unsupported("Tool calls are not simulated.", "tool_choice")
 
 
-def _check_named(choice: Mapping[str, Any], tools: Any) -> None:
-    function = choice.get("function")
-    name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
-    names = [
+def _check_chosen(choice: ToolChoice, tools: Any) -> None:
+    names = {
         tool["function"].get("name")
         for tool in (tools if isinstance(tools, list) else [])
         if isinstance(tool, Mapping) and isinstance(tool.get("function"), Mapping)
-    ]
-    if choice.get("type") == "function" and name not in names:
+    }
+    _check_known(choice, names)
+
+
+def _check_known(choice: ToolChoice, names: set[Any]) -> None:
+    wanted = {*(choice.allowed or ()), *([] if choice.name is None else [choice.name])}
+    if not wanted <= names:
         raise InvalidParameter(
             "The tool specified in `tool_choice` does not match any of the specified `tools`", "tool_choice"
         )
+
+
+def read_choice(choice: str | Mapping[str, Any] | None) -> ToolChoice:
+    """Read ``tool_choice`` in the forms of chat and Responses requests; None is as if it were not there.
+
+    :raises InvalidParameter: when it has none of the forms.
+    """
+    if choice is None:
+        return ToolChoice()
+    if isinstance(choice, str):
+        return ToolChoice(choice) if choice in ("none", "required") else ToolChoice()  # type: ignore[arg-type]
+    kind = choice.get("type")
+    if kind == "allowed_tools":
+        return _read_allowed(choice)
+    name = _name(choice, str(kind))
+    if kind in ("function", "custom") and name:
+        return ToolChoice("required", name)
+    raise InvalidParameter(
+        f"Invalid value for `tool_choice`: {dict(choice)}! "
+        'Only named tools, "none", "auto" or "required" are supported.',
+        "tool_choice",
+    )
+
+
+def _read_allowed(choice: Mapping[str, Any]) -> ToolChoice:
+    inner = choice.get("allowed_tools")
+    body = inner if isinstance(inner, Mapping) else choice
+    tools, mode = body.get("tools"), body.get("mode", "auto")
+    names = [_name(tool, "function") for tool in tools if isinstance(tool, Mapping)] if isinstance(tools, list) else []
+    if not names or None in names or mode not in ("auto", "required"):
+        raise InvalidParameter(
+            "`tool_choice` of type allowed_tools needs a mode, auto or required, and a list of tools with names.",
+            "tool_choice",
+        )
+    return ToolChoice(mode, allowed=tuple(str(name) for name in names))
+
+
+def _name(value: Mapping[str, Any], kind: str) -> str | None:
+    inner = value.get(kind)
+    name = inner.get("name") if isinstance(inner, Mapping) else value.get("name")
+    return name if isinstance(name, str) else None
+
+
+def use_tools(
+    tools: Sequence[Tool], choice: ToolChoice, tooling: Tooling, *, parallel: bool = True, answered: bool = False
+) -> ToolUse | None:
+    """Decide which tools an answer may or must call.
+
+    :param parallel: whether it may call several.
+    :param answered: whether the request brings the result of a call: a model that is free to choose then answers in
+        text, so that a loop of calls and results comes to its end.
+    :return: None for an answer in text.
+    :raises InvalidRequest: when the choice names a tool that is not there, a definition is no schema, or the server
+        cannot call tools.
+    """
+    if tooling.validates:
+        for tool in tools:
+            _check_definition(tool)
+    if not tools or choice.mode == "none":
+        return None
+    if choice.name is None:
+        _check_parser(choice, tooling)
+    _check_known(choice, {tool.name for tool in tools})
+    if choice.name is not None:
+        named = next(tool for tool in tools if tool.name == choice.name)
+        return ToolUse((named,), least=1, most=1, named=True)
+    if choice.allowed is not None:
+        tools = [tool for tool in tools if tool.name in choice.allowed]
+    use = ToolUse(tuple(tools), least=1, most=len(tools) if parallel else 1)
+    if choice.mode == "required":
+        return use
+    return None if answered else evolve(use, least=0)
+
+
+def _check_parser(choice: ToolChoice, tooling: Tooling) -> None:
+    if choice.mode == "auto" and not (tooling.automatic and tooling.parser):
+        raise InvalidRequest('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+    if not tooling.parser:
+        raise InvalidRequest('tool_choice="required" requires --tool-call-parser to be set')
+
+
+def _check_definition(tool: Tool) -> None:
+    try:
+        check_schema(tool.parameters)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"Tool validation failed: {tool.name}: {error.message}") from None

@@ -153,6 +153,11 @@ class Configuration:
     dataset_table_name: str = _option("answers", Text(required=True), "llmd",
         "Table with the answers.", acts=False)
 
+    reasoning_parser: str = _option("answers", Text(), "",
+        "Parser that would tell reasoning from the answer; with one, chat answers begin with reasoning.")
+    reasoning_share: int = _option("answers", _PERCENT, 50,
+        "How much of an answer is reasoning, where there is any.", unit="%")
+
     force_dummy_tokenizer: bool = _option("tokenizer", Flag(), False,
         "Use the word tokenizer even where a real one is to be had; today it is the only one.")
     tokenizers_cache_dir: str = _option("tokenizer", Text(), "",
@@ -165,25 +170,29 @@ class Configuration:
         "How long it may take for prompts with media.", unit="ms", acts=False)
 
     max_tool_call_integer_param: int = _option("tools", Integer(), 100,
-        "Largest integer argument.", acts=False)
+        "Largest integer argument.")
     min_tool_call_integer_param: int = _option("tools", Integer(), 0,
-        "Smallest integer argument.", acts=False)
+        "Smallest integer argument.")
     max_tool_call_number_param: float = _option("tools", Number(), 100.0,
-        "Largest number argument.", acts=False)
+        "Largest number argument.")
     min_tool_call_number_param: float = _option("tools", Number(), 0.0,
-        "Smallest number argument.", acts=False)
+        "Smallest number argument.")
     max_tool_call_array_param_length: int = _option("tools", Integer(least=0), 5,
-        "Longest array argument.", acts=False)
+        "Longest array argument.")
     min_tool_call_array_param_length: int = _option("tools", Integer(least=0), 1,
-        "Shortest array argument.", acts=False)
+        "Shortest array argument.")
     tool_call_not_required_param_probability: int = _option("tools", _PERCENT, 50,
-        "How often an argument that is not required is given.", unit="%", acts=False)
+        "How often an argument that is not required is given.", unit="%")
     object_tool_call_not_required_field_probability: int = _option("tools", _PERCENT, 50,
-        "How often an object's field that is not required is given.", unit="%", acts=False)
+        "How often an object's field that is not required is given.", unit="%")
     tool_call_extra_call_probability: int = _option("tools", _PERCENT, 45,
-        "How often one more tool is called.", unit="%", acts=False)
+        "How often one more tool is called.", unit="%")
+    enable_auto_tool_choice: bool = _option("tools", Flag(), True,
+        "Let the model decide to call tools; vLLM's own default is off.")
+    tool_call_parser: str = _option("tools", Text(), "hermes",
+        "Parser that would find calls in the model's text; without one no tool can be called, as in vLLM by default.")
     skip_tool_validation: bool = _option("tools", Flag(), False,
-        "Accept tool definitions without checking them.", acts=False)
+        "Accept tool definitions without checking them.")
 
     enable_kvcache: bool = _option("cache", Flag(), False,
         "Simulate the KV cache with its prefix hits and events.", acts=False)
@@ -232,16 +241,18 @@ class Configuration:
     data_parallel_rank: int = _option("parallel", Integer(least=-1), -1,
         "Be this one rank of several servers; -1 for all ranks in this one.", aliases=("-dpn",))
 
+    language_model_only: bool = _option("media", Flag(), False,
+        "Refuse prompts with images, sounds and films, as a text model does.")
     omni: bool = _option("media", Flag(), False,
-        "Answer with an image too, when a request asks for it or by chance.", acts=False)
+        "Answer with an image too, when a request asks for it or by chance.")
     mm_encoder_only: bool = _option("media", Flag(), False,
-        "Be an encoder of media that generates nothing.", acts=False)
+        "Be an encoder of media that generates nothing.")
     image_emission_rate: int = _option("media", _PERCENT, 0,
-        "How many answers have an image unasked.", unit="%", live=True, acts=False)
+        "How many answers have an image unasked.", unit="%", live=True)
     time_to_generate_image: float = _option("media", Duration(), 0.0,
-        "Time that an image takes.", unit="ms", live=True, acts=False)
+        "Time that an image takes.", unit="ms", live=True)
     time_to_generate_image_std_dev: float = _option("media", Duration(), 0.0,
-        "Its standard deviation, at most 30 % of it.", unit="ms", live=True, acts=False)
+        "Its standard deviation, at most 30 % of it.", unit="ms", live=True)
 
     ssl_certfile: str = _option("tls", Text(), "",
         "PEM file of the certificate; with it the server speaks TLS.")

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from vllmsim.inference import NOTHING_SAID, Answer, SequenceTimes
-from vllmsim.interfaces import ILatencyModel, IRankMetrics, IResponseSource, ITokenizer
+from vllmsim.interfaces import IComposer, ILatencyModel, IRankMetrics, ITokenizer
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence
@@ -24,7 +24,7 @@ class Model:
 
     clock: IReactorTime
     tokenizer: ITokenizer
-    source: IResponseSource
+    composer: IComposer
     latency: ILatencyModel
     pacer: TokenPacer
     metrics: IRankMetrics
@@ -54,7 +54,10 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             model.running(),
             sequence.generator,
         )
-        decode = Decode(model, sequence, answer, begun + prefill)
+        image = 0.0
+        if sequence.submission.request.form.image:
+            image = model.latency.image_latency(sequence.generator)
+        decode = Decode(model, sequence, answer, begun + prefill, image)
         await decode.finished
         model.metrics.sequence_finished(
             answer.finish_reason,
@@ -80,7 +83,9 @@ async def _compose(model: Model, sequence: Sequence) -> Answer:
     limit = sampling.max_tokens
     assert limit is not None
     least = limit if sampling.ignore_eos else sampling.min_tokens
-    said = await model.source.respond(sequence.prompt, least, limit, sequence.explicit, sequence.generator)
+    said = await model.composer.compose(
+        sequence.prompt, sequence.submission.request.form, least, limit, sequence.explicit, sequence.generator
+    )
     return settle(said, limit, sampling, model.tokenizer.eos_id, model.tokenizer.eos_text)
 
 
@@ -89,12 +94,14 @@ class Decode:
     """The tokens of one answer on their way out, each at its own deadline.
 
     :param due: when the first token is due, in the pacer's time; every further one is due a gap after the one before.
+    :param image: seconds that an image takes, which delays the last token.
     """
 
     _model: Model
     _sequence: Sequence
     _answer: Answer
     _due: float
+    _image: float = 0.0
     _sent: int = field(init=False, default=0)
     first_emission: float = field(init=False, default=0.0)
     last_emission: float = field(init=False, default=0.0)
@@ -141,11 +148,13 @@ class Decode:
     def _reach(self, now: float, start: int, length: int) -> int:
         """Count the tokens that are due, and move the deadline to the first that is not."""
         latency = self._model.latency
-        if latency.instant:
+        if latency.instant and not self._image:
             return length
         due, stop, running, generator = self._due, start, self._model.running(), self._sequence.generator
         while due <= now and stop < length:
             stop += 1
             due += latency.inter_token_latency(running, generator)
+            if stop == length - 1:
+                due += self._image
         self._due = due
         return stop

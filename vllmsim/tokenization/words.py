@@ -18,6 +18,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from vllmsim.hashing import fnv1a_32
 from vllmsim.inference import Conversation, Tokens
 from vllmsim.interfaces import ITokenizer
 
@@ -34,20 +35,7 @@ _TOKEN: Final = re.compile(
     + r"|[^0-9A-Za-z_]" + _BLANKS,
 )  # fmt: skip
 
-_FNV_OFFSET: Final = 2166136261
-_FNV_PRIME: Final = 16777619
 _INLINE_CHARACTERS: Final = 4096
-
-
-def fnv1a_32(text: str) -> int:
-    """Hash a text's UTF-8 bytes with 32-bit FNV-1a.
-
-    :return: the token id, from 0 to 2**32 - 1.
-    """
-    value = _FNV_OFFSET
-    for byte in text.encode("utf-8", "surrogatepass"):
-        value = ((value ^ byte) * _FNV_PRIME) & 0xFFFFFFFF
-    return value
 
 
 def split(text: str) -> Iterator[str]:
@@ -97,6 +85,10 @@ class WordTokenizer:
     def text_of(self, token: int) -> str | None:
         """Look up a token that is remembered."""
         return self._texts.get(token)
+
+    def special_id(self, text: str) -> int:
+        """Number a tag like any token."""
+        return self._ids.get(text) or self._learn(text)
 
     def _encode(self, text: str, limit: int) -> Tokens:
         known = self._ids

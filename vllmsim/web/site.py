@@ -27,6 +27,7 @@ from vllmsim.errors import BodyTooLarge, InferenceError
 from vllmsim.interfaces import IHttpMetrics
 
 JSON: Final = b"application/json"
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _NO_REQUEST: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
@@ -119,7 +120,12 @@ class Request(server.Request):
     @property
     def head(self) -> Head:
         """What dialects need of the headers."""
-        return Head(self._text(b"content-type"), self._text(b"x-request-id"), self._text(b"x-data-parallel-rank"))
+        return Head(
+            self._text(b"content-type"),
+            self._text(b"x-request-id"),
+            self._text(b"x-data-parallel-rank"),
+            send_image=self._text(b"x-send-image") in _TRUE,
+        )
 
     @property
     def arguments(self) -> dict[str, list[str]]:

@@ -1,0 +1,1 @@
+"""Measurements, each beside a control in the same run."""

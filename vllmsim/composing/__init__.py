@@ -1,0 +1,1 @@
+"""Composing: what an answer is made of, before anything of it is due."""

@@ -1,0 +1,201 @@
+# -*- test-case-name: tests.composing.test_composer -*-
+"""What an answer is made of: reasoning if the server reasons, then calls of tools, a structured output, or plain text.
+
+Reasoning stands between two tags and a call between two tags behind its name, each of which is one token that no
+client sees in the text; a call so has three tokens beside its arguments, as in llm-d-inference-sim.
+"""
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import orjson
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from vllmsim.composing.calls import choose_calls
+from vllmsim.inference import Composition, Part, PartKind, TokenizedPrompt, Tokens
+from vllmsim.interfaces import IComposer, IResponseSource, ITokenizer
+from vllmsim.structure import ChoiceOutput, Form, JsonOutput, RegexOutput, StructuredOutput, Tool
+from vllmsim.structured.patterns import sample_pattern
+from vllmsim.structured.schemas import SchemaSampler
+from vllmsim.structured.values import Ranges, json_text
+
+_THINK: Final = ("<think>", "</think>")
+_CALL: Final = ("<tool_call>", "</tool_call>")
+_TAGS: Final = 2
+_INLINE_BYTES: Final = 4096
+_REMEMBERED: Final = 256
+_MOST_REASONING: Final = 0.9
+"""The largest share of reasoning in an answer that must say something else too."""
+
+
+@define(eq=False)
+class _Script:
+    """Tokens and parts in the making."""
+
+    _tokenizer: ITokenizer
+    ids: list[int] = field(factory=list)
+    texts: list[str] = field(factory=list)
+    parts: list[Part] = field(factory=list)
+
+    def add(self, kind: PartKind, said: Tokens, tags: tuple[str, str] | None = None, name: str = "") -> None:
+        """Add a part.
+
+        :param tags: what stands before and behind it.
+        :param name: the tool that is called.
+        """
+        start = len(self.ids)
+        self._tag(tags[:1] if tags else ())
+        opens = len(self.ids)
+        self._tag((name,) if name else ())
+        first = len(self.ids)
+        self.ids += said.ids
+        self.texts += said.texts
+        last = len(self.ids)
+        self._tag(tags[1:] if tags else ())
+        self.parts.append(Part(kind, start, opens, first, last, len(self.ids), name))
+
+    def _tag(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.ids.append(self._tokenizer.special_id(text))
+            self.texts.append(text)
+
+    def composed(self) -> Composition:
+        """Finish."""
+        return Composition(Tokens(self.ids, self.texts), tuple(self.parts))
+
+
+@implementer(IComposer)
+@define(eq=False)
+class Composer:
+    """Composes answers.
+
+    :param source: says plain text.
+    :param thoughts: says reasoning.
+    :param defer_to_thread: runs a function off the reactor; large schemas are worked on there.
+    :param ranges: values for what schemas leave open.
+    :param extra_calls: the probability of one more call, from 0 to 1.
+    :param reasoning_share: how much of an answer is reasoning, from 0 to 1; 0 for a server that does not reason.
+    """
+
+    _source: IResponseSource
+    _thoughts: IResponseSource
+    _tokenizer: ITokenizer
+    _defer_to_thread: Callable[..., Deferred[str]]
+    _ranges: Ranges
+    _extra_calls: float
+    _reasoning_share: float
+    _samplers: OrderedDict[bytes, SchemaSampler] = field(init=False, factory=OrderedDict)
+
+    def compose(
+        self, prompt: TokenizedPrompt, form: Form, least: int, limit: int, explicit: bool, generator: random.Random
+    ) -> Deferred[Composition]:
+        """Compose one choice; see :class:`vllmsim.interfaces.IComposer`."""
+        share = self._reasoning_share if form.thinks and form.thinking_budget != 0 else 0.0
+        if not (form.tools or form.output or share):
+            return self._source.respond(prompt, least, limit, explicit, generator).addCallback(Composition)
+        return Deferred.fromCoroutine(self._compose(prompt, form, share, least, limit, explicit, generator))
+
+    async def _compose(
+        self,
+        prompt: TokenizedPrompt,
+        form: Form,
+        share: float,
+        least: int,
+        limit: int,
+        explicit: bool,
+        generator: random.Random,
+    ) -> Composition:
+        script = _Script(self._tokenizer)
+        calls = choose_calls(form.tools, self._extra_calls, generator) if form.tools else ()
+        budget = limit if form.thinking_budget is None else form.thinking_budget
+        if calls:
+            arguments = [await self._arguments(tool, limit, generator) for tool in calls]
+            length = sum(len(each) + _TAGS + 1 for each in arguments)
+            await self._think(script, prompt, _beside(length, share, limit, budget), generator)
+            for tool, said in zip(calls, arguments, strict=True):
+                script.add("call", said, _CALL, tool.name)
+        elif form.output is not None:
+            text = await self._text(form.output, generator)
+            said = await self._tokenizer.encode(text, limit)
+            await self._think(script, prompt, _beside(len(said), share, limit, budget), generator)
+            script.add("text", said)
+        else:
+            await self._say(script, prompt, share, budget, least, limit, explicit, generator)
+        return script.composed()
+
+    async def _say(
+        self,
+        script: _Script,
+        prompt: TokenizedPrompt,
+        share: float,
+        budget: int,
+        least: int,
+        limit: int,
+        explicit: bool,
+        generator: random.Random,
+    ) -> None:
+        """Say text, after reasoning that has its share of it."""
+        most = min(int(limit * share), budget + _TAGS)
+        room = limit - most if most > _TAGS else limit
+        alone = share == 1 and most == limit
+        room = limit - _TAGS if alone else room
+        said = await self._source.respond(prompt, min(least, max(room, 1)), max(room, 1), explicit, generator)
+        if alone:
+            script.add("reasoning", said, _THINK)
+            return
+        thought = most - _TAGS if len(said) == room else min(most - _TAGS, _ratio(len(said), share))
+        await self._think(script, prompt, thought, generator)
+        script.add("text", said)
+
+    async def _think(self, script: _Script, prompt: TokenizedPrompt, length: int, generator: random.Random) -> None:
+        if length > 0:
+            said = await self._thoughts.respond(prompt, length, length, False, generator)
+            script.add("reasoning", said, _THINK)
+
+    async def _arguments(self, tool: Tool, limit: int, generator: random.Random) -> Tokens:
+        schema = tool.parameters
+        if schema is True or (isinstance(schema, dict) and "type" not in schema):
+            schema = {"type": "object"} if schema is True else {"type": "object", **schema}
+        return await self._tokenizer.encode(await self._json(schema, generator), limit)
+
+    async def _text(self, output: StructuredOutput, generator: random.Random) -> str:
+        if isinstance(output, ChoiceOutput):
+            return generator.choice(output.choices)
+        if isinstance(output, RegexOutput):
+            if len(output.pattern) <= _INLINE_BYTES:
+                return sample_pattern(output.pattern, generator)
+            return await self._defer_to_thread(sample_pattern, output.pattern, generator)
+        assert isinstance(output, JsonOutput)
+        return await self._json(output.schema, generator)
+
+    async def _json(self, schema: dict[str, Any] | bool, generator: random.Random) -> str:
+        key = orjson.dumps(schema)
+        if len(key) <= _INLINE_BYTES:
+            return self._sample(key, schema, generator)
+        return await self._defer_to_thread(self._sample, key, schema, generator)
+
+    def _sample(self, key: bytes, schema: dict[str, Any] | bool, generator: random.Random) -> str:
+        sampler = self._samplers.get(key)
+        if sampler is None:
+            sampler = self._samplers[key] = SchemaSampler(schema, self._ranges)
+            if len(self._samplers) > _REMEMBERED:
+                self._samplers.popitem(last=False)
+        return json_text(sampler.sample(generator))
+
+
+def _ratio(length: int, share: float) -> int:
+    """Count the tokens of reasoning that go with so many of the rest."""
+    share = min(share, _MOST_REASONING)
+    return round(length * share / (1 - share))
+
+
+def _beside(length: int, share: float, limit: int, budget: int) -> int:
+    """Count the tokens of reasoning before something that must have room too.
+
+    :param length: tokens of that.
+    """
+    return min(_ratio(length, share), limit - length - _TAGS - 1, budget)

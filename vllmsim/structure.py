@@ -1,0 +1,82 @@
+# -*- test-case-name: tests.test_inference -*-
+"""What an answer must be made of: calls of tools, outputs of a given structure, reasoning before it."""
+
+from typing import Any, TypeAlias
+
+from attrs import frozen
+
+
+@frozen(eq=False)
+class Tool:
+    """A function that the model may call.
+
+    :param parameters: the JSON schema of its arguments.
+    """
+
+    name: str
+    parameters: dict[str, Any] | bool
+
+
+@frozen(eq=False)
+class ToolUse:
+    """How tools are to be used.
+
+    :param tools: those that may be called, at least one.
+    :param least: the fewest calls of an answer: 0 where the model is free to answer in text.
+    :param most: the most; 1 where calls may not be parallel, or a tool is named.
+    :param named: whether the request names the one tool that is to be called.
+    """
+
+    tools: tuple[Tool, ...]
+    least: int
+    most: int
+    named: bool = False
+
+
+@frozen(eq=False)
+class JsonOutput:
+    """JSON that is valid against a schema.
+
+    :param schema: a JSON schema of any draft.
+    """
+
+    schema: dict[str, Any] | bool
+
+
+@frozen
+class ChoiceOutput:
+    """One of some texts, of which there is at least one."""
+
+    choices: tuple[str, ...]
+
+
+@frozen
+class RegexOutput:
+    """A text that a regular expression matches as a whole."""
+
+    pattern: str
+
+
+StructuredOutput: TypeAlias = JsonOutput | ChoiceOutput | RegexOutput
+
+
+@frozen(eq=False)
+class Form:
+    """What one request wants its answers to be made of.
+
+    :param tools: the tools, if any may be called.
+    :param output: the structure of the text, if it has one.
+    :param thinks: whether reasoning may come first, on a server that reasons at all.
+    :param thinking_budget: the most tokens of reasoning; None for no bound of its own.
+    :param image: whether an image follows the text, which takes its time.
+    """
+
+    tools: ToolUse | None = None
+    output: StructuredOutput | None = None
+    thinks: bool = False
+    thinking_budget: int | None = None
+    image: bool = False
+
+
+PLAIN = Form()
+"""Text as the response source says it."""
