@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.completions import CompletionDialect
 from vllmsim.api.dialect import Settings
+from vllmsim.api.messages import CountDialect, MessagesDialect
 from vllmsim.api.models import ModelList
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.api.toolcalls import Tooling
@@ -180,9 +181,14 @@ def build_rank(
     resource = RankResource(
         [
             InferenceRoutes(
-                simulator, ChatDialect(settings), CompletionDialect(settings), signature(c, number), defer_to_thread
+                simulator,
+                ChatDialect(settings),
+                CompletionDialect(settings),
+                MessagesDialect(settings),
+                signature(c, number),
+                defer_to_thread,
             ).app,
-            TokenRoutes(TokenDialect(models, c.max_model_len), tokenizer).app,
+            TokenRoutes(TokenDialect(models, c.max_model_len), CountDialect(settings), tokenizer).app,
             OperationRoutes(
                 ModelList(models, c.max_model_len, new_id, now),
                 lifecycle.ready,

@@ -7,6 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import FOLDER
 from tests.harness import RankTestCase
+from vllmsim.api.errorbody import anthropic_error_body, error_body
+from vllmsim.errors import InferenceError, MalformedRequest
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -72,6 +74,12 @@ COMPLETIONS: dict[str, Any] = {
     "ctx300": {"prompt": list(range(300))},
     "ctx256": {"prompt": list(range(256))},
 }
+MESSAGES: dict[str, Any] = {
+    "msg_model": {"model": "zz", "max_tokens": 5, "messages": HI},
+    "msg_missing": {"model": "m1", "messages": HI},
+    "msg_mt0": {"model": "m1", "max_tokens": 0, "messages": HI},
+    "msg_ctx": {"model": "m1", "max_tokens": 5, "messages": [{"role": "user", "content": "a " * 300}]},
+}
 OTHERS: dict[str, tuple[str, Any]] = {
     "tok_bad": ("/tokenize", {"model": "m1"}),
     "tok_model": ("/tokenize", {"prompt": "a", "model": "zz"}),
@@ -92,8 +100,7 @@ VOCABULARY: dict[str, tuple[str, Any]] = {
 ELSEWHERE = {"dprank", "gen403"}
 """Recordings that a test of their own looks at, here or in tests.web.test_scaleout."""
 LATER = {
-    "resp_model", "resp_noinput", "resp_bg",
-    "resp_prev", "resp_get", "msg_model", "msg_missing", "msg_mt0", "msg_ctx", "inv",
+    "resp_model", "resp_noinput", "resp_bg", "resp_prev", "resp_get", "inv",
     "emb404", "ctype", "noctype", "method", "nf", "models_del",
 }  # fmt: skip
 """Recordings of surfaces and of tokenizers that are not there yet, or that other tests look at."""
@@ -128,6 +135,11 @@ class ErrorMatrixTests(RankTestCase):
         """Completion requests."""
         for name, body in COMPLETIONS.items():
             self.check(name, "/v1/completions", body)
+
+    def test_messages(self) -> None:
+        """Messages requests: the form of a body is refused as on every route, all else as Anthropic does."""
+        for name, body in MESSAGES.items():
+            self.check(name, "/v1/messages", body)
 
     def test_token_routes(self) -> None:
         """Requests to other routes."""
@@ -191,15 +203,34 @@ class PlainServerTests(RankTestCase):
             self.assertEqual(recordings()[name], (exchange.status, exchange.body), name)
 
 
+class AnthropicTests(SynchronousTestCase):
+    """Errors in Anthropic's shape."""
+
+    def test_types(self) -> None:
+        """The type follows the status; the client's other faults are one type, and ours another."""
+        for status, kind in (
+            (400, "invalid_request_error"), (401, "authentication_error"), (403, "permission_error"),
+            (404, "not_found_error"), (413, "request_too_large"), (418, "invalid_request_error"),
+            (429, "rate_limit_error"), (500, "api_error"), (501, "api_error"), (503, "overloaded_error"),
+        ):  # fmt: skip
+            error = InferenceError("No.", "field")
+            error.status = status  # type: ignore[misc]
+            expected = {"type": "error", "error": {"type": kind, "message": "No."}}
+            self.assertEqual(expected, json.loads(anthropic_error_body(error)))
+
+    def test_forms(self) -> None:
+        """Errors of a body's form have the OpenAI shape there too."""
+        error = MalformedRequest("No.", "body.x")
+        self.assertEqual(error_body(error), anthropic_error_body(error))
+
+
 class CoverageTests(SynchronousTestCase):
     """No recording is forgotten."""
 
     def test_all_are_used(self) -> None:
         """Every recorded error is in a table here, or named as one for later."""
-        self.assertEqual(
-            set(recordings()),
-            set(CHAT) | set(COMPLETIONS) | set(OTHERS) | set(PLAIN) | set(VOCABULARY) | ELSEWHERE | LATER,
-        )
+        tables = (CHAT, COMPLETIONS, MESSAGES, OTHERS, PLAIN, VOCABULARY, ELSEWHERE)
+        self.assertEqual(set(recordings()), LATER.union(*tables))
 
     def test_bodies_are_json(self) -> None:
         """Every recorded error is JSON."""

@@ -106,10 +106,15 @@ class ComposerTests(SynchronousTestCase):
         self.assertEqual("aaa", self.text(self.compose(Form(output=RegexOutput(pattern)))))
 
     def test_impossible(self) -> None:
-        """What nothing can have the form of is refused."""
+        """What nothing can have the form of is refused, and a schema that cannot be written down."""
+        deep: dict[str, Any] = {}
+        for _ in range(300):
+            deep = {"not": deep}
         composer = Composer(self.source, self.source, self.tokenizer, in_thread, Ranges(), 0.0, 0.0)
         for form in (
             Form(output=JsonOutput(False)),
+            Form(output=JsonOutput(deep)),
+            Form(output=JsonOutput({"const": 2**64})),
             Form(output=RegexOutput("(")),
             Form(tools=ToolUse((Tool("f", False),), 1, 1)),
         ):

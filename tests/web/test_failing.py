@@ -24,6 +24,12 @@ class Routes:
         """Fail as a queue does."""
         raise QueueFull("Full.")
 
+    @app.route("/own", methods=["GET"])
+    def own(self, request: Request) -> None:
+        """Fail in a shape of its own, one way or the other."""
+        request.error_body = lambda error: f"{error.status}!".encode()
+        raise (QueueFull("Full.") if request.args else KeyError("secret"))
+
     @app.route("/broken", methods=["GET"])
     def broken(self, request: Request) -> None:
         """Fail for no reason."""
@@ -57,6 +63,12 @@ class FailingTests(SynchronousTestCase):
         """An error of the tree has its own status and text."""
         exchange = self.get("/full")
         self.assertEqual((429, "Full."), (exchange.status, exchange.json()["error"]["message"]))
+
+    def test_own_shape(self) -> None:
+        """A route that names its error writer has all its errors written by it."""
+        self.assertEqual((429, b"429!"), ((full := self.get("/own?x=1")).status, full.body))
+        self.assertEqual((500, b"500!"), ((broken := self.get("/own")).status, broken.body))
+        self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
 
     def test_any(self) -> None:
         """Any other error is logged, and the client learns nothing of it."""

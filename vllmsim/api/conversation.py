@@ -6,7 +6,7 @@ and films add nothing to the text. Calls of tools follow as ``[name(arguments)]`
 are accepted and say nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -86,14 +86,23 @@ def _call(call: Mapping[str, Any]) -> str:
     return call_text(str(function["name"]), str(function.get("arguments") or ""))
 
 
-def conversation_of(messages: Sequence[ChatMessage]) -> Conversation:
-    """Make a conversation of messages.
+def conversation_of(messages: Iterable[ChatMessage]) -> Conversation:
+    """Make a conversation of a chat request's messages.
 
     :raises InvalidRequest: when there are none.
     """
-    if not messages:
+    return conversation_from(message.flat() for message in messages)
+
+
+def conversation_from(messages: Iterable[Message]) -> Conversation:
+    """Make a conversation of flat messages.
+
+    :raises InvalidRequest: when there are none.
+    """
+    turns = tuple(messages)
+    if not turns:
         raise InvalidRequest("Cannot apply chat template to an empty conversation. Provide at least one message.")
-    return Conversation(tuple(message.flat() for message in messages))
+    return Conversation(turns)
 
 
 def check_template(add_generation_prompt: bool | None, continue_final_message: bool | None) -> None:

@@ -1,9 +1,23 @@
 # -*- test-case-name: tests.api.test_errors -*-
-"""Renders errors for clients of the OpenAI dialects."""
+"""Renders errors: in the OpenAI shape, which most routes have, and in Anthropic's."""
+
+from collections.abc import Mapping
+from typing import Any, Final
 
 import orjson
 
-from vllmsim.errors import InferenceError
+from vllmsim.errors import InferenceError, MalformedRequest
+
+_SERVER_FAULT: Final = 500
+_ANTHROPIC_TYPES: Final[Mapping[int, str]] = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""Error types by status. Of others, the client's faults are ``invalid_request_error`` and ours ``api_error``."""
 
 
 def internal_error() -> InferenceError:
@@ -16,3 +30,14 @@ def error_body(error: InferenceError) -> bytes:
     return orjson.dumps(
         {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.status}}
     )
+
+
+def anthropic_error(error: InferenceError) -> dict[str, Any]:
+    """Make the object that tells an Anthropic client of an error."""
+    other = "invalid_request_error" if error.status < _SERVER_FAULT else "api_error"
+    return {"type": "error", "error": {"type": _ANTHROPIC_TYPES.get(error.status, other), "message": error.message}}
+
+
+def anthropic_error_body(error: InferenceError) -> bytes:
+    """Write an error as vLLM's Anthropic routes do; one of the body's form has the OpenAI shape there too."""
+    return error_body(error) if isinstance(error, MalformedRequest) else orjson.dumps(anthropic_error(error))

@@ -127,7 +127,7 @@ def check_options(data: Mapping[str, Any]) -> None:
         if data.get("stream") and prompt_logprobs:
             raise InvalidParameter("`prompt_logprobs` are not available when `stream=True`.", "prompt_logprobs")
         check_logprobs("prompt_logprobs", prompt_logprobs)
-    _check_salt(data.get("cache_salt"))
+    check_salt(data.get("cache_salt"))
     if data.get("use_beam_search") and data.get("stream"):
         raise InvalidRequest("Streaming is not currently supported with beam search")
     check_outputs(data)
@@ -142,7 +142,11 @@ def check_logprobs(name: str, value: object) -> None:
         raise InvalidParameter(f"`{name}` must be a positive value or -1.", name, value)
 
 
-def _check_salt(salt: object) -> None:
+def check_salt(salt: object) -> None:
+    """Check what keeps prefixes of one client from another.
+
+    :raises InvalidParameter: when it is not a short text without separators.
+    """
     if salt is None:
         return
     if not isinstance(salt, str) or not salt:

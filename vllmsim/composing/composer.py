@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from vllmsim.composing.calls import choose_calls
+from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Composition, Part, PartKind, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IComposer, IResponseSource, ITokenizer
 from vllmsim.structure import ChoiceOutput, Form, JsonOutput, RegexOutput, StructuredOutput, Tool
@@ -173,7 +174,10 @@ class Composer:
         return await self._json(output.schema, generator)
 
     async def _json(self, schema: dict[str, Any] | bool, generator: random.Random) -> str:
-        key = orjson.dumps(schema)
+        try:
+            key = orjson.dumps(schema)
+        except TypeError:
+            raise InvalidRequest("A JSON schema is nested too deeply, or has an integer beyond 64 bits.") from None
         if len(key) <= _INLINE_BYTES:
             return self._sample(key, schema, generator)
         return await self._defer_to_thread(self._sample, key, schema, generator)

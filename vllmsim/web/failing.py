@@ -10,7 +10,7 @@ from vllmsim.errors import InferenceError
 
 
 def answer_errors(app: Klein) -> None:
-    """Have an app's errors answered in the OpenAI shape.
+    """Have an app's errors answered in the shape that the route has given its request, OpenAI's if none.
 
     :param app: a class's app; its routes may raise :class:`vllmsim.errors.InferenceError` for what the client should
         be told.

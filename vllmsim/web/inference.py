@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from vllmsim.api.dialect import Call, Dialect, StreamEncoder
-from vllmsim.api.errorbody import internal_error
+from vllmsim.api.errorbody import anthropic_error_body, internal_error
 from vllmsim.errors import InferenceError
 from vllmsim.interfaces import ISimulator
 from vllmsim.web.failing import answer_errors
@@ -35,6 +35,7 @@ class InferenceRoutes:
     _simulator: ISimulator
     _chat: Dialect
     _completions: Dialect
+    _messages: Dialect
     _signature: Mapping[str, str]
     _defer_to_thread: Callable[..., Deferred[bytes]]
 
@@ -47,6 +48,12 @@ class InferenceRoutes:
     async def completions(self, request: Request) -> None:
         """Answer a completion request."""
         await self._answer(self._completions, request)
+
+    @app.route("/v1/messages", methods=["POST"])
+    async def messages(self, request: Request) -> None:
+        """Answer a Messages request."""
+        request.error_body = anthropic_error_body
+        await self._answer(self._messages, request)
 
     async def _answer(self, dialect: Dialect, request: Request) -> None:
         for name, value in self._signature.items():

@@ -37,9 +37,21 @@ _PATIENCE: Final = 16
 """How many times the body limit is read and thrown away, so that the client may finish and see the error."""
 
 
+class _Refused(BytesIO):
+    """Stands for a body that was thrown away: who reads it hears why."""
+
+    def __init__(self, reason: InferenceError) -> None:
+        super().__init__()
+        self._reason = reason
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Refuse."""
+        raise self._reason
+
+
 @provider(INonQueuedRequestFactory)
 class Request(server.Request):
-    """One exchange. A body above the site's limit is thrown away as it comes, and answered with 413."""
+    """One exchange. A body above the site's limit is thrown away as it comes; the route that reads it answers 413."""
 
     _log = Logger()
 
@@ -47,6 +59,8 @@ class Request(server.Request):
     channel: "Channel"
     site: "Site"
     content: BytesIO
+    error_body: Callable[[InferenceError], bytes] = staticmethod(error_body)
+    """Writes errors; a route whose clients know another shape than OpenAI's sets its own before it does anything."""
     route = "none"
     """The path's template, for metrics; set by the root resource."""
     _arrived: float | None = None
@@ -105,11 +119,12 @@ class Request(server.Request):
         self.prepath = []
         self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
         if self._oversize:
-            self.fail(self._too_large())
-            self.finish()
-            return
+            self.content = _Refused(self._too_large())
         try:
             self.render(site.resource)
+        except InferenceError as error:
+            self.fail(error)
+            self.finish()
         except Exception:  # noqa: BLE001 - a route that breaks must not break the connection
             self.processingFailed(Failure())
 
@@ -153,7 +168,7 @@ class Request(server.Request):
             self._aborted = True
             self.channel.socket.abortConnection()
         else:
-            self.answer(error.status, error_body(error))
+            self.answer(error.status, self.error_body(error))
 
     def fail_unexpectedly(self, reason: Failure) -> None:
         """Answer an error that is ours: the log has it, the client learns no more than that."""

@@ -7,6 +7,8 @@ from typing import ClassVar, Final
 from attrs import define
 from klein import Klein
 
+from vllmsim.api.errorbody import anthropic_error_body
+from vllmsim.api.messages import CountDialect
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.inference import Conversation
 from vllmsim.interfaces import ITokenizer
@@ -23,6 +25,7 @@ class TokenRoutes:
     app: ClassVar[Klein] = Klein()
 
     _dialect: TokenDialect
+    _messages: CountDialect
     _tokenizer: ITokenizer
 
     @app.route("/tokenize", methods=["POST"])
@@ -38,6 +41,14 @@ class TokenRoutes:
         """Answer with the text of some tokens."""
         ids = self._dialect.parse_detokenize(request.content.read(), request.head)
         request.answer(200, self._dialect.detokenized(self._tokenizer.decode(ids)))
+
+    @app.route("/v1/messages/count_tokens", methods=["POST"])
+    async def count_tokens(self, request: Request) -> None:
+        """Answer with the number of a Messages request's tokens."""
+        request.error_body = anthropic_error_body
+        prompt = self._messages.parse(request.content.read(), request.head)
+        tokens = await self._tokenizer.encode(self._tokenizer.render(prompt), _NO_LIMIT)
+        request.answer(200, self._messages.counted(len(tokens)))
 
 
 answer_errors(TokenRoutes.app)
