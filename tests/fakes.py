@@ -22,6 +22,7 @@ from vllmsim.inference import (
 )
 from vllmsim.interfaces import (
     IComposer,
+    IEmbedder,
     IHttpMetrics,
     ILatencyModel,
     IRankMetrics,
@@ -225,6 +226,24 @@ class ScriptedSimulator:
             served.errback()
             return served
         return result if isinstance(result, Deferred) else succeed(None)
+
+
+@implementer(IEmbedder)
+@define(eq=False)
+class CountingEmbedder:
+    """Makes vectors whose numbers are how many words there are, and remembers the words."""
+
+    seen: list[list[str | int]] = field(factory=list)
+
+    def embed(self, tokens: Sequence[str | int], dimensions: int) -> Deferred[Sequence[float]]:
+        """Count the words."""
+        self.seen.append(list(tokens))
+        return succeed([float(len(tokens))] * dimensions)
+
+    def compare(self, tokens: Sequence[str | int], others: Sequence[Sequence[str | int]]) -> Deferred[Sequence[float]]:
+        """Count the words that are in both."""
+        self.seen.append(list(tokens))
+        return succeed([float(len({*tokens} & {*other})) for other in others])
 
 
 @define(eq=False)

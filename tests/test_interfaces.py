@@ -17,4 +17,5 @@ class FakeTests(SynchronousTestCase):
         verifyObject(interfaces.ILatencyModel, fakes.FixedLatency())
         verifyObject(interfaces.IRankMetrics, fakes.RecordingMetrics())
         verifyObject(interfaces.IHttpMetrics, fakes.RecordingMetrics())
+        verifyObject(interfaces.IEmbedder, fakes.CountingEmbedder())
         verifyObject(interfaces.ISimulator, fakes.ScriptedSimulator(lambda *_: None))

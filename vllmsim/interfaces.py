@@ -20,6 +20,7 @@ from vllmsim.inference import (
     TokenizedPrompt,
     Tokens,
 )
+from vllmsim.pooling import Pooled, PoolingRequest
 from vllmsim.structure import Form
 
 PauseMode: TypeAlias = Literal["abort", "wait", "keep"]
@@ -114,6 +115,18 @@ class IRankControl(Interface):
         """
 
 
+class IPooler(Interface):
+    """One data-parallel rank, seen by those who want vectors and scores."""
+
+    def pool(request: PoolingRequest) -> Deferred[Sequence[Pooled]]:
+        """Serve a request.
+
+        :return: fires with what became of each input, or of each pair when the task is ``score``. Its errback is an
+            :class:`vllmsim.errors.InferenceError` for what the client should be told. Cancelling it frees every slot
+            and queue place at once.
+        """
+
+
 class IModelCatalogue(Interface):
     """Which names requests may use."""
 
@@ -181,6 +194,26 @@ class ITokenizer(Interface):
 
     def special_id(text: str) -> int:
         """Find the one token that a tag of the chat template is, such as ``</think>``."""
+
+
+class IEmbedder(Interface):
+    """Turns texts into vectors. Pure: equal texts give equal vectors, in every process and on every machine."""
+
+    def embed(tokens: Sequence[str | int], dimensions: int) -> Deferred[Sequence[float]]:
+        """Make the vector of a text, without letting the reactor wait for long ones.
+
+        :param tokens: the texts of its tokens, or their ids; none for the empty text.
+        :param dimensions: how many numbers the vector has, at least 1.
+        :return: fires with the numbers, each a 32-bit float; the root of the sum of their squares is 1. Texts that
+            share words have a larger cosine than texts that do not.
+        """
+
+    def compare(tokens: Sequence[str | int], others: Sequence[Sequence[str | int]]) -> Deferred[Sequence[float]]:
+        """Compare a text with others.
+
+        :return: fires with a number from 0 to 1 for each: what the cosine of their vectors tends to as the dimensions
+            become many.
+        """
 
 
 class IResponseSource(Interface):

@@ -12,7 +12,7 @@ from klein import Klein
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from twisted.application import strports
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
@@ -20,10 +20,15 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from vllmsim.api.chat import ChatDialect
+from vllmsim.api.cohere import CohereDialect
 from vllmsim.api.completions import CompletionDialect
 from vllmsim.api.dialect import Settings
+from vllmsim.api.embeddings import EmbeddingDialect
+from vllmsim.api.inputs import PoolingSettings
 from vllmsim.api.messages import CountDialect, MessagesDialect
 from vllmsim.api.models import ModelList
+from vllmsim.api.pooling import ClassificationDialect, PoolingTaskDialect
+from vllmsim.api.scoring import RerankDialect, ScoreDialect
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource
@@ -32,6 +37,7 @@ from vllmsim.config.schema import Configuration
 from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
+from vllmsim.embedding import WordEmbedder
 from vllmsim.identity import endpoint_of, engine_id, fingerprint, signature, url_of
 from vllmsim.interfaces import IRankControl, IResponseSource, ITokenizer
 from vllmsim.latency import LatencyModel
@@ -47,6 +53,8 @@ from vllmsim.scheduling.control import RankControl
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.lifecycle import RankLifecycle, rank_lifecycle
 from vllmsim.scheduling.pacing import TokenPacer
+from vllmsim.scheduling.pooling import RankPooler
+from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
@@ -59,12 +67,13 @@ from vllmsim.web.development import DevelopmentRoutes
 from vllmsim.web.exposition import ExpositionRoutes
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.operations import OperationRoutes
+from vllmsim.web.pooling import PoolingRoutes
 from vllmsim.web.profiling import ProfilingRoutes
 from vllmsim.web.root import RankResource
 from vllmsim.web.scaleout import ScaleOutAbortRoutes, ScaleOutGate
 from vllmsim.web.scaling import ScalingRoutes
 from vllmsim.web.site import Limits, Site
-from vllmsim.web.tokens import TokenRoutes
+from vllmsim.web.tokens import CountRoutes, TokenRoutes
 
 _FLUSH_TIMEOUT = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
@@ -169,7 +178,8 @@ def build_rank(
 
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     pacer = TokenPacer(clock, metrics.iteration_finished)
-    model = Model(clock, tokenizer, composer, LatencyModel(c), pacer, metrics, lambda: slots.running)
+    latency = LatencyModel(c)
+    model = Model(clock, tokenizer, composer, latency, pacer, metrics, lambda: slots.running)
     waiting = WaitingQueue(c.max_waiting_queue_length)
     slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
     admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)
@@ -178,36 +188,89 @@ def build_rank(
     simulator = RankSimulator(clock, lifecycle, admission, backlog, slots, metrics, own_seed)
     control = RankControl(simulator, slots, pacer, metrics, c.enable_sleep_mode)
 
-    resource = RankResource(
-        [
-            InferenceRoutes(
-                simulator,
-                ChatDialect(settings),
-                CompletionDialect(settings),
-                MessagesDialect(settings),
-                signature(c, number),
-                defer_to_thread,
-            ).app,
-            TokenRoutes(TokenDialect(models, c.max_model_len), CountDialect(settings), tokenizer).app,
-            OperationRoutes(
-                ModelList(models, c.max_model_len, new_id, now),
-                lifecycle.ready,
-                control.in_flight if c.enable_server_load_tracking else lambda: 0,
-                {rank: engine_id(c, seed, rank) for rank in range(c.data_parallel_size)},
-                {},
-            ).app,
-            ExpositionRoutes(_registry(metrics, http)).app,
-            AdapterRoutes(models).app,
-            ScalingRoutes(c.data_parallel_size).app,
-            ScaleOutAbortRoutes(ScaleOutGate(c.enable_scale_out or c.tokens_only), control).app,
-            *_development(c, control, environ, defer_to_thread),
-        ]
+    # What pooling computes may take long. Threads that compute at the same time are no faster, and the reactor's thread
+    # would wait for each of them at each system call.
+    in_turn = partial(DeferredLock().run, defer_to_thread)
+    pooler = RankPooler(
+        clock,
+        lifecycle,
+        simulator.requests,
+        lambda: simulator.paused,
+        PromptReader(clock, tokenizer, c.max_model_len),
+        WordEmbedder(in_turn),
+        latency,
+        c.max_num_seqs,
+        c.max_waiting_queue_length,
+        derive(seed, "pooler", number).getrandbits(63),
     )
+
+    generating = [
+        InferenceRoutes(
+            simulator,
+            ChatDialect(settings),
+            CompletionDialect(settings),
+            MessagesDialect(settings),
+            signature(c, number),
+            defer_to_thread,
+        ).app,
+        CountRoutes(CountDialect(settings), tokenizer).app,
+        ScaleOutAbortRoutes(ScaleOutGate(c.enable_scale_out or c.tokens_only), control).app,
+    ]
+    pooling = [
+        _pooling_routes(
+            pooler,
+            PoolingSettings(settings, c.max_model_len, c.default_embedding_dimensions),
+            signature(c, number),
+            in_turn,
+        ).app
+    ]
+    common = [
+        TokenRoutes(TokenDialect(models, c.max_model_len), tokenizer).app,
+        OperationRoutes(
+            ModelList(models, c.max_model_len, new_id, now),
+            lifecycle.ready,
+            control.in_flight if c.enable_server_load_tracking else lambda: 0,
+            {rank: engine_id(c, seed, rank) for rank in range(c.data_parallel_size)},
+            {},
+        ).app,
+        ExpositionRoutes(_registry(metrics, http)).app,
+        AdapterRoutes(models).app,
+        ScalingRoutes(c.data_parallel_size).app,
+        *_development(c, control, environ, defer_to_thread),
+    ]
+    resource = RankResource(_chosen(c, generating, pooling) + common)
     limits = Limits(
         c.h11_max_incomplete_event_size, c.h11_max_header_count, c.max_request_body_size_mb << 20, c.timeout_keep_alive
     )
     site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers)
     return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource)
+
+
+def _chosen(c: Configuration, generating: list[Klein], pooling: list[Klein]) -> list[Klein]:
+    """Choose the routes that this server has of those that a vLLM has depending on its runner."""
+    if c.runner == "pooling":
+        return pooling
+    # A vLLM that only encodes media is one that generates.
+    return generating + (pooling if c.runner == "auto" and not c.mm_encoder_only else [])
+
+
+def _pooling_routes(
+    pooler: RankPooler,
+    settings: PoolingSettings,
+    signature: Mapping[str, str],
+    defer_to_thread: Callable[..., Deferred[Any]],
+) -> PoolingRoutes:
+    return PoolingRoutes(
+        pooler,
+        EmbeddingDialect(settings),
+        CohereDialect(settings),
+        PoolingTaskDialect(settings),
+        ClassificationDialect(settings),
+        ScoreDialect(settings),
+        RerankDialect(settings),
+        signature,
+        defer_to_thread,
+    )
 
 
 def _development(
@@ -315,10 +378,10 @@ class RankService(Service):
         await maybeDeferred(self._listener.stopService)
         closed = rank.site.close()
         try:
-            await rank.simulator.drain().addTimeout(self._shutdown_timeout, self._clock)
+            await rank.simulator.requests.drain().addTimeout(self._shutdown_timeout, self._clock)
         except DeferredTimeoutError:
             self._log.warn("Requests are still running after {seconds} s.", seconds=self._shutdown_timeout)
-            rank.simulator.dismiss()
+            rank.simulator.requests.dismiss()
         try:
             await closed.addTimeout(_FLUSH_TIMEOUT, self._clock)
         except DeferredTimeoutError:

@@ -101,7 +101,7 @@ ELSEWHERE = {"dprank", "gen403"}
 """Recordings that a test of their own looks at, here or in tests.web.test_scaleout."""
 LATER = {
     "resp_model", "resp_noinput", "resp_bg", "resp_prev", "resp_get", "inv",
-    "emb404", "ctype", "noctype", "method", "nf", "models_del",
+    "ctype", "noctype", "method", "nf", "models_del",
 }  # fmt: skip
 """Recordings of surfaces and of tokenizers that are not there yet, or that other tests look at."""
 
@@ -179,6 +179,11 @@ class ErrorMatrixTests(RankTestCase):
             exchange = self.connect().send(method, path)
             self.assertEqual(self.recorded[name], (exchange.status, exchange.body))
 
+    def test_no_pooling(self) -> None:
+        """A server that only generates has no embeddings."""
+        self.make_rank("--runner", "generate")
+        self.check("emb404", "/v1/embeddings", {"input": "a"})
+
     def test_the_order_of_checks(self) -> None:
         """An unknown model comes before a value out of range, and after a wrong type."""
         self.assertEqual(404, self.chat(model="zzz", temperature=3).status)
@@ -229,7 +234,7 @@ class CoverageTests(SynchronousTestCase):
 
     def test_all_are_used(self) -> None:
         """Every recorded error is in a table here, or named as one for later."""
-        tables = (CHAT, COMPLETIONS, MESSAGES, OTHERS, PLAIN, VOCABULARY, ELSEWHERE)
+        tables = (CHAT, COMPLETIONS, MESSAGES, OTHERS, PLAIN, VOCABULARY, ELSEWHERE, {"emb404"})
         self.assertEqual(set(recordings()), LATER.union(*tables))
 
     def test_bodies_are_json(self) -> None:

@@ -145,10 +145,10 @@ class SimulatorTests(SynchronousTestCase):
 
     def test_draining(self) -> None:
         """A rank that drains refuses what comes, and tells when what is in is done."""
-        self.successResultOf(self.simulator.drain())
+        self.successResultOf(self.simulator.requests.drain())
         _, served = self.submit()
         self.lifecycle.drain()
-        drained = self.simulator.drain()
+        drained = self.simulator.requests.drain()
         self.failureResultOf(self.submit()[1], Unavailable)
         self.assertNoResult(drained)
         self.clock.advance(1)
@@ -160,10 +160,10 @@ class SimulatorTests(SynchronousTestCase):
         _, running = self.submit(request_for("a", n=2))
         _, waiting = self.submit()
         self.lifecycle.drain()
-        self.simulator.dismiss()
+        self.simulator.requests.dismiss()
         for served in (running, waiting):
             self.assertIn("shutting down", self.failureResultOf(served, Unavailable).getErrorMessage())
-        self.successResultOf(self.simulator.drain())
+        self.successResultOf(self.simulator.requests.drain())
         self.assertEqual(0, self.slots.running)
 
     def answers(self, seed: int, *requests: InferenceRequest) -> list[str]:
@@ -203,7 +203,7 @@ class SimulatorTests(SynchronousTestCase):
         served.cancel()
         self.failureResultOf(served, CancelledError)
         _, served = self.submit(request_for("x " * 5000))
-        self.simulator.dismiss()
+        self.simulator.requests.dismiss()
         self.failureResultOf(served, Unavailable)
 
 

@@ -396,7 +396,7 @@ class AbandonmentTests(RankTestCase):
         self.clock.advance(0.1)
         self.rank.lifecycle.drain()
         self.assertEqual(503, self.chat().status)
-        self.rank.simulator.dismiss()
+        self.rank.simulator.requests.dismiss()
         self.assertEqual((503, "[DONE]"), (whole.status, stream.events()[-1]))
         self.assertEqual("ServiceUnavailableError", stream.events()[-2]["error"]["type"])
         self.assertTrue(stream.complete)

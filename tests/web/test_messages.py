@@ -205,7 +205,7 @@ class ErrorTests(MessagesTestCase):
         self.clock.advance(0.1)
         self.rank.lifecycle.drain()
         self.check(503, "overloaded_error", self.ask())
-        self.rank.simulator.dismiss()
+        self.rank.simulator.requests.dismiss()
         self.assertEqual(b"error", stream.body.rpartition(b"event: ")[2].partition(b"\n")[0])
         last = self.read(stream)[-1]
         self.assertEqual(("error", "overloaded_error"), (last["type"], last["error"]["type"]))

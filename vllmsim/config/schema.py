@@ -113,7 +113,9 @@ class Configuration:
     enable_sleep_mode: bool = _option("model", Flag(), False,
         "Let /sleep put the engine to sleep.")
     default_embedding_dimensions: int = _option("model", Integer(least=1, most=65536), 384,
-        "Length of an embedding when the request names none.", acts=False)
+        "Length of an embedding when the request names none.")
+    runner: str = _option("model", Text(choices=("auto", "generate", "pooling", "draft")), "auto",
+        "What the server does: generate text, pool (embeddings, classes, scores), or (auto) both; draft is generate.")
 
     max_num_seqs: int = _option("scheduling", Integer(least=1, most=65536), 5,
         "Most sequences that run at the same time.")

@@ -70,7 +70,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("disable-fastapi-docs", _B, False, "Serve no API documentation.", ()),
     ("enable-offline-docs", _B, False, "Serve its assets too.", ()),
     ("enable-flash-late-interaction", _B, True, "Fast late-interaction scoring.", ()),
-    ("runner", _T, "auto", "Whether the model generates or pools.", ()),
     ("convert", _T, "auto", "Adapter that turns one into the other.", ()),
     ("tokenizer", _T, None, "Tokenizer, if not the model's own.", ()),
     ("tokenizer-mode", _T, "auto", "Tokenizer implementation.", ()),

@@ -5,18 +5,16 @@ As in vLLM this comes before the queue, so that a request which can never be ser
 order: the prompt's length, then the limit of the answer, then the sampling parameters.
 """
 
-from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Several
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
-from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Prompt, Sampling, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.errors import InvalidParameter
+from vllmsim.inference import Prompt, Sampling, TokenizedPrompt
 from vllmsim.interfaces import ITokenizer
-from vllmsim.scheduling.pacing import TURN
+from vllmsim.scheduling.prompts import PromptReader
 
 
 @frozen(eq=False)
@@ -31,49 +29,18 @@ class Admission:
     _tokenizer: ITokenizer
     _max_model_len: int
     _max_logprobs: int
+    _reader: PromptReader = field(init=False)
+
+    @_reader.default
+    def _make_reader(self) -> PromptReader:
+        return PromptReader(self._clock, self._tokenizer, self._max_model_len)
 
     async def read(self, prompts: Several[Prompt]) -> list[TokenizedPrompt]:
         """Tokenize prompts, letting other events in between.
 
         :raises InvalidRequest: when one is longer than the context, or has a token id that is none.
         """
-        clock, read = self._clock, []
-        begun = clock.seconds()
-        for prompt in prompts:
-            read.append(await self._read(prompt))
-            if clock.seconds() - begun > TURN:
-                await deferLater(clock, 0)
-                begun = clock.seconds()
-        return read
-
-    async def _read(self, prompt: Prompt) -> TokenizedPrompt:
-        if isinstance(prompt, TokenPrompt):
-            self._check_length(len(prompt.ids), exact=len(prompt.ids) != self._max_model_len + 1)
-            self._check_ids(prompt.ids)
-            texts = [self._tokenizer.text_of(token) or "" for token in prompt.ids]
-            return TokenizedPrompt(prompt, "".join(texts), prompt.ids, texts)
-        text = prompt.text if isinstance(prompt, TextPrompt) else self._tokenizer.render(prompt)
-        tokens = await self._tokenizer.encode(text, self._max_model_len + 1)
-        self._check_length(len(tokens), exact=False)
-        return TokenizedPrompt(prompt, text, tokens.ids, tokens.texts)
-
-    def _check_ids(self, ids: tuple[int, ...]) -> None:
-        for token in self._unknown(ids):
-            raise InvalidRequest(f"Token id {token} is out of vocabulary")
-
-    def _unknown(self, ids: Iterable[int]) -> Iterator[int]:
-        size = self._tokenizer.vocabulary_size
-        return (token for token in ids if not 0 <= token < size)
-
-    def _check_length(self, length: int, *, exact: bool) -> None:
-        if length > self._max_model_len:
-            raise InvalidParameter(
-                f"This model's maximum context length is {self._max_model_len} tokens. However, your prompt contains "
-                f"{'' if exact else 'at least '}{length} input tokens, which exceeds this limit even without any "
-                "output tokens. Please reduce the length of the input prompt.",
-                "input_tokens",
-                length,
-            )
+        return await self._reader.read_all((prompt, ()) for prompt in prompts)
 
     def bound(self, prompt: TokenizedPrompt, sampling: Sampling) -> Sampling:
         """Settle how long an answer to a prompt may be, and check everything else.
@@ -113,7 +80,7 @@ class Admission:
 
     def _check_chosen(self, sampling: Sampling) -> None:
         """Check the tokens whose chance the request changes."""
-        if unknown := list(self._unknown(sampling.logit_bias)):
+        if unknown := list(self._reader.unknown(sampling.logit_bias)):
             raise InvalidParameter(
                 f"token_id(s) {unknown} in logit_bias contain out-of-vocab token ids. "
                 f"Vocabulary size: {self._tokenizer.vocabulary_size}",
@@ -125,5 +92,5 @@ class Admission:
             return
         if not allowed:
             raise InvalidParameter("allowed_token_ids is not None and empty!", "allowed_token_ids", [])
-        if unknown := list(self._unknown(allowed)):
+        if unknown := list(self._reader.unknown(allowed)):
             raise InvalidParameter("allowed_token_ids contains out-of-vocab token id!", "allowed_token_ids", unknown)

@@ -77,7 +77,7 @@ class RankControl:
 
     def in_flight(self) -> int:
         """Count the requests that are not answered yet."""
-        return self._simulator.in_flight
+        return len(self._simulator.requests)
 
     def reset_prefix_cache(self, reset_running_requests: bool) -> bool:
         """Forget the prefix cache, unless sequences use it; there is none yet, so that there is nothing to forget."""
@@ -91,7 +91,7 @@ class RankControl:
         self._settle()
         if mode == "abort":
             self._simulator.abort(None)
-        return self._simulator.drain() if mode == "wait" else succeed(None)
+        return self._simulator.requests.drain() if mode == "wait" else succeed(None)
 
     def _release(self, holder: str) -> None:
         self._holders.pop(holder, None)

@@ -20,8 +20,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-TURN: Final = 0.002
-"""Seconds of work after which other events are let in."""
+from vllmsim.scheduling.turns import TURN
+
 _GRAIN: Final = 1e-9
 """Seconds by which a deadline may be ahead and has come all the same: less than that is rounding."""
 

@@ -7,9 +7,8 @@ from itertools import count
 from typing import cast
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vllmsim.errors import Unavailable
@@ -19,6 +18,7 @@ from vllmsim.randomness import derive
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.lifecycle import RankLifecycle
+from vllmsim.scheduling.openrequests import OpenRequests
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.scheduling.slots import SequenceSlots
 
@@ -39,32 +39,14 @@ class RankSimulator:
     _metrics: IRankMetrics
     _seed: int
     _arrivals: "count[int]" = field(init=False, factory=count)
-    _open: set[Deferred[None]] = field(init=False, factory=set)
-    _emptied: list[Deferred[None]] = field(init=False, factory=list)
-    _dismissed: bool = field(init=False, default=False)
+    requests: OpenRequests = field(init=False, factory=OpenRequests)
+    """Everyone who is being served by the rank."""
     paused: bool = field(init=False, default=False)
     """Whether requests are refused for the time being."""
 
-    @property
-    def in_flight(self) -> int:
-        """How many requests have come and are not answered yet."""
-        return len(self._open)
-
     def submit(self, request: InferenceRequest, sink: ITokenSink) -> Deferred[None]:
         """Serve a request; see :class:`vllmsim.interfaces.ISimulator`."""
-        served = Deferred.fromCoroutine(self._serve(request, sink, next(self._arrivals)))
-        self._open.add(served)
-        return served.addBoth(self._close, served)
-
-    def drain(self) -> Deferred[None]:
-        """Wait for the requests that are in.
-
-        :return: fires when there are none, at once if there are none now.
-        """
-        if not self._open:
-            return succeed(None)
-        self._emptied.append(Deferred())
-        return self._emptied[-1]
+        return self.requests.add(Deferred.fromCoroutine(self._serve(request, sink, next(self._arrivals))))
 
     def abort(self, ids: Collection[str] | None) -> int:
         """End sequences with what they have said.
@@ -77,35 +59,16 @@ class RankSimulator:
             self._slots.abort(sequence)
         return len({sequence.submission for sequence in named})
 
-    def dismiss(self) -> None:
-        """End every request that is in, and tell its client that the server stops."""
-        self._dismissed = True
-        for served in list(self._open):
-            served.cancel()
-
-    def _close(self, result: Failure | None, served: Deferred[None]) -> Failure | None:
-        self._open.discard(served)
-        if not self._open:
-            waiting, self._emptied = self._emptied, []
-            for each in waiting:
-                each.callback(None)
-        return result
-
     async def _serve(self, request: InferenceRequest, sink: ITokenSink, arrival: int) -> None:
         arrived = self._clock.seconds()
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
-        try:
-            prompts = await self._admission.read(request.prompts)
-            bounds = [self._admission.bound(prompt, request.sampling) for prompt in prompts]
-            self._require_room(len(prompts) * request.sampling.n)
-            submission = Submission(request, prompts, sink)
-            sequences = list(self._spread(submission, bounds, arrival, arrived))
-            lengths = await self._run(sequences)
-        except CancelledError:
-            if self._dismissed:
-                raise Unavailable("The server is shutting down.") from None
-            raise
+        prompts = await self._admission.read(request.prompts)
+        bounds = [self._admission.bound(prompt, request.sampling) for prompt in prompts]
+        self._require_room(len(prompts) * request.sampling.n)
+        submission = Submission(request, prompts, sink)
+        sequences = list(self._spread(submission, bounds, arrival, arrived))
+        lengths = await self._run(sequences)
         n = request.sampling.n
         for first in range(0, len(lengths), n):
             if not any(sequence.aborted for sequence in sequences[first : first + n]):

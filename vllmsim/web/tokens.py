@@ -25,7 +25,6 @@ class TokenRoutes:
     app: ClassVar[Klein] = Klein()
 
     _dialect: TokenDialect
-    _messages: CountDialect
     _tokenizer: ITokenizer
 
     @app.route("/tokenize", methods=["POST"])
@@ -42,6 +41,16 @@ class TokenRoutes:
         ids = self._dialect.parse_detokenize(request.content.read(), request.head)
         request.answer(200, self._dialect.detokenized(self._tokenizer.decode(ids)))
 
+
+@define(slots=False, eq=False)
+class CountRoutes:
+    """Counts the tokens of Messages requests."""
+
+    app: ClassVar[Klein] = Klein()
+
+    _messages: CountDialect
+    _tokenizer: ITokenizer
+
     @app.route("/v1/messages/count_tokens", methods=["POST"])
     async def count_tokens(self, request: Request) -> None:
         """Answer with the number of a Messages request's tokens."""
@@ -52,3 +61,4 @@ class TokenRoutes:
 
 
 answer_errors(TokenRoutes.app)
+answer_errors(CountRoutes.app)

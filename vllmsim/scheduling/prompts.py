@@ -1,0 +1,80 @@
+# -*- test-case-name: tests.scheduling.test_prompts -*-
+"""Prompts become tokens, and those that no model of this size could read are refused."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from vllmsim.errors import InvalidParameter, InvalidRequest
+from vllmsim.inference import Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.interfaces import ITokenizer
+from vllmsim.pooling import Cut
+from vllmsim.scheduling.turns import Turn
+
+
+@frozen(eq=False)
+class PromptReader:
+    """Tokenizes prompts and checks their length.
+
+    :param max_model_len: the most tokens of a prompt.
+    """
+
+    _clock: IReactorTime
+    _tokenizer: ITokenizer
+    _max_model_len: int
+
+    async def read_all(self, prompts: Iterable[tuple[Prompt, Sequence[Cut]]]) -> list[TokenizedPrompt]:
+        """Tokenize prompts, letting other events in between.
+
+        :param prompts: each with how it is to be shortened.
+        :raises InvalidRequest: when one is longer than the context, or has a token id that is none.
+        """
+        turn, read = Turn(self._clock), []
+        for prompt, cuts in prompts:
+            read.append(await self._read(prompt, cuts))
+            await turn.step()
+        return read
+
+    async def _read(self, prompt: Prompt, cuts: Sequence[Cut]) -> TokenizedPrompt:
+        if isinstance(prompt, TokenPrompt):
+            given: Sequence[int] = prompt.ids
+            for cut in cuts:
+                given = cut.apply(given)
+            self._check_length(len(given), exact=len(given) != self._max_model_len + 1)
+            self._check_ids(given)
+            known = [self._tokenizer.text_of(token) or "" for token in given]
+            return TokenizedPrompt(prompt, "".join(known), given, known)
+        text = prompt.text if isinstance(prompt, TextPrompt) else self._tokenizer.render(prompt)
+        tokens = await self._tokenizer.encode(text, self._most_needed(cuts))
+        ids, texts = tokens.ids, tokens.texts
+        for cut in cuts:
+            ids, texts = cut.apply(ids), cut.apply(texts)
+        self._check_length(len(ids), exact=False)
+        return TokenizedPrompt(prompt, "".join(texts) if cuts else text, ids, texts)
+
+    def _most_needed(self, cuts: Sequence[Cut]) -> int:
+        """Tell how much of a text must be tokenized: one token too many is enough to refuse it."""
+        if not cuts:
+            return self._max_model_len + 1
+        return sys.maxsize if cuts[0].side == "left" else cuts[0].tokens
+
+    def _check_ids(self, ids: Iterable[int]) -> None:
+        for token in self.unknown(ids):
+            raise InvalidRequest(f"Token id {token} is out of vocabulary")
+
+    def unknown(self, ids: Iterable[int]) -> Iterator[int]:
+        """Find the ids that are no tokens."""
+        size = self._tokenizer.vocabulary_size
+        return (token for token in ids if not 0 <= token < size)
+
+    def _check_length(self, length: int, *, exact: bool) -> None:
+        if length > self._max_model_len:
+            raise InvalidParameter(
+                f"This model's maximum context length is {self._max_model_len} tokens. However, your prompt contains "
+                f"{'' if exact else 'at least '}{length} input tokens, which exceeds this limit even without any "
+                "output tokens. Please reduce the length of the input prompt.",
+                "input_tokens",
+                length,
+            )

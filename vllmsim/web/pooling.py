@@ -1,0 +1,88 @@
+# -*- test-case-name: tests.web.test_pooling -*-
+"""The routes that pool: embeddings, classes, scores."""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
+
+from attrs import define
+from klein import Klein
+from twisted.internet.defer import Deferred
+
+from vllmsim.api.inputs import PoolingDialect, Reply
+from vllmsim.interfaces import IPooler
+from vllmsim.web.delivery import deliver
+from vllmsim.web.failing import answer_errors
+from vllmsim.web.site import Request
+
+_INLINE_NUMBERS: Final = 2048
+"""How many numbers are written without a thread: it takes half a millisecond, as 8-bit floats 2 ms."""
+
+
+@define(slots=False, eq=False)
+class PoolingRoutes:
+    """Answers pooling requests.
+
+    :param signature: headers that name this server, sent with every answer.
+    :param defer_to_thread: runs a function off the reactor; long answers are written there.
+    """
+
+    app: ClassVar[Klein] = Klein()
+
+    _pooler: IPooler
+    _embeddings: PoolingDialect
+    _cohere: PoolingDialect
+    _pooling: PoolingDialect
+    _classification: PoolingDialect
+    _scores: PoolingDialect
+    _ranking: PoolingDialect
+    _signature: Mapping[str, str]
+    _defer_to_thread: Callable[..., Deferred[Reply]]
+
+    @app.route("/v1/embeddings", methods=["POST"])
+    async def embeddings(self, request: Request) -> None:
+        """Answer with a vector for each input."""
+        await self._answer(self._embeddings, request)
+
+    @app.route("/v2/embed", methods=["POST"])
+    async def cohere_embeddings(self, request: Request) -> None:
+        """Answer as Cohere does."""
+        await self._answer(self._cohere, request)
+
+    @app.route("/pooling", methods=["POST"])
+    async def pooling(self, request: Request) -> None:
+        """Answer with what the task makes of each input."""
+        await self._answer(self._pooling, request)
+
+    @app.route("/classify", methods=["POST"])
+    async def classify(self, request: Request) -> None:
+        """Answer with a label for each input."""
+        await self._answer(self._classification, request)
+
+    @app.route("/score", methods=["POST"])
+    @app.route("/v1/score", methods=["POST"], endpoint="score_v1")
+    async def score(self, request: Request) -> None:
+        """Answer with the score of each pair."""
+        await self._answer(self._scores, request)
+
+    @app.route("/rerank", methods=["POST"])
+    @app.route("/v1/rerank", methods=["POST"], endpoint="rerank_v1")
+    @app.route("/v2/rerank", methods=["POST"], endpoint="rerank_v2")
+    async def rerank(self, request: Request) -> None:
+        """Answer with the documents, the most relevant first."""
+        await self._answer(self._ranking, request)
+
+    async def _answer(self, dialect: PoolingDialect, request: Request) -> None:
+        for name, value in self._signature.items():
+            request.setHeader(name, value)
+        call = dialect.parse(request.content.read(), request.head)
+        pooled = await self._pooler.pool(call.request)
+        if sum(each.numbers for each in pooled) > _INLINE_NUMBERS:
+            reply = await self._defer_to_thread(call.write, pooled)
+        else:
+            reply = call.write(pooled)
+        for name, value in reply.headers.items():
+            request.setHeader(name, value)
+        await deliver(request, 200, reply.pieces, reply.content_type.encode())
+
+
+answer_errors(PoolingRoutes.app)
