@@ -1,5 +1,6 @@
 """What operators may do to a rank, as clients and metrics see it."""
 
+import json
 from typing import Any
 
 from tests.harness import Exchange, RankTestCase
@@ -163,6 +164,53 @@ class AbortTests(ControlTestCase):
         self.assertEqual(1, self.post("/abort_requests", {"request_ids": ["a"]}).json()["aborted"])
         ends = {c["index"]: c["finish_reason"] for e in exchange.events()[:-1] for c in e["choices"]}
         self.assertEqual(dict.fromkeys(range(4), "abort"), ends)
+
+    def test_parts(self) -> None:
+        """Calls, reasoning, images and messages may be aborted at any token: what was said is there, and no more."""
+        user = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 99}
+        tool = {
+            "name": "f",
+            "parameters": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+        }
+        call = {"tools": [{"type": "function", "function": tool}], "tool_choice": "required"}
+        for words, fields, headers in (
+            (["--tool-call-parser", "hermes"], call, {}),
+            (["--reasoning-parser", "qwen3"], {}, {}),
+            (["--omni"], {}, {"X_Send_Image": "true"}),
+        ):
+            for tokens in range(1, 6):
+                # Equal seeds say the same.
+                self.make_rank("--max-num-seqs", "9", "--inter-token-latency", "1s", "--model", "m", *words)
+                body = {**user, **fields, "seed": 1, "ignore_eos": not fields}
+                whole = self.post("/v1/chat/completions", body, **headers)
+                stream = self.post("/v1/chat/completions", {**body, "stream": True}, **headers)
+                message = self.post("/v1/messages", {**user, "model": "m", "stream": True})
+                self.clock.pump([0, *[1] * (tokens - 1)])
+                self.assertEqual(3, self.put("/abort_requests")["aborted"])
+                [choice] = whole.json()["choices"]
+                self.assertEqual(
+                    ("abort", tokens), (choice["finish_reason"], whole.json()["usage"]["completion_tokens"])
+                )
+                choices = [event["choices"][0] for event in stream.events()[:-1]]
+                self.assertEqual([None] * (len(choices) - 1) + ["abort"], [each["finish_reason"] for each in choices])
+                said = json.dumps([choice["message"], *choices])
+                self.assertNotIn("image_url", said)
+                text = self.joined([choice["message"]])
+                self.assertEqual(text, self.joined([each["delta"] for each in choices]))
+                self.assertEqual(tokens > 1 or not words[0].endswith("parser"), bool(text))
+                self.assertTrue(message.complete)
+                self.assertIn(b"message_stop", message.body)
+
+    def joined(self, deltas: list[Any]) -> str:
+        """Join everything that deltas, or a message, say."""
+        text = ""
+        for delta in deltas:
+            content = delta.get("content") or ""
+            text += content if isinstance(content, str) else "".join(block["text"] for block in content)
+            text += delta.get("reasoning") or ""
+            functions = [call["function"] for call in delta.get("tool_calls") or []]
+            text += "".join(each.get("name", "") + each.get("arguments", "") for each in functions)
+        return text
 
     def test_bad_bodies(self) -> None:
         """A body that names no requests is refused in vLLM's form, and nothing is aborted."""

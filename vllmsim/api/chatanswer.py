@@ -68,6 +68,10 @@ class ChatReading(Reading["ChatBody"]):
         settings = self.settings
         return [settings.tooling.call_id(part, i, settings.new_id) for i, part in enumerate(answer.calls)]
 
+    def illustrates(self, answer: Answer) -> bool:
+        """Tell whether an image follows the text, which it does not when the answer is aborted."""
+        return self.request.form.image and answer.finish_reason != "abort"
+
     def content(self, text: str) -> str | list[dict[str, Any]]:
         """Write text as content, which is a list where an image follows."""
         return [{"type": "text", "text": text}] if self.request.form.image else text
@@ -172,7 +176,7 @@ class ChatStream(ChunkStream):
         """Write what is left with the end, after the image if there is one."""
         sent, length = self._sent[choice], len(answer)
         delta = self._last_delta(answer, sent)
-        if self._image:
+        if self._reading.illustrates(answer):
             yield from self._write_image(choice, delta)
             delta = {}
         yield self._delta_chunk(choice, delta, answer, sent, length)
@@ -299,7 +303,8 @@ class ChatWhole:
         reading = self._reading
         text = reading.echoed + answer.text
         if reading.request.form.image:
-            return [*([{"type": "text", "text": text}] if text else []), _IMAGE]
+            said = [{"type": "text", "text": text}] if text else []
+            return [*said, _IMAGE] if reading.illustrates(answer) else said
         if text or not answer.parts or any(part.kind == "text" for part in answer.parts):
             return text
         tools = reading.request.form.tools
