@@ -1,11 +1,15 @@
 """Reading request bodies."""
 
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from pydantic import BaseModel
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.api.body import Head, read_object, read_query, validate
+import vllmsim.api
+from vllmsim.api.body import Head, Listed, read_object, read_query, validate
 from vllmsim.errors import MalformedRequest
 
 JSON = Head("application/json; charset=utf-8")
@@ -93,6 +97,48 @@ class ValidateTests(SynchronousTestCase):
         )
         unreadable = b'{"numbers":["1234567890123456789"]}' + b"}"
         self.assertIn("'input': 'x'", self.refusal({"numbers": ["x"]}, unreadable).message)
+
+
+class ListTests(SynchronousTestCase):
+    """Lists of a million wrong items."""
+
+    def models(self) -> Iterator[type[BaseModel]]:
+        """Find the models of every dialect."""
+        for module in iter_modules(vllmsim.api.__path__, "vllmsim.api."):
+            for value in vars(import_module(module.name)).values():
+                if isinstance(value, type) and issubclass(value, BaseModel) and value is not BaseModel:
+                    yield value
+
+    def lists(self, schema: Any) -> Iterator[Any]:
+        """Find the lists in what pydantic made of a model."""
+        if isinstance(schema, dict):
+            if schema.get("type") == "list":
+                yield schema
+            for value in schema.values():
+                yield from self.lists(value)
+        elif isinstance(schema, list | tuple):
+            for value in schema:
+                yield from self.lists(value)
+
+    def test_bounded(self) -> None:
+        """No field has a list of which more than a few wrong items would be reported."""
+        found = [(model, each) for model in self.models() for each in self.lists(model.__pydantic_core_schema__)]
+        self.assertGreater(len(found), 30)
+        for model, each in found:
+            bounded = each.get("fail_fast") or each.get("max_length")
+            self.assertTrue(bounded or each["items_schema"] == {"type": "any"}, f"{model}: {each}")
+
+    def test_first(self) -> None:
+        """A list of a hundred thousand wrong items has one error."""
+
+        class Body(BaseModel):
+            """A body with a list."""
+
+            numbers: Listed[int]
+
+        error = self.assertRaises(MalformedRequest, validate, Body, {"numbers": ["x"] * 100_000}, b"{}")
+        self.assertIn("1 validation error:", error.message)
+        self.assertEqual("body.numbers.0", error.param)
 
 
 class _Query(BaseModel):

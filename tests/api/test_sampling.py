@@ -1,8 +1,9 @@
 """The fields that generating requests share."""
 
+from pydantic import ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.api.sampling import check_options
+from vllmsim.api.sampling import SamplingBody, check_options
 from vllmsim.errors import InvalidParameter
 
 
@@ -27,6 +28,16 @@ class CheckTests(SynchronousTestCase):
         for salt in ("", "x" * 129, "a/b", "a\\b", "a\0b", 7):
             error = self.assertRaises(InvalidParameter, check_options, {"cache_salt": salt})
             self.assertEqual("cache_salt", error.param)
+
+    def test_bias(self) -> None:
+        """Of wrong numbers the first is reported, and text that is a number is one."""
+        body = SamplingBody.model_validate({"logit_bias": {"1": "2.5", "3": 4}})
+        self.assertEqual({"1": 2.5, "3": 4.0}, body.logit_bias)
+        for wrong in ("x", None, [], {}):
+            bias = {"1": 2} | {str(token): wrong for token in range(5, 1000)}
+            error = self.assertRaises(ValidationError, SamplingBody.model_validate, {"logit_bias": bias})
+            self.assertEqual([("logit_bias", "5")], [each["loc"] for each in error.errors()])
+        self.assertRaises(ValidationError, SamplingBody.model_validate, {"logit_bias": 1})
 
     def test_logprobs(self) -> None:
         """A negative number of alternatives is refused, but for -1."""

@@ -9,15 +9,18 @@ their size alone, and at most ten errors are listed.
 import json
 import re
 from collections.abc import Container, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import orjson
 from attrs import frozen
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from vllmsim.errors import MalformedRequest
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+Listed = Annotated[list[T], Field(fail_fast=True)]
+"""A list of which only the first wrong item is reported: there may be a million, and to tell of each takes a minute."""
 
 _MOST_ERRORS: Final = 10
 _HUGE: Final = re.compile(rb"\d{19}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from attrs import frozen
 from pydantic import Field
 
-from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chatanswer import ChatReading, ChatStream, ChatWhole
 from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
 from vllmsim.api.dialect import Call, Settings, request_of
@@ -23,12 +23,12 @@ from vllmsim.structure import Form
 class ChatBody(SamplingBody):
     """A chat completion request."""
 
-    messages: list[ChatMessage]
+    messages: Listed[ChatMessage]
     logprobs: bool | None = False
     top_logprobs: int | None = 0
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    tools: list[ChatTool] | None = None
+    tools: Listed[ChatTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     parallel_tool_calls: bool | None = True
@@ -36,7 +36,7 @@ class ChatBody(SamplingBody):
     thinking_token_budget: int | None = None
     add_generation_prompt: bool | None = True
     continue_final_message: bool | None = False
-    documents: list[dict[str, Any]] | None = None
+    documents: Listed[dict[str, Any]] | None = None
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     mm_processor_kwargs: dict[str, Any] | None = None

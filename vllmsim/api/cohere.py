@@ -14,10 +14,10 @@ import orjson
 from attrs import frozen
 from pydantic import BaseModel, Field, model_validator
 
-from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.conversation import ChatMessage, conversation_of
 from vllmsim.api.embeddings import check_dimensions
-from vllmsim.api.inputs import Listed, PoolingBody, PoolingCall, PoolingReading, PoolingSettings, Reply, check_counts
+from vllmsim.api.inputs import PoolingBody, PoolingCall, PoolingReading, PoolingSettings, Reply, check_counts
 from vllmsim.api.vectors import dump, pack
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Prompt, TextPrompt

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 from attrs import frozen
 
-from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chunks import ChunkStream
 from vllmsim.api.dialect import Call, Reading, Settings, prompt_details, request_of, usage
 from vllmsim.api.logprobs import Shower
@@ -29,7 +29,7 @@ _DEFAULT_MAX_TOKENS: Final = 16
 class CompletionBody(SamplingBody):
     """A completion request."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] | None = None
+    prompt: str | Listed[str] | Listed[int] | Listed[Listed[int]] | None = None
     prompt_embeds: Any = None
     best_of: int | None = None
     logprobs: int | None = None

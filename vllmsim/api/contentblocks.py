@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
+from vllmsim.api.body import Listed
 from vllmsim.api.conversation import call_text, conversation_from, flatten
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Conversation, Message
@@ -52,7 +53,7 @@ class ToolResultBlock(_Block):
     """What came of a call."""
 
     tool_use_id: str | None = None
-    content: str | list[dict[str, Any]] | None = None
+    content: str | Listed[dict[str, Any]] | None = None
     is_error: bool | None = None
 
 
@@ -76,7 +77,7 @@ ContentBlock = Annotated[
     | Annotated[OtherBlock, Tag("other")],
     Discriminator(_kind),
 ]
-Content = str | list[ContentBlock]
+Content = str | Listed[ContentBlock]
 
 
 class BlockMessage(BaseModel):

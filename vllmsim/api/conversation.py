@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from vllmsim.api.body import Listed
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Conversation, Media, MediaKind, Message
 
@@ -31,8 +32,8 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: str
-    content: str | list[str | dict[str, Any]] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    content: str | Listed[str | dict[str, Any]] | None = None
+    tool_calls: Listed[dict[str, Any]] | None = None
     tool_call_id: str | None = None
 
     def flat(self) -> Message:

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal, Protocol, TypeVar, cast
 
 import orjson
 from attrs import field, frozen
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from vllmsim.api.body import Head, validate
+from vllmsim.api.body import Head, Listed, validate
 from vllmsim.api.chat import check_media
 from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
 from vllmsim.api.dialect import Settings, usage
@@ -29,18 +29,6 @@ _REMOVED_TASKS: Final = {
 }
 
 
-T = TypeVar("T")
-
-
-class FirstError(FailFast):
-    """Ends the check of a list at its first wrong item. Pydantic's own mark cannot be part of a union."""
-
-    def __hash__(self) -> int:
-        return hash(FirstError)
-
-
-Listed = Annotated[list[T], FirstError()]
-"""A list of which only the first wrong item is reported: it may have hundreds of thousands, and each costs time."""
 GivenInput = Listed[int] | Listed[Listed[int]] | str | Listed[str]
 
 

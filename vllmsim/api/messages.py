@@ -12,7 +12,7 @@ import orjson
 from attrs import frozen
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chat import ChatBody, chat_form, check_media
 from vllmsim.api.contentblocks import BlockMessage, Content, conversation_of_blocks
 from vllmsim.api.dialect import Call, Settings, request_of
@@ -122,7 +122,7 @@ class _TurnsBody(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str
-    messages: list[BlockMessage]
+    messages: Listed[BlockMessage]
 
     @field_validator("model")
     @classmethod
@@ -144,7 +144,7 @@ class MessagesBody(_TurnsBody):
     system: Content | None = None
     temperature: float | None = None
     tool_choice: MessagesToolChoice | None = None
-    tools: list[MessagesTool] | None = None
+    tools: Listed[MessagesTool] | None = None
     top_k: int | None = None
     top_p: float | None = None
 
@@ -208,7 +208,7 @@ class CountBody(_TurnsBody):
 
     system: Content | None = None
     tool_choice: MessagesToolChoice | None = None
-    tools: list[MessagesTool] | None = None
+    tools: Listed[MessagesTool] | None = None
 
 
 @frozen(eq=False)

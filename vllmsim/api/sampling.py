@@ -4,8 +4,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from vllmsim.api.body import Listed
 from vllmsim.api.structuredoutputs import AnyResponseFormat, StructuredOutputs, check_outputs
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Sampling
@@ -14,6 +15,20 @@ Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Stops = Annotated[list[str], Field(max_length=4)]
 
 _SALT_LENGTH: Final = 128
+
+
+def _only_wrong(value: Any) -> Any:
+    """Leave of a map of numbers the first entry that is none, so that no others are reported: there may be many."""
+    if isinstance(value, Mapping):
+        for key, number in value.items():
+            try:
+                float(number)
+            except (TypeError, ValueError, OverflowError):
+                return {key: number}
+    return value
+
+
+Numbers = Annotated[dict[str, float], BeforeValidator(_only_wrong)]
 
 
 class StreamOptions(BaseModel):
@@ -38,7 +53,7 @@ class SamplingBody(BaseModel):
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Numbers | None = None
     user: str | None = None
     response_format: AnyResponseFormat | None = None
 
@@ -47,7 +62,7 @@ class SamplingBody(BaseModel):
     min_p: float | None = None
     repetition_penalty: float | None = None
     length_penalty: float | None = 1.0
-    stop_token_ids: list[int] | None = None
+    stop_token_ids: Listed[int] | None = None
     include_stop_str_in_output: bool | None = False
     ignore_eos: bool | None = False
     min_tokens: int | None = 0
@@ -55,8 +70,8 @@ class SamplingBody(BaseModel):
     spaces_between_special_tokens: bool | None = True
     truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
     truncation_side: Literal["left", "right"] | None = None
-    allowed_token_ids: list[int] | None = None
-    bad_words: list[str] | None = None
+    allowed_token_ids: Listed[int] | None = None
+    bad_words: Listed[str] | None = None
     prompt_logprobs: int | None = None
     echo: bool | None = False
     add_special_tokens: bool | None = None

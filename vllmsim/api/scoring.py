@@ -14,10 +14,9 @@ import orjson
 from attrs import frozen
 from pydantic import BaseModel, ConfigDict, Field
 
-from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.conversation import flatten
 from vllmsim.api.inputs import (
-    Listed,
     PoolingBody,
     PoolingCall,
     PoolingReading,

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vllmsim.api.body import Listed
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.structure import ChoiceOutput, JsonOutput, RegexOutput, StructuredOutput
 from vllmsim.structured.documents import check_schema
@@ -47,8 +48,8 @@ class LegacyStructuralTagFormat(BaseModel):
     """Their older form."""
 
     type: Literal["structural_tag"]
-    structures: list[dict[str, Any]]
-    triggers: list[str]
+    structures: Listed[dict[str, Any]]
+    triggers: Listed[str]
 
 
 AnyResponseFormat = ResponseFormat | StructuralTagFormat | LegacyStructuralTagFormat
@@ -61,7 +62,7 @@ class StructuredOutputs(BaseModel):
 
     json_value: str | dict[str, Any] | None = Field(default=None, alias="json")
     regex: str | None = None
-    choice: list[str] | None = None
+    choice: Listed[str] | None = None
     grammar: str | None = None
     json_object: bool | None = None
     disable_any_whitespace: bool | None = None

@@ -8,7 +8,7 @@ import orjson
 from attrs import frozen
 from pydantic import BaseModel, ConfigDict, Field
 
-from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
 from vllmsim.inference import Conversation, TextPrompt, Tokens
 from vllmsim.interfaces import IModelCatalogue
@@ -27,7 +27,7 @@ class _TextBody(_TokenBody):
 
 
 class _ChatBody(_TokenBody):
-    messages: list[ChatMessage]
+    messages: Listed[ChatMessage]
     add_generation_prompt: bool = True
     continue_final_message: bool = False
 
@@ -36,14 +36,14 @@ class _EmptyBody(_TokenBody):
     """What a body without a prompt and without messages is checked against, so that the error names both."""
 
     prompt: str
-    messages: list[ChatMessage]
+    messages: Listed[ChatMessage]
 
 
 class _DetokenizeBody(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str | None = None
-    tokens: list[Annotated[int, Field(ge=0)]]
+    tokens: Listed[Annotated[int, Field(ge=0)]]
 
 
 @frozen(eq=False)
