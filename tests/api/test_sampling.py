@@ -1,5 +1,7 @@
 """The fields that generating requests share."""
 
+from typing import Any
+
 from pydantic import ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -33,7 +35,8 @@ class CheckTests(SynchronousTestCase):
         """Of wrong numbers the first is reported, and text that is a number is one."""
         body = SamplingBody.model_validate({"logit_bias": {"1": "2.5", "3": 4}})
         self.assertEqual({"1": 2.5, "3": 4.0}, body.logit_bias)
-        for wrong in ("x", None, [], {}):
+        wrongs: list[Any] = ["x", None, [], {}]
+        for wrong in wrongs:
             bias = {"1": 2} | {str(token): wrong for token in range(5, 1000)}
             error = self.assertRaises(ValidationError, SamplingBody.model_validate, {"logit_bias": bias})
             self.assertEqual([("logit_bias", "5")], [each["loc"] for each in error.errors()])
