@@ -93,7 +93,7 @@ class Exchange:
 
     def events(self) -> list[Any]:
         """The events of a stream so far, ``[DONE]`` as text."""
-        texts = [part.removeprefix("data: ") for part in self.body.decode().split("\n\n") if part]
+        texts = [part.partition("data: ")[2] for part in self.body.decode().split("\n\n") if part]
         return [text if text == "[DONE]" else json.loads(text) for text in texts]
 
 

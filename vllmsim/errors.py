@@ -94,6 +94,22 @@ class Conflict(InferenceError):
     kind = "Conflict"
 
 
+class InvalidResponseUse(InferenceError):
+    """A stored response, or what would become one, cannot be used so."""
+
+    status = 400
+    kind = "invalid_request_error"
+
+
+class UnknownResponse(InvalidResponseUse):
+    """No response is stored under an id."""
+
+    status = 404
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"Response with id '{response_id}' not found.", "response_id")
+
+
 class QueueFull(InferenceError):
     """As many sequences wait as may."""
 

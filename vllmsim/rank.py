@@ -28,6 +28,8 @@ from vllmsim.api.inputs import PoolingSettings
 from vllmsim.api.messages import CountDialect, MessagesDialect
 from vllmsim.api.models import ModelList
 from vllmsim.api.pooling import ClassificationDialect, PoolingTaskDialect
+from vllmsim.api.responses import ResponsesDialect
+from vllmsim.api.responsestore import ResponseStore
 from vllmsim.api.scoring import RerankDialect, ScoreDialect
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.api.toolcalls import Tooling
@@ -62,6 +64,7 @@ from vllmsim.serverinfo import describe_configuration, describe_environment, des
 from vllmsim.structured.values import Ranges
 from vllmsim.tokenization.words import WordTokenizer
 from vllmsim.web.adapters import AdapterRoutes
+from vllmsim.web.answering import Answering
 from vllmsim.web.control import AbortRoutes, ControlRoutes
 from vllmsim.web.development import DevelopmentRoutes
 from vllmsim.web.exposition import ExpositionRoutes
@@ -69,6 +72,7 @@ from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.operations import OperationRoutes
 from vllmsim.web.pooling import PoolingRoutes
 from vllmsim.web.profiling import ProfilingRoutes
+from vllmsim.web.responses import ResponseRoutes
 from vllmsim.web.root import RankResource
 from vllmsim.web.scaleout import ScaleOutAbortRoutes, ScaleOutGate
 from vllmsim.web.scaling import ScalingRoutes
@@ -106,7 +110,8 @@ class Rank:
         self.lifecycle.start()
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Serve no more. What still runs, since nobody waits for it, ends."""
+        self.simulator.requests.dismiss()
         self.slots.stop()
         self.pacer.stop()
         self.lifecycle.stop()
@@ -204,15 +209,10 @@ def build_rank(
         derive(seed, "pooler", number).getrandbits(63),
     )
 
+    answering = Answering(simulator, signature(c, number), defer_to_thread)
     generating = [
-        InferenceRoutes(
-            simulator,
-            ChatDialect(settings),
-            CompletionDialect(settings),
-            MessagesDialect(settings),
-            signature(c, number),
-            defer_to_thread,
-        ).app,
+        InferenceRoutes(answering, ChatDialect(settings), CompletionDialect(settings), MessagesDialect(settings)).app,
+        _response_routes(c, answering, settings, clock).app,
         CountRoutes(CountDialect(settings), tokenizer).app,
         ScaleOutAbortRoutes(ScaleOutGate(c.enable_scale_out or c.tokens_only), control).app,
     ]
@@ -252,6 +252,11 @@ def _chosen(c: Configuration, generating: list[Klein], pooling: list[Klein]) -> 
         return pooling
     # A vLLM that only encodes media is one that generates.
     return generating + (pooling if c.runner == "auto" and not c.mm_encoder_only else [])
+
+
+def _response_routes(c: Configuration, answering: Answering, settings: Settings, clock: IReactorTime) -> ResponseRoutes:
+    store = ResponseStore(c.max_stored_responses if c.enable_responses_store else 0)
+    return ResponseRoutes(answering, ResponsesDialect(settings, c.max_model_len, store), store, clock)
 
 
 def _pooling_routes(

@@ -63,7 +63,8 @@ def written(dialect: Dialect, body: dict[str, Any], prompts: list[TokenizedPromp
 def normal(data: bytes) -> bytes:
     """Take out what differs from answer to answer: ids, times and log probabilities with their alternatives."""
     data = re.sub(rb'"(chatcmpl|cmpl)-[0-9a-f]{16}"', rb'"\1-ID"', data)
-    data = re.sub(rb'"created":\d+', b'"created":0', data)
+    data = re.sub(rb'"(resp|msg|rs|fc|chatcmpl-tool)([-_])[0-9a-f]{16}"', rb'"\1\2ID"', data)
+    data = re.sub(rb'"(created|created_at)":\d+', rb'"\1":0', data)
     data = re.sub(rb'("token":"[^"]*","logprob":)-?[\d.]+', rb"\1 0", data)
     data = re.sub(rb'("top_logprobs":\[\{"token[^]]*?\]\}),\{[^]]*\]\}\]', rb"\1,...]", data)
     data = re.sub(rb'("token_logprobs":\[)[^]]*', rb"\1", data)

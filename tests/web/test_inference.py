@@ -12,6 +12,7 @@ from vllmsim.api.chatanswer import ChatStream
 from vllmsim.errors import Unavailable
 from vllmsim.inference import Answer, InferenceRequest, TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
+from vllmsim.web.answering import Answering
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.root import RankResource
 
@@ -424,7 +425,7 @@ class ErrorTests(RankTestCase):
         """Serve chat completions with a scripted simulator."""
         dialect = ChatDialect(_settings())
         self.deferred: list[Any] = []
-        routes = InferenceRoutes(ScriptedSimulator(script), dialect, dialect, dialect, {}, self.defer)
+        routes = InferenceRoutes(Answering(ScriptedSimulator(script), {}, self.defer), dialect, dialect, dialect)
         self.rank.site.resource = RankResource([routes.app])
 
     def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:

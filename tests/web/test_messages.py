@@ -9,6 +9,7 @@ from vllmsim.api.messages import MessagesDialect
 from vllmsim.errors import Unavailable
 from vllmsim.inference import InferenceRequest, TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
+from vllmsim.web.answering import Answering
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.root import RankResource
 
@@ -222,7 +223,7 @@ class ErrorTests(MessagesTestCase):
             raise Unavailable("busy") if request.sampling.top_k else KeyError("secret")
 
         dialect = MessagesDialect(_settings())
-        routes = InferenceRoutes(ScriptedSimulator(fail), dialect, dialect, dialect, {}, in_thread)
+        routes = InferenceRoutes(Answering(ScriptedSimulator(fail), {}, in_thread), dialect, dialect, dialect)
         self.rank.site.resource = RankResource([routes.app])
         self.check(500, "api_error", self.ask())
         self.check(500, "api_error", self.ask(stream=True))

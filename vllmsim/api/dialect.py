@@ -9,7 +9,7 @@ from attrs import field, frozen
 from vllmsim.api.body import Head
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.media import hash_media
-from vllmsim.api.sampling import SamplingBody
+from vllmsim.api.sampling import GenerationBody
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource, encoder_outputs
 from vllmsim.errors import InferenceError, InvalidRequest
@@ -100,7 +100,7 @@ class Dialect(Protocol):
         """
 
 
-B = TypeVar("B", bound=SamplingBody)
+B = TypeVar("B", bound=GenerationBody)
 
 
 @frozen(eq=False)
@@ -156,7 +156,7 @@ class Reading(Generic[B]):
 def request_of(
     settings: Settings,
     head: Head,
-    body: SamplingBody,
+    body: GenerationBody,
     model: str,
     prompts: tuple[Prompt, ...],
     sampling: Sampling,

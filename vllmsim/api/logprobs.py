@@ -62,6 +62,21 @@ class Shower:
             content.append(entries[0] | {"top_logprobs": entries if self.count else []})
         return {"content": content}
 
+    def response(self, answer: Answer, start: int, stop: int, *, brief: bool) -> list[dict[str, Any]]:
+        """Show some tokens of an answer in the form of Responses.
+
+        :param brief: leave the bytes out, as deltas do.
+        """
+        shown = []
+        for position in range(start, stop):
+            ranked = self._ranked(position, answer.ids[position], answer.texts[position])
+            entries = [
+                {"token": name, **({} if brief else {"bytes": list(name.encode("utf-8", "replace"))}), "logprob": value}
+                for name, value in ranked
+            ]
+            shown.append(entries[0] | {"top_logprobs": entries if self.count else []})
+        return shown
+
     def text(self, tokens: Iterable[tuple[int | None, int, str]], offset: int) -> tuple[dict[str, Any], int]:
         """Show tokens in the form of completions.
 

@@ -1,9 +1,10 @@
 # -*- test-case-name: tests.api.test_sampling -*-
-"""The fields that chat and completion requests share, and the checks that vLLM makes before it looks at types."""
+"""The fields that generating requests share, and the checks that vLLM makes before it looks at types."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
+from attrs import evolve
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vllmsim.api.body import Listed
@@ -38,66 +39,46 @@ class StreamOptions(BaseModel):
     continuous_usage_stats: bool | None = False
 
 
-class SamplingBody(BaseModel):
+class GenerationBody(BaseModel):
     """Fields that mean the same in every generating request. Unknown ones are ignored."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str | None = None
-    n: int | None = 1
     seed: Int64 | None = None
     stop: str | Stops | None = None
     stream: bool | None = False
-    stream_options: StreamOptions | None = None
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: Numbers | None = None
     user: str | None = None
-    response_format: AnyResponseFormat | None = None
 
-    use_beam_search: bool | None = False
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
-    length_penalty: float | None = 1.0
     stop_token_ids: Listed[int] | None = None
-    include_stop_str_in_output: bool | None = False
     ignore_eos: bool | None = False
-    min_tokens: int | None = 0
     skip_special_tokens: bool | None = None
-    spaces_between_special_tokens: bool | None = True
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
-    truncation_side: Literal["left", "right"] | None = None
-    allowed_token_ids: Listed[int] | None = None
-    bad_words: Listed[str] | None = None
-    prompt_logprobs: int | None = None
-    echo: bool | None = False
-    add_special_tokens: bool | None = None
     structured_outputs: StructuredOutputs | None = None
     priority: Int64 | None = 0
     request_id: str | None = None
     return_tokens_as_token_ids: bool | None = None
-    return_token_ids: bool | None = None
     cache_salt: str | None = None
     kv_transfer_params: dict[str, Any] | None = None
-    stream_interval: Annotated[int, Field(ge=1)] | None = None
 
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> Sampling:
         """Collect the sampling parameters, with vLLM's defaults for those not given.
 
         :raises InvalidRequest: when `logit_bias` has a key that is no token id.
         """
-        stop, allowed = self.stop, self.allowed_token_ids
+        stop = self.stop
         return Sampling(
-            n=1 if self.n is None else self.n,
             max_tokens=max_tokens,
-            min_tokens=self.min_tokens or 0,
             stop=() if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
             stop_token_ids=tuple(self.stop_token_ids or ()),
             ignore_eos=bool(self.ignore_eos),
-            include_stop_str_in_output=bool(self.include_stop_str_in_output),
             seed=self.seed,
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
@@ -107,9 +88,7 @@ class SamplingBody(BaseModel):
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
             logprobs=logprobs,
-            prompt_logprobs=self.prompt_logprobs,
             logit_bias=tuple(map(_token_id, self.logit_bias or ())),
-            allowed_token_ids=None if allowed is None else tuple(allowed),
         )
 
     @property
@@ -121,6 +100,41 @@ class SamplingBody(BaseModel):
     def remote_decode(self) -> bool:
         """Whether another server is to go on after the prefill."""
         return bool(self.kv_transfer_params and self.kv_transfer_params.get("do_remote_decode"))
+
+
+class SamplingBody(GenerationBody):
+    """Fields that chat and completion requests have beside those."""
+
+    n: int | None = 1
+    stream_options: StreamOptions | None = None
+    response_format: AnyResponseFormat | None = None
+
+    use_beam_search: bool | None = False
+    length_penalty: float | None = 1.0
+    include_stop_str_in_output: bool | None = False
+    min_tokens: int | None = 0
+    spaces_between_special_tokens: bool | None = True
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+    truncation_side: Literal["left", "right"] | None = None
+    allowed_token_ids: Listed[int] | None = None
+    bad_words: Listed[str] | None = None
+    prompt_logprobs: int | None = None
+    echo: bool | None = False
+    add_special_tokens: bool | None = None
+    return_token_ids: bool | None = None
+    stream_interval: Annotated[int, Field(ge=1)] | None = None
+
+    def sampling(self, max_tokens: int | None, logprobs: int | None) -> Sampling:
+        """Collect the sampling parameters; see :meth:`GenerationBody.sampling`."""
+        allowed = self.allowed_token_ids
+        return evolve(
+            super().sampling(max_tokens, logprobs),
+            n=1 if self.n is None else self.n,
+            min_tokens=self.min_tokens or 0,
+            include_stop_str_in_output=bool(self.include_stop_str_in_output),
+            prompt_logprobs=self.prompt_logprobs,
+            allowed_token_ids=None if allowed is None else tuple(allowed),
+        )
 
 
 def _token_id(key: str) -> int:

@@ -83,6 +83,11 @@ class Configuration:
         "Namespace reported in x-inference-namespace.", environment="POD_NAMESPACE")
     pod_ip: str = _option("server", Text(), "",
         "Address that names this server in the topic of KV events.", environment="POD_IP", acts=False)
+    enable_responses_store: bool = _option("server", Flag(), False,
+        "Keep responses of /v1/responses, so that clients can come back to them, and allow background ones.",
+        environment="VLLM_ENABLE_RESPONSES_API_STORE")
+    max_stored_responses: int = _option("server", Integer(least=1), 1000,
+        "Most responses that are kept; the least recently used go first, and sooner if all together are large.")
     log_http: bool = _option("server", Flag(), False,
         "Log requests and responses with headers and bodies.", acts=False)
 

@@ -1,0 +1,82 @@
+# -*- test-case-name: tests.web.test_inference -*-
+"""How inference requests are answered: a dialect reads the body, the simulator serves it, a sink writes the answer."""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final, TypeVar
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from vllmsim.api.body import Head
+from vllmsim.api.dialect import Call, StreamEncoder
+from vllmsim.api.errorbody import internal_error
+from vllmsim.errors import InferenceError
+from vllmsim.interfaces import ISimulator
+from vllmsim.web.site import Request
+from vllmsim.web.streaming import EventStream, WholeAnswer
+
+C = TypeVar("C", bound=Call)
+
+_INLINE_TOKENS: Final = 128
+"""How many tokens with log probabilities are written without a thread: some 4 ms with 20 alternatives each."""
+
+
+@define(eq=False)
+class Answering:
+    """Answers inference requests.
+
+    :param signature: headers that name this server, sent with every answer.
+    :param defer_to_thread: runs a function off the reactor; long answers in full detail are written there.
+    """
+
+    _log: ClassVar[Logger] = Logger()
+
+    simulator: ISimulator
+    _signature: Mapping[str, str]
+    _defer_to_thread: Callable[..., Deferred[bytes]]
+
+    def read(self, parse: Callable[[bytes, Head], C], request: Request) -> C:
+        """Read a request, and sign its answer.
+
+        :param parse: a dialect's method.
+        :raises InferenceError: when the body is wrong.
+        """
+        for name, value in self._signature.items():
+            request.setHeader(name, value)
+        return parse(request.content.read(), request.head)
+
+    async def answer(self, call: Call, request: Request) -> None:
+        """Have a call served, and write its answer.
+
+        :raises InferenceError: when it cannot be served, and nothing is written yet.
+        """
+        if call.stream_encoder is None:
+            await self._answer_whole(call, request)
+        else:
+            await self._stream(call, request, call.stream_encoder())
+
+    async def _answer_whole(self, call: Call, request: Request) -> None:
+        answer, encoder = WholeAnswer(), call.whole_encoder()
+        await self.simulator.submit(call.request, answer)
+        parts = answer.prompts, answer.cached_tokens, answer.choices
+        if call.request.sampling.detailed and answer.length > _INLINE_TOKENS:
+            body = await self._defer_to_thread(encoder.body, *parts)
+        else:
+            body = encoder.body(*parts)
+        request.answer(200, body)
+
+    async def _stream(self, call: Call, request: Request, encoder: StreamEncoder) -> None:
+        stream = EventStream(request, encoder)
+        try:
+            await self.simulator.submit(call.request, stream)
+            stream.close()
+        except InferenceError as error:
+            if not stream.begun:
+                raise
+            stream.fail(error)
+        except Exception:
+            if not stream.begun or request.gone:
+                raise
+            self._log.failure("While streaming to {uri}", uri=request.uri)
+            stream.fail(internal_error())
