@@ -80,9 +80,25 @@ class SamplingTests(SynchronousTestCase):
             ("input", 5), ("instructions", []), ("metadata", {"a": 1}), ("presence_penalty", 3),
             ("frequency_penalty", -3), ("stop", list("abcde")), ("service_tier", "best"), ("truncation", "some"),
             ("seed", 2**64), ("previous_response_id", 5), ("max_tool_calls", -1), ("previous_input_messages", ["x"]),
+            ("max_tool_calls", 10**30), ("max_output_tokens", -(10**30)), ("top_logprobs", 10**30),
         ):  # fmt: skip
             error = self.assertRaises(MalformedRequest, call, {name: value})
             self.assertTrue(str(error.param).startswith(f"body.{name}"), error.param)
+
+    def test_deep_values(self) -> None:
+        """What is nested so deeply that an answer could not repeat it is refused."""
+        deep: Any = {}
+        for _ in range(400):
+            deep = {"properties": {"a": deep}}
+        for name, value in (
+            ("tools", [{**WEATHER, "parameters": deep}]),
+            ("tools", [{"type": "mcp", "x": deep}]),
+            ("prompt_cache_options", deep),
+            ("text", {"format": {"type": "json_schema", "name": "n", "schema": deep}}),
+            ("tool_choice", {"type": "allowed_tools", "mode": "auto", "tools": [{**WEATHER, "x": deep}]}),
+        ):
+            body = {name: value} | ({"tools": [WEATHER]} if name == "tool_choice" else {})
+            self.assertRaises(InvalidRequest, call, body)
 
     def test_many_wrong_values(self) -> None:
         """Of a hundred thousand wrong values the first is reported."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import orjson
 from attrs import evolve, frozen
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -22,7 +21,7 @@ from vllmsim.api.chat import check_media
 from vllmsim.api.conversation import conversation_from
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.responsesanswer import Keep, ResponseReading, ResponseWhole
-from vllmsim.api.responsesform import AnyTool, Reasoning, TextConfig, response_form, shown_tools
+from vllmsim.api.responsesform import AnyTool, Reasoning, TextConfig, response_form, shown
 from vllmsim.api.responsesinput import read_input
 from vllmsim.api.responsesstream import ResponseStream
 from vllmsim.api.responsestore import ResponseStore
@@ -60,8 +59,8 @@ class ResponsesBody(GenerationBody):
 
     input: str | list[Any]
     instructions: str | None = None
-    max_output_tokens: int | None = None
-    max_tool_calls: Annotated[int, Field(ge=0)] | None = None
+    max_output_tokens: Int64 | None = None
+    max_tool_calls: Annotated[Int64, Field(ge=0)] | None = None
     metadata: Metadata | None = None
     background: bool | None = False
     store: bool | None = True
@@ -76,7 +75,7 @@ class ResponsesBody(GenerationBody):
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = "auto"
     tools: Listed[AnyTool] | None = None
     parallel_tool_calls: bool | None = True
-    top_logprobs: int | None = 0
+    top_logprobs: Int64 | None = 0
     truncation: Literal["auto", "disabled"] | None = "disabled"
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
@@ -173,8 +172,7 @@ class ResponsesDialect:
         sampling = asked.sampling(limit, asked.logprobs)
         request = request_of(settings, head, asked, model, (conversation,), sampling, ResponseReading.prefix, form)
         named = evolve(request, prefix=f"{ResponseReading.prefix}_")
-        tools = orjson.Fragment(orjson.dumps(shown_tools(asked.tools)))
-        return ResponseReading(settings, asked, named, settings.now(), said, tools, self._max_model_len)
+        return ResponseReading(settings, asked, named, settings.now(), said, shown(asked), self._max_model_len)
 
     def _check_limit(self, limit: int | None) -> None:
         if limit is not None and limit > self._max_model_len:

@@ -14,7 +14,6 @@ import orjson
 from attrs import frozen
 
 from vllmsim.api.dialect import Reading
-from vllmsim.api.responsesform import shown_choice
 from vllmsim.api.responsesinput import read_input
 from vllmsim.api.responsesitems import OutputItem
 from vllmsim.api.responsestore import Status, StoredResponse
@@ -44,14 +43,14 @@ class ResponseReading(Reading["ResponsesBody"]):
     """A Responses request.
 
     :param said: what was said before the answer, without instructions.
-    :param tools: the request's tools as answers repeat them, which a stream does three times.
+    :param shown: members of the request as answers repeat them.
     :param max_model_len: the most tokens of a prompt and its answer together.
     """
 
     prefix = "resp"
 
     said: tuple[Message, ...]
-    tools: orjson.Fragment
+    shown: Mapping[str, orjson.Fragment]
     max_model_len: int
 
     @property
@@ -102,22 +101,22 @@ class ResponseReading(Reading["ResponsesBody"]):
             "output": ended.get("output", []),
             "parallel_tool_calls": body.parallel_tool_calls is not False,
             "temperature": sampling.temperature,
-            "tool_choice": shown_choice(body),
-            "tools": self.tools,
+            "tool_choice": self.shown["tool_choice"],
+            "tools": self.shown["tools"],
             "top_p": sampling.top_p,
             "background": bool(body.background),
             "max_output_tokens": self._limit(prompt_tokens),
             "max_tool_calls": body.max_tool_calls,
             "previous_response_id": body.previous_response_id,
             "prompt": body.prompt,
-            "prompt_cache_options": body.prompt_cache_options,
+            "prompt_cache_options": self.shown["prompt_cache_options"],
             "prompt_cache_key": body.prompt_cache_key,
             "prompt_cache_retention": body.prompt_cache_retention,
             "reasoning": body.reasoning and body.reasoning.model_dump(),
             "safety_identifier": body.safety_identifier,
             "service_tier": body.service_tier or "auto",
             "status": status,
-            "text": body.text and body.text.shown(),
+            "text": self.shown["text"],
             "top_logprobs": sampling.logprobs,
             "truncation": body.truncation or "disabled",
             "usage": ended.get("usage"),

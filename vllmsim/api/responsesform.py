@@ -5,9 +5,10 @@ Tools have the flat form, ``{"type": "function", "name", "parameters"}``; that o
 that OpenAI's servers run themselves are accepted and never called, as by a vLLM without a tool server.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import orjson
 from attrs import evolve
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -171,12 +172,28 @@ def _output(body: "ResponsesBody") -> StructuredOutput | None:
     return json_output(form.schema_value if form.type == "json_schema" else None, "text.format")
 
 
-def shown_tools(tools: Sequence[FunctionTool | HostedTool] | None) -> list[dict[str, Any]]:
-    """Repeat the tools of a request as answers do."""
-    return [tool.model_dump(by_alias=True) for tool in tools or ()]
+def shown(body: "ResponsesBody") -> dict[str, orjson.Fragment]:
+    """Repeat what a request says as answers do, written once, since a stream repeats it three times.
+
+    :return: the members that may be large, or deep.
+    :raises InvalidRequest: when one cannot be written, as it is too deep or has an integer of more than 64 bits.
+    """
+    values = {
+        "tool_choice": _shown_choice(body),
+        "tools": [tool.model_dump(by_alias=True) for tool in body.tools or ()],
+        "prompt_cache_options": body.prompt_cache_options,
+        "text": body.text and body.text.shown(),
+    }
+    written = {}
+    for name, value in values.items():
+        try:
+            written[name] = orjson.Fragment(orjson.dumps(value))
+        except orjson.JSONEncodeError as error:
+            raise InvalidRequest(f"{name} cannot be repeated in an answer: {error}", name) from None
+    return written
 
 
-def shown_choice(body: "ResponsesBody") -> str | dict[str, Any]:
+def _shown_choice(body: "ResponsesBody") -> str | dict[str, Any]:
     """Repeat what a request says about calling tools: nothing can be called if there are none."""
     if not body.tools:
         return "none"
