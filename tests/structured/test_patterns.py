@@ -2,7 +2,7 @@
 
 import random
 import re
-from time import perf_counter
+from time import thread_time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,6 +79,8 @@ REFUSED = {
     "^a^b": "begins in the middle",
     "a$b": "after the end",
     "a\\bb": "no word begins or ends",
+    "\\B": "no word begins or ends",
+    "é\\b": "no word begins or ends",
     "[^\\s\\S]": "no characters",
     "[]": "cannot be read",
     "(\\2)(a)": "cannot be read",
@@ -165,18 +167,18 @@ class PatternTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """What cannot be read, is not supported or matches nothing is refused at once, and says why."""
         for pattern, reason in REFUSED.items():
-            before = perf_counter()
+            before = thread_time()
             error = self.assertRaises(InvalidRequest, sample_pattern, pattern, random.Random(1))
-            self.assertLess(perf_counter() - before, 0.2, pattern[:80])
+            self.assertLess(thread_time() - before, 0.2, pattern[:80])
             self.assertIn(reason, error.message)
             self.assertTrue(error.message.startswith("No text could be made for the regular expression: "))
 
     def test_exponential(self) -> None:
         """Repetitions of repetitions do not multiply."""
-        before = perf_counter()
+        before = thread_time()
         text = sample_pattern("(" * 35 + "a" + "*)" * 35, random.Random(5))
         self.assertLess(len(text), 5000)
-        self.assertLess(perf_counter() - before, 0.2)
+        self.assertLess(thread_time() - before, 0.2)
 
     def test_deterministic(self) -> None:
         """Equal generators write equal texts, and others others."""

@@ -3,7 +3,7 @@
 import json
 import random
 import re
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 from hypothesis import given, settings
@@ -34,6 +34,9 @@ SATISFIED: list[Any] = [
     {"enum": [1, 2, 3], "minimum": 3},
     {"type": "string", "enum": [*range(5000), "only"]},
     {"allOf": [{"enum": [1, 2, 3]}, {"enum": [3.0, 4]}]},
+    {"enum": [1, 2.0, "a"], "const": 2},
+    {"enum": [[1], {"a": 2}, 3], "allOf": [{"const": {"a": 2.0}}]},
+    {"enum": list(range(200)), "not": {"minimum": 1}},
     {"allOf": [{"enum": [1, 2]}, {"const": 2}], "type": ["number", "string"]},
     # Numbers.
     {"type": "integer", "minimum": 5, "maximum": 7},
@@ -66,10 +69,18 @@ SATISFIED: list[Any] = [
     {"type": "string", "pattern": "^[A-Z]{3}-\\d{4}$"},
     {"type": "string", "pattern": "^[a-z]+$", "minLength": 20, "maxLength": 22},
     {"type": "string", "pattern": "b", "minLength": 1},
+    {"type": "string", "pattern": "[A-Z]", "minLength": 12, "maxLength": 13},
+    {"type": "string", "pattern": "^[A-Z]{2}", "minLength": 12},
+    {"type": "string", "pattern": "\\d$", "minLength": 12, "maxLength": 12},
+    {"type": "string", "pattern": "end\\B"},
+    {"type": "string", "minLength": 16, "allOf": [{"pattern": "[A-Z]"}, {"pattern": "[a-z]"}, {"pattern": "\\d"}]},
     {"allOf": [{"pattern": "^[a-z]+$"}, {"pattern": "^[a-f]{1,2}$"}], "type": "string"},
     {"type": "string", "format": "email", "minLength": 80},
     {"type": "string", "format": "date-time", "minLength": 24},
     {"type": "string", "format": "unheard-of"},
+    {"type": "string", "format": "uuid", "pattern": "[abc]+"},
+    {"type": "string", "format": "password", "pattern": "^[abc]{9}$"},
+    {"allOf": [{"format": "uri"}, {"pattern": "^https:"}], "type": "string"},
     # Arrays.
     {"type": "array", "items": {"type": "boolean"}, "minItems": 7},
     {"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": True, "minItems": 3},
@@ -131,6 +142,12 @@ SATISFIED: list[Any] = [
         "else": {"required": ["code"]},
     },
     {"if": {"type": "integer"}, "then": {"minimum": 500}, "type": "integer"},
+    # Drafts in which some of this means nothing.
+    {"$schema": DRAFT_7, "items": {"type": "integer"}, "prefixItems": [{"type": "string"}], "minItems": 2},
+    {"$schema": DRAFT_7, "type": "array", "contains": {"type": "integer"}, "minContains": 7, "maxItems": 3},
+    {"$schema": DRAFT_4, "type": "integer", "const": "x", "if": 5, "contains": "y", "propertyNames": 3},
+    {"$schema": DRAFT_7, "type": "object", "dependentRequired": 3, "unevaluatedProperties": "no", "$anchor": 4},
+    {"type": "array", "items": {"type": "integer"}, "additionalItems": False, "minItems": 2, "$recursiveRef": "#/no"},
     # References.
     {"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}},
     {"$ref": "#/$defs/a", "minimum": 3000, "$defs": {"a": {"type": "integer"}}},
@@ -138,6 +155,27 @@ SATISFIED: list[Any] = [
     {"$id": "http://a.example/b", "$ref": "c", "$defs": {"x": {"$id": "c", "type": "integer"}}},
     {"$ref": "#here", "$defs": {"x": {"$anchor": "here", "type": "integer"}}},
     {"type": "array", "items": {"$ref": "#"}},
+    {"type": "integer", "then": {"$ref": "#/$defs/nowhere"}, "$defs": {"a": {"$ref": "#/$defs/nowhere"}}},
+    {
+        "$ref": "#/$defs/deep",
+        "$defs": {
+            "deep": {
+                "anyOf": [
+                    {"type": "array", "prefixItems": [{"$ref": "#/$defs/deep"}], "minItems": 1},
+                    {
+                        "type": "object",
+                        "properties": {"list": {"type": "array", "items": {"$ref": "#/$defs/deep"}, "minItems": 2}},
+                        "required": ["list"],
+                    },
+                    {"allOf": [{"$ref": "#/$defs/never"}, {"type": "array"}]},
+                    {"type": "object", "properties": {"a": {"$ref": "#/$defs/deep"}}, "required": ["a"]},
+                    {"anyOf": [{"allOf": [False]}, {"anyOf": [{"$ref": "#/$defs/never"}]}], "type": "array"},
+                    {"type": "object", "properties": {"a": {"enum": [1, 2]}, "b": True}, "required": ["a"]},
+                ]
+            },
+            "never": {"type": "array", "items": {"$ref": "#/$defs/never"}, "minItems": 1},
+        },
+    },
     {"type": "object", "properties": {name: {"$ref": "#"} for name in "abcdefgh"}},
     {"type": "object", "required": ["next"], "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}},
     {"allOf": [{"properties": {"n": {"$ref": "#"}}}, {"properties": {"n": {"$ref": "#"}}}], "type": "object"},
@@ -186,7 +224,7 @@ UNSATISFIED: list[tuple[Any, str]] = [
     ({"type": "string", "minLength": 10**30}, "more than 4096 characters"),
     ({"type": "string", "format": "uuid", "maxLength": 4}, "no uuid is as long"),
     ({"type": "string", "pattern": "^a{3}$", "maxLength": 2}, "length"),
-    ({"type": "string", "pattern": "^$b"}, "after the end"),
+    ({"type": "string", "pattern": "^$b"}, "of the text"),
     ({"type": "array", "minItems": 10**9}, "more than 1000 elements"),
     ({"type": "array", "minItems": 3, "maxItems": 2}, "no array is as long"),
     ({"type": "array", "prefixItems": [{}], "items": False, "minItems": 2}, "no array is as long"),
@@ -237,22 +275,46 @@ class SatisfiedTests(SynchronousTestCase):
         """A schema that no value satisfies is refused in no time, with the reason."""
         for schema, reason in UNSATISFIED:
             sampler = SchemaSampler(schema, Ranges())
-            before = perf_counter()
+            before = thread_time()
             error = self.assertRaises(InvalidRequest, sampler.sample, random.Random(1))
-            self.assertLess(perf_counter() - before, 0.2, str(schema)[:80])
+            self.assertLess(thread_time() - before, 0.2, str(schema)[:80])
             self.assertTrue(error.message.startswith("No value could be made for the JSON schema: "), error.message)
             self.assertIn(reason, error.message, str(schema)[:80])
 
     def test_exponential(self) -> None:
-        """References that double the work at each step are refused before a validator has it."""
+        """Schemas that double the work at each step are refused before a validator has it."""
         for depth in (25, 200):
             definitions: dict[str, Any] = {
                 f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(depth)
             }
             schema = {"$ref": "#/$defs/d0", "$defs": {**definitions, f"d{depth}": {}}}
-            before = perf_counter()
+            before = thread_time()
             self.assertRaises(InvalidRequest, SchemaSampler(schema, Ranges()).sample, random.Random(1))
-            self.assertLess(perf_counter() - before, 0.2)
+            self.assertLess(thread_time() - before, 0.2)
+
+    def test_wide(self) -> None:
+        """A large schema works as a small one does, as long as what is asked of one value is not too much."""
+        tools = {
+            f"tool{number}": {
+                "type": "object",
+                "properties": {"a": {"$ref": "#/$defs/x"}, "b": {"type": "array", "items": {"type": "string"}}},
+                "required": ["a"],
+                "dependentSchemas": {"b": {"required": ["c"], "not": {"required": ["d"]}}},
+                "patternProperties": {"^x-": {"type": "integer"}},
+                "propertyNames": {"maxLength": 9},
+            }
+            for number in range(80)
+        }
+        pair = {"prefixItems": [{"$ref": "#/$defs/x"}, True], "contains": {"type": "integer"}, "additionalItems": 5}
+        definitions = {"x": {"type": "integer"}, "pair": pair}
+        schema = {"type": "object", "properties": {**tools, "p": {"$ref": "#/$defs/pair"}}, "$defs": definitions}
+        sampler = SchemaSampler(schema, Ranges())
+        for seed in range(20):
+            self.assertSatisfies(schema, sampler.sample(random.Random(seed)))
+        many = {"type": "array", "minItems": 900, "items": {"oneOf": [{"const": number} for number in range(2000)]}}
+        before = thread_time()
+        self.assertRaises(InvalidRequest, SchemaSampler(many, Ranges()).sample, random.Random(1))
+        self.assertLess(thread_time() - before, 0.2)
 
 
 class OpenTests(SynchronousTestCase):

@@ -15,6 +15,9 @@ _MORE: Final = 32
 _TRIES: Final = 10
 _TRIES_PER_ELEMENT: Final = 4
 _PLAIN_TRIES: Final = 4
+_STEPS: Final = 2
+_PER_STEP: Final = 8
+"""How many schemas of elements a step looks up."""
 
 
 def draw_array(draw: Draw, parts: Parts, depth: int, *, hurried: bool) -> list[JsonValue]:
@@ -27,6 +30,7 @@ def draw_array(draw: Draw, parts: Parts, depth: int, *, hurried: bool) -> list[J
     least, low, high = _lengths(draw, parts)
     count = least if hurried else draw.generator.randint(low, high)
     placed = _placed(draw, parts, count)
+    draw.budget.spend(_STEPS + count * len(parts) // _PER_STEP)
     schemas = [[*_element_schemas(parts, index), *placed.get(index, ())] for index in range(count)]
     unique = any(part.get("uniqueItems") is True for part in parts)
     before = draw.varied

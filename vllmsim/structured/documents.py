@@ -10,16 +10,17 @@ A schema that names no draft is read as 2020-12; if it is wrong there and right 
 
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, cast
 from urllib.parse import quote
 
-from jsonschema_rs import RegexOptions, Registry, ValidationError, Validator, validator_for
+from jsonschema_rs import ReferencingError, RegexOptions, Registry, ValidationError, Validator, validator_for
 
 from vllmsim.errors import InvalidRequest
+from vllmsim.structured.drafts import DRAFTS, foreign_keywords, identifier, is_old
 from vllmsim.structured.ecma import MOST_CHARACTERS
 from vllmsim.structured.patterns import PatternSampler
 from vllmsim.structured.references import REFERENCES, References
-from vllmsim.structured.values import Budget, JsonValue, Refusal, Schema
+from vllmsim.structured.values import Budget, JsonValue, Refusal, Schema, has_type, identity
 from vllmsim.structured.visits import is_small, spend_visits
 
 _MOST_VALUES: Final = 10_000
@@ -27,17 +28,17 @@ _MOST_REFERENCES: Final = 1_500
 """A chain of references costs the validator time that grows with its square."""
 _MOST_WEIGHT: Final = 15_000
 """Microseconds that all patterns together may take to read and compile, as they estimate it."""
-_CHEAP: Final = 10
-"""What a character of a pattern without counts and properties weighs at most."""
+_PATTERN_WEIGHT: Final = 6
+_READING_WEIGHT: Final = 20
+_WIDE: Final = (".", "[", "\\W", "\\D", "\\S")
+"""What may stand for nearly any character, which takes a matcher long to compile."""
+_WIDE_WEIGHT: Final = 6
 _COMPILATION: Final = 20
 """Steps that it takes to compile a part of a schema, besides its patterns."""
 _LONGEST_REASON: Final = 300
 _BASE: Final = "urn:x-vllmsim-schema"
-_DRAFTS: Final = tuple(
-    f"http{secure}://json-schema.org/{name}"
-    for secure, name in (("s", "draft/2020-12/schema"), ("", "draft-07/schema#"), ("", "draft-04/schema#"))
-)
-_OLD: Final = ("draft-04", "draft-06", "draft-07")
+_UNEVALUATED: Final = ("unevaluatedItems", "unevaluatedProperties")
+_FEW_UNEVALUATED: Final = 3
 _PATTERN_OPTIONS: Final = RegexOptions(size_limit=1 << 23, dfa_size_limit=1 << 20)
 
 
@@ -55,6 +56,7 @@ class SchemaDocument:
     :param schema: a boolean, or a mapping as JSON has it; it must not be changed afterwards.
     :raises vllmsim.errors.InvalidRequest: when it is not a schema, or too large a one.
     :ivar root: the schema.
+    :ivar size: how many values it has, at any depth.
     :ivar old: its draft is 7 or older, where a ``$ref`` hides its siblings.
     """
 
@@ -62,6 +64,8 @@ class SchemaDocument:
         self._samplers: dict[str, PatternSampler] = {}
         self._matchers: dict[str, Validator] = {}
         self._local: dict[int, Validator] = {}
+        self._listed: dict[int, list[JsonValue]] = {}
+        self._known: dict[int, dict[str, JsonValue]] = {}
         self._pointers: dict[int, str] | None = None
         self._found: References | None = None
         self._registry: Registry | None = None
@@ -74,14 +78,25 @@ class SchemaDocument:
             self._draft, self._validator = _validator_of(schema)
         except (Refusal, RecursionError) as error:
             raise InvalidRequest(f"The JSON schema is not valid: {error}") from error
-        self.old = any(name in self._draft for name in _OLD)
+        self.old = is_old(self._draft)
+        self._foreign = foreign_keywords(self._draft)
 
     @property
     def references(self) -> References:
         """What its references refer to."""
         if self._found is None:
-            self._found = References(self.root, "id" if "draft-04" in self._draft else "$id")
+            self._found = References(self.root, identifier(self._draft))
         return self._found
+
+    def known(self, schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """Find what a part says in the document's draft: the part itself, if all its keywords are of that draft."""
+        if self._foreign.isdisjoint(schema):
+            return schema
+        known = self._known.get(id(schema))
+        if known is None:
+            known = {keyword: value for keyword, value in schema.items() if keyword not in self._foreign}
+            self._known[id(schema)] = known
+        return known
 
     def accepts(self, schema: Schema, value: JsonValue, budget: Budget) -> bool:
         """Tell whether a value satisfies a part of the document.
@@ -91,9 +106,9 @@ class SchemaDocument:
         :raises Refusal: when to find out takes too long.
         """
         if self._counted is None:
-            self._counted = self._referring and not is_small(self.root, self.references)
+            self._counted = self._evaluating or not is_small(self)
         if self._counted:
-            spend_visits(schema, value, self.references, budget)
+            spend_visits(schema, value, self, budget)
         if schema is self.root:
             return self._validator.is_valid(value)
         if isinstance(schema, bool):
@@ -106,10 +121,33 @@ class SchemaDocument:
             if pointer is None:
                 return True
             budget.spend(_COMPILATION + self._total // 2)
-            if self._registry is None:
-                self._registry = Registry([(_BASE, self.root)])
-            validator = self._local[id(schema)] = self._compile({"$ref": f"{_BASE}#{quote(pointer)}"})
+            try:
+                if self._registry is None:
+                    self._registry = Registry([(_BASE, self.root)])
+                validator = self._compile({"$ref": f"{_BASE}#{quote(pointer)}"})
+            except (ValueError, ReferencingError):
+                # An address in it means nothing without the whole, which is validated in the end.
+                validator = self._compile({})
+            self._local[id(schema)] = validator
         return validator.is_valid(value)
+
+    def listed(self, part: dict[str, JsonValue]) -> list[JsonValue]:
+        """Find the values that a part lists with `enum` or `const` and that have its type.
+
+        :param part: a part as :meth:`known` says it, with one of these keywords.
+        """
+        found = self._listed.get(id(part))
+        if found is None:
+            found = [part["const"]] if "const" in part else cast("list[JsonValue]", part["enum"])
+            if "const" in part and "enum" in part:
+                wanted = identity(part["const"])
+                found = [value for value in cast("list[JsonValue]", part["enum"]) if identity(value) == wanted]
+            types = part.get("type")
+            if types is not None:
+                names = [types] if isinstance(types, str) else cast("list[str]", types)
+                found = [value for value in found if any(has_type(value, name) for name in names)]
+            self._listed[id(part)] = found
+        return found
 
     def matches(self, pattern: str, text: str) -> bool:
         """Tell whether a pattern is found in a text, as validators look for it."""
@@ -142,18 +180,22 @@ class SchemaDocument:
 
         :raises Refusal: when there are too many, or too heavy ones.
         """
-        references = 0
+        references = unevaluated = self.size = 0
         patterns: dict[str, None] = {}
         for node in _containers(self.root):
+            self.size += len(node)
+            if self.size > _MOST_VALUES:
+                raise Refusal(f"it has more than {_MOST_VALUES} values")
             if isinstance(node, dict):
                 references += sum(keyword in node for keyword in REFERENCES)
+                unevaluated += sum(keyword in node for keyword in _UNEVALUATED)
                 if isinstance(pattern := node.get("pattern"), str):
                     patterns[pattern] = None
                 if isinstance(named := node.get("patternProperties"), dict):
                     patterns.update(dict.fromkeys(named))
         if references > _MOST_REFERENCES:
             raise Refusal(f"it has more than {_MOST_REFERENCES} references")
-        self._referring = references > 0
+        self._evaluating = unevaluated > _FEW_UNEVALUATED
         self._total = 0
         for pattern in patterns:
             self._total += self._weight(pattern)
@@ -161,34 +203,28 @@ class SchemaDocument:
                 raise Refusal("its patterns are too large")
 
     def _weight(self, pattern: str) -> int:
-        cheap = _CHEAP * (len(pattern) + 1)
         if len(pattern) > MOST_CHARACTERS:
             raise Refusal(f"it has a pattern of more than {MOST_CHARACTERS} characters")
         if "{" not in pattern and "\\p" not in pattern.lower():
             # Counts and properties are what makes a pattern heavier than it looks.
-            return cheap
-        return cheap // 4 + self.sampler(pattern).weight
+            return _PATTERN_WEIGHT + len(pattern) // 8 + _WIDE_WEIGHT * sum(map(pattern.count, _WIDE))
+        return _READING_WEIGHT + len(pattern) + self.sampler(pattern).weight
 
 
 def _containers(root: Schema) -> Iterator[dict[str, JsonValue] | list[JsonValue]]:
     """Find all objects and arrays of a document.
 
-    :raises Refusal: when it has too many values, or a number that is none.
+    :raises Refusal: when it has a number that is none.
     """
-    values = 0
     pending: list[dict[str, JsonValue] | list[JsonValue]] = [[root]]
     while pending:
         node = pending.pop()
-        members = node.values() if isinstance(node, dict) else node
-        values += len(members)
-        if values > _MOST_VALUES:
-            raise Refusal(f"it has more than {_MOST_VALUES} values")
-        for member in members:
+        yield node
+        for member in node.values() if isinstance(node, dict) else node:
             if isinstance(member, dict | list):
                 pending.append(member)
             elif isinstance(member, float) and not math.isfinite(member):
                 raise Refusal("it has a number that JSON does not have")
-        yield node
 
 
 def _validator_of(schema: Schema) -> tuple[str, Validator]:
@@ -197,7 +233,7 @@ def _validator_of(schema: Schema) -> tuple[str, Validator]:
     :return: its draft, and what validates against it.
     :raises Refusal: when it is not a schema in any draft that it may be.
     """
-    drafts = _DRAFTS
+    drafts = DRAFTS
     if isinstance(schema, dict) and "$schema" in schema:
         drafts = (str(schema["$schema"]),)
     reason = ""
@@ -208,7 +244,7 @@ def _validator_of(schema: Schema) -> tuple[str, Validator]:
         except ValidationError as error:
             path = "".join(f"/{part}" for part in error.instance_path)
             reason = reason or " ".join(error.message.split())[:_LONGEST_REASON] + (f" (at {path})" if path else "")
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ReferencingError) as error:
             reason = reason or " ".join(str(error).split())[:_LONGEST_REASON]
     raise Refusal(reason)
 

@@ -5,7 +5,6 @@ A place in the value has one or more schemas that hold together. They are flatte
 branch of each choice is taken, and what remains are parts that say something of the place itself or of what is in it.
 """
 
-import copy
 import random
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
@@ -19,7 +18,7 @@ from vllmsim.structured.numbers import draw_integer, draw_number
 from vllmsim.structured.objects import draw_object
 from vllmsim.structured.references import REFERENCES
 from vllmsim.structured.texts import draw_text
-from vllmsim.structured.values import TYPES, Budget, DeadEnd, JsonValue, Ranges, Schema, has_type, identity
+from vllmsim.structured.values import TYPES, Budget, DeadEnd, JsonValue, Ranges, Schema, TooDeep, has_type, identity
 
 _TRIES: Final = 6
 """How often a place is drawn anew before what holds it is."""
@@ -28,6 +27,9 @@ _DEEP: Final = 5
 _DEEPEST: Final = 40
 _MANY: Final = 150
 """From so many values on, likewise."""
+_PER_STEP: Final = 4
+"""How many parts, names or values a step looks through."""
+_CHARACTERS_PER_STEP: Final = 64
 _LEVELS: Final = 8
 _HALF: Final = 0.5
 _VARIETY: Final = 10_000
@@ -61,7 +63,8 @@ class Drawing:
     """One draw of a whole value; see :class:`vllmsim.structured.draws.Draw`.
 
     :ivar failure: the last dead end that was met.
-    :ivar careful: validate parts on their own where building cannot foresee whether they will be right.
+    :ivar careful: validate parts on their own where building cannot foresee whether they will be right, and take no
+        branch whose values have no end.
     """
 
     failure: DeadEnd | None = None
@@ -92,7 +95,7 @@ class Drawing:
         :param depth: how deep it is nested.
         """
         if depth > _DEEPEST:
-            raise DeadEnd("its values are nested too deep")
+            raise TooDeep("its values are nested too deep")
         self._values += 1
         hurried = depth >= _DEEP or self._values > _MANY
         failure = DeadEnd("what was drawn did not satisfy it")
@@ -100,7 +103,11 @@ class Drawing:
             self.budget.spend()
             try:
                 parts = self.flatten(schemas, hurried=hurried)
+                self.budget.spend(len(parts) // _PER_STEP)
                 value = self._draw(parts, schemas, depth, attempt, hurried=hurried)
+            except TooDeep as error:
+                self.failure = error
+                raise
             except DeadEnd as error:
                 failure = self.failure = error
                 continue
@@ -126,16 +133,17 @@ class Drawing:
             if not isinstance(schema, dict) or id(schema) in seen:
                 continue
             seen.add(id(schema))
-            if _FLATTENED.isdisjoint(schema):
-                parts.append(schema)
+            known = self.document.known(schema)
+            if _FLATTENED.isdisjoint(known):
+                parts.append(known)
                 continue
             self.budget.spend()
             references = self.document.references
-            pending += [references.target(schema, keyword) for keyword in REFERENCES if keyword in schema]
-            if self.document.old and "$ref" in schema:
+            pending += [references.target(schema, keyword) for keyword in REFERENCES if keyword in known]
+            if self.document.old and "$ref" in known:
                 continue
-            parts.append(schema)
-            pending += self._branches(schema, hurried=hurried)
+            parts.append(known)
+            pending += self._branches(known, hurried=hurried)
         return parts
 
     def _branches(self, schema: dict[str, JsonValue], *, hurried: bool) -> list[Schema]:
@@ -153,8 +161,8 @@ class Drawing:
 
     def _choose(self, branches: list[Schema], *, hurried: bool) -> Schema:
         possible = [branch for branch in branches if branch is not False] or branches
-        if hurried and len(possible) > 1:
-            for levels in range(_LEVELS):
+        if len(possible) > 1 and (hurried or self.careful):
+            for levels in range(_LEVELS) if hurried else (_LEVELS,):
                 if flat := [branch for branch in possible if self._heights.fits(branch, levels, self.budget)]:
                     possible = flat
                     break
@@ -197,25 +205,34 @@ class Drawing:
         return evolve(ranges, integer_most=ranges.integer_most + _VARIETY, number_most=ranges.number_most + _VARIETY)
 
     def _listed(self, parts: list[dict[str, JsonValue]], schemas: Sequence[Schema]) -> JsonValue:
-        lists = [cast("list[JsonValue]", part["enum"]) for part in parts if "enum" in part]
-        lists += [[part["const"]] for part in parts if "const" in part]
-        values = min(lists, key=len)
-        self.budget.spend(1 + sum(map(len, lists)) // 16)
-        if len(lists) > 1:
-            for others in lists:
-                if others is not values:
-                    known = set(map(identity, others))
-                    values = [value for value in values if identity(value) in known]
-        types = _types(parts)
-        if types is not None:
-            values = [value for value in values if any(has_type(value, name) for name in types)]
+        listing = [part for part in parts if "enum" in part or "const" in part]
+        values = self.document.listed(listing[0])
+        if len(parts) > 1:
+            self.budget.spend(self.document.size // _PER_STEP)
+            for part in listing[1:]:
+                others = set(map(identity, self.document.listed(part)))
+                values = [value for value in values if identity(value) in others]
+            types = _types(parts)
+            if types is not None:
+                values = [value for value in values if any(has_type(value, name) for name in types)]
         if self.careful and len(values) > 1:
             values = self.generator.sample(values, min(len(values), _LISTED))
             values = [next((value for value in values if self._accepted(schemas, value)), values[0])]
         if not values:
             raise DeadEnd("none of the values it lists satisfies the rest of it")
-        value = self.generator.choice(values)
-        return copy.deepcopy(value) if isinstance(value, dict | list) else value
+        return self._copied(self.generator.choice(values))
+
+    def _copied(self, value: JsonValue) -> JsonValue:
+        """Copy a value of the schema, which its receiver may change."""
+        if isinstance(value, dict):
+            self.budget.spend(1 + len(value) // 2)
+            return {name: self._copied(member) for name, member in value.items()}
+        if isinstance(value, list):
+            self.budget.spend(1 + len(value) // 2)
+            return [self._copied(member) for member in value]
+        if isinstance(value, str):
+            self.budget.spend(len(value) // _CHARACTERS_PER_STEP)
+        return value
 
     def _kind(self, parts: list[dict[str, JsonValue]], attempt: int, *, hurried: bool) -> str:
         types = _types(parts)

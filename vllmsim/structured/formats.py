@@ -28,6 +28,7 @@ WORDS: Final = (
 _TOP_LEVEL: Final = ("com", "net", "org")
 _FIRST_DAY: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _SECONDS: Final = 30 * 365 * 24 * 3600
+_LONGEST_NAME: Final = 250
 _LONGEST_LABEL: Final = 60
 """Letters in one part of a name; 63 are allowed."""
 
@@ -63,7 +64,7 @@ def _letters(generator: random.Random, least: int) -> str:
 def _hostname(generator: random.Random, least: int) -> str:
     top = generator.choice(_TOP_LEVEL)
     text = f"{generator.choice(WORDS)}.{top}"
-    while len(text) < least:
+    while len(text) < min(least, _LONGEST_NAME):
         missing = max(1, least - len(text) - 1)
         text = f"{_letters(generator, missing)[: min(missing, _LONGEST_LABEL)]}.{text}"
     return text

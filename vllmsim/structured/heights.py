@@ -35,9 +35,10 @@ class Heights:
             known = self._known[key] = self._fits(schema, levels, budget)
         return known
 
-    def _fits(self, schema: dict[str, JsonValue], levels: int, budget: Budget) -> bool:
+    def _fits(self, original: dict[str, JsonValue], levels: int, budget: Budget) -> bool:
+        references, schema = self._document.references, self._document.known(original)
         for keyword in REFERENCES:
-            if keyword in schema and not self.fits(self._document.references.target(schema, keyword), levels, budget):
+            if keyword in schema and not self.fits(references.target(original, keyword), levels, budget):
                 return False
         if not all(self.fits(part, levels, budget) for part in _parts(schema, "allOf")):
             return False

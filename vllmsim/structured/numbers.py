@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Final, TypeAlias, TypeVar
 
-from vllmsim.structured.values import DeadEnd, JsonValue, Ranges
+from vllmsim.structured.values import DeadEnd, JsonValue, Ranges, Refusal
 
 Number: TypeAlias = int | float
 N = TypeVar("N", int, float)
@@ -20,6 +20,9 @@ _DIGITS: Final = (2, 2, 3, 4, 5, 6, 8, 10, 12, 15)
 """How many decimals are tried, one after the other."""
 _NEIGHBOURS: Final = 64
 """How many multiples are looked at for one whose quotient is whole in floating point too."""
+
+_MOST_MULTIPLES: Final = 16
+_MOST_BITS: Final = 2_000
 
 
 def draw_integer(parts: Sequence[Mapping[str, JsonValue]], ranges: Ranges, generator: random.Random) -> int:
@@ -32,9 +35,7 @@ def draw_integer(parts: Sequence[Mapping[str, JsonValue]], ranges: Ranges, gener
     upper, upper_open = _upper(parts)
     least = None if lower is None else math.floor(lower) + 1 if lower_open else math.ceil(lower)
     most = None if upper is None else math.ceil(upper) - 1 if upper_open else math.floor(upper)
-    step = 1
-    for multiple in _multiples(parts):
-        step = math.lcm(step, multiple.numerator)
+    step = _common(_multiples(parts)).numerator
     low, high = _span(least, most, ranges.integer_least, ranges.integer_most)
     first, last = -(-low // step), high // step
     if first > last:
@@ -53,7 +54,7 @@ def draw_number(parts: Sequence[Mapping[str, JsonValue]], ranges: Ranges, genera
     :param parts: schemas that hold together.
     :raises DeadEnd: when none was found that satisfies their bounds.
     """
-    multiples = list(_multiples(parts))
+    multiples = _multiples(parts)
     try:
         if multiples:
             return _draw_multiple(parts, multiples, ranges, generator)
@@ -85,9 +86,7 @@ def _draw_multiple(
     lower, lower_open = _lower(parts)
     upper, upper_open = _upper(parts)
     low, high = _span(lower, upper, ranges.number_least, ranges.number_most)
-    step = multiples[0]
-    for multiple in multiples[1:]:
-        step = Fraction(math.lcm(step.numerator, multiple.numerator), math.gcd(step.denominator, multiple.denominator))
+    step = _common(multiples)
     first, last = math.ceil(Fraction(low) / step), math.floor(Fraction(high) / step)
     if first > last:
         first, last = min(first, last), max(first, last)
@@ -139,14 +138,24 @@ def _bounds(parts: Sequence[Mapping[str, JsonValue]], name: str, exclusive: str)
             yield edge, True
 
 
-def _multiples(parts: Sequence[Mapping[str, JsonValue]]) -> Iterator[Fraction]:
-    for part in parts:
-        multiple = part.get("multipleOf")
-        if isinstance(multiple, int):
-            yield Fraction(multiple)
-        elif isinstance(multiple, float):
-            # 0.1 means a tenth, not the nearest binary fraction.
-            yield Fraction(repr(multiple))
+def _multiples(parts: Sequence[Mapping[str, JsonValue]]) -> list[Fraction]:
+    named = dict.fromkeys(multiple for part in parts if isinstance(multiple := part.get("multipleOf"), int | float))
+    # 0.1 means a tenth, not the nearest binary fraction.
+    return [Fraction(repr(multiple)) if isinstance(multiple, float) else Fraction(multiple) for multiple in named]
+
+
+def _common(multiples: Sequence[Fraction]) -> Fraction:
+    """Find the least number that is a multiple of all; 1 if there are none."""
+    if not multiples:
+        return Fraction(1)
+    if len(multiples) > _MOST_MULTIPLES:
+        raise Refusal("it asks for a multiple of too many numbers")
+    step = multiples[0]
+    for multiple in multiples[1:]:
+        step = Fraction(math.lcm(step.numerator, multiple.numerator), math.gcd(step.denominator, multiple.denominator))
+        if step.numerator.bit_length() > _MOST_BITS:
+            raise Refusal("it asks for a multiple of too many numbers")
+    return step
 
 
 def _span(lower: N | None, upper: N | None, least: N, most: N) -> tuple[N, N]:

@@ -14,6 +14,9 @@ from vllmsim.structured.values import DeadEnd, JsonValue, Refusal, Schema
 _TRIES: Final = 12
 _PLAIN_TRIES: Final = 3
 _STEPS: Final = 2
+_PER_STEP: Final = 8
+"""How many names or parts a step looks through."""
+_CHARACTERS_PER_STEP: Final = 64
 _STRING: Final[Schema] = {"type": "string"}
 
 
@@ -27,21 +30,24 @@ def draw_object(
     :raises DeadEnd: when this draw leads nowhere.
     :raises Refusal: when it would have more properties than any that we make.
     """
-    draw.budget.spend(_STEPS)
     required = _closed([*forced, *_required(parts)], parts)
     least, most = greatest(parts, "minProperties", 0), smallest(parts, "maxProperties", MOST)
-    if least > MOST:
+    if max(least, len(required)) > MOST:
         raise Refusal(f"it asks for an object of more than {MOST} properties")
     if max(least, len(required)) > most:
         raise DeadEnd("it requires more properties than it allows")
+    draw.budget.spend(_STEPS + len(required) // _PER_STEP)
     declared = [name for part in parts for name in cast("dict[str, Schema]", part.get("properties", ()))]
+    draw.budget.spend(len(declared) // _PER_STEP)
     if not declared and not hurried and any(_is_dictionary(part) for part in parts):
         low = min(max(least, draw.ranges.array_least), most)
         least = draw.generator.randint(low, max(low, min(draw.ranges.array_most, most)))
     chosen = _chosen(draw, [*dict.fromkeys(declared)], required, parts, depth, least, most, hurried=hurried)
+    draw.budget.spend(len(parts) * len(chosen) // _PER_STEP)
     if triggered := _triggered(parts, chosen):
         further = draw.flatten(triggered, hurried=hurried)
-        if fresh := [part for part in further if all(part is not known for known in parts)]:
+        known = set(map(id, parts))
+        if fresh := [part for part in further if id(part) not in known]:
             return draw_object(draw, [*parts, *fresh], depth, hurried=hurried, forced=chosen)
     return _drawn(draw, parts, depth, chosen, required, least)
 
@@ -136,6 +142,7 @@ def _triggered(parts: Parts, chosen: list[str]) -> list[Schema]:
 def member_schemas(draw: Draw, parts: Parts, name: str) -> list[Schema]:
     """Find the schemas that hold for the property of a name."""
     found: list[Schema] = []
+    draw.budget.spend(len(parts) // _PER_STEP + len(name) // _CHARACTERS_PER_STEP)
     for part in parts:
         here: list[Schema] = []
         properties = part.get("properties")
@@ -176,7 +183,7 @@ def _new_name(draw: Draw, parts: Parts, depth: int, taken: dict[str, JsonValue])
     closed = any(part.get("additionalProperties") is False for part in parts)
     if patterns and (closed or draw.generator.random() < 0.5):  # noqa: PLR2004
         sampler = draw.document.sampler(draw.generator.choice(patterns))
-        return sampler.sample(draw.generator, 0, LONGEST, draw.budget)
+        return sampler.sample_around(draw.generator, 0, LONGEST, draw.budget)
     if rules:
         return cast("str", draw.draw_all([*rules, _STRING], depth + 1))
     name = draw.generator.choice(WORDS)

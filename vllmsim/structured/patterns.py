@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from vllmsim.errors import InvalidRequest
 from vllmsim.structured.ecma import Property, translate
-from vllmsim.structured.pieces import Again, Characters, Choice, Draft, Edge, Group, Literal, Piece, Repeat, Run
+from vllmsim.structured.pieces import Again, Characters, Choice, Draft, Edge, Filler, Group, Literal, Piece, Repeat, Run
 from vllmsim.structured.values import Budget, DeadEnd, Refusal
 
 LONGEST: Final = 4096
@@ -72,21 +72,39 @@ class PatternSampler:
         :raises DeadEnd: when no draw succeeded.
         :raises Refusal: when the budget is used up.
         """
-        piece = self._piece
-        if piece.least > most or piece.most < least:
-            raise DeadEnd("the pattern matches no text of the length that is asked for")
-        reason = "the lengths that are asked for do not fit the pattern"
-        for _ in range(_TRIES):
-            draft = Draft(generator, budget)
-            try:
-                piece.write(draft, least, most)
-                text = draft.finished()
-            except DeadEnd as error:
-                reason = str(error)
-                continue
-            if least <= len(text) <= most:
-                return text
-        raise DeadEnd(reason)
+        return _draw(self._piece, generator, least, most, budget)
+
+    def sample_around(self, generator: random.Random, least: int, most: int, budget: Budget) -> str:
+        """Draw a text in which the pattern is found: the whole, if its length allows, or else a part of it.
+
+        :param least: the text's fewest characters.
+        :param most: its most characters.
+        :param budget: what the work is taken from.
+        :raises DeadEnd: when no draw succeeded.
+        :raises Refusal: when the budget is used up.
+        """
+        try:
+            return self.sample(generator, least, most, budget)
+        except DeadEnd:
+            around = Choice([Run([Filler(), self._piece, Filler()]), Run([Filler(), self._piece])])
+            return _draw(around, generator, least, most, budget)
+
+
+def _draw(piece: Piece, generator: random.Random, least: int, most: int, budget: Budget) -> str:
+    if piece.least > most or piece.most < least:
+        raise DeadEnd("the pattern matches no text of the length that is asked for")
+    reason = "the lengths that are asked for do not fit the pattern"
+    for _ in range(_TRIES):
+        draft = Draft(generator, budget)
+        try:
+            piece.write(draft, least, most)
+            text = draft.finished()
+        except DeadEnd as error:
+            reason = str(error)
+            continue
+        if least <= len(text) <= most:
+            return text
+    raise DeadEnd(reason)
 
 
 def sample_pattern(pattern: str, generator: random.Random, least: int = 0, most: int = LONGEST) -> str:

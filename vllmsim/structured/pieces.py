@@ -6,6 +6,7 @@ where it can; whether the whole came out right is seen at the end.
 """
 
 import random
+import string
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,6 +22,10 @@ _MORE: Final = 7
 """How many times more than it must a repetition comes, at most, where the length is open."""
 _CALM: Final = 150
 """After how many pieces repetitions keep to the least."""
+_PER_STEP: Final = 16
+"""How many characters a step writes."""
+_FILLED: Final = (0, 0, 0, 1, 4)
+_FILLING: Final = string.ascii_letters + string.digits
 _STALLED: Final = 8
 """How often a repetition may write nothing before it gives up."""
 
@@ -56,9 +61,7 @@ class Draft:
 
         :raises DeadEnd: when it has ended.
         """
-        if not text:
-            return
-        if self._ended:
+        if text and self._ended:
             raise DeadEnd("the pattern goes on after the end of the text")
         self._text.append(text)
         self.length += len(text)
@@ -88,13 +91,20 @@ class Draft:
         """
         text = "".join(self._text)
         for place, wanted in self._boundaries:
-            if (_in_word(text[max(0, place - 1) : place]) != _in_word(text[place : place + 1])) is not wanted:
-                raise DeadEnd("no word begins or ends where the pattern wants it")
+            around = text[max(0, place - 1) : place], text[place : place + 1]
+            # Not all dialects take é for a letter, nor the empty text for one without a boundary.
+            for in_word in (_is_ascii_word, _is_word):
+                if not text or (in_word(around[0]) != in_word(around[1])) is not wanted:
+                    raise DeadEnd("no word begins or ends where the pattern wants it")
         return text
 
 
-def _in_word(character: str) -> bool:
+def _is_word(character: str) -> bool:
     return character.isalnum() or character == "_"
+
+
+def _is_ascii_word(character: str) -> bool:
+    return character.isascii() and _is_word(character)
 
 
 class Piece:
@@ -147,6 +157,7 @@ class Characters(Piece):
     def write_run(self, draft: Draft, count: int) -> None:
         """Write several."""
         draft.spend()
+        draft.budget.spend(count // _PER_STEP)
         if self._choices is None:
             self._choices = characters(self._items, self._properties, draft.budget, fold=self._fold)
         if not self._choices:
@@ -277,3 +288,16 @@ class Repeat(Piece):
             piece.write(draft, least - done - (high - count - 1) * piece.most, most - done - kept)
             count += 1
             stalled += draft.length - start == done
+
+
+class Filler(Piece):
+    """Any text, where what is asked for need not be the whole of it: as short as it may be, or a little longer."""
+
+    least, most, weight = 0, UNBOUNDED, 0
+
+    def write(self, draft: Draft, least: int, most: int) -> None:
+        """Write it."""
+        draft.spend()
+        length = min(most, max(0, least) + draft.generator.choice(_FILLED))
+        draft.budget.spend(max(0, length) // _PER_STEP)
+        draft.write("".join(draft.generator.choices(_FILLING, k=max(0, length))))

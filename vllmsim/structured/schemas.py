@@ -18,11 +18,14 @@ from vllmsim.structured.heights import Heights
 from vllmsim.structured.values import Budget, DeadEnd, Exhausted, JsonValue, Ranges, Refusal
 
 _TRIES: Final = 16
-_HASTY_TRIES: Final = 2
+_HASTY_TRIES: Final = 1
 _STRICT_TRIES: Final = 7
 _WIDER: Final = 10_000
 _LONGER: Final = 10
-_STEPS: Final = 4_000
+_STEPS: Final = 3_500
+"""How much work all attempts together may be."""
+_MORE_STEPS: Final = 1_500
+"""How much more it may be after a first attempt that had no end."""
 
 
 class SchemaSampler:
@@ -45,30 +48,33 @@ class SchemaSampler:
         :return: a value that validates, and may be changed.
         :raises vllmsim.errors.InvalidRequest: when none was found.
         """
-        document, budget = self._document, Budget(_STEPS)
-        failure: Exception | None = None
+        budget = Budget(_STEPS)
+        for attempt in range(_TRIES):
+            if attempt == _HASTY_TRIES and budget.steps < 0:
+                budget = Budget(_MORE_STEPS)
+            try:
+                return self._attempt(generator, budget, attempt)
+            except (DeadEnd, Exhausted) as error:
+                reason = str(error)
+                if budget.steps < 0 and attempt >= _HASTY_TRIES:
+                    break
+            except (Refusal, RecursionError, ValueError) as error:
+                reason = str(error)
+                break
+        raise InvalidRequest(f"No value could be made for the JSON schema: {reason}")
+
+    def _attempt(self, generator: random.Random, budget: Budget, attempt: int) -> JsonValue:
+        ranges = self._ranges if attempt < _STRICT_TRIES else _relaxed(self._ranges)
+        drawing = Drawing(self._document, ranges, self._heights, generator, budget)
+        drawing.careful = attempt >= _HASTY_TRIES
         try:
-            for attempt in range(_TRIES):
-                ranges = self._ranges if attempt < _STRICT_TRIES else _relaxed(self._ranges)
-                drawing = Drawing(document, ranges, self._heights, generator, budget)
-                drawing.careful = attempt >= _HASTY_TRIES
-                try:
-                    value = drawing.draw()
-                except DeadEnd as error:
-                    failure = error
-                    continue
-                finally:
-                    failure = drawing.failure or failure
-                if document.accepts(document.root, value, budget):
-                    return value
+            value = drawing.draw()
+            if self._document.accepts(self._document.root, value, budget):
+                return value
         except Exhausted as error:
             # What was met last says more than that it was met too often.
-            failure = failure or error
-        except (Refusal, RecursionError, ValueError) as error:
-            failure = error
-        raise InvalidRequest(
-            f"No value could be made for the JSON schema: {failure or 'what was drawn did not satisfy it'}"
-        )
+            raise Exhausted(str(drawing.failure or error)) from error
+        raise drawing.failure or DeadEnd("what was drawn did not satisfy it")
 
 
 def _relaxed(ranges: Ranges) -> Ranges:

@@ -11,6 +11,7 @@ from vllmsim.structured.patterns import LONGEST
 from vllmsim.structured.values import Budget, DeadEnd, JsonValue, Refusal
 
 _CHARACTERS_PER_STEP: Final = 16
+_HALF: Final = 0.5
 _VARIETY: Final = 18
 """How many characters longer words become where many must differ: some words more."""
 
@@ -57,14 +58,16 @@ def draw_text(
         raise DeadEnd("no string is as long as it asks for")
     budget.spend(1 + least // _CHARACTERS_PER_STEP)
     patterns = [pattern for part in parts if isinstance(pattern := part.get("pattern"), str)]
-    if patterns:
-        return document.sampler(generator.choice(patterns)).sample(generator, least, most, budget)
-    for part in parts:
-        text = draw_format(str(part.get("format")), generator, least)
+    formatted = [name for part in parts if isinstance(name := part.get("format"), str)]
+    # Of a pattern and a format either may happen to be the other too.
+    if patterns and not (formatted and generator.random() < _HALF):
+        return document.sampler(generator.choice(patterns)).sample_around(generator, least, most, budget)
+    for name in formatted:
+        text = draw_format(name, generator, least)
         if text is not None:
             if least <= len(text) <= most:
                 return text
-            raise DeadEnd(f"no {part['format']} is as long as it asks for")
+            raise DeadEnd(f"no {name} is as long as it asks for")
     return draw_words(generator, min(most, least + _VARIETY) if varied else least, most)
 
 

@@ -27,6 +27,10 @@ class DeadEnd(Exception):
     """A draw leads nowhere; another may not."""
 
 
+class TooDeep(DeadEnd):
+    """A draw goes on without end, and would do so again."""
+
+
 class Refusal(Exception):
     """No draw will do: what is asked for is wrong, not supported, or more than we make."""
 

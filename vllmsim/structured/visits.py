@@ -6,41 +6,65 @@ each; we count them first, and stop counting early.
 """
 
 from collections.abc import Iterator
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from vllmsim.structured.references import REFERENCES, References
-from vllmsim.structured.values import Budget, JsonValue, Schema
+from vllmsim.structured.values import Budget, JsonValue, Refusal, Schema
 
 _PER_STEP: Final = 2
 _SMALL: Final = 400
 _LISTS: Final = ("allOf", "anyOf", "oneOf")
-_SINGLES: Final = ("not", "if", "then", "else")
+_CONDITION: Final = ("if", "then", "else")
 _RULES: Final = ("dependentSchemas", "dependencies")
-_SAME: Final = frozenset({*REFERENCES, *_LISTS, *_SINGLES, *_RULES})
+_SAME: Final = frozenset({*REFERENCES, *_LISTS, *_CONDITION, *_RULES, "not"})
+_UNEVALUATED: Final = frozenset({"unevaluatedProperties", "unevaluatedItems"})
 _REST: Final = ("additionalProperties", "unevaluatedProperties")
 _ELEMENTS: Final = ("items", "additionalItems", "contains", "unevaluatedItems")
 
 
-def is_small(root: Schema, references: References) -> bool:
+class Document(Protocol):
+    """The document that the schemas are of."""
+
+    root: Schema
+    old: bool
+
+    @property
+    def references(self) -> References:
+        """What its references refer to."""
+
+    def known(self, schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """Find what a part says in the document's draft."""
+
+
+def is_small(document: Document) -> bool:
     """Tell whether a document is small even when what is referred to is written out at each reference.
 
     A validator cannot have much work with such a document, and its visits need not be counted.
-
-    :raises Refusal: when something that is referred to is not there.
     """
-    pending: list[JsonValue] = [root]
+    pending: list[JsonValue] = [document.root]
     for count, node in enumerate(pending):
         if count > _SMALL:
             return False
         if isinstance(node, dict):
-            pending += [references.target(node, name) for name in REFERENCES if isinstance(node.get(name), str)]
+            try:
+                pending += _targets(node, document)
+            except Refusal:
+                # Nothing may ever look there.
+                return False
             pending += [member for member in node.values() if isinstance(member, dict | list)]
         elif isinstance(node, list):
             pending += [member for member in node if isinstance(member, dict | list)]
     return True
 
 
-def spend_visits(schema: Schema, value: JsonValue, references: References, budget: Budget) -> None:
+def _targets(original: dict[str, JsonValue], document: Document) -> list[Schema]:
+    schema = document.known(original)
+    return [
+        document.references.target(original, keyword) for keyword in REFERENCES if isinstance(schema.get(keyword), str)
+    ]
+
+
+def spend_visits(schema: Schema, value: JsonValue, document: Document, budget: Budget) -> None:
     """Count how often a part of the schema meets a part of the value.
 
     :param budget: what it is taken from.
@@ -53,26 +77,34 @@ def spend_visits(schema: Schema, value: JsonValue, references: References, budge
         if isinstance(schema, bool):
             continue
         count += 1
-        if count % _PER_STEP == 0:
-            budget.spend()
+        if count >= _PER_STEP:
+            budget.spend(count // _PER_STEP)
+            count = 0
         if not _SAME.isdisjoint(schema):
-            pending += [(part, value) for part in _same(schema, references)]
+            count += 1
+            # What is unevaluated is found out by evaluating the rest twice more.
+            times = 1 if _UNEVALUATED.isdisjoint(schema) else 3
+            pending += [(part, value) for part in _same(schema, document)] * times
+        schema = document.known(schema)
         if isinstance(value, dict):
             pending += _members(schema, value)
         elif isinstance(value, list):
             pending += _elements(schema, value)
 
 
-def _same(schema: dict[str, JsonValue], references: References) -> Iterator[Schema]:
+def _same(original: dict[str, JsonValue], document: Document) -> Iterator[Schema]:
     """Find the parts that look at the same value."""
-    for keyword in REFERENCES:
-        if keyword in schema:
-            yield references.target(schema, keyword)
+    schema = document.known(original)
+    yield from _targets(original, document)
+    if document.old and "$ref" in schema:
+        return
     for keyword in _LISTS:
         yield from cast("list[Schema]", schema.get(keyword, ()))
-    for keyword in _SINGLES:
+    for keyword in _CONDITION if "if" in schema else ():
         if keyword in schema:
             yield cast("Schema", schema[keyword])
+    if "not" in schema:
+        yield cast("Schema", schema["not"])
     for keyword in _RULES:
         for part in cast("dict[str, JsonValue]", schema.get(keyword, {})).values():
             if isinstance(part, dict):
