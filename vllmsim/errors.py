@@ -66,6 +66,24 @@ class InvalidUserInput(InvalidRequest):
     kind = "InvalidUserInput"
 
 
+class PromptTooLong(InvalidParameter):
+    """A prompt has more tokens than the context.
+
+    :param limit: the most tokens it may have.
+    :param length: how many it has.
+    :param exact: whether it was read to its end.
+    """
+
+    def __init__(self, limit: int, length: int, *, exact: bool) -> None:
+        super().__init__(
+            f"This model's maximum context length is {limit} tokens. However, your prompt contains "
+            f"{'' if exact else 'at least '}{length} input tokens, which exceeds this limit even without any "
+            "output tokens. Please reduce the length of the input prompt.",
+            "input_tokens",
+            length,
+        )
+
+
 class PermissionDenied(InferenceError):
     """The route exists, and this server does not serve it."""
 

@@ -5,7 +5,7 @@ Times are seconds, lengths are tokens, and every Deferred may be cancelled unles
 """
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -16,6 +16,8 @@ from vllmsim.inference import (
     Composition,
     Conversation,
     InferenceRequest,
+    Prompt,
+    Sampling,
     SequenceTimes,
     TokenizedPrompt,
     Tokens,
@@ -127,6 +129,24 @@ class IPooler(Interface):
         """
 
 
+class IAdmission(Interface):
+    """What happens to a request before it may wait, for those who want to know and not to wait."""
+
+    def read(prompts: Sequence[Prompt]) -> Awaitable[Sequence[TokenizedPrompt]]:
+        """Tokenize prompts, letting other events in between.
+
+        :return: one for each; awaiting it raises :class:`vllmsim.errors.InvalidRequest` when one is longer than the
+            context, or has a token id that is none.
+        """
+
+    def bound(prompt: TokenizedPrompt, sampling: Sampling) -> Sampling:
+        """Settle how long an answer to a prompt may be, and check everything else.
+
+        :return: the same parameters with `max_tokens` as the context and the request allow, at least 1.
+        :raises vllmsim.errors.InvalidRequest: for the first parameter out of range.
+        """
+
+
 class IModelCatalogue(Interface):
     """Which names requests may use."""
 
@@ -194,6 +214,13 @@ class ITokenizer(Interface):
 
     def special_id(text: str) -> int:
         """Find the one token that a tag of the chat template is, such as ``</think>``."""
+
+    def describe() -> Mapping[str, object]:
+        """Tell how the tokenizer was made.
+
+        :return: what JSON can say: the arguments of its making, its ``chat_template`` in Jinja's language if it has
+            one, and ``tokenizer_class``.
+        """
 
 
 class IEmbedder(Interface):

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from attrs import define
 from klein import Klein
@@ -19,18 +19,25 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from vllmsim.api.batch import BatchDialect
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.cohere import CohereDialect
 from vllmsim.api.completions import CompletionDialect
+from vllmsim.api.derender import ChatDerenderer, CompletionDerenderer
 from vllmsim.api.dialect import Settings
 from vllmsim.api.embeddings import EmbeddingDialect
+from vllmsim.api.generate import GenerateDialect
+from vllmsim.api.given import Bounds
 from vllmsim.api.inputs import PoolingSettings
+from vllmsim.api.labelscores import LabelScoreDialect
 from vllmsim.api.messages import CountDialect, MessagesDialect
 from vllmsim.api.models import ModelList
 from vllmsim.api.pooling import ClassificationDialect, PoolingTaskDialect
+from vllmsim.api.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
 from vllmsim.api.responses import ResponsesDialect
 from vllmsim.api.responsestore import ResponseStore
 from vllmsim.api.scoring import RerankDialect, ScoreDialect
+from vllmsim.api.tokenreading import Words
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource
@@ -41,7 +48,7 @@ from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.embedding import WordEmbedder
 from vllmsim.identity import endpoint_of, engine_id, fingerprint, signature, url_of
-from vllmsim.interfaces import IRankControl, IResponseSource, ITokenizer
+from vllmsim.interfaces import IAdmission, IRankControl, IResponseSource, ITokenizer
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.families import RankMetrics
@@ -67,8 +74,11 @@ from vllmsim.web.adapters import AdapterRoutes
 from vllmsim.web.answering import Answering
 from vllmsim.web.control import AbortRoutes, ControlRoutes
 from vllmsim.web.development import DevelopmentRoutes
+from vllmsim.web.disaggregation import DerenderRoutes, GenerateRoutes, RenderRoutes
 from vllmsim.web.exposition import ExpositionRoutes
 from vllmsim.web.inference import InferenceRoutes
+from vllmsim.web.invocations import InvocationRoutes, Surface
+from vllmsim.web.labelscores import LabelScoreRoutes
 from vllmsim.web.operations import OperationRoutes
 from vllmsim.web.pooling import PoolingRoutes
 from vllmsim.web.profiling import ProfilingRoutes
@@ -77,7 +87,9 @@ from vllmsim.web.root import RankResource
 from vllmsim.web.scaleout import ScaleOutAbortRoutes, ScaleOutGate
 from vllmsim.web.scaling import ScalingRoutes
 from vllmsim.web.site import Limits, Site
-from vllmsim.web.tokens import CountRoutes, TokenRoutes
+from vllmsim.web.tokens import CountRoutes, TokenizerRoutes, TokenRoutes
+
+T = TypeVar("T")
 
 _FLUSH_TIMEOUT = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
@@ -210,22 +222,24 @@ def build_rank(
     )
 
     answering = Answering(simulator, signature(c, number), defer_to_thread)
+    chat, completions = ChatDialect(settings), CompletionDialect(settings)
+    tokens = TokenDialect(models, c.max_model_len)
+    scores = LabelScoreDialect(settings, c.max_model_len, tokenizer.vocabulary_size)
+    gate = ScaleOutGate(c.enable_scale_out or c.tokens_only)
     generating = [
-        InferenceRoutes(answering, ChatDialect(settings), CompletionDialect(settings), MessagesDialect(settings)).app,
+        InferenceRoutes(answering, chat, completions, MessagesDialect(settings), BatchDialect(settings)).app,
         _response_routes(c, answering, settings, clock).app,
         CountRoutes(CountDialect(settings), tokenizer).app,
-        ScaleOutAbortRoutes(ScaleOutGate(c.enable_scale_out or c.tokens_only), control).app,
+        LabelScoreRoutes(clock, answering, scores, tokenizer).app,
+        *_disaggregation(c, settings, gate, answering, admission, tokenizer, defer_to_thread),
+        ScaleOutAbortRoutes(gate, control).app,
     ]
-    pooling = [
-        _pooling_routes(
-            pooler,
-            PoolingSettings(settings, c.max_model_len, c.default_embedding_dimensions),
-            signature(c, number),
-            in_turn,
-        ).app
-    ]
+    pooled = PoolingSettings(settings, c.max_model_len, c.default_embedding_dimensions)
+    pooling = _pooling_routes(pooler, pooled, signature(c, number), in_turn)
     common = [
-        TokenRoutes(TokenDialect(models, c.max_model_len), tokenizer).app,
+        _invocations(c, answering, (chat, completions), pooling, pooled).app,
+        TokenRoutes(tokens, tokenizer).app,
+        *([TokenizerRoutes(tokens, tokenizer).app] if c.enable_tokenizer_info_endpoint else []),
         OperationRoutes(
             ModelList(models, c.max_model_len, new_id, now),
             lifecycle.ready,
@@ -238,7 +252,7 @@ def build_rank(
         ScalingRoutes(c.data_parallel_size).app,
         *_development(c, control, environ, defer_to_thread),
     ]
-    resource = RankResource(_chosen(c, generating, pooling) + common)
+    resource = RankResource(_chosen(c, generating, [pooling.app]) + common)
     limits = Limits(
         c.h11_max_incomplete_event_size, c.h11_max_header_count, c.max_request_body_size_mb << 20, c.timeout_keep_alive
     )
@@ -246,12 +260,34 @@ def build_rank(
     return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource)
 
 
-def _chosen(c: Configuration, generating: list[Klein], pooling: list[Klein]) -> list[Klein]:
-    """Choose the routes that this server has of those that a vLLM has depending on its runner."""
+def _chosen(c: Configuration, generating: list[T], pooling: list[T]) -> list[T]:
+    """Choose what this server has of what a vLLM has depending on its runner."""
     if c.runner == "pooling":
         return pooling
     # A vLLM that only encodes media is one that generates.
     return generating + (pooling if c.runner == "auto" and not c.mm_encoder_only else [])
+
+
+def _invocations(
+    c: Configuration,
+    answering: Answering,
+    generating: tuple[ChatDialect, CompletionDialect],
+    pooling: PoolingRoutes,
+    pooled: PoolingSettings,
+) -> InvocationRoutes:
+    chat, completions = generating
+    completion = Surface(frozenset({"prompt"}), completions.parse, answering.answer)
+    embedding = Surface(frozenset({"input", "messages"}), EmbeddingDialect(pooled).parse, pooling.answer)
+    surfaces = _chosen(
+        c,
+        [Surface(frozenset({"messages"}), chat.parse, answering.answer), completion],
+        [
+            embedding,
+            Surface(frozenset({"queries", "data_1", "text_1"}), ScoreDialect(pooled).parse, pooling.answer),
+            Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pooling.answer),
+        ],
+    )
+    return InvocationRoutes(answering, tuple(surfaces), embedding if c.runner == "pooling" else completion)
 
 
 def _response_routes(c: Configuration, answering: Answering, settings: Settings, clock: IReactorTime) -> ResponseRoutes:
@@ -276,6 +312,36 @@ def _pooling_routes(
         signature,
         defer_to_thread,
     )
+
+
+def _disaggregation(
+    c: Configuration,
+    settings: Settings,
+    gate: ScaleOutGate,
+    answering: Answering,
+    admission: IAdmission,
+    tokenizer: ITokenizer,
+    defer_to_thread: Callable[..., Deferred[Any]],
+) -> Iterator[Klein]:
+    """Make the routes for servers that share the work of an answer."""
+    words, bounds = Words(tokenizer, c.return_tokens_as_token_ids), Bounds(c.max_model_len, c.max_logprobs)
+    yield GenerateRoutes(gate, answering, GenerateDialect(settings, c.max_model_len)).app
+    yield RenderRoutes(
+        gate,
+        answering,
+        admission,
+        ChatRenderer(settings),
+        CompletionRenderer(settings),
+        MessagesRenderer(settings),
+        ResponsesRenderer(settings, c.max_model_len),
+    ).app
+    yield DerenderRoutes(
+        gate,
+        answering,
+        ChatDerenderer(settings, words, bounds),
+        CompletionDerenderer(settings, words, bounds),
+        defer_to_thread,
+    ).app
 
 
 def _development(

@@ -1,9 +1,14 @@
 # -*- test-case-name: tests.test_inference -*-
 """What an answer must be made of: calls of tools, outputs of a given structure, reasoning before it."""
 
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import frozen
+
+THINK: Final = ("<think>", "</think>")
+"""The tokens around reasoning."""
+CALL: Final = ("<tool_call>", "</tool_call>")
+"""The tokens around a call; the first is followed by one that is the tool's name."""
 
 
 @frozen(eq=False)

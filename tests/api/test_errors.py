@@ -92,6 +92,9 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "tok_model": ("/tokenize", {"prompt": "a", "model": "zz"}),
     "detok_bad": ("/detokenize", {"tokens": [-1]}),
     "scale": ("/scale_elastic_ep", {}),
+    "inv": ("/invocations", {"text": "x"}),
+    "decisions": ("/v1/decisions", {"input": "x", "questions": []}),
+    "systemone": ("/v1/systemone", {"state": "x", "questions": {}}),
 }
 PLAIN: dict[str, Any] = {
     "tools_auto": {"messages": HI, "tools": [TOOL]},
@@ -105,9 +108,9 @@ VOCABULARY: dict[str, tuple[str, Any]] = {
 }
 """What depends on the vocabulary, whose size the messages tell."""
 ELSEWHERE = {"dprank", "gen403"}
-"""Recordings that a test of their own looks at, here or in tests.web.test_scaleout."""
+"""Recordings that a test of their own looks at, here, in tests.web.test_scaleout and test_disaggregation."""
 LATER = {
-    "inv", "ctype", "noctype", "method", "nf", "models_del",
+    "ctype", "noctype", "method", "nf", "models_del",
 }  # fmt: skip
 """Recordings of surfaces and of tokenizers that are not there yet, or that other tests look at."""
 

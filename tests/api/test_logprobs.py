@@ -30,6 +30,14 @@ class ShowerTests(SynchronousTestCase):
         [entry] = Shower(0, as_ids=False).chat(ANSWER, 1, 2)["content"]
         self.assertEqual(([195, 169], []), (entry["bytes"], entry["top_logprobs"]))
 
+    def test_by_id(self) -> None:
+        """A generate response's entry has ids and ranks, and no texts."""
+        entry, _ = Shower(2, as_ids=False).by_id(ANSWER, 0, 2)["content"]
+        self.assertEqual((1, -1.0, 1), (entry["token_id"], entry["logprob"], entry["rank"]))
+        self.assertEqual([(1, 1), (2, 2)], [(each["token_id"], each["rank"]) for each in entry["top_logprobs"]])
+        [entry] = Shower(0, as_ids=False).by_id(ANSWER, 1, 2)["content"]
+        self.assertEqual([], entry["top_logprobs"])
+
     def test_text(self) -> None:
         """A completion's lists go on from the offset before."""
         shown, offset = Shower(1, as_ids=True).text([(0, 1, "ab"), (1, 2, "c")], 5)

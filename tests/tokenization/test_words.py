@@ -116,6 +116,12 @@ class WordTokenizerTests(SynchronousTestCase):
         self.encode(" ".join("abcdefghi"))
         self.assertIsNone(self.tokenizer.text_of(tokens.ids[0]))
 
+    def test_description(self) -> None:
+        """It tells what it was made with, and the template it applies."""
+        told = self.tokenizer.describe()
+        self.assertEqual((8, 40, "WordTokenizer"), (told["max_words"], told["max_characters"], told["tokenizer_class"]))
+        self.assertIn("### {{ message['role'] }}", str(told["chat_template"]))
+
     def test_chat_template(self) -> None:
         """A conversation is rendered a line per message; a tool's answer names its call."""
         conversation = Conversation((Message("user", "hi"), Message("tool", "sunny", "call_1")))

@@ -425,7 +425,8 @@ class ErrorTests(RankTestCase):
         """Serve chat completions with a scripted simulator."""
         dialect = ChatDialect(_settings())
         self.deferred: list[Any] = []
-        routes = InferenceRoutes(Answering(ScriptedSimulator(script), {}, self.defer), dialect, dialect, dialect)
+        answering = Answering(ScriptedSimulator(script), {}, self.defer)
+        routes = InferenceRoutes(answering, dialect, dialect, dialect, dialect)
         self.rank.site.resource = RankResource([routes.app])
 
     def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:
@@ -599,3 +600,32 @@ class RobustnessTests(RankTestCase):
         self.assertTrue(error["message"])
         self.assertTrue(error["type"])
         self.assertEqual(200, self.chat(max_tokens=2).status)
+
+
+class BatchTests(RankTestCase):
+    """Several conversations at once."""
+
+    def test_batch(self) -> None:
+        """Every conversation has an answer of its own, at the same time."""
+        self.make_rank("--mode", "echo", "--time-to-first-token", "100ms")
+        conversations = [[{"role": "user", "content": text}] for text in ("one", "two", "three")]
+        exchange = self.post("/v1/chat/completions/batch", {"messages": conversations})
+        self.clock.advance(0.1)
+        answer = exchange.json()
+        self.assertEqual(["one", "two", "three"], [each["message"]["content"] for each in answer["choices"]])
+        alone = self.chat("one")
+        self.clock.advance(0.1)
+        self.assertEqual(3 * alone.json()["usage"]["total_tokens"], answer["usage"]["total_tokens"])
+
+    def test_too_many(self) -> None:
+        """Hundreds of thousands of conversations are refused at once."""
+        self.make_rank()
+        exchange = self.post("/v1/chat/completions/batch", {"messages": [[]] * 100_000})
+        self.assertEqual(400, exchange.status)
+        self.assertIn("At most 1024 conversations", exchange.json()["error"]["message"])
+
+    def test_full_queue(self) -> None:
+        """A batch that does not fit into the queue as a whole is refused as a whole."""
+        self.make_rank("--max-num-seqs", "1", "--max-waiting-queue-length", "1")
+        conversations = [[{"role": "user", "content": "x"}]] * 3
+        self.assertEqual(429, self.post("/v1/chat/completions/batch", {"messages": conversations}).status)

@@ -223,7 +223,8 @@ class ErrorTests(MessagesTestCase):
             raise Unavailable("busy") if request.sampling.top_k else KeyError("secret")
 
         dialect = MessagesDialect(_settings())
-        routes = InferenceRoutes(Answering(ScriptedSimulator(fail), {}, in_thread), dialect, dialect, dialect)
+        answering = Answering(ScriptedSimulator(fail), {}, in_thread)
+        routes = InferenceRoutes(answering, dialect, dialect, dialect, dialect)
         self.rank.site.resource = RankResource([routes.app])
         self.check(500, "api_error", self.ask())
         self.check(500, "api_error", self.ask(stream=True))

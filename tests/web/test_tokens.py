@@ -1,5 +1,7 @@
 """``/tokenize`` and ``/detokenize``."""
 
+from typing import Any
+
 from tests.harness import RankTestCase
 
 
@@ -24,6 +26,23 @@ class TokenTests(RankTestCase):
         answer = self.post("/tokenize", {"messages": [{"role": "user", "content": "This is a test."}]}).json()
         self.assertEqual((10, None), (answer["count"], answer["token_strs"]))
 
+    def test_what_makes_no_tokens(self) -> None:
+        """Tools and template arguments are accepted and make no tokens; a template of the client's is refused."""
+        messages = [{"role": "user", "content": "This is a test."}]
+        tool = {"type": "function", "function": {"name": "f"}}
+        more = {
+            "tools": [tool],
+            "chat_template_kwargs": {"a": 1},
+            "add_special_tokens": True,
+            "mm_processor_kwargs": {},
+        }
+        self.assertEqual(10, self.post("/tokenize", {"messages": messages, **more}).json()["count"])
+        exchange = self.post("/tokenize", {"messages": messages, "chat_template": "x"})
+        self.assertIn("untrusted chat template", exchange.json()["error"]["message"])
+        wrongs: list[dict[str, Any]] = [{"tools": [1]}, {"chat_template_kwargs": 1}]
+        for wrong in wrongs:
+            self.assertEqual(400, self.post("/tokenize", {"messages": messages, **wrong}).status)
+
     def test_unknown_ids(self) -> None:
         """Ids that mean nothing are no text."""
         self.assertEqual({"prompt": ""}, self.post("/detokenize", {"tokens": [10**30]}).json())
@@ -39,3 +58,21 @@ class TokenTests(RankTestCase):
             self.assertEqual(400, exchange.status)
             self.assertIn(said, exchange.json()["error"]["message"])
         self.assertEqual(200, self.post("/tokenize", {"prompt": None, "messages": messages}).status)
+
+
+class TokenizerTests(RankTestCase):
+    """What the tokenizer is."""
+
+    def test_info(self) -> None:
+        """The tokenizer's class, its arguments and its chat template are told."""
+        self.make_rank()
+        info = self.get("/tokenizer_info").json()
+        self.assertEqual(("WordTokenizer", "<|im_end|>"), (info["tokenizer_class"], info["eos_token"]))
+        self.assertIn("{% for message in messages %}", info["chat_template"])
+        self.assertEqual(405, self.post("/tokenizer_info", {}).status)
+
+    def test_not_told(self) -> None:
+        """A server that is told to keep it to itself has no such route."""
+        self.make_rank("--no-enable-tokenizer-info-endpoint")
+        exchange = self.get("/tokenizer_info")
+        self.assertEqual((404, {"detail": "Not Found"}), (exchange.status, exchange.json()))

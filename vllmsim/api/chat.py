@@ -16,7 +16,7 @@ from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
 from vllmsim.api.toolcalls import NO_TOOLS, ChatTool, check_tools, read_choice, use_tools
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Conversation
+from vllmsim.inference import Conversation, Sampling
 from vllmsim.structure import Form
 
 
@@ -42,6 +42,7 @@ class ChatBody(SamplingBody):
     mm_processor_kwargs: dict[str, Any] | None = None
     routed_experts_prompt_start: Annotated[int, Field(ge=0)] | None = 0
     return_prompt_text: bool | None = None
+    return_mm_kwargs: bool | None = None
 
     @property
     def limit(self) -> int | None:
@@ -82,6 +83,12 @@ def chat_form(settings: Settings, body: ChatBody, conversation: Conversation, *,
     )
 
 
+def chat_sampling(settings: Settings, body: ChatBody) -> Sampling:
+    """Collect the sampling parameters of a chat request."""
+    limit = 1 if body.limit is None and settings.encoder_only else body.limit
+    return body.sampling(limit, (body.top_logprobs or 0) if body.logprobs else None)
+
+
 def check_media(settings: Settings, conversation: Conversation, model: str) -> None:
     """Check that the model can read what the messages have beside text.
 
@@ -91,7 +98,11 @@ def check_media(settings: Settings, conversation: Conversation, model: str) -> N
         raise InvalidRequest(f"{model} is not a multimodal model")
 
 
-def _check(data: Mapping[str, Any]) -> None:
+def check_chat(data: Mapping[str, Any]) -> None:
+    """Check what vLLM checks on the raw body, before the types.
+
+    :raises InvalidRequest: for fields that contradict each other.
+    """
     check_options(data)
     top = data.get("top_logprobs")
     check_logprobs("top_logprobs", top)
@@ -112,22 +123,17 @@ class ChatDialect:
         :raises vllmsim.errors.InferenceError: when the body is wrong, or the model is not served.
         """
         data = read_object(body, head)
-        _check(data)
+        check_chat(data)
         chat = validate(ChatBody, data, body)
         settings = self._settings
         model = settings.models.resolve(chat.model)
-        if chat.chat_template is not None:
-            raise InvalidRequest(
-                "Chat template is passed with request, but --trust-request-chat-template is not set. "
-                "Refused request with untrusted chat template."
-            )
-        check_template(chat.add_generation_prompt, chat.continue_final_message)
+        check_template(chat.add_generation_prompt, chat.continue_final_message, chat.chat_template)
         conversation = conversation_of(chat.messages)
         check_media(settings, conversation, model)
         form = chat_form(settings, chat, conversation, image=settings.wants_image(head.send_image))
-        limit = 1 if chat.limit is None and settings.encoder_only else chat.limit
-        sampling = chat.sampling(limit, (chat.top_logprobs or 0) if chat.logprobs else None)
-        request = request_of(settings, head, chat, model, (conversation,), sampling, "chatcmpl", form)
+        request = request_of(
+            settings, head, chat, model, (conversation,), chat_sampling(settings, chat), "chatcmpl", form
+        )
         return ChatReading(settings, chat, request, settings.now())
 
     def parse(self, body: bytes, head: Head) -> Call:

@@ -75,8 +75,11 @@ class CompletionDialect:
 
     _settings: Settings
 
-    def parse(self, body: bytes, head: Head) -> Call:
-        """Read a request; see :class:`vllmsim.api.dialect.Dialect`."""
+    def read(self, body: bytes, head: Head) -> "CompletionReading":
+        """Read a request.
+
+        :raises vllmsim.errors.InferenceError: when the body is wrong, or the model is not served.
+        """
         data = read_object(body, head)
         _check(data)
         completion = validate(CompletionBody, data, body)
@@ -93,9 +96,13 @@ class CompletionDialect:
         output = structured_output(completion.response_format, completion.structured_outputs)
         form = PLAIN if output is None else Form(output=output)
         request = request_of(settings, head, completion, model, completion.prompts(), sampling, "cmpl", form)
-        reading = CompletionReading(settings, completion, request, settings.now(), silent)
-        stream = partial(CompletionStream, reading) if completion.stream else None
-        return Call(request, stream, partial(CompletionWhole, reading))
+        return CompletionReading(settings, completion, request, settings.now(), silent)
+
+    def parse(self, body: bytes, head: Head) -> Call:
+        """Read a request; see :class:`vllmsim.api.dialect.Dialect`."""
+        reading = self.read(body, head)
+        stream = partial(CompletionStream, reading) if reading.body.stream else None
+        return Call(reading.request, stream, partial(CompletionWhole, reading))
 
 
 @frozen(eq=False)

@@ -106,10 +106,18 @@ def conversation_from(messages: Iterable[Message]) -> Conversation:
     return Conversation(turns)
 
 
-def check_template(add_generation_prompt: bool | None, continue_final_message: bool | None) -> None:
-    """Check what a request says of the answer's beginning.
+def check_template(
+    add_generation_prompt: bool | None, continue_final_message: bool | None, template: str | None = None
+) -> None:
+    """Check what a request says of the chat template.
 
-    :raises InvalidRequest: when it is to begin anew and to go on.
+    :param template: one that it brings itself.
+    :raises InvalidRequest: when it brings one, or the answer is to begin anew and to go on.
     """
+    if template is not None:
+        raise InvalidRequest(
+            "Chat template is passed with request, but --trust-request-chat-template is not set. "
+            "Refused request with untrusted chat template."
+        )
     if add_generation_prompt and continue_final_message:
         raise InvalidRequest("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")

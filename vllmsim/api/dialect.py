@@ -153,10 +153,22 @@ class Reading(Generic[B]):
         return None if count is None else Shower(count, self.settings.tokens_as_ids if as_ids is None else as_ids)
 
 
+class NamedBody(Protocol):
+    """What every generating request may say about itself."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The part of the answer's id that follows its prefix."""
+
+    @property
+    def remote_prefill(self) -> bool:
+        """Whether another server has run the prefill."""
+
+
 def request_of(
     settings: Settings,
     head: Head,
-    body: GenerationBody,
+    body: NamedBody,
     model: str,
     prompts: tuple[Prompt, ...],
     sampling: Sampling,

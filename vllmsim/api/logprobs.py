@@ -77,6 +77,18 @@ class Shower:
             shown.append(entries[0] | {"top_logprobs": entries if self.count else []})
         return shown
 
+    def by_id(self, answer: Answer, start: int, stop: int) -> dict[str, Any]:
+        """Show some tokens of an answer by their ids, as the token routes do."""
+        content = []
+        for position in range(start, stop):
+            token = answer.ids[position]
+            entries = [
+                {"token_id": token + rank, "logprob": logprob(position, rank), "rank": rank + 1}
+                for rank in (0, *_alternatives(self.count))
+            ]
+            content.append(entries[0] | {"top_logprobs": entries if self.count else []})
+        return {"content": content}
+
     def text(self, tokens: Iterable[tuple[int | None, int, str]], offset: int) -> tuple[dict[str, Any], int]:
         """Show tokens in the form of completions.
 

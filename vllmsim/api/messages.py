@@ -217,8 +217,11 @@ class MessagesDialect:
 
     _settings: Settings
 
-    def parse(self, body: bytes, head: Head) -> Call:
-        """Read a request; see :class:`vllmsim.api.dialect.Dialect`."""
+    def read(self, body: bytes, head: Head) -> MessagesReading:
+        """Read a request.
+
+        :raises vllmsim.errors.InferenceError: when the body is wrong, or the model is not served.
+        """
         message = validate(MessagesBody, read_object(body, head), body)
         check_salt(message.cache_salt)
         settings = self._settings
@@ -230,8 +233,13 @@ class MessagesDialect:
         request = request_of(
             settings, head, chat, model, (conversation,), chat.sampling(chat.limit, None), "chatcmpl", form
         )
-        reading = MessagesReading(settings, chat, request, settings.now())
-        return Call(request, partial(MessagesStream, reading) if chat.stream else None, partial(MessagesWhole, reading))
+        return MessagesReading(settings, chat, request, settings.now())
+
+    def parse(self, body: bytes, head: Head) -> Call:
+        """Read a request; see :class:`vllmsim.api.dialect.Dialect`."""
+        reading = self.read(body, head)
+        stream = partial(MessagesStream, reading) if reading.body.stream else None
+        return Call(reading.request, stream, partial(MessagesWhole, reading))
 
 
 @frozen(eq=False)

@@ -16,7 +16,7 @@ from vllmsim.api.body import Listed
 from vllmsim.api.chat import thinks
 from vllmsim.api.dialect import Settings
 from vllmsim.api.structuredoutputs import json_output, structured_output
-from vllmsim.api.toolcalls import NO_TOOLS, ToolChoice, read_choice, use_tools
+from vllmsim.api.toolcalls import NO_TOOLS, ChatTool, FunctionDefinition, ToolChoice, read_choice, use_tools
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.structure import Form, StructuredOutput, Tool, ToolUse
 
@@ -58,6 +58,13 @@ class FunctionTool(BaseModel):
     def tool(self) -> Tool:
         """Make the tool that is meant."""
         return Tool(self.name, {} if self.parameters is None else self.parameters)
+
+    def chat_tool(self) -> ChatTool:
+        """Make the same tool of a chat request."""
+        function = FunctionDefinition(
+            name=self.name, description=self.description, parameters=self.parameters, strict=self.strict
+        )
+        return ChatTool(function=function)
 
 
 class HostedTool(BaseModel):

@@ -122,6 +122,7 @@ class SamplingBody(GenerationBody):
     echo: bool | None = False
     add_special_tokens: bool | None = None
     return_token_ids: bool | None = None
+    vllm_xargs: dict[str, Any] | None = None
     stream_interval: Annotated[int, Field(ge=1)] | None = None
 
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> Sampling:

@@ -13,7 +13,7 @@ from vllmsim.structure import ChoiceOutput, JsonOutput, RegexOutput, StructuredO
 from vllmsim.structured.documents import check_schema
 
 _KINDS: Final = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
-_ANY_OBJECT: Final[dict[str, Any]] = {
+ANY_OBJECT: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"answer": {"type": "string"}, "score": {"type": "integer"}, "final": {"type": "boolean"}},
     "required": ["answer", "score", "final"],
@@ -108,7 +108,7 @@ def json_output(schema: dict[str, Any] | None, param: str) -> JsonOutput:
     :raises InvalidParameter: when it is no schema.
     """
     if schema is None:
-        return JsonOutput(_ANY_OBJECT)
+        return JsonOutput(ANY_OBJECT)
     try:
         check_schema(schema)
     except InvalidRequest as error:

@@ -1,7 +1,10 @@
 # -*- test-case-name: tests.api.test_tokens -*-
-"""``/tokenize`` and ``/detokenize``, as vLLM 0.33 reads and writes them."""
+"""``/tokenize``, ``/detokenize`` and ``/tokenizer_info``, as vLLM 0.33 reads and writes them.
 
-from collections.abc import Sequence
+Definitions of tools are accepted and make no tokens: the chat template here has no place for them.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -30,6 +33,10 @@ class _ChatBody(_TokenBody):
     messages: Listed[ChatMessage]
     add_generation_prompt: bool = True
     continue_final_message: bool = False
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
+    tools: Listed[dict[str, Any]] | None = None
 
 
 class _EmptyBody(_TokenBody):
@@ -71,7 +78,7 @@ class TokenDialect:
             validate(_EmptyBody, data, body)
         chat = validate(_ChatBody, data, body)
         self._models.resolve(chat.model)
-        check_template(chat.add_generation_prompt, chat.continue_final_message)
+        check_template(chat.add_generation_prompt, chat.continue_final_message, chat.chat_template)
         return conversation_of(chat.messages), bool(chat.return_token_strs)
 
     def tokenized(self, tokens: Tokens, strings: bool) -> bytes:
@@ -94,3 +101,7 @@ class TokenDialect:
     def detokenized(self, text: str) -> bytes:
         """Write the text of some tokens."""
         return orjson.dumps({"prompt": text})
+
+    def described(self, info: Mapping[str, Any]) -> bytes:
+        """Write what the tokenizer says of itself."""
+        return orjson.dumps(dict(info))

@@ -19,13 +19,11 @@ from vllmsim.composing.calls import choose_calls
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Composition, Part, PartKind, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IComposer, IResponseSource, ITokenizer
-from vllmsim.structure import ChoiceOutput, Form, JsonOutput, RegexOutput, StructuredOutput, Tool
+from vllmsim.structure import CALL, THINK, ChoiceOutput, Form, JsonOutput, RegexOutput, StructuredOutput, Tool
 from vllmsim.structured.patterns import sample_pattern
 from vllmsim.structured.schemas import SchemaSampler
 from vllmsim.structured.values import Ranges, json_text
 
-_THINK: Final = ("<think>", "</think>")
-_CALL: Final = ("<tool_call>", "</tool_call>")
 _TAGS: Final = 2
 _INLINE_BYTES: Final = 4096
 _REMEMBERED: Final = 256
@@ -118,7 +116,7 @@ class Composer:
             length = sum(len(each) + _TAGS + 1 for each in arguments)
             await self._think(script, prompt, _beside(length, share, limit, budget), generator)
             for tool, said in zip(calls, arguments, strict=True):
-                script.add("call", said, _CALL, tool.name)
+                script.add("call", said, CALL, tool.name)
         elif form.output is not None:
             text = await self._text(form.output, generator)
             said = await self._tokenizer.encode(text, limit)
@@ -146,7 +144,7 @@ class Composer:
         room = limit - _TAGS if alone else room
         said = await self._source.respond(prompt, min(least, max(room, 1)), max(room, 1), explicit, generator)
         if alone:
-            script.add("reasoning", said, _THINK)
+            script.add("reasoning", said, THINK)
             return
         thought = most - _TAGS if len(said) == room else min(most - _TAGS, _ratio(len(said), share))
         await self._think(script, prompt, thought, generator)
@@ -155,7 +153,7 @@ class Composer:
     async def _think(self, script: _Script, prompt: TokenizedPrompt, length: int, generator: random.Random) -> None:
         if length > 0:
             said = await self._thoughts.respond(prompt, length, length, False, generator)
-            script.add("reasoning", said, _THINK)
+            script.add("reasoning", said, THINK)
 
     async def _arguments(self, tool: Tool, limit: int, generator: random.Random) -> Tokens:
         schema = tool.parameters

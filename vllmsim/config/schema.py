@@ -77,6 +77,8 @@ class Configuration:
         "Count requests that are not answered yet for /load, which says 0 otherwise.")
     profiler_config: Any = _option("server", Json(anything=True), None,
         "Profiler in vLLM's form; with one the server has /start_profile and /stop_profile.")
+    enable_tokenizer_info_endpoint: bool = _option("server", Flag(), True,
+        "Serve /tokenizer_info; vLLM does only when asked to.")
     pod_name: str = _option("server", Text(), "",
         "Name reported in x-inference-pod, together with x-inference-port.", environment="POD_NAME")
     pod_namespace: str = _option("server", Text(), "",

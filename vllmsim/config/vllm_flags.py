@@ -49,7 +49,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("tool-server", _T, None, "Servers with built-in tools.", ()),
     ("enable-per-request-metrics", _B, False, "Report timings in each answer.", ()),
     ("sse-keep-alive-interval", _I, 0, "Seconds between comment lines in silent streams.", ()),
-    ("enable-tokenizer-info-endpoint", _B, False, "Serve /tokenizer_info.", ()),
     ("cohere-is-reasoning-model", _B, True, "Treat Cohere models as reasoning ones.", ()),
     ("cohere-format", _T, "cmd4", "Cohere prompt format.", ()),
     ("anthropic-disabled-thinking-effort", _T, "auto", "Effort when a Messages request disables thinking.", ()),

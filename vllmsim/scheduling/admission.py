@@ -10,13 +10,15 @@ from collections.abc import Sequence as Several
 import attrs
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
 
 from vllmsim.errors import InvalidParameter
 from vllmsim.inference import Prompt, Sampling, TokenizedPrompt
-from vllmsim.interfaces import ITokenizer
+from vllmsim.interfaces import IAdmission, ITokenizer
 from vllmsim.scheduling.prompts import PromptReader
 
 
+@implementer(IAdmission)
 @frozen(eq=False)
 class Admission:
     """Reads prompts and checks limits.
@@ -36,18 +38,11 @@ class Admission:
         return PromptReader(self._clock, self._tokenizer, self._max_model_len)
 
     async def read(self, prompts: Several[Prompt]) -> list[TokenizedPrompt]:
-        """Tokenize prompts, letting other events in between.
-
-        :raises InvalidRequest: when one is longer than the context, or has a token id that is none.
-        """
+        """Tokenize prompts; see :class:`vllmsim.interfaces.IAdmission`."""
         return await self._reader.read_all((prompt, ()) for prompt in prompts)
 
     def bound(self, prompt: TokenizedPrompt, sampling: Sampling) -> Sampling:
-        """Settle how long an answer to a prompt may be, and check everything else.
-
-        :return: the same parameters with `max_tokens` as the context and the request allow, at least 1.
-        :raises InvalidRequest: for the first parameter out of range.
-        """
+        """Settle how long an answer may be; see :class:`vllmsim.interfaces.IAdmission`."""
         asked = sampling.max_tokens
         if asked is not None and asked > self._max_model_len:
             raise InvalidParameter(

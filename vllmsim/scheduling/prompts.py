@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.errors import InvalidParameter, InvalidRequest
+from vllmsim.errors import InvalidRequest, PromptTooLong
 from vllmsim.inference import Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import ITokenizer
 from vllmsim.pooling import Cut
@@ -71,10 +71,4 @@ class PromptReader:
 
     def _check_length(self, length: int, *, exact: bool) -> None:
         if length > self._max_model_len:
-            raise InvalidParameter(
-                f"This model's maximum context length is {self._max_model_len} tokens. However, your prompt contains "
-                f"{'' if exact else 'at least '}{length} input tokens, which exceeds this limit even without any "
-                "output tokens. Please reduce the length of the input prompt.",
-                "input_tokens",
-                length,
-            )
+            raise PromptTooLong(self._max_model_len, length, exact=exact)

@@ -11,7 +11,7 @@ A hash cannot be undone, so the tokenizer remembers the tokens it has made, up t
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import define, field
@@ -36,6 +36,12 @@ _TOKEN: Final = re.compile(
 )  # fmt: skip
 
 _INLINE_CHARACTERS: Final = 4096
+_TEMPLATE: Final = (
+    "{% for message in messages %}### {{ message['role'] }}"
+    "{% if message['tool_call_id'] %}({{ message['tool_call_id'] }}){% endif %}"
+    ": {{ message['content'] }}\n{% endfor %}"
+)
+"""What :meth:`WordTokenizer.render` does, for those who ask."""
 
 
 def split(text: str) -> Iterator[str]:
@@ -89,6 +95,17 @@ class WordTokenizer:
     def special_id(self, text: str) -> int:
         """Number a tag like any token."""
         return self._ids.get(text) or self._learn(text)
+
+    def describe(self) -> Mapping[str, object]:
+        """Tell how the tokenizer was made; see :class:`vllmsim.interfaces.ITokenizer`."""
+        return {
+            "eos_token": self.eos_text,
+            "max_words": self._max_words,
+            "max_characters": self._max_characters,
+            "vocab_size": self.vocabulary_size,
+            "chat_template": _TEMPLATE,
+            "tokenizer_class": type(self).__name__,
+        }
 
     def _encode(self, text: str, limit: int) -> Tokens:
         known = self._ids

@@ -16,7 +16,7 @@ from vllmsim.interfaces import ISimulator
 from vllmsim.web.site import Request
 from vllmsim.web.streaming import EventStream, WholeAnswer
 
-C = TypeVar("C", bound=Call)
+R = TypeVar("R")
 
 _INLINE_TOKENS: Final = 128
 """How many tokens with log probabilities are written without a thread: some 4 ms with 20 alternatives each."""
@@ -36,7 +36,7 @@ class Answering:
     _signature: Mapping[str, str]
     _defer_to_thread: Callable[..., Deferred[bytes]]
 
-    def read(self, parse: Callable[[bytes, Head], C], request: Request) -> C:
+    def read(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
         """Read a request, and sign its answer.
 
         :param parse: a dialect's method.

@@ -23,6 +23,7 @@ class InferenceRoutes:
     _chat: Dialect
     _completions: Dialect
     _messages: Dialect
+    _batch: Dialect
 
     @app.route("/v1/chat/completions", methods=["POST"])
     async def chat(self, request: Request) -> None:
@@ -39,6 +40,11 @@ class InferenceRoutes:
         """Answer a Messages request."""
         request.error_body = anthropic_error_body
         await self._answer(self._messages, request)
+
+    @app.route("/v1/chat/completions/batch", methods=["POST"])
+    async def batch(self, request: Request) -> None:
+        """Answer a batch of conversations."""
+        await self._answer(self._batch, request)
 
     async def _answer(self, dialect: Dialect, request: Request) -> None:
         await self._answering.answer(self._answering.read(dialect.parse, request), request)

@@ -8,7 +8,7 @@ from attrs import define
 from klein import Klein
 from twisted.internet.defer import Deferred
 
-from vllmsim.api.inputs import PoolingDialect, Reply
+from vllmsim.api.inputs import PoolingCall, PoolingDialect, Reply
 from vllmsim.interfaces import IPooler
 from vllmsim.web.delivery import deliver
 from vllmsim.web.failing import answer_errors
@@ -74,7 +74,13 @@ class PoolingRoutes:
     async def _answer(self, dialect: PoolingDialect, request: Request) -> None:
         for name, value in self._signature.items():
             request.setHeader(name, value)
-        call = dialect.parse(request.content.read(), request.head)
+        await self.answer(dialect.parse(request.content.read(), request.head), request)
+
+    async def answer(self, call: PoolingCall, request: Request) -> None:
+        """Have a call served, and write its answer.
+
+        :raises vllmsim.errors.InferenceError: when it cannot be served.
+        """
         pooled = await self._pooler.pool(call.request)
         if sum(each.numbers for each in pooled) > _INLINE_NUMBERS:
             reply = await self._defer_to_thread(call.write, pooled)

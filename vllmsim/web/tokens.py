@@ -60,5 +60,21 @@ class CountRoutes:
         request.answer(200, self._messages.counted(len(tokens)))
 
 
+@define(slots=False, eq=False)
+class TokenizerRoutes:
+    """Tells about the tokenizer, on servers that do."""
+
+    app: ClassVar[Klein] = Klein()
+
+    _dialect: TokenDialect
+    _tokenizer: ITokenizer
+
+    @app.route("/tokenizer_info", methods=["GET"])
+    def info(self, request: Request) -> None:
+        """Answer with how the tokenizer was made."""
+        request.answer(200, self._dialect.described(self._tokenizer.describe()))
+
+
 answer_errors(TokenRoutes.app)
 answer_errors(CountRoutes.app)
+answer_errors(TokenizerRoutes.app)

@@ -1,0 +1,130 @@
+# -*- test-case-name: tests.web.test_disaggregation -*-
+"""The routes for servers that share the work: one makes token ids of a request, one generates, one makes an answer.
+
+All of them are closed on a server that was told so.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+from attrs import define
+from klein import Klein
+from twisted.internet.defer import Deferred
+
+from vllmsim.api.body import Head
+from vllmsim.api.derender import DerenderDialect
+from vllmsim.api.dialect import Dialect
+from vllmsim.api.errorbody import anthropic_error_body
+from vllmsim.api.render import RenderDialect
+from vllmsim.interfaces import IAdmission
+from vllmsim.web.answering import Answering
+from vllmsim.web.failing import answer_errors
+from vllmsim.web.scaleout import ScaleOutGate
+from vllmsim.web.site import Request
+
+_INLINE_BYTES: Final = 8192
+"""How large a body is derendered without a thread: the most that can be in it takes some milliseconds."""
+
+
+def _take(body: bytes, head: Head) -> tuple[bytes, Head]:
+    return body, head
+
+
+@define(slots=False, eq=False)
+class GenerateRoutes:
+    """Takes token ids and answers with token ids."""
+
+    app: ClassVar[Klein] = Klein()
+
+    _gate: ScaleOutGate
+    _answering: Answering
+    _generate: Dialect
+
+    @app.route("/inference/v1/generate", methods=["POST"])
+    async def generate(self, request: Request) -> None:
+        """Answer a generate request."""
+        self._gate.require_open()
+        await self._answering.answer(self._answering.read(self._generate.parse, request), request)
+
+
+@define(slots=False, eq=False)
+class RenderRoutes:
+    """Makes generate requests of other requests."""
+
+    app: ClassVar[Klein] = Klein()
+
+    _gate: ScaleOutGate
+    _answering: Answering
+    _admission: IAdmission
+    _chat: RenderDialect
+    _completions: RenderDialect
+    _messages: RenderDialect
+    _responses: RenderDialect
+
+    @app.route("/v1/chat/completions/render", methods=["POST"])
+    async def chat(self, request: Request) -> None:
+        """Answer with the generate request of a chat completion request."""
+        await self._answer(self._chat, request)
+
+    @app.route("/v1/completions/render", methods=["POST"])
+    async def completions(self, request: Request) -> None:
+        """Answer with the generate requests of a completion request."""
+        await self._answer(self._completions, request)
+
+    @app.route("/v1/messages/render", methods=["POST"])
+    async def messages(self, request: Request) -> None:
+        """Answer with the generate request of a Messages request."""
+        self._gate.require_open()
+        request.error_body = anthropic_error_body
+        await self._answer(self._messages, request)
+
+    @app.route("/v1/responses/render", methods=["POST"])
+    async def responses(self, request: Request) -> None:
+        """Answer with the generate request of a Responses request."""
+        await self._answer(self._responses, request)
+
+    async def _answer(self, dialect: RenderDialect, request: Request) -> None:
+        self._gate.require_open()
+        rendering = self._answering.read(dialect.render, request)
+        asked = rendering.request
+        prompts = await self._admission.read(asked.prompts)
+        samplings = [self._admission.bound(prompt, asked.sampling) for prompt in prompts]
+        request.answer(200, rendering.body(prompts, samplings))
+
+
+@define(slots=False, eq=False)
+class DerenderRoutes:
+    """Makes answers of token ids.
+
+    :param defer_to_thread: runs a function off the reactor; long answers are made there.
+    """
+
+    app: ClassVar[Klein] = Klein()
+
+    _gate: ScaleOutGate
+    _answering: Answering
+    _chat: DerenderDialect
+    _completions: DerenderDialect
+    _defer_to_thread: Callable[..., Deferred[bytes]]
+
+    @app.route("/v1/chat/completions/derender", methods=["POST"])
+    async def chat(self, request: Request) -> None:
+        """Answer with the chat completion that token ids are."""
+        await self._answer(self._chat, request)
+
+    @app.route("/v1/completions/derender", methods=["POST"])
+    async def completions(self, request: Request) -> None:
+        """Answer with the completion that token ids are."""
+        await self._answer(self._completions, request)
+
+    async def _answer(self, dialect: DerenderDialect, request: Request) -> None:
+        self._gate.require_open()
+        body, head = self._answering.read(_take, request)
+        if len(body) > _INLINE_BYTES:
+            request.answer(200, await self._defer_to_thread(dialect.answer, body, head))
+        else:
+            request.answer(200, dialect.answer(body, head))
+
+
+for routes in (GenerateRoutes, RenderRoutes, DerenderRoutes):
+    answer_errors(routes.app)

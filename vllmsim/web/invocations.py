@@ -1,0 +1,67 @@
+# -*- test-case-name: tests.web.test_invocations -*-
+"""``/invocations``: one path for several surfaces, as SageMaker wants it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from attrs import define, frozen
+from klein import Klein
+
+from vllmsim.api.body import Head, read_object
+from vllmsim.errors import MalformedRequest
+from vllmsim.web.answering import Answering
+from vllmsim.web.failing import answer_errors
+from vllmsim.web.site import Request
+
+
+@frozen(eq=False)
+class Surface:
+    """One of the surfaces that a body may be meant for.
+
+    :param members: of these a body must have one.
+    :param parse: reads a body; raises :class:`vllmsim.errors.InferenceError` when it is wrong.
+    :param answer: answers what was read.
+    """
+
+    members: frozenset[str]
+    parse: Callable[[bytes, Head], Any]
+    answer: Callable[[Any, Request], Awaitable[None]]
+
+
+@define(slots=False, eq=False)
+class InvocationRoutes:
+    """Answers a request as the first surface does that can read it.
+
+    :param surfaces: in order.
+    :param default: the one of them that says what is wrong with a body that none can read.
+    """
+
+    app: ClassVar[Klein] = Klein()
+
+    _answering: Answering
+    _surfaces: tuple[Surface, ...]
+    _default: Surface
+
+    @app.route("/invocations", methods=["POST"])
+    async def invocations(self, request: Request) -> None:
+        """Answer a request of any of the surfaces."""
+        call, surface = self._answering.read(self._find, request)
+        await surface.answer(call, request)
+
+    def _find(self, body: bytes, head: Head) -> tuple[Any, Surface]:
+        """Find who can read a body.
+
+        :raises MalformedRequest: when nobody can.
+        :raises InferenceError: when it is well formed and cannot be served.
+        """
+        members = read_object(body, head).keys()
+        for surface in self._surfaces:
+            if members & surface.members:
+                try:
+                    return surface.parse(body, head), surface
+                except MalformedRequest:
+                    continue
+        return self._default.parse(body, head), self._default
+
+
+answer_errors(InvocationRoutes.app)

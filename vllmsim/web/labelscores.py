@@ -1,0 +1,75 @@
+# -*- test-case-name: tests.web.test_labelscores -*-
+"""The routes that judge: label scores, and two that ordinary models do not have."""
+
+from typing import ClassVar, Final
+
+from attrs import define
+from klein import Klein
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from vllmsim.api.body import read_object
+from vllmsim.api.dialect import Call
+from vllmsim.api.labelscores import LabelScoreDialect, Scoring
+from vllmsim.errors import Unsupported
+from vllmsim.inference import TokenPrompt
+from vllmsim.interfaces import ITokenizer
+from vllmsim.web.answering import Answering
+from vllmsim.web.failing import answer_errors
+from vllmsim.web.site import Request
+
+_TURN: Final = 0.002
+"""Seconds of tokenizing after which other events are let in."""
+
+
+@define(slots=False, eq=False)
+class LabelScoreRoutes:
+    """Answers how likely tokens are."""
+
+    app: ClassVar[Klein] = Klein()
+
+    _clock: IReactorTime
+    _answering: Answering
+    _dialect: LabelScoreDialect
+    _tokenizer: ITokenizer
+
+    @app.route("/generative_scoring", methods=["POST"])
+    async def scores(self, request: Request) -> None:
+        """Answer with a score for each item."""
+        scoring = self._answering.read(self._dialect.read, request)
+        await self._answering.answer(await self._prepare(scoring), request)
+
+    @app.route("/v1/decisions", methods=["POST"])
+    def decisions(self, request: Request) -> None:
+        """Answer that the model does not decide."""
+        read_object(request.content.read(), request.head)
+        raise Unsupported("The model does not support the Decisions API")
+
+    @app.route("/v1/systemone", methods=["POST"])
+    def structured_decisions(self, request: Request) -> None:
+        """Answer that the model does not decide in this way either."""
+        read_object(request.content.read(), request.head)
+        raise Unsupported("The model does not support the structured decision API")
+
+    async def _prepare(self, scoring: Scoring) -> Call:
+        """Tokenize the query and each item for itself, letting other events in between."""
+        clock, begun = self._clock, self._clock.seconds()
+        query = await self._ids(scoring.query, scoring.limit)
+        prompts: list[TokenPrompt] = []
+        length = 0
+        for item in scoring.items:
+            prompts.append(scoring.join(query, await self._ids(item, scoring.limit)))
+            length += len(prompts[-1].ids)
+            scoring.check(length)
+            if clock.seconds() - begun > _TURN:
+                await deferLater(clock, 0)
+                begun = clock.seconds()
+        return scoring.call(prompts)
+
+    async def _ids(self, given: str | list[int], limit: int) -> list[int]:
+        if isinstance(given, str):
+            return list((await self._tokenizer.encode(given, limit)).ids)
+        return given
+
+
+answer_errors(LabelScoreRoutes.app)
