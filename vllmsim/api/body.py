@@ -20,7 +20,10 @@ from vllmsim.errors import MalformedRequest
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 Listed = Annotated[list[T], Field(fail_fast=True)]
-"""A list of which only the first wrong item is reported: there may be a million, and to tell of each takes a minute."""
+"""A list of which only the first wrong item is reported: there may be a million, and to tell of each takes a minute.
+
+Not for a member that has a default and may not be null: pydantic 2.10 gives that default to all others of this type.
+"""
 
 _MOST_ERRORS: Final = 10
 _HUGE: Final = re.compile(rb"\d{19}")

@@ -54,10 +54,10 @@ class StreamState(BaseModel):
     role_sent: bool = False
     logprob_context_token_ids: Annotated[list[TokenId], Field(max_length=4)] = []
     logprob_text_offset: Count = 0
-    output_token_ids: Listed[TokenId] = []
-    output_chunk_lens: Listed[Annotated[int, Field(gt=0)]] = []
+    output_token_ids: Annotated[list[TokenId], Field(fail_fast=True)] = []
+    output_chunk_lens: Annotated[list[Annotated[int, Field(gt=0)]], Field(fail_fast=True)] = []
     tools_streamed: bool = False
-    last_tool_call_ids: Listed[str] = []
+    last_tool_call_ids: Annotated[list[str], Field(fail_fast=True)] = []
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:

@@ -33,7 +33,7 @@ class GivenLogprob(BaseModel):
 class GivenEntry(GivenLogprob):
     """A generated token with its alternatives."""
 
-    top_logprobs: Listed[GivenLogprob] = []
+    top_logprobs: Annotated[list[GivenLogprob], Field(fail_fast=True)] = []
 
 
 class GivenLogprobs(BaseModel):
