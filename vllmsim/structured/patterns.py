@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from vllmsim.errors import InvalidRequest
 from vllmsim.structured.ecma import Property, translate
-from vllmsim.structured.pieces import Again, Characters, Choice, Draft, Edge, Filler, Group, Literal, Piece, Repeat, Run
+from vllmsim.structured.pieces import Again, Characters, Choice, Edge, Filler, Group, Literal, Piece, Repeat, Run
 from vllmsim.structured.values import Budget, DeadEnd, Refusal
+from vllmsim.structured.writing import Writing
 
 LONGEST: Final = 4096
 """The most characters of a text, unless its reader allows fewer."""
@@ -95,10 +96,10 @@ def _draw(piece: Piece, generator: random.Random, least: int, most: int, budget:
         raise DeadEnd("the pattern matches no text of the length that is asked for")
     reason = "the lengths that are asked for do not fit the pattern"
     for _ in range(_TRIES):
-        draft = Draft(generator, budget)
+        writing = Writing(generator, budget)
         try:
-            piece.write(draft, least, most)
-            text = draft.finished()
+            piece.write(writing, least, most)
+            text = writing.finished()
         except DeadEnd as error:
             reason = str(error)
             continue
