@@ -5,19 +5,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from attrs import define
 from klein import Klein
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from twisted.application import strports
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
-from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 
 from vllmsim.api.batch import BatchDialect
 from vllmsim.api.chat import ChatDialect
@@ -47,7 +41,7 @@ from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.embedding import WordEmbedder
-from vllmsim.identity import endpoint_of, engine_id, fingerprint, signature, url_of
+from vllmsim.identity import engine_id, fingerprint, signature
 from vllmsim.interfaces import IAdmission, IRankControl, IResponseSource, ITokenizer
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
@@ -90,16 +84,6 @@ from vllmsim.web.site import Limits, Site
 from vllmsim.web.tokens import CountRoutes, TokenizerRoutes, TokenRoutes
 
 T = TypeVar("T")
-
-_FLUSH_TIMEOUT = 5.0
-"""Seconds that clients have to read what is written, once the last request is served."""
-
-
-class StartError(SystemExit):
-    """A rank cannot start: ends the program with status 1 and one line that says why."""
-
-    def __init__(self, endpoint: str, reason: object) -> None:
-        super().__init__(f"vllmsim: cannot listen on {endpoint!r}: {reason}")
 
 
 @define(eq=False)
@@ -392,88 +376,3 @@ def _registry(metrics: RankMetrics, http: HttpMetrics) -> CollectorRegistry:
     registry.register(metrics)
     registry.register(http)
     return registry
-
-
-class RankService(Service):
-    """Starts a rank and listens for it; stops in order: no new connections, the last tokens, then everything.
-
-    :param endpoint: where to listen.
-    :param url: what the log says about that.
-    :param shutdown_timeout: seconds that requests may take to end.
-    :raises StartError: when the endpoint is none.
-    """
-
-    _log: ClassVar[Logger] = Logger()
-
-    def __init__(self, rank: Rank, endpoint: str, url: str, shutdown_timeout: float, reactor: Any) -> None:
-        self._rank = rank
-        self._endpoint = endpoint
-        self._url = url
-        self._shutdown_timeout = shutdown_timeout
-        self._clock: IReactorTime = reactor
-        try:
-            self._listener: IService = strports.service(endpoint, rank.site, reactor)
-        except Exception as error:
-            raise StartError(endpoint, error) from error
-
-    def privilegedStartService(self) -> None:
-        """Listen.
-
-        :raises StartError: when that is not possible.
-        """
-        super().privilegedStartService()
-        try:
-            self._listener.privilegedStartService()
-        except (CannotListenError, OSError) as error:
-            cause = getattr(error, "socketError", error)
-            raise StartError(self._endpoint, getattr(cause, "strerror", None) or cause) from error
-
-    def startService(self) -> None:
-        """Begin to serve."""
-        super().startService()
-        self._rank.start()
-        self._listener.startService()
-        self._log.info("Starting vLLM server on {url}", url=self._url)
-
-    def stopService(self) -> Deferred[None]:
-        """Stop in order.
-
-        :return: fires when no request, no connection and no timer is left.
-        """
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        rank = self._rank
-        rank.lifecycle.drain()
-        await maybeDeferred(self._listener.stopService)
-        closed = rank.site.close()
-        try:
-            await rank.simulator.requests.drain().addTimeout(self._shutdown_timeout, self._clock)
-        except DeferredTimeoutError:
-            self._log.warn("Requests are still running after {seconds} s.", seconds=self._shutdown_timeout)
-            rank.simulator.requests.dismiss()
-        try:
-            await closed.addTimeout(_FLUSH_TIMEOUT, self._clock)
-        except DeferredTimeoutError:
-            rank.site.abort()
-        rank.stop()
-
-
-def rank_services(configuration: Configuration, seed: int, reactor: Any) -> list[RankService]:
-    """Make a service for every rank of this server.
-
-    :param reactor: provides time, sockets and a thread pool.
-    :raises StartError: when one cannot be.
-    """
-    in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    return [
-        RankService(
-            build_rank(configuration, number, seed, reactor, in_thread),
-            endpoint_of(configuration, number),
-            url_of(configuration, number),
-            configuration.shutdown_timeout,
-            reactor,
-        )
-        for number in configuration.ranks
-    ]

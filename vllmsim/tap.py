@@ -56,12 +56,12 @@ def _print(text: str) -> NoReturn:
 def makeService(options: Options) -> MultiService:
     """Build the daemon.
 
-    :raises vllmsim.rank.StartError: when a rank cannot be.
+    :raises vllmsim.service.StartError: when a rank cannot be.
     """
     # Both install a reactor when they are imported, which must not happen before twistd has chosen one.
     from twisted.internet import reactor  # noqa: PLC0415
 
-    from vllmsim.rank import rank_services  # noqa: PLC0415
+    from vllmsim.service import rank_services  # noqa: PLC0415
 
     # Deadlines must not move when the wall clock is set.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]

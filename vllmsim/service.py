@@ -1,0 +1,113 @@
+# -*- test-case-name: tests.test_service -*-
+"""A rank as a service: it listens, serves, and stops in order."""
+
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from twisted.application import strports
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from vllmsim.config.schema import Configuration
+from vllmsim.identity import endpoint_of, url_of
+from vllmsim.rank import Rank, build_rank
+
+_FLUSH_TIMEOUT: Final = 5.0
+"""Seconds that clients have to read what is written, once the last request is served."""
+
+
+class StartError(SystemExit):
+    """A rank cannot start: ends the program with status 1 and one line that says why."""
+
+    def __init__(self, endpoint: str, reason: object) -> None:
+        super().__init__(f"vllmsim: cannot listen on {endpoint!r}: {reason}")
+
+
+class RankService(Service):
+    """Starts a rank and listens for it; stops in order: no new connections, the last tokens, then everything.
+
+    :param endpoint: where to listen.
+    :param url: what the log says about that.
+    :param shutdown_timeout: seconds that requests may take to end.
+    :raises StartError: when the endpoint is none.
+    """
+
+    _log: ClassVar[Logger] = Logger()
+
+    def __init__(self, rank: Rank, endpoint: str, url: str, shutdown_timeout: float, reactor: Any) -> None:
+        self._rank = rank
+        self._endpoint = endpoint
+        self._url = url
+        self._shutdown_timeout = shutdown_timeout
+        self._clock: IReactorTime = reactor
+        try:
+            self._listener: IService = strports.service(endpoint, rank.site, reactor)
+        except Exception as error:
+            raise StartError(endpoint, error) from error
+
+    def privilegedStartService(self) -> None:
+        """Listen.
+
+        :raises StartError: when that is not possible.
+        """
+        super().privilegedStartService()
+        try:
+            self._listener.privilegedStartService()
+        except (CannotListenError, OSError) as error:
+            cause = getattr(error, "socketError", error)
+            raise StartError(self._endpoint, getattr(cause, "strerror", None) or cause) from error
+
+    def startService(self) -> None:
+        """Begin to serve."""
+        super().startService()
+        self._rank.start()
+        self._listener.startService()
+        self._log.info("Starting vLLM server on {url}", url=self._url)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order.
+
+        :return: fires when no request, no connection and no timer is left.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        rank = self._rank
+        rank.lifecycle.drain()
+        await maybeDeferred(self._listener.stopService)
+        closed = rank.site.close()
+        try:
+            await rank.simulator.requests.drain().addTimeout(self._shutdown_timeout, self._clock)
+        except DeferredTimeoutError:
+            self._log.warn("Requests are still running after {seconds} s.", seconds=self._shutdown_timeout)
+            rank.simulator.requests.dismiss()
+        try:
+            await closed.addTimeout(_FLUSH_TIMEOUT, self._clock)
+        except DeferredTimeoutError:
+            rank.site.abort()
+        rank.stop()
+
+
+def rank_services(configuration: Configuration, seed: int, reactor: Any) -> list[RankService]:
+    """Make a service for every rank of this server.
+
+    :param reactor: provides time, sockets and a thread pool.
+    :raises StartError: when one cannot be.
+    """
+    in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    return [
+        RankService(
+            build_rank(configuration, number, seed, reactor, in_thread),
+            endpoint_of(configuration, number),
+            url_of(configuration, number),
+            configuration.shutdown_timeout,
+            reactor,
+        )
+        for number in configuration.ranks
+    ]
