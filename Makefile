@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint unit test-oldest clients bench docs sample wheel clean
+FUZZ_CASES ?= 2000
+FUZZ_SEED ?= 2
+
+.PHONY: help run test lint unit fuzz test-oldest clients bench docs sample wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -22,6 +25,9 @@ lint: $(VENV)/.dev ## check style, types and layers
 
 unit: $(VENV)/.dev ## run the tests with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+fuzz: $(VENV)/.dev ## send thousands of made requests to all routes; FUZZ_CASES and FUZZ_SEED say how many and which
+	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -s tests/integration/test_schemathesis.py
 
 test-oldest: ## run the tests on the oldest libraries that are supported
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test

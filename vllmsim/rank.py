@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
+from vllmsim import VLLM_VERSION
 from vllmsim.api.batch import BatchDialect
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.cohere import CohereDialect
@@ -26,6 +27,7 @@ from vllmsim.api.inputs import PoolingSettings
 from vllmsim.api.labelscores import LabelScoreDialect
 from vllmsim.api.messages import CountDialect, MessagesDialect
 from vllmsim.api.models import ModelList
+from vllmsim.api.openapi import openapi_document
 from vllmsim.api.pooling import ClassificationDialect, PoolingTaskDialect
 from vllmsim.api.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
 from vllmsim.api.responses import ResponsesDialect
@@ -67,8 +69,10 @@ from vllmsim.tokenization.words import WordTokenizer
 from vllmsim.web.adapters import AdapterRoutes
 from vllmsim.web.answering import Answering
 from vllmsim.web.control import AbortRoutes, ControlRoutes
+from vllmsim.web.cors import Cors
 from vllmsim.web.development import DevelopmentRoutes
 from vllmsim.web.disaggregation import DerenderRoutes, GenerateRoutes, RenderRoutes
+from vllmsim.web.documentation import DocumentationRoutes
 from vllmsim.web.exposition import ExpositionRoutes
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.invocations import InvocationRoutes, Surface
@@ -237,11 +241,22 @@ def build_rank(
         *_development(c, control, environ, defer_to_thread),
     ]
     resource = RankResource(_chosen(c, generating, [pooling.app]) + common)
+    if not c.disable_fastapi_docs:
+        resource.add(_documentation(c, resource, defer_to_thread))
     limits = Limits(
         c.h11_max_incomplete_event_size, c.h11_max_header_count, c.max_request_body_size_mb << 20, c.timeout_keep_alive
     )
-    site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers)
+    cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
+    site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers, cors=cors)
     return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource)
+
+
+def _documentation(c: Configuration, resource: RankResource, defer_to_thread: Callable[..., Deferred[Any]]) -> Klein:
+    def write() -> bytes:
+        title = f"vLLM {VLLM_VERSION}, simulated"
+        return openapi_document(title, VLLM_VERSION, c.served_names[0], resource.operations())
+
+    return DocumentationRoutes(write, defer_to_thread).app
 
 
 def _chosen(c: Configuration, generating: list[T], pooling: list[T]) -> list[T]:

@@ -20,6 +20,9 @@ SAMPLES = {
     "union_dict_and_str": '{"a": 1}',
 }
 SPECIAL = {
+    "--allowed-origins": '["*"]',
+    "--allowed-methods": '["GET"]',
+    "--allowed-headers": "[]",
     "--runner": "auto",
     "--mm-encoder-attn-dtype": "fp8",
     "--ssl-keyfile": "key.pem",

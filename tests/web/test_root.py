@@ -135,3 +135,45 @@ class TemplateTests(SynchronousTestCase):
         """Templates are listed with the exact paths."""
         expected = [("/books/new", ["GET"]), ("/books/{name}", ["DELETE", "GET"]), ("/books/{name}/close", ["POST"])]
         self.assertEqual(expected, self.resource.paths())
+
+
+class MatrixTests(RankTestCase):
+    """What holds for every route of a rank alike, as FastAPI has it."""
+
+    def setUp(self) -> None:
+        """Serve a rank, and know its routes."""
+        self.make_rank()
+        self.routes = [
+            (path.replace("{", "").replace("}", ""), allowed) for path, allowed in self.rank.resource.paths()
+        ]
+
+    def test_methods(self) -> None:
+        """Every method that a route does not have is 405 with those that it has: HEAD beside GET, and OPTIONS too."""
+        for path, allowed in self.routes:
+            for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"} - set(allowed):
+                exchange = self.connect().send(method, path)
+                seen = exchange.status, exchange.headers["allow"], exchange.headers["content-type"]
+                self.assertEqual((405, ", ".join(allowed), "application/json"), seen, f"{method} {path}")
+                self.assertEqual(b"" if method == "HEAD" else b'{"detail":"Method Not Allowed"}', exchange.body)
+
+    def test_trailing_slash(self) -> None:
+        """Every path with a slash behind it is redirected, whatever the method, unless it is a path itself."""
+        paths = {path for path, _ in self.routes}
+        for path in paths:
+            if path.endswith("/") or f"{path}/" in paths:
+                continue
+            for method in ("GET", "POST", "OPTIONS"):
+                exchange = self.connect().send(method, f"{path}/?a=b")
+                seen = exchange.status, exchange.headers["location"], exchange.body
+                self.assertEqual((307, f"http://example.test{path}?a=b", b""), seen)
+
+    def test_unknown(self) -> None:
+        """Everything below a path is unknown, by any method, and so is its path in capitals."""
+        paths = {path for path, _ in self.routes}
+        for path in paths:
+            for unknown in (f"{path}/x/y/z", path.upper(), f"/{path}"):
+                for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS"):
+                    exchange = self.connect().send(method, unknown)
+                    seen = exchange.status, exchange.headers["content-type"], exchange.body
+                    body = b"" if method == "HEAD" else b'{"detail":"Not Found"}'
+                    self.assertEqual((404, "application/json", body), seen, f"{method} {unknown}")

@@ -58,23 +58,31 @@ class WorldQuery(BaseModel):
     include_dp: bool = True
 
 
-class _AbortBody(BaseModel):
+class AbortBody(BaseModel):
+    """Which requests are to be aborted."""
+
     request_ids: Annotated[list[str], Field(fail_fast=True)] | None = None
 
 
-class _RpcBody(BaseModel):
+class RpcBody(BaseModel):
+    """A call of the workers."""
+
     method: str | None = None
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     timeout: float | None = None
 
 
-class _ScaleBody(BaseModel):
+class ScaleBody(BaseModel):
+    """How many ranks there should be."""
+
     new_data_parallel_size: Annotated[int, Field(ge=1)] | None = None
     drain_timeout: Annotated[int, Field(ge=1)] = 120
 
 
-class _ProfileBody(BaseModel):
+class ProfileBody(BaseModel):
+    """What is to be profiled."""
+
     profile_prefix: str | None = None
     delay_iterations: int | None = None
     max_iterations: int | None = None
@@ -88,7 +96,7 @@ def read_abort(body: bytes) -> list[str] | None:
     :return: their ids; None if the body does not say.
     :raises MalformedRequest: when it is no list of texts.
     """
-    return validate(_AbortBody, read_object(body, _ANY_TYPE), body).request_ids if body else None
+    return validate(AbortBody, read_object(body, _ANY_TYPE), body).request_ids if body else None
 
 
 def check_rpc(body: bytes) -> None:
@@ -96,7 +104,7 @@ def check_rpc(body: bytes) -> None:
 
     :raises MalformedRequest: when it has no method, or is no call.
     """
-    if validate(_RpcBody, read_object(body, _ANY_TYPE), body).method is None:
+    if validate(RpcBody, read_object(body, _ANY_TYPE), body).method is None:
         raise MalformedRequest("Missing 'method' in request body")
 
 
@@ -105,7 +113,7 @@ def read_scaling(body: bytes, head: Head) -> int:
 
     :raises MalformedRequest: when the body does not say, or says no positive number.
     """
-    size = validate(_ScaleBody, read_object(body, head), body).new_data_parallel_size
+    size = validate(ScaleBody, read_object(body, head), body).new_data_parallel_size
     if size is None:
         raise MalformedRequest("new_data_parallel_size is required")
     return size
@@ -117,4 +125,4 @@ def check_profile(body: bytes) -> None:
     :raises MalformedRequest: when it is not what the profiler takes.
     """
     if body:
-        validate(_ProfileBody, read_object(body, _ANY_TYPE), body)
+        validate(ProfileBody, read_object(body, _ANY_TYPE), body)

@@ -12,6 +12,7 @@ from vllmsim.api.chat import ChatBody, chat_form
 from vllmsim.api.chatanswer import ChatReading
 from vllmsim.api.conversation import conversation_of
 from vllmsim.api.dialect import Settings
+from vllmsim.api.shapes.chat import PromptLogprob
 from vllmsim.api.toolcalls import read_choice
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import MAX_SEQUENCES, InferenceRequest, Sampling, TextPrompt
@@ -69,7 +70,7 @@ class GivenAnswer(BaseModel):
     request_id: str
     choices: Listed[GivenChoice]
     output_mode: Literal["tokens"] = "tokens"
-    prompt_logprobs: Listed[Any] | None = None
+    prompt_logprobs: Listed[dict[str, PromptLogprob] | None] | None = None
     prompt_token_ids: Listed[TokenId] | None = None
     kv_transfer_params: dict[str, Any] | None = None
 

@@ -97,7 +97,9 @@ class ResponsesBody(GenerationBody):
         return self.top_logprobs or 0 if "message.output_text.logprobs" in (self.include or ()) else None
 
 
-class _Retrieval(BaseModel):
+class Retrieval(BaseModel):
+    """What of a stored response is wanted."""
+
     starting_after: Int64 | None = None
     stream: bool = False
 
@@ -215,6 +217,6 @@ class ResponsesDialect:
         :return: whether its events are wanted, and the number of the first of them.
         :raises MalformedRequest: when an argument is not of its type.
         """
-        query = read_query(_Retrieval, arguments)
+        query = read_query(Retrieval, arguments)
         after = -1 if query.starting_after is None else query.starting_after
         return query.stream, max(after + 1, 0)

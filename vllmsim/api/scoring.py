@@ -78,6 +78,9 @@ class TextBody(ScoringBody):
     text_2: _Side
 
 
+ScoreBody = DocumentBody | ItemBody | DataBody | TextBody
+
+
 class _NoSides(ScoringBody):
     """What a body without any side is checked against, so that the error names them all."""
 

@@ -25,11 +25,15 @@ class _TokenBody(BaseModel):
     return_token_strs: bool | None = False
 
 
-class _TextBody(_TokenBody):
+class TokenizeTextBody(_TokenBody):
+    """A text to be tokenized."""
+
     prompt: str
 
 
-class _ChatBody(_TokenBody):
+class TokenizeChatBody(_TokenBody):
+    """A conversation to be tokenized."""
+
     messages: Listed[ChatMessage]
     add_generation_prompt: bool = True
     continue_final_message: bool = False
@@ -39,6 +43,9 @@ class _ChatBody(_TokenBody):
     tools: Listed[dict[str, Any]] | None = None
 
 
+TokenizeBody = TokenizeTextBody | TokenizeChatBody
+
+
 class _EmptyBody(_TokenBody):
     """What a body without a prompt and without messages is checked against, so that the error names both."""
 
@@ -46,7 +53,9 @@ class _EmptyBody(_TokenBody):
     messages: Listed[ChatMessage]
 
 
-class _DetokenizeBody(BaseModel):
+class DetokenizeBody(BaseModel):
+    """Tokens that are to be text."""
+
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str | None = None
@@ -71,12 +80,12 @@ class TokenDialect:
         """
         data = read_object(body, head)
         if data.get("prompt") is not None:
-            text = validate(_TextBody, data, body)
+            text = validate(TokenizeTextBody, data, body)
             self._models.resolve(text.model)
             return TextPrompt(text.prompt), bool(text.return_token_strs)
         if "messages" not in data:
             validate(_EmptyBody, data, body)
-        chat = validate(_ChatBody, data, body)
+        chat = validate(TokenizeChatBody, data, body)
         self._models.resolve(chat.model)
         check_template(chat.add_generation_prompt, chat.continue_final_message, chat.chat_template)
         return conversation_of(chat.messages), bool(chat.return_token_strs)
@@ -94,7 +103,7 @@ class TokenDialect:
     def parse_detokenize(self, body: bytes, head: Head) -> Sequence[int]:
         """Read the tokens that are to be text."""
         data = read_object(body, head)
-        read = validate(_DetokenizeBody, data, body)
+        read = validate(DetokenizeBody, data, body)
         self._models.resolve(read.model)
         return read.tokens
 

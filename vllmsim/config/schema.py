@@ -22,7 +22,15 @@ FAILURE_TYPES: Final = (
     "rate_limit", "invalid_api_key", "context_length", "server_error", "invalid_request", "model_not_found",
 )  # fmt: skip
 
+
+def _parse_texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError
+    return tuple(value)
+
+
 _PERCENT: Final = Integer(least=0, most=100)
+_TEXTS: Final = Parsed(_parse_texts, list, "a JSON list of texts")
 
 
 def _option(group: str, kind: Kind, default: Any, help: str, **facts: Any) -> Any:  # noqa: A002
@@ -79,6 +87,16 @@ class Configuration:
         "Profiler in vLLM's form; with one the server has /start_profile and /stop_profile.")
     enable_tokenizer_info_endpoint: bool = _option("server", Flag(), True,
         "Serve /tokenizer_info; vLLM does only when asked to.")
+    allowed_origins: tuple[str, ...] = _option("server", _TEXTS, (),
+        'Origins whose pages may call from browsers; ["*"] for all.')
+    allowed_methods: tuple[str, ...] = _option("server", _TEXTS, ("*",),
+        "Methods that they may use.")
+    allowed_headers: tuple[str, ...] = _option("server", _TEXTS, ("*",),
+        "Headers that they may send.")
+    allow_credentials: bool = _option("server", Flag(), False,
+        "Let them send cookies and other credentials.")
+    disable_fastapi_docs: bool = _option("server", Flag(), False,
+        "Serve neither /openapi.json nor the pages /docs and /redoc that show it.")
     pod_name: str = _option("server", Text(), "",
         "Name reported in x-inference-pod, together with x-inference-port.", environment="POD_NAME")
     pod_namespace: str = _option("server", Text(), "",

@@ -6,7 +6,7 @@ comes first, and lower-case letters where nearly everything is allowed, so that 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from re import _constants as sre  # type: ignore[attr-defined]  # see patterns.py
+from re import _constants as sre  # type: ignore[attr-defined,unused-ignore]  # see patterns.py
 from typing import Any, Final, TypeAlias
 
 from vllmsim.structured.ecma import PLACE, Property

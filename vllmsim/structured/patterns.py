@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 # The standard library's parser has no public name. It is the one library that reads the dialect that vLLM's users
 # write, is there in every Python that we support, and its output has been the same in all of them.
-from re import _constants as sre  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+from re import _constants as sre  # type: ignore[attr-defined,unused-ignore]
+from re import _parser as parser  # type: ignore[attr-defined,unused-ignore]
 from typing import Any, Final
 
 from vllmsim.errors import InvalidRequest

@@ -7,7 +7,10 @@ from attrs import define
 from klein import Klein
 
 from vllmsim.api import adapters
+from vllmsim.api.description import READING, Response
+from vllmsim.errors import InvalidUserInput, UnknownAdapter
 from vllmsim.interfaces import IAdapterRegistry
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -21,6 +24,13 @@ class AdapterRoutes:
     _registry: IAdapterRegistry
 
     @app.route("/v1/load_lora_adapter", methods=["POST"])
+    @described(
+        "LoRA",
+        Response(),
+        body=adapters.LoadBody,
+        errors=(*READING, InvalidUserInput),
+        example={"lora_name": "poet", "lora_path": "/adapters/poet", "load_inplace": True},
+    )
     def load(self, request: Request) -> None:
         """Load an adapter."""
         body = adapters.read_load(request.content.read(), request.head)
@@ -28,6 +38,13 @@ class AdapterRoutes:
         request.answer(200, adapters.loaded(body.lora_name), content_type=None)
 
     @app.route("/v1/unload_lora_adapter", methods=["POST"])
+    @described(
+        "LoRA",
+        Response(),
+        body=adapters.UnloadBody,
+        errors=(*READING, UnknownAdapter),
+        example={"lora_name": "poet"},
+    )
     def unload(self, request: Request) -> None:
         """Unload an adapter."""
         body = adapters.read_unload(request.content.read(), request.head)
@@ -35,6 +52,13 @@ class AdapterRoutes:
         request.answer(200, adapters.unloaded(body.lora_name), content_type=None)
 
     @app.route("/adapters", methods=["POST"])
+    @described(
+        "LoRA",
+        Response(),
+        body=adapters.RegisterBody,
+        errors=(*READING, InvalidUserInput),
+        example={"name": "painter", "src": "/adapters/painter"},
+    )
     def register(self, request: Request) -> None:
         """Load an adapter for SageMaker."""
         body = adapters.read_register(request.content.read(), request.head)
@@ -42,6 +66,7 @@ class AdapterRoutes:
         request.answer(200, adapters.registered(body.name), content_type=None)
 
     @app.route("/adapters/<adapter_name>", methods=["DELETE"])
+    @described("LoRA", Response(), errors=(UnknownAdapter,))
     def unregister(self, request: Request, adapter_name: str) -> None:
         """Unload an adapter for SageMaker."""
         self._registry.unload(adapter_name)

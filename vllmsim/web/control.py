@@ -8,8 +8,12 @@ from attrs import define
 from klein import Klein
 
 from vllmsim.api.body import read_query
-from vllmsim.api.control import PauseQuery, SleepQuery, WakeQuery, read_abort
+from vllmsim.api.control import AbortBody, PauseQuery, SleepQuery, WakeQuery, read_abort
+from vllmsim.api.description import READING, Response
+from vllmsim.api.shapes.control import Aborted, IsPaused, IsSleeping, Paused, Resumed, Slept, Woken
+from vllmsim.errors import MalformedRequest
 from vllmsim.interfaces import IRankControl
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -23,6 +27,9 @@ class AbortRoutes:
     _control: IRankControl
 
     @app.route("/abort_requests", methods=["POST"])
+    @described(
+        "Control", Response(Aborted), body=AbortBody, optional=True, errors=READING, example={"request_ids": ["x"]}
+    )
     def abort(self, request: Request) -> None:
         """Abort the requests that are named, or all if none is."""
         count = self._control.abort(read_abort(request.content.read()) or ())
@@ -43,6 +50,7 @@ class ControlRoutes:
     _control: IRankControl
 
     @app.route("/pause", methods=["POST"])
+    @described("Control", Response(Paused), query=PauseQuery, errors=(MalformedRequest,))
     async def pause(self, request: Request) -> None:
         """Let no more requests in, and answer when nothing runs or what runs stands still."""
         query = read_query(PauseQuery, request.arguments)
@@ -50,17 +58,20 @@ class ControlRoutes:
         request.answer(200, b'{"status":"paused"}')
 
     @app.route("/resume", methods=["POST"])
+    @described("Control", Response(Resumed))
     def resume(self, request: Request) -> None:
         """Go on."""
         self._control.resume()
         request.answer(200, b'{"status":"resumed"}')
 
     @app.route("/is_paused", methods=["GET"])
+    @described("Control", Response(IsPaused))
     def is_paused(self, request: Request) -> None:
         """Answer whether the rank is paused."""
         request.answer(200, orjson.dumps({"is_paused": self._control.paused()}))
 
     @app.route("/sleep", methods=["POST"])
+    @described("Control", Response(Slept), query=SleepQuery, errors=(MalformedRequest,))
     async def sleep(self, request: Request) -> None:
         """Fall asleep, and answer when nothing runs or what runs stands still."""
         query = read_query(SleepQuery, request.arguments)
@@ -68,6 +79,7 @@ class ControlRoutes:
         request.answer(200, orjson.dumps({"status": self._state, "level": query.level}))
 
     @app.route("/wake_up", methods=["POST"])
+    @described("Control", Response(Woken), query=WakeQuery, errors=(MalformedRequest,))
     def wake_up(self, request: Request) -> None:
         """Wake up, wholly or in part."""
         query = read_query(WakeQuery, request.arguments, lists={"tags"})
@@ -75,6 +87,7 @@ class ControlRoutes:
         request.answer(200, orjson.dumps({"status": self._state, "tags": query.tags}))
 
     @app.route("/is_sleeping", methods=["GET"])
+    @described("Control", Response(IsSleeping))
     def is_sleeping(self, request: Request) -> None:
         """Answer whether the rank is asleep."""
         request.answer(200, orjson.dumps({"is_sleeping": self._control.sleeping()}))

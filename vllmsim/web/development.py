@@ -11,8 +11,12 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 
 from vllmsim.api.body import read_query
-from vllmsim.api.control import InfoQuery, ResetQuery, WorldQuery, check_rpc
+from vllmsim.api.control import InfoQuery, ResetQuery, RpcBody, WorldQuery, check_rpc
+from vllmsim.api.description import READING, Response
+from vllmsim.api.shapes.control import CacheReset, RpcResults, ServerInfo, WorldSize
+from vllmsim.errors import MalformedRequest
 from vllmsim.interfaces import IRankControl
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -38,6 +42,7 @@ class DevelopmentRoutes:
     _system: Callable[[], Deferred[Mapping[str, Any]]]
 
     @app.route("/server_info", methods=["GET"])
+    @described("Development", Response(ServerInfo), query=InfoQuery, errors=(MalformedRequest,))
     async def server_info(self, request: Request) -> None:
         """Answer how the server is set up, and where it runs."""
         form = read_query(InfoQuery, request.arguments).config_format
@@ -49,6 +54,7 @@ class DevelopmentRoutes:
         request.answer(200, json.dumps(info, separators=(",", ":"), default=str).encode())
 
     @app.route("/reset_prefix_cache", methods=["POST"])
+    @described("Development", Response(CacheReset), query=ResetQuery, errors=(MalformedRequest,))
     def reset_prefix_cache(self, request: Request) -> None:
         """Empty the prefix cache, and answer whether that was possible."""
         query = read_query(ResetQuery, request.arguments)
@@ -56,17 +62,20 @@ class DevelopmentRoutes:
 
     @app.route("/reset_mm_cache", methods=["POST"])
     @app.route("/reset_encoder_cache", methods=["POST"], endpoint="reset_encoder_cache")
+    @described("Development", Response())
     def reset_media_cache(self, request: Request) -> None:
         """Empty a cache that has never anything in it: media are not processed."""
         request.answer(200, b"", content_type=None)
 
     @app.route("/collective_rpc", methods=["POST"])
+    @described("Development", Response(RpcResults), body=RpcBody, errors=READING, example={"method": "check_health"})
     def collective_rpc(self, request: Request) -> None:
         """Call a method of the workers; the simulated model is one worker, whose methods do nothing."""
         check_rpc(request.content.read())
         request.answer(200, orjson.dumps({"results": [None]}))
 
     @app.route("/get_world_size", methods=["GET"])
+    @described("Development", Response(WorldSize), query=WorldQuery, errors=(MalformedRequest,))
     def world_size(self, request: Request) -> None:
         """Answer how many workers there would be."""
         query = read_query(WorldQuery, request.arguments)

@@ -12,18 +12,40 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 
 from vllmsim.api.body import Head
-from vllmsim.api.derender import DerenderDialect
+from vllmsim.api.chat import ChatBody
+from vllmsim.api.completions import CompletionBody
+from vllmsim.api.derender import DerenderChatBody, DerenderCompletionBody, DerenderDialect
+from vllmsim.api.derenderstream import ChatChunkBody, CompletionChunkBody
+from vllmsim.api.description import ASKING, EVENTS, GENERATING, Response
 from vllmsim.api.dialect import Dialect
 from vllmsim.api.errorbody import anthropic_error_body
+from vllmsim.api.generate import GenerateBody
+from vllmsim.api.messages import MessagesBody
 from vllmsim.api.render import RenderDialect
+from vllmsim.api.responses import ResponsesBody
+from vllmsim.api.shapes.chat import ChatCompletion
+from vllmsim.api.shapes.completions import Completion
+from vllmsim.api.shapes.errors import ErrorBody
+from vllmsim.api.shapes.generate import (
+    DerenderedChatChunk,
+    DerenderedCompletionChunk,
+    Generated,
+    GeneratedChunk,
+    RenderedRequest,
+)
+from vllmsim.api.shapes.messages import MessagesError
+from vllmsim.errors import PermissionDenied
 from vllmsim.interfaces import IAdmission
 from vllmsim.web.answering import Answering
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.scaleout import ScaleOutGate
 from vllmsim.web.site import Request
 
 _INLINE_BYTES: Final = 8192
 """How large a body is derendered without a thread: the most that can be in it takes some milliseconds."""
+_CLOSED: Final = (*ASKING, PermissionDenied)
+_GENERATED: Final = {"request_id": "generate-tokens-1", "choices": [{"index": 0, "token_ids": [1, 2, 3]}]}
 
 
 def _take(body: bytes, head: Head) -> tuple[bytes, Head]:
@@ -41,6 +63,14 @@ class GenerateRoutes:
     _generate: Dialect
 
     @app.route("/inference/v1/generate", methods=["POST"])
+    @described(
+        "Disaggregated serving",
+        Response(Generated),
+        Response(GeneratedChunk | ErrorBody, EVENTS, ending="[DONE]"),
+        body=GenerateBody,
+        errors=(*GENERATING, PermissionDenied),
+        example={"token_ids": [1, 2, 3], "sampling_params": {"max_tokens": 10}, "stream": True},
+    )
     async def generate(self, request: Request) -> None:
         """Answer a generate request."""
         self._gate.require_open()
@@ -62,16 +92,38 @@ class RenderRoutes:
     _responses: RenderDialect
 
     @app.route("/v1/chat/completions/render", methods=["POST"])
+    @described(
+        "Disaggregated serving",
+        Response(RenderedRequest),
+        body=ChatBody,
+        errors=_CLOSED,
+        example={"messages": [{"role": "user", "content": "Hello!"}]},
+    )
     async def chat(self, request: Request) -> None:
         """Answer with the generate request of a chat completion request."""
         await self._answer(self._chat, request)
 
     @app.route("/v1/completions/render", methods=["POST"])
+    @described(
+        "Disaggregated serving",
+        Response(list[RenderedRequest]),
+        body=CompletionBody,
+        errors=_CLOSED,
+        example={"prompt": "Once upon a time"},
+    )
     async def completions(self, request: Request) -> None:
         """Answer with the generate requests of a completion request."""
         await self._answer(self._completions, request)
 
     @app.route("/v1/messages/render", methods=["POST"])
+    @described(
+        "Disaggregated serving",
+        Response(RenderedRequest),
+        body=MessagesBody,
+        errors=_CLOSED,
+        error_shapes=(MessagesError, ErrorBody),
+        example={"model": "model", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello!"}]},
+    )
     async def messages(self, request: Request) -> None:
         """Answer with the generate request of a Messages request."""
         self._gate.require_open()
@@ -79,6 +131,13 @@ class RenderRoutes:
         await self._answer(self._messages, request)
 
     @app.route("/v1/responses/render", methods=["POST"])
+    @described(
+        "Disaggregated serving",
+        Response(RenderedRequest),
+        body=ResponsesBody,
+        errors=_CLOSED,
+        example={"input": "Hello!"},
+    )
     async def responses(self, request: Request) -> None:
         """Answer with the generate request of a Responses request."""
         await self._answer(self._responses, request)
@@ -108,11 +167,25 @@ class DerenderRoutes:
     _defer_to_thread: Callable[..., Deferred[bytes]]
 
     @app.route("/v1/chat/completions/derender", methods=["POST"])
+    @described(
+        "Disaggregated serving",
+        Response(ChatCompletion | DerenderedChatChunk),
+        body=DerenderChatBody | ChatChunkBody,
+        errors=_CLOSED,
+        example={"generate_response": _GENERATED},
+    )
     async def chat(self, request: Request) -> None:
         """Answer with the chat completion that token ids are."""
         await self._answer(self._chat, request)
 
     @app.route("/v1/completions/derender", methods=["POST"])
+    @described(
+        "Disaggregated serving",
+        Response(Completion | DerenderedCompletionChunk),
+        body=DerenderCompletionBody | CompletionChunkBody,
+        errors=_CLOSED,
+        example={"generate_responses": [_GENERATED]},
+    )
     async def completions(self, request: Request) -> None:
         """Answer with the completion that token ids are."""
         await self._answer(self._completions, request)

@@ -11,6 +11,8 @@ from attrs import define
 from klein import Klein
 from prometheus_client import CollectorRegistry, generate_latest
 
+from vllmsim.api.description import TEXT, Response
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -27,6 +29,7 @@ class ExpositionRoutes:
 
     @app.route("/metrics", methods=["GET"])
     @app.route("/metrics/", methods=["GET"], endpoint="mounted")
+    @described("Server", Response(media=TEXT))
     def metrics(self, request: Request) -> None:
         """Answer with every sample."""
         names = [name.decode("utf-8", "replace") for name in request.args.get(b"name[]", [])]

@@ -6,9 +6,19 @@ from typing import ClassVar
 from attrs import define
 from klein import Klein
 
+from vllmsim.api.batch import BatchBody
+from vllmsim.api.chat import ChatBody
+from vllmsim.api.completions import CompletionBody
+from vllmsim.api.description import EVENTS, GENERATING, Response
 from vllmsim.api.dialect import Dialect
 from vllmsim.api.errorbody import anthropic_error_body
+from vllmsim.api.messages import MessagesBody
+from vllmsim.api.shapes.chat import ChatCompletion, ChatCompletionChunk
+from vllmsim.api.shapes.completions import Completion, CompletionChunk
+from vllmsim.api.shapes.errors import ErrorBody
+from vllmsim.api.shapes.messages import AnthropicMessage, MessageEvent, MessagesError
 from vllmsim.web.answering import Answering
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -26,22 +36,59 @@ class InferenceRoutes:
     _batch: Dialect
 
     @app.route("/v1/chat/completions", methods=["POST"])
+    @described(
+        "Generation",
+        Response(ChatCompletion),
+        Response(ChatCompletionChunk | ErrorBody, EVENTS, ending="[DONE]"),
+        body=ChatBody,
+        errors=GENERATING,
+        example={"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 20, "stream": True},
+    )
     async def chat(self, request: Request) -> None:
         """Answer a chat completion request."""
         await self._answer(self._chat, request)
 
     @app.route("/v1/completions", methods=["POST"])
+    @described(
+        "Generation",
+        Response(Completion),
+        Response(CompletionChunk | ErrorBody, EVENTS, ending="[DONE]"),
+        body=CompletionBody,
+        errors=GENERATING,
+        example={"prompt": "Once upon a time", "max_tokens": 20, "stream": True},
+    )
     async def completions(self, request: Request) -> None:
         """Answer a completion request."""
         await self._answer(self._completions, request)
 
     @app.route("/v1/messages", methods=["POST"])
+    @described(
+        "Generation",
+        Response(AnthropicMessage),
+        Response(MessageEvent, EVENTS),
+        body=MessagesBody,
+        errors=GENERATING,
+        error_shapes=(MessagesError, ErrorBody),
+        example={
+            "model": "model",
+            "max_tokens": 20,
+            "messages": [{"role": "user", "content": "Hello!"}],
+            "stream": True,
+        },
+    )
     async def messages(self, request: Request) -> None:
         """Answer a Messages request."""
         request.error_body = anthropic_error_body
         await self._answer(self._messages, request)
 
     @app.route("/v1/chat/completions/batch", methods=["POST"])
+    @described(
+        "Generation",
+        Response(ChatCompletion),
+        body=BatchBody,
+        errors=GENERATING,
+        example={"messages": [[{"role": "user", "content": "Hello!"}], [{"role": "user", "content": "Good morning!"}]]},
+    )
     async def batch(self, request: Request) -> None:
         """Answer a batch of conversations."""
         await self._answer(self._batch, request)

@@ -8,8 +8,18 @@ from attrs import define, frozen
 from klein import Klein
 
 from vllmsim.api.body import Head, read_object
+from vllmsim.api.chat import ChatBody
+from vllmsim.api.completions import CompletionBody
+from vllmsim.api.description import BYTES, EVENTS, GENERATING, Response
+from vllmsim.api.scoring import RerankBody, ScoreBody
+from vllmsim.api.shapes.chat import ChatCompletion, ChatCompletionChunk
+from vllmsim.api.shapes.completions import Completion, CompletionChunk
+from vllmsim.api.shapes.errors import ErrorBody
+from vllmsim.api.shapes.pooling import Embeddings, Ranking, Scores
+from vllmsim.api.vectors import VectorBody
 from vllmsim.errors import MalformedRequest
 from vllmsim.web.answering import Answering
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -43,6 +53,15 @@ class InvocationRoutes:
     _default: Surface
 
     @app.route("/invocations", methods=["POST"])
+    @described(
+        "Generation",
+        Response(ChatCompletion | Completion | Embeddings | Scores | Ranking),
+        Response(ChatCompletionChunk | CompletionChunk | ErrorBody, EVENTS, ending="[DONE]"),
+        Response(media=BYTES),
+        body=ChatBody | CompletionBody | VectorBody | ScoreBody | RerankBody,
+        errors=GENERATING,
+        example={"prompt": "Once upon a time", "max_tokens": 20},
+    )
     async def invocations(self, request: Request) -> None:
         """Answer a request of any of the surfaces."""
         call, surface = self._answering.read(self._find, request)

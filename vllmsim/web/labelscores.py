@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.web.test_labelscores -*-
 """The routes that judge: label scores, and two that ordinary models do not have."""
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from attrs import define
 from klein import Klein
@@ -9,12 +9,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from vllmsim.api.body import read_object
+from vllmsim.api.description import GENERATING, READING, Response
 from vllmsim.api.dialect import Call
-from vllmsim.api.labelscores import LabelScoreDialect, Scoring
+from vllmsim.api.labelscores import LabelScoreDialect, Scoring, ScoringBody
+from vllmsim.api.shapes.pooling import Scores
 from vllmsim.errors import Unsupported
 from vllmsim.inference import TokenPrompt
 from vllmsim.interfaces import ITokenizer
 from vllmsim.web.answering import Answering
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -34,18 +37,27 @@ class LabelScoreRoutes:
     _tokenizer: ITokenizer
 
     @app.route("/generative_scoring", methods=["POST"])
+    @described(
+        "Generation",
+        Response(Scores),
+        body=ScoringBody,
+        errors=GENERATING,
+        example={"query": "Is this a fruit?", "items": ["apple", "stone"], "label_token_ids": [1, 2]},
+    )
     async def scores(self, request: Request) -> None:
         """Answer with a score for each item."""
         scoring = self._answering.read(self._dialect.read, request)
         await self._answering.answer(await self._prepare(scoring), request)
 
     @app.route("/v1/decisions", methods=["POST"])
+    @described("Generation", body=dict[str, Any], errors=(*READING, Unsupported))
     def decisions(self, request: Request) -> None:
         """Answer that the model does not decide."""
         read_object(request.content.read(), request.head)
         raise Unsupported("The model does not support the Decisions API")
 
     @app.route("/v1/systemone", methods=["POST"])
+    @described("Generation", body=dict[str, Any], errors=(*READING, Unsupported))
     def structured_decisions(self, request: Request) -> None:
         """Answer that the model does not decide in this way either."""
         read_object(request.content.read(), request.head)

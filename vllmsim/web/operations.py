@@ -9,7 +9,10 @@ from attrs import define
 from klein import Klein
 
 from vllmsim import VLLM_VERSION
+from vllmsim.api.description import Response
 from vllmsim.api.models import ModelList
+from vllmsim.api.shapes.server import EngineId, Load, ModelCards, Nothing, Version
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -34,41 +37,49 @@ class OperationRoutes:
 
     @app.route("/health", methods=["GET"])
     @app.route("/ready", methods=["GET"], endpoint="ready")
+    @described("Server", Response(Nothing))
     def health(self, request: Request) -> None:
         """Answer that the server is alive."""
         request.answer(200, b"{}")
 
     @app.route("/health/ready", methods=["GET"])
+    @described("Server", Response(Nothing), Response(Nothing, status=503))
     def readiness(self, request: Request) -> None:
         """Answer whether requests should come here."""
         request.answer(200 if self._ready() else 503, b"{}")
 
     @app.route("/ping", methods=["GET", "POST"])
+    @described("Server", Response())
     def ping(self, request: Request) -> None:
         """Answer that the server is alive, without a word."""
-        request.answer(200, b"")
+        request.answer(200, b"", content_type=None)
 
     @app.route("/version", methods=["GET"])
+    @described("Server", Response(Version))
     def version(self, request: Request) -> None:
         """Answer which vLLM is simulated."""
         request.answer(200, orjson.dumps({"version": VLLM_VERSION}))
 
     @app.route("/v1/models", methods=["GET"])
+    @described("Server", Response(ModelCards))
     def models(self, request: Request) -> None:
         """Answer which models are served."""
         request.answer(200, self._models.body())
 
     @app.route("/load", methods=["GET"])
+    @described("Server", Response(Load))
     def load(self, request: Request) -> None:
         """Answer how much there is to do."""
         request.answer(200, orjson.dumps({"server_load": self._load()}))
 
     @app.route("/kv_event_sources", methods=["GET"])
+    @described("Server", Response(dict[str, dict[str, Any]]))
     def kv_event_sources(self, request: Request) -> None:
         """Answer where KV events are published."""
         request.answer(200, orjson.dumps({str(rank): source for rank, source in self._event_sources.items()}))
 
     @app.route("/query", methods=["GET"])
+    @described("Server", Response(dict[str, EngineId]))
     def query(self, request: Request) -> None:
         """Answer as Mooncake's bootstrap server: who is behind which rank."""
         ranks = {str(rank): {"engine_id": engine_id} for rank, engine_id in self._engine_ids.items()}

@@ -8,9 +8,16 @@ from attrs import define
 from klein import Klein
 from twisted.internet.defer import Deferred
 
-from vllmsim.api.inputs import PoolingCall, PoolingDialect, Reply
+from vllmsim.api.cohere import CohereBody
+from vllmsim.api.description import BYTES, GENERATING, Response
+from vllmsim.api.inputs import InputBody, PoolingCall, PoolingDialect, Reply
+from vllmsim.api.pooling import PoolingTaskBody
+from vllmsim.api.scoring import RerankBody, ScoreBody
+from vllmsim.api.shapes.pooling import Classifications, CohereEmbeddings, Embeddings, Poolings, Ranking, Scores
+from vllmsim.api.vectors import VectorBody
 from vllmsim.interfaces import IPooler
 from vllmsim.web.delivery import deliver
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -39,27 +46,58 @@ class PoolingRoutes:
     _defer_to_thread: Callable[..., Deferred[Reply]]
 
     @app.route("/v1/embeddings", methods=["POST"])
+    @described(
+        "Pooling",
+        Response(Embeddings),
+        Response(media=BYTES),
+        body=VectorBody,
+        errors=GENERATING,
+        example={"input": ["Hello!", "Good morning!"], "dimensions": 8},
+    )
     async def embeddings(self, request: Request) -> None:
         """Answer with a vector for each input."""
         await self._answer(self._embeddings, request)
 
     @app.route("/v2/embed", methods=["POST"])
+    @described(
+        "Pooling",
+        Response(CohereEmbeddings),
+        body=CohereBody,
+        errors=GENERATING,
+        example={"texts": ["Hello!"], "embedding_types": ["float"], "output_dimension": 8},
+    )
     async def cohere_embeddings(self, request: Request) -> None:
         """Answer as Cohere does."""
         await self._answer(self._cohere, request)
 
     @app.route("/pooling", methods=["POST"])
+    @described(
+        "Pooling",
+        Response(Poolings),
+        Response(media=BYTES),
+        body=PoolingTaskBody,
+        errors=GENERATING,
+        example={"input": "Hello!", "task": "classify"},
+    )
     async def pooling(self, request: Request) -> None:
         """Answer with what the task makes of each input."""
         await self._answer(self._pooling, request)
 
     @app.route("/classify", methods=["POST"])
+    @described("Pooling", Response(Classifications), body=InputBody, errors=GENERATING, example={"input": "Hello!"})
     async def classify(self, request: Request) -> None:
         """Answer with a label for each input."""
         await self._answer(self._classification, request)
 
     @app.route("/score", methods=["POST"])
     @app.route("/v1/score", methods=["POST"], endpoint="score_v1")
+    @described(
+        "Pooling",
+        Response(Scores),
+        body=ScoreBody,
+        errors=GENERATING,
+        example={"queries": "What is a slot?", "documents": ["A place to run.", "A fish."]},
+    )
     async def score(self, request: Request) -> None:
         """Answer with the score of each pair."""
         await self._answer(self._scores, request)
@@ -67,6 +105,13 @@ class PoolingRoutes:
     @app.route("/rerank", methods=["POST"])
     @app.route("/v1/rerank", methods=["POST"], endpoint="rerank_v1")
     @app.route("/v2/rerank", methods=["POST"], endpoint="rerank_v2")
+    @described(
+        "Pooling",
+        Response(Ranking),
+        body=RerankBody,
+        errors=GENERATING,
+        example={"query": "What is a slot?", "documents": ["A fish.", "A place to run."]},
+    )
     async def rerank(self, request: Request) -> None:
         """Answer with the documents, the most relevant first."""
         await self._answer(self._ranking, request)

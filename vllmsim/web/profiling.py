@@ -6,8 +6,10 @@ from typing import ClassVar
 from attrs import define, field
 from klein import Klein
 
-from vllmsim.api.control import check_profile
+from vllmsim.api.control import ProfileBody, check_profile
+from vllmsim.api.description import READING, Response
 from vllmsim.errors import Conflict
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -21,6 +23,7 @@ class ProfilingRoutes:
     _running: bool = field(init=False, default=False)
 
     @app.route("/start_profile", methods=["POST"])
+    @described("Development", Response(), body=ProfileBody, optional=True, errors=(*READING, Conflict))
     def start(self, request: Request) -> None:
         """Begin a profile, unless there is one."""
         check_profile(request.content.read())
@@ -30,6 +33,7 @@ class ProfilingRoutes:
         request.answer(200, b"", content_type=None)
 
     @app.route("/stop_profile", methods=["POST"])
+    @described("Development", Response())
     def stop(self, request: Request) -> None:
         """End the profile, if there is one."""
         self._running = False

@@ -9,12 +9,15 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from vllmsim.api.description import EVENTS, GENERATING, Response
 from vllmsim.api.eventstream import CONTENT_TYPE
-from vllmsim.api.responses import ResponseCall, ResponsesDialect
+from vllmsim.api.responses import ResponseCall, ResponsesBody, ResponsesDialect, Retrieval
 from vllmsim.api.responsestore import ResponseStore, StoredResponse
-from vllmsim.errors import InvalidResponseUse
+from vllmsim.api.shapes.responses import ResponseEvent, ResponseObject
+from vllmsim.errors import InvalidResponseUse, MalformedRequest, UnknownResponse
 from vllmsim.web.answering import Answering
 from vllmsim.web.background import BackgroundResponse
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -35,6 +38,14 @@ class ResponseRoutes:
     _running: dict[str, BackgroundResponse] = field(init=False, factory=dict)
 
     @app.route("/v1/responses", methods=["POST"])
+    @described(
+        "Generation",
+        Response(ResponseObject),
+        Response(ResponseEvent, EVENTS),
+        body=ResponsesBody,
+        errors=(*GENERATING, InvalidResponseUse, UnknownResponse),
+        example={"input": "Hello!", "max_output_tokens": 20, "stream": True},
+    )
     async def create(self, request: Request) -> None:
         """Make a response."""
         call = self._answering.read(self._dialect.parse, request)
@@ -69,6 +80,13 @@ class ResponseRoutes:
         self._store.keep(stored)
 
     @app.route("/v1/responses/<response_id>", methods=["GET"])
+    @described(
+        "Generation",
+        Response(ResponseObject),
+        Response(ResponseEvent, EVENTS),
+        query=Retrieval,
+        errors=(MalformedRequest, InvalidResponseUse, UnknownResponse),
+    )
     async def retrieve(self, request: Request, response_id: str) -> None:
         """Answer with a response, or with the events of one that is or was made in the background."""
         streamed, first = self._dialect.parse_retrieval(request.arguments)
@@ -84,6 +102,7 @@ class ResponseRoutes:
         await self._send(request, response.events, first, running)
 
     @app.route("/v1/responses/<response_id>/cancel", methods=["POST"])
+    @described("Generation", Response(ResponseObject), errors=(InvalidResponseUse, UnknownResponse))
     def cancel(self, request: Request, response_id: str) -> None:
         """Make an end of a response that is made in the background."""
         response = self._running.get(response_id)

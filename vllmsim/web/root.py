@@ -1,7 +1,8 @@
 # -*- test-case-name: tests.web.test_root -*-
 """The root of a rank's URL tree: finds the route, and answers where there is none as vLLM's server does."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -9,7 +10,10 @@ from attrs import Factory, frozen
 from klein import Klein
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
+from werkzeug.routing import Rule
 
+from vllmsim.api.description import Operation
+from vllmsim.web.described import operation
 from vllmsim.web.site import Request
 
 
@@ -53,19 +57,32 @@ class RankResource(Resource):
         super().__init__()
         self._exact: dict[bytes, _Route] = {}
         self._templates: dict[bytes, _Route] = {}
+        self._endpoints: dict[tuple[str, str], Callable[..., Any]] = {}
         for app in apps:
-            resource = app.resource()
-            for rule in app.url_map.iter_rules():
-                template = rule.rule.replace("<", "{").replace(">", "}")
-                routes = self._templates if rule.arguments else self._exact
-                route = routes.setdefault(template.encode(), _Route(template))
-                for method in (rule.methods or set()) - {"HEAD"}:
-                    route.methods[method.encode()] = resource
+            self.add(app)
+
+    def add(self, app: Klein) -> None:
+        """Add the routes of an app."""
+        resource = app.resource()
+        for rule in app.url_map.iter_rules():
+            template = rule.rule.replace("<", "{").replace(">", "}")
+            routes = self._templates if rule.arguments else self._exact
+            route = routes.setdefault(template.encode(), _Route(template))
+            for method in _methods(rule):
+                route.methods[method.encode()] = resource
+                self._endpoints[template, method] = app.endpoints[rule.endpoint]
 
     def paths(self) -> list[tuple[str, list[str]]]:
         """List every path and template, and its methods."""
         routes = [*self._exact.values(), *self._templates.values()]
         return sorted((route.template, sorted(m.decode() for m in route.methods)) for route in routes)
+
+    def operations(self) -> list[Operation]:
+        """List every method of every path as its route describes it, in the order of the routes.
+
+        :raises LookupError: when one is not described.
+        """
+        return [operation(path, method, endpoint) for (path, method), endpoint in self._endpoints.items()]
 
     def render(self, request: Request) -> int:
         """Pass a request to its route."""
@@ -96,6 +113,12 @@ class RankResource(Resource):
         request.answer(307, b"")
         request.finish()
         return NOT_DONE_YET
+
+
+def _methods(rule: Rule) -> list[str]:
+    """List a rule's methods. HEAD, which werkzeug adds to GET and FastAPI does not, needs a rule of its own."""
+    methods = rule.methods or set()
+    return sorted(methods - {"HEAD"} if "GET" in methods else methods)
 
 
 def _answer(request: Request, status: int, value: dict[str, str]) -> int:

@@ -10,9 +10,11 @@ from typing import ClassVar
 from attrs import define, frozen
 from klein import Klein
 
-from vllmsim.api.control import read_abort
+from vllmsim.api.control import AbortBody, read_abort
+from vllmsim.api.description import READING, Response
 from vllmsim.errors import MalformedRequest, PermissionDenied
 from vllmsim.interfaces import IRankControl
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -47,6 +49,13 @@ class ScaleOutAbortRoutes:
     _control: IRankControl
 
     @app.route("/inference/v1/abort_requests", methods=["POST"])
+    @described(
+        "Disaggregated serving",
+        Response(),
+        body=AbortBody,
+        errors=(*READING, PermissionDenied),
+        example={"request_ids": ["x"]},
+    )
     def abort(self, request: Request) -> None:
         """Abort the requests that are named, and no others."""
         self._gate.require_open()

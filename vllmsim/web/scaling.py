@@ -7,8 +7,11 @@ import orjson
 from attrs import define
 from klein import Klein
 
-from vllmsim.api.control import read_scaling
+from vllmsim.api.control import ScaleBody, read_scaling
+from vllmsim.api.description import READING, Response
+from vllmsim.api.shapes.control import Scaled, ScalingState
 from vllmsim.errors import MalformedRequest
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -25,6 +28,7 @@ class ScalingRoutes:
     _ranks: int
 
     @app.route("/scale_elastic_ep", methods=["POST"])
+    @described("Control", Response(Scaled), body=ScaleBody, errors=READING, example={"new_data_parallel_size": 1})
     def scale(self, request: Request) -> None:
         """Refuse, unless there is nothing to do."""
         wanted = read_scaling(request.content.read(), request.head)
@@ -35,6 +39,7 @@ class ScalingRoutes:
         request.answer(200, orjson.dumps({"message": f"Scaled to {wanted} data parallel engines"}))
 
     @app.route("/is_scaling_elastic_ep", methods=["POST"])
+    @described("Control", Response(ScalingState))
     def is_scaling(self, request: Request) -> None:
         """Answer that nothing is being scaled."""
         state = {

@@ -25,6 +25,7 @@ from vllmsim.api.body import Head
 from vllmsim.api.errorbody import error_body, internal_error
 from vllmsim.errors import BodyTooLarge, InferenceError
 from vllmsim.interfaces import IHttpMetrics
+from vllmsim.web.cors import Cors, Headers
 
 JSON: Final = b"application/json"
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -33,6 +34,7 @@ _NO_REQUEST: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
     b"Content-Length: 30\r\n\r\nInvalid HTTP request received."
 )
+_NO_CORS: Final = Cors()
 _PATIENCE: Final = 16
 """How many times the body limit is read and thrown away, so that the client may finish and see the error."""
 
@@ -94,8 +96,11 @@ class Request(server.Request):
         self._hopeless = True
         self._arrive()
         body = error_body(self._too_large())
-        head = b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close"
-        self.channel.socket.write(head % (JSON, len(body)) + b"\r\n\r\n" + body)
+        origin = self.getHeader(b"origin")
+        headers = [(b"Content-Type", JSON), (b"Content-Length", b"%d" % len(body)), (b"Vary", b"Origin")]
+        headers += [(b"Connection", b"close"), *([] if origin is None else self._cors_headers(origin))]
+        lines = [b"HTTP/1.1 413 Request Entity Too Large", *map(b": ".join, headers), b"", body]
+        self.channel.socket.write(b"\r\n".join(lines))
         self.channel.loseConnection()
         self.code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         self._count()
@@ -116,6 +121,14 @@ class Request(server.Request):
         headers.setRawHeaders(b"Vary", [b"Origin"])
         if site.request_ids:
             self.setHeader(b"X-Request-Id", self.getHeader(b"x-request-id") or uuid.uuid4().hex.encode())
+        origin = self.getHeader(b"origin")
+        if origin is not None:
+            asked = self.getHeader(b"access-control-request-method")
+            if asked is not None and self.method == b"OPTIONS":
+                self._answer_preflight(origin, asked)
+                return
+            for name, value in self._cors_headers(origin):
+                headers.setRawHeaders(name, [value])
         self.prepath = []
         self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
         if self._oversize:
@@ -127,6 +140,19 @@ class Request(server.Request):
             self.finish()
         except Exception:  # noqa: BLE001 - a route that breaks must not break the connection
             self.processingFailed(Failure())
+
+    def _cors_headers(self, origin: bytes) -> Headers:
+        return self.site.cors.headers_for(origin, with_cookie=self.requestHeaders.hasHeader(b"cookie"))
+
+    def _answer_preflight(self, origin: bytes, method: bytes) -> None:
+        """Tell a browser what it may send. Metrics do not count it, as no route sees it."""
+        asked = self.getHeader(b"access-control-request-headers")
+        status, text, headers = self.site.cors.preflight(origin, method, asked)
+        for name, value in headers.items():
+            self.responseHeaders.setRawHeaders(name, [value])
+        self._counted = True
+        self.answer(status, text, b"text/plain; charset=utf-8")
+        self.finish()
 
     def getRequestHostname(self) -> bytes:
         """Give Klein a host to build addresses with, which no route does: the client's may be missing or no text."""
@@ -293,6 +319,7 @@ class Site(server.Site):
 
     :param clock: measures exchanges and times out idle connections.
     :param request_ids: whether every response carries a request id.
+    :param cors: what pages of other origins may do.
     """
 
     noisy = False
@@ -307,12 +334,14 @@ class Site(server.Site):
         limits: Limits,
         *,
         request_ids: bool = False,
+        cors: Cors = _NO_CORS,
     ) -> None:
         super().__init__(resource, requestFactory=Request, reactor=clock, parsePOSTFormSubmission=False)
         self.clock = clock
         self.metrics = metrics
         self.limits = limits
         self.request_ids = request_ids
+        self.cors = cors
         self.channels: set[Channel] = set()
         self.closing = False
         self._emptied: Deferred[None] | None = None

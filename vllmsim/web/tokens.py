@@ -2,16 +2,21 @@
 """The routes that tokenize."""
 
 import sys
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from attrs import define
 from klein import Klein
 
+from vllmsim.api.description import ASKING, Response
 from vllmsim.api.errorbody import anthropic_error_body
-from vllmsim.api.messages import CountDialect
-from vllmsim.api.tokens import TokenDialect
+from vllmsim.api.messages import CountBody, CountDialect
+from vllmsim.api.shapes.errors import ErrorBody
+from vllmsim.api.shapes.messages import MessagesError, TokenCount
+from vllmsim.api.shapes.server import Detokenized, Tokenized
+from vllmsim.api.tokens import DetokenizeBody, TokenDialect, TokenizeBody
 from vllmsim.inference import Conversation
 from vllmsim.interfaces import ITokenizer
+from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
 from vllmsim.web.site import Request
 
@@ -28,6 +33,7 @@ class TokenRoutes:
     _tokenizer: ITokenizer
 
     @app.route("/tokenize", methods=["POST"])
+    @described("Tokens", Response(Tokenized), body=TokenizeBody, errors=ASKING, example={"prompt": "Hello!"})
     async def tokenize(self, request: Request) -> None:
         """Answer with the tokens of a text or a conversation."""
         prompt, strings = self._dialect.parse_tokenize(request.content.read(), request.head)
@@ -36,6 +42,7 @@ class TokenRoutes:
         request.answer(200, self._dialect.tokenized(tokens, strings))
 
     @app.route("/detokenize", methods=["POST"])
+    @described("Tokens", Response(Detokenized), body=DetokenizeBody, errors=ASKING, example={"tokens": [1, 2]})
     async def detokenize(self, request: Request) -> None:
         """Answer with the text of some tokens."""
         ids = self._dialect.parse_detokenize(request.content.read(), request.head)
@@ -52,6 +59,14 @@ class CountRoutes:
     _tokenizer: ITokenizer
 
     @app.route("/v1/messages/count_tokens", methods=["POST"])
+    @described(
+        "Tokens",
+        Response(TokenCount),
+        body=CountBody,
+        errors=ASKING,
+        error_shapes=(MessagesError, ErrorBody),
+        example={"model": "model", "messages": [{"role": "user", "content": "Hello!"}]},
+    )
     async def count_tokens(self, request: Request) -> None:
         """Answer with the number of a Messages request's tokens."""
         request.error_body = anthropic_error_body
@@ -70,6 +85,7 @@ class TokenizerRoutes:
     _tokenizer: ITokenizer
 
     @app.route("/tokenizer_info", methods=["GET"])
+    @described("Tokens", Response(dict[str, Any]))
     def info(self, request: Request) -> None:
         """Answer with how the tokenizer was made."""
         request.answer(200, self._dialect.described(self._tokenizer.describe()))

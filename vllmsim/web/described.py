@@ -1,0 +1,46 @@
+# -*- test-case-name: tests.web.test_described -*-
+"""How a route describes itself: :func:`described` stands between ``@app.route`` and the route."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from vllmsim.api.description import Description, Operation, Response
+from vllmsim.errors import InferenceError
+
+_KEY: Final = "__description__"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def described(
+    tag: str,
+    *responses: Response,
+    body: Any = None,
+    optional: bool = False,
+    query: Any = None,
+    errors: tuple[type[InferenceError], ...] = (),
+    error_shapes: tuple[Any, ...] = (),
+    example: Mapping[str, Any] | None = None,
+) -> Callable[[F], F]:
+    """Describe a route; see :class:`vllmsim.api.description.Description`. Its docstring's first line is the summary."""
+    description = Description(tag, responses, body, optional, query, errors, error_shapes, example)
+
+    def describe(route: F) -> F:
+        vars(route)[_KEY] = description
+        return route
+
+    return describe
+
+
+def operation(path: str, method: str, endpoint: Callable[..., Any]) -> Operation:
+    """Make one method of one path of a route.
+
+    :param endpoint: the route, as Klein has it.
+    :raises LookupError: when it is not described.
+    """
+    description = vars(endpoint).get(_KEY)
+    if description is None or not endpoint.__doc__:
+        raise LookupError(f"{method} {path} is not described")
+    route = vars(endpoint).get("__original__", endpoint)
+    summary = endpoint.__doc__.partition("\n")[0]
+    return Operation(path, method, route.__name__, summary, description)
