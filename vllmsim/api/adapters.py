@@ -6,15 +6,11 @@
 All answer with a sentence.
 """
 
-from pydantic import BaseModel, ConfigDict
-
-from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.body import Body, Head, read_object, validate
 
 
-class LoadBody(BaseModel):
+class LoadBody(Body):
     """An adapter to be loaded."""
-
-    model_config = ConfigDict(extra="ignore")
 
     lora_name: str
     lora_path: str
@@ -22,19 +18,15 @@ class LoadBody(BaseModel):
     is_3d_lora_weight: bool = False
 
 
-class UnloadBody(BaseModel):
+class UnloadBody(Body):
     """An adapter to be unloaded."""
-
-    model_config = ConfigDict(extra="ignore")
 
     lora_name: str
     lora_int_id: int | None = None
 
 
-class RegisterBody(BaseModel):
+class RegisterBody(Body):
     """An adapter to be loaded, as SageMaker says it."""
-
-    model_config = ConfigDict(extra="ignore")
 
     name: str
     src: str

@@ -13,11 +13,22 @@ from typing import Annotated, Any, Final, TypeVar
 
 import orjson
 from attrs import frozen
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vllmsim.errors import MalformedRequest
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """What a body or a part of one must be. Members that are not known are ignored.
+
+    Its validator is made when the first request needs it: all of them would double the time that a start takes.
+    """
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=(), defer_build=True)
+
+
 T = TypeVar("T")
 Listed = Annotated[list[T], Field(fail_fast=True)]
 """A list of which only the first wrong item is reported: there may be a million, and to tell of each takes a minute.

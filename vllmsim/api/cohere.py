@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 import orjson
 from attrs import frozen
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from vllmsim.api.body import Head, Listed, read_object, validate
+from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.conversation import ChatMessage, conversation_of
 from vllmsim.api.embeddings import check_dimensions
 from vllmsim.api.inputs import PoolingBody, PoolingCall, PoolingReading, PoolingSettings, Reply, check_counts
@@ -29,7 +29,7 @@ _BITS: Final = 8
 _SIGN: Final = 128
 
 
-class CoherePart(BaseModel):
+class CoherePart(Body):
     """A piece of an input."""
 
     type: Literal["text", "image_url"]
@@ -45,13 +45,13 @@ class CoherePart(BaseModel):
         return self
 
 
-class CohereInput(BaseModel):
+class CohereInput(Body):
     """An input of several pieces."""
 
     content: Annotated[Listed[CoherePart], Field(max_length=_MOST_PARTS)]
 
 
-class CohereBody(BaseModel):
+class CohereBody(Body):
     """A Cohere embedding request."""
 
     model: str | None = None

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Discriminator, Tag
+from pydantic import Discriminator, Tag
 
-from vllmsim.api.body import Listed
+from vllmsim.api.body import Body, Listed
 from vllmsim.api.conversation import call_text, conversation_from, flatten
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Conversation, Message
@@ -23,9 +23,7 @@ _BILLING: Final = "x-anthropic-billing-header"
 dropped, because prompts would have no beginning in common otherwise."""
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
+class _Block(Body):
     type: str
 
 
@@ -80,10 +78,8 @@ ContentBlock = Annotated[
 Content = str | Listed[ContentBlock]
 
 
-class BlockMessage(BaseModel):
+class BlockMessage(Body):
     """One turn."""
-
-    model_config = ConfigDict(extra="ignore")
 
     role: Literal["user", "assistant", "system"]
     content: Content

@@ -9,9 +9,9 @@ content type says: ``/abort_requests`` ``{"request_ids": [...]}``, ``/collective
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from vllmsim.api.body import Head, read_object, validate
+from vllmsim.api.body import Body, Head, read_object, validate
 from vllmsim.errors import MalformedRequest
 from vllmsim.interfaces import PauseMode
 
@@ -19,52 +19,52 @@ _ANY_TYPE: Final = Head("application/json")
 _MOST_TAGS: Final = 16
 
 
-class PauseQuery(BaseModel):
+class PauseQuery(Body):
     """How to pause."""
 
     mode: PauseMode = "abort"
     clear_cache: bool = True
 
 
-class SleepQuery(BaseModel):
+class SleepQuery(Body):
     """How to fall asleep."""
 
     level: Annotated[int, Field(ge=0, le=2)] = 1
     mode: PauseMode = "abort"
 
 
-class WakeQuery(BaseModel):
+class WakeQuery(Body):
     """What to wake; None for everything."""
 
     tags: Annotated[list[Literal["weights", "kv_cache"]], Field(max_length=_MOST_TAGS, fail_fast=True)] | None = None
 
 
-class ResetQuery(BaseModel):
+class ResetQuery(Body):
     """How to empty the prefix cache."""
 
     reset_running_requests: bool = False
     reset_external: bool = False
 
 
-class InfoQuery(BaseModel):
+class InfoQuery(Body):
     """How to show the configuration."""
 
     config_format: Literal["text", "json"] = "text"
 
 
-class WorldQuery(BaseModel):
+class WorldQuery(Body):
     """What to count."""
 
     include_dp: bool = True
 
 
-class AbortBody(BaseModel):
+class AbortBody(Body):
     """Which requests are to be aborted."""
 
     request_ids: Annotated[list[str], Field(fail_fast=True)] | None = None
 
 
-class RpcBody(BaseModel):
+class RpcBody(Body):
     """A call of the workers."""
 
     method: str | None = None
@@ -73,14 +73,14 @@ class RpcBody(BaseModel):
     timeout: float | None = None
 
 
-class ScaleBody(BaseModel):
+class ScaleBody(Body):
     """How many ranks there should be."""
 
     new_data_parallel_size: Annotated[int, Field(ge=1)] | None = None
     drain_timeout: Annotated[int, Field(ge=1)] = 120
 
 
-class ProfileBody(BaseModel):
+class ProfileBody(Body):
     """What is to be profiled."""
 
     profile_prefix: str | None = None

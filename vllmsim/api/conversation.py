@@ -9,9 +9,7 @@ are accepted and say nothing.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
-
-from vllmsim.api.body import Listed
+from vllmsim.api.body import Body, Listed
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Conversation, Media, MediaKind, Message
 
@@ -26,10 +24,8 @@ _SOURCES: Final[Mapping[str, tuple[MediaKind, str]]] = {
 """Members of blocks that have media, the kind of these, and where their source is."""
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(Body):
     """One turn. Any role goes."""
-
-    model_config = ConfigDict(extra="ignore")
 
     role: str
     content: str | Listed[str | dict[str, Any]] | None = None

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol, Self
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
-from vllmsim.api.body import Head, Listed, read_object, validate
+from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.chat import ChatBody
 from vllmsim.api.chatanswer import ChatWhole
 from vllmsim.api.completions import CompletionBody
@@ -31,10 +31,8 @@ from vllmsim.errors import InvalidRequest
 from vllmsim.inference import TextPrompt, TokenizedPrompt
 
 
-class DerenderChatBody(BaseModel):
+class DerenderChatBody(Body):
     """A generate response that is to be a chat completion."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     stream: Literal[False] = False
     model: str | None = None
@@ -44,10 +42,8 @@ class DerenderChatBody(BaseModel):
     chat_request: ChatBody | None = None
 
 
-class DerenderCompletionBody(BaseModel):
+class DerenderCompletionBody(Body):
     """Generate responses, one for each prompt, that are to be a completion."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     stream: Literal[False] = False
     model: str | None = None

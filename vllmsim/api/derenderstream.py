@@ -12,9 +12,9 @@ no other memory is kept.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from vllmsim.api.body import Listed
+from vllmsim.api.body import Body, Listed
 from vllmsim.api.chat import ChatBody
 from vllmsim.api.completions import CompletionBody
 from vllmsim.api.dialect import usage
@@ -25,19 +25,15 @@ from vllmsim.api.tokenreading import Words
 from vllmsim.inference import Answer
 
 
-class GivenUsage(BaseModel):
+class GivenUsage(Body):
     """The usage of a stream, as far as it matters."""
-
-    model_config = ConfigDict(extra="ignore")
 
     prompt_tokens: Count = 0
     completion_tokens: Count | None = 0
 
 
-class GivenChunk(BaseModel):
+class GivenChunk(Body):
     """A chunk of a generate stream."""
-
-    model_config = ConfigDict(extra="ignore")
 
     request_id: str
     choices: Listed[GivenChoice]
@@ -45,7 +41,7 @@ class GivenChunk(BaseModel):
     usage: GivenUsage | None = None
 
 
-class StreamState(BaseModel):
+class StreamState(Body):
     """What a client carries from one chunk to the next."""
 
     prev_tokens: Annotated[list[str], Field(max_length=1024)] = []
@@ -67,10 +63,8 @@ class StreamState(BaseModel):
         return self
 
 
-class ChunkBody(BaseModel):
+class ChunkBody(Body):
     """What both routes take."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     stream: Literal[True]
     model: str | None = None

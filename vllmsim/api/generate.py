@@ -14,9 +14,9 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from attrs import frozen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vllmsim.api.body import Head, Listed, read_object, validate
+from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.chat import ChatBody, thinks
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.generateanswer import PREFIX, GenerateReading, GenerateWhole
@@ -46,17 +46,15 @@ ByKind = Annotated[dict[str, Annotated[Listed[T], Field(max_length=_MOST_ITEMS)]
 """A map with a list for each kind of media."""
 
 
-class PlaceholderRange(BaseModel):
+class PlaceholderRange(Body):
     """Where the tokens of an image, a sound or a film are in the prompt."""
 
     offset: Annotated[int, Field(ge=0)]
     length: Annotated[int, Field(gt=0)]
 
 
-class Features(BaseModel):
+class Features(Body):
     """The media of a prompt, by kind; nothing is read from their data."""
-
-    model_config = ConfigDict(extra="ignore")
 
     mm_hashes: ByKind[str]
     mm_placeholders: ByKind[PlaceholderRange] | None = None
@@ -64,10 +62,8 @@ class Features(BaseModel):
     mm_metadata: ByKind[str | None] | None = None
 
 
-class ParseContext(BaseModel):
+class ParseContext(Body):
     """What the request that a prompt was made of said about tools and reasoning."""
-
-    model_config = ConfigDict(extra="ignore")
 
     tools: Listed[ChatTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -87,10 +83,8 @@ class EngineSampling(SamplingBody):
     thinking_token_budget: int | None = None
 
 
-class GenerateBody(BaseModel):
+class GenerateBody(Body):
     """A generate request."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     request_id: str | None = None
     token_ids: Annotated[Listed[int], Field(min_length=1)]

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from vllmsim.api.body import Listed
+from vllmsim.api.body import Body, Listed
 from vllmsim.api.chat import ChatBody, chat_form
 from vllmsim.api.chatanswer import ChatReading
 from vllmsim.api.conversation import conversation_of
@@ -21,10 +21,8 @@ TokenId = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
-class GivenLogprob(BaseModel):
+class GivenLogprob(Body):
     """A token and how likely it was."""
-
-    model_config = ConfigDict(extra="ignore")
 
     token_id: TokenId
     logprob: float
@@ -37,18 +35,14 @@ class GivenEntry(GivenLogprob):
     top_logprobs: Annotated[list[GivenLogprob], Field(fail_fast=True)] = []
 
 
-class GivenLogprobs(BaseModel):
+class GivenLogprobs(Body):
     """Log probabilities of a choice."""
-
-    model_config = ConfigDict(extra="ignore")
 
     content: Listed[GivenEntry] | None = None
 
 
-class GivenChoice(BaseModel):
+class GivenChoice(Body):
     """A choice of a generate response, or of a chunk of one."""
-
-    model_config = ConfigDict(extra="ignore")
 
     index: Count
     finish_reason: str | None = None
@@ -62,10 +56,8 @@ class GivenChoice(BaseModel):
         return self.token_ids or []
 
 
-class GivenAnswer(BaseModel):
+class GivenAnswer(Body):
     """A generate response, as far as it matters."""
-
-    model_config = ConfigDict(extra="ignore")
 
     request_id: str
     choices: Listed[GivenChoice]

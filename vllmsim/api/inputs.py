@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal, Protocol, TypeVar, cast
 
 import orjson
 from attrs import field, frozen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from vllmsim.api.body import Head, Listed, validate
+from vllmsim.api.body import Body, Head, Listed, validate
 from vllmsim.api.chat import check_media
 from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
 from vllmsim.api.dialect import Settings, usage
@@ -32,10 +32,8 @@ _REMOVED_TASKS: Final = {
 GivenInput = Listed[int] | Listed[Listed[int]] | str | Listed[str]
 
 
-class PoolingBody(BaseModel):
+class PoolingBody(Body):
     """The fields of every pooling request. Unknown ones are ignored."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str | None = None
     user: str | None = None

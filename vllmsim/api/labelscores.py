@@ -14,9 +14,8 @@ from typing import Final
 
 import orjson
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
-from vllmsim.api.body import Head, Listed, read_object, validate
+from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.dialect import Call, Settings, request_of, usage
 from vllmsim.api.sampling import Int64
 from vllmsim.errors import InvalidParameter, InvalidRequest
@@ -31,10 +30,8 @@ _LIKELIEST: Final = -1.0
 _SPREAD: Final = 9.0
 
 
-class ScoringBody(BaseModel):
+class ScoringBody(Body):
     """A scoring request."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str | None = None
     query: str | Listed[int]

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from vllmsim.api.body import Head, Listed, read_object, validate
+from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.chat import ChatBody, chat_form, check_media
 from vllmsim.api.contentblocks import BlockMessage, Content, conversation_of_blocks
 from vllmsim.api.dialect import Call, Settings, request_of
@@ -26,10 +26,8 @@ from vllmsim.inference import Conversation
 _LEAST_BUDGET = 1024
 
 
-class CustomTool(BaseModel):
+class CustomTool(Body):
     """A function that the client runs."""
-
-    model_config = ConfigDict(extra="ignore")
 
     type: str | None = None
     name: str
@@ -43,10 +41,8 @@ class CustomTool(BaseModel):
         return ChatTool(function=function)
 
 
-class ServerTool(BaseModel):
+class ServerTool(Body):
     """A tool that Anthropic defines or runs, such as its web search. It is never called."""
-
-    model_config = ConfigDict(extra="ignore")
 
     type: str
     name: str | None = None
@@ -62,10 +58,8 @@ MessagesTool = Annotated[
 ]
 
 
-class MessagesToolChoice(BaseModel):
+class MessagesToolChoice(Body):
     """Whether tools are to be called, and which."""
-
-    model_config = ConfigDict(extra="ignore")
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
@@ -84,27 +78,27 @@ class MessagesToolChoice(BaseModel):
         return "required" if self.type == "any" else self.type
 
 
-class ThinkingBudget(BaseModel):
+class ThinkingBudget(Body):
     """Reasoning of a bounded length."""
 
     type: Literal["enabled"]
     budget_tokens: Annotated[int, Field(ge=_LEAST_BUDGET)]
 
 
-class ThinkingMode(BaseModel):
+class ThinkingMode(Body):
     """No reasoning, or as much as the model likes."""
 
     type: Literal["disabled", "adaptive"]
 
 
-class JsonOutputFormat(BaseModel):
+class JsonOutputFormat(Body):
     """A schema that the answer must follow."""
 
     type: Literal["json_schema"] = "json_schema"
     json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
 
 
-class OutputConfig(BaseModel):
+class OutputConfig(Body):
     """How the answer is to be made."""
 
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
@@ -118,9 +112,7 @@ class OutputConfig(BaseModel):
         return ResponseFormat(type="json_schema", json_schema=JsonSchemaFormat(schema=self.format.json_schema))
 
 
-class _TurnsBody(BaseModel):
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
-
+class _TurnsBody(Body):
     model: str
     messages: Listed[BlockMessage]
 

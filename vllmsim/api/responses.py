@@ -14,9 +14,9 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from attrs import evolve, frozen
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from vllmsim.api.body import Head, Listed, read_object, read_query, validate
+from vllmsim.api.body import Body, Head, Listed, read_object, read_query, validate
 from vllmsim.api.chat import check_media
 from vllmsim.api.conversation import conversation_from
 from vllmsim.api.dialect import Call, Settings, request_of
@@ -97,7 +97,7 @@ class ResponsesBody(GenerationBody):
         return self.top_logprobs or 0 if "message.output_text.logprobs" in (self.include or ()) else None
 
 
-class Retrieval(BaseModel):
+class Retrieval(Body):
     """What of a stored response is wanted."""
 
     starting_after: Int64 | None = None

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import orjson
 from attrs import evolve
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from vllmsim.api.body import Listed
+from vllmsim.api.body import Body, Listed
 from vllmsim.api.chat import thinks
 from vllmsim.api.dialect import Settings
 from vllmsim.api.structuredoutputs import json_output, structured_output
@@ -33,10 +33,10 @@ _HOSTED: Final = frozenset(
 """Types of tools that are accepted and never called."""
 
 
-class FunctionTool(BaseModel):
+class FunctionTool(Body):
     """A function that the model may call. Answers repeat it with every member, in this order."""
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     name: str
     parameters: dict[str, Any] | None = None
@@ -67,7 +67,7 @@ class FunctionTool(BaseModel):
         return ChatTool(function=function)
 
 
-class HostedTool(BaseModel):
+class HostedTool(Body):
     """Any other tool. Answers repeat it as it came."""
 
     model_config = ConfigDict(extra="allow")
@@ -86,7 +86,7 @@ AnyTool = Annotated[
 ]
 
 
-class TextFormat(BaseModel):
+class TextFormat(Body):
     """What form the text has."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -110,7 +110,7 @@ class TextFormat(BaseModel):
         }
 
 
-class TextConfig(BaseModel):
+class TextConfig(Body):
     """How the text is to be."""
 
     format: TextFormat | None = None
@@ -121,7 +121,7 @@ class TextConfig(BaseModel):
         return {"format": self.format and self.format.shown(), "verbosity": self.verbosity}
 
 
-class Reasoning(BaseModel):
+class Reasoning(Body):
     """How much the model is to think. Answers repeat it with every member, in this order."""
 
     context: str | None = None

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from attrs import evolve
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from vllmsim.api.body import Listed
+from vllmsim.api.body import Body, Listed
 from vllmsim.api.structuredoutputs import AnyResponseFormat, StructuredOutputs, check_outputs
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Sampling
@@ -32,17 +32,15 @@ def _only_wrong(value: Any) -> Any:
 Numbers = Annotated[dict[str, float], BeforeValidator(_only_wrong)]
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Body):
     """What a stream carries beside the text."""
 
     include_usage: bool | None = False
     continuous_usage_stats: bool | None = False
 
 
-class GenerationBody(BaseModel):
+class GenerationBody(Body):
     """Fields that mean the same in every generating request. Unknown ones are ignored."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str | None = None
     seed: Int64 | None = None

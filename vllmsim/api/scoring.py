@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final
 
 import orjson
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from vllmsim.api.body import Head, Listed, read_object, validate
+from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.conversation import flatten
 from vllmsim.api.inputs import (
     PoolingBody,
@@ -30,10 +30,8 @@ from vllmsim.inference import TextPrompt
 from vllmsim.pooling import Cut, Pooled, PoolingInput, PoolingRequest
 
 
-class ScoreContent(BaseModel):
+class ScoreContent(Body):
     """A query or a document of several parts."""
-
-    model_config = ConfigDict(extra="ignore")
 
     content: Listed[dict[str, Any]]
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from vllmsim.api.body import Listed
+from vllmsim.api.body import Body, Listed
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.structure import ChoiceOutput, JsonOutput, RegexOutput, StructuredOutput
 from vllmsim.structured.documents import check_schema
@@ -21,7 +21,7 @@ ANY_OBJECT: Final[dict[str, Any]] = {
 """What an object has of which the client says no more than that it is one."""
 
 
-class JsonSchemaFormat(BaseModel):
+class JsonSchemaFormat(Body):
     """A schema that the answer must follow."""
 
     name: str = ""
@@ -30,21 +30,21 @@ class JsonSchemaFormat(BaseModel):
     strict: bool | None = None
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(Body):
     """What form the answer has."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
 
 
-class StructuralTagFormat(BaseModel):
+class StructuralTagFormat(Body):
     """The structural tags of vLLM."""
 
     type: Literal["structural_tag"]
     format: Any
 
 
-class LegacyStructuralTagFormat(BaseModel):
+class LegacyStructuralTagFormat(Body):
     """Their older form."""
 
     type: Literal["structural_tag"]
@@ -55,10 +55,8 @@ class LegacyStructuralTagFormat(BaseModel):
 AnyResponseFormat = ResponseFormat | StructuralTagFormat | LegacyStructuralTagFormat
 
 
-class StructuredOutputs(BaseModel):
+class StructuredOutputs(Body):
     """vLLM's own constraints, of which a request has one."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     json_value: str | dict[str, Any] | None = Field(default=None, alias="json")
     regex: str | None = None

@@ -9,17 +9,15 @@ from typing import Annotated, Any
 
 import orjson
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from vllmsim.api.body import Head, Listed, read_object, validate
+from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
 from vllmsim.inference import Conversation, TextPrompt, Tokens
 from vllmsim.interfaces import IModelCatalogue
 
 
-class _TokenBody(BaseModel):
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
-
+class _TokenBody(Body):
     model: str | None = None
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = False
@@ -53,10 +51,8 @@ class _EmptyBody(_TokenBody):
     messages: Listed[ChatMessage]
 
 
-class DetokenizeBody(BaseModel):
+class DetokenizeBody(Body):
     """Tokens that are to be text."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str | None = None
     tokens: Listed[Annotated[int, Field(ge=0)]]

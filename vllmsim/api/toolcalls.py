@@ -9,18 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from attrs import evolve, frozen
-from pydantic import BaseModel, ConfigDict
 
+from vllmsim.api.body import Body
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Part
 from vllmsim.structure import Tool, ToolUse
 from vllmsim.structured.documents import check_schema
 
 
-class FunctionDefinition(BaseModel):
+class FunctionDefinition(Body):
     """A function as chat requests describe it."""
-
-    model_config = ConfigDict(extra="ignore")
 
     name: str
     description: str | None = None
@@ -28,10 +26,8 @@ class FunctionDefinition(BaseModel):
     strict: bool | None = None
 
 
-class ChatTool(BaseModel):
+class ChatTool(Body):
     """A tool of a chat request."""
-
-    model_config = ConfigDict(extra="ignore")
 
     type: str = "function"
     function: FunctionDefinition
