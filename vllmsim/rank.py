@@ -3,38 +3,16 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 from attrs import define
-from klein import Klein
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim import VLLM_VERSION
-from vllmsim.api.batch import BatchDialect
-from vllmsim.api.chat import ChatDialect
-from vllmsim.api.cohere import CohereDialect
-from vllmsim.api.completions import CompletionDialect
-from vllmsim.api.derender import ChatDerenderer, CompletionDerenderer
 from vllmsim.api.dialect import Settings
-from vllmsim.api.embeddings import EmbeddingDialect
-from vllmsim.api.generate import GenerateDialect
-from vllmsim.api.given import Bounds
-from vllmsim.api.inputs import PoolingSettings
-from vllmsim.api.labelscores import LabelScoreDialect
-from vllmsim.api.messages import CountDialect, MessagesDialect
-from vllmsim.api.models import ModelList
-from vllmsim.api.openapi import openapi_document
-from vllmsim.api.pooling import ClassificationDialect, PoolingTaskDialect
-from vllmsim.api.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
-from vllmsim.api.responses import ResponsesDialect
-from vllmsim.api.responsestore import ResponseStore
-from vllmsim.api.scoring import RerankDialect, ScoreDialect
-from vllmsim.api.tokenreading import Words
-from vllmsim.api.tokens import TokenDialect
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource
 from vllmsim.composing.composer import Composer
@@ -43,8 +21,8 @@ from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.embedding import WordEmbedder
-from vllmsim.identity import engine_id, fingerprint, signature
-from vllmsim.interfaces import IAdmission, IRankControl, IResponseSource, ITokenizer
+from vllmsim.identity import engine_id, fingerprint
+from vllmsim.interfaces import IResponseSource, ITokenizer
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.families import RankMetrics
@@ -63,29 +41,12 @@ from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
-from vllmsim.serverinfo import describe_configuration, describe_environment, describe_system
 from vllmsim.structured.values import Ranges
+from vllmsim.surfaces import Surfaces
 from vllmsim.tokenization.words import WordTokenizer
-from vllmsim.web.adapters import AdapterRoutes
-from vllmsim.web.answering import Answering
-from vllmsim.web.control import AbortRoutes, ControlRoutes
 from vllmsim.web.cors import Cors
-from vllmsim.web.development import DevelopmentRoutes
-from vllmsim.web.disaggregation import DerenderRoutes, GenerateRoutes, RenderRoutes
-from vllmsim.web.documentation import DocumentationRoutes
-from vllmsim.web.exposition import ExpositionRoutes
-from vllmsim.web.inference import InferenceRoutes
-from vllmsim.web.invocations import InvocationRoutes, Surface
-from vllmsim.web.labelscores import LabelScoreRoutes
-from vllmsim.web.operations import OperationRoutes
-from vllmsim.web.pooling import PoolingRoutes
-from vllmsim.web.profiling import ProfilingRoutes
-from vllmsim.web.responses import ResponseRoutes
 from vllmsim.web.root import RankResource
-from vllmsim.web.scaleout import ScaleOutAbortRoutes, ScaleOutGate
-from vllmsim.web.scaling import ScalingRoutes
 from vllmsim.web.site import Limits, Site
-from vllmsim.web.tokens import CountRoutes, TokenizerRoutes, TokenRoutes
 
 T = TypeVar("T")
 
@@ -209,158 +170,31 @@ def build_rank(
         derive(seed, "pooler", number).getrandbits(63),
     )
 
-    answering = Answering(simulator, signature(c, number), defer_to_thread)
-    chat, completions = ChatDialect(settings), CompletionDialect(settings)
-    tokens = TokenDialect(models, c.max_model_len)
-    scores = LabelScoreDialect(settings, c.max_model_len, tokenizer.vocabulary_size)
-    gate = ScaleOutGate(c.enable_scale_out or c.tokens_only)
-    generating = [
-        InferenceRoutes(answering, chat, completions, MessagesDialect(settings), BatchDialect(settings)).app,
-        _response_routes(c, answering, settings, clock).app,
-        CountRoutes(CountDialect(settings), tokenizer).app,
-        LabelScoreRoutes(clock, answering, scores, tokenizer).app,
-        *_disaggregation(c, settings, gate, answering, admission, tokenizer, defer_to_thread),
-        ScaleOutAbortRoutes(gate, control).app,
-    ]
-    pooled = PoolingSettings(settings, c.max_model_len, c.default_embedding_dimensions)
-    pooling = _pooling_routes(pooler, pooled, signature(c, number), in_turn)
-    common = [
-        _invocations(c, answering, (chat, completions), pooling, pooled).app,
-        TokenRoutes(tokens, tokenizer).app,
-        *([TokenizerRoutes(tokens, tokenizer).app] if c.enable_tokenizer_info_endpoint else []),
-        OperationRoutes(
-            ModelList(models, c.max_model_len, new_id, now),
-            lifecycle.ready,
-            control.in_flight if c.enable_server_load_tracking else lambda: 0,
-            {rank: engine_id(c, seed, rank) for rank in range(c.data_parallel_size)},
-            {},
-        ).app,
-        ExpositionRoutes(_registry(metrics, http)).app,
-        AdapterRoutes(models).app,
-        ScalingRoutes(c.data_parallel_size).app,
-        *_development(c, control, environ, defer_to_thread),
-    ]
-    resource = RankResource(_chosen(c, generating, [pooling.app]) + common)
-    if not c.disable_fastapi_docs:
-        resource.add(_documentation(c, resource, defer_to_thread))
+    surfaces = Surfaces(
+        configuration=c,
+        number=number,
+        seed=seed,
+        settings=settings,
+        models=models,
+        tokenizer=tokenizer,
+        clock=clock,
+        defer_to_thread=defer_to_thread,
+        in_turn=in_turn,
+        environ=environ,
+        lifecycle=lifecycle,
+        simulator=simulator,
+        pooler=pooler,
+        admission=admission,
+        control=control,
+        registry=_registry(metrics, http),
+    )
+    resource = surfaces.resource()
     limits = Limits(
         c.h11_max_incomplete_event_size, c.h11_max_header_count, c.max_request_body_size_mb << 20, c.timeout_keep_alive
     )
     cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
     site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers, cors=cors)
     return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource)
-
-
-def _documentation(c: Configuration, resource: RankResource, defer_to_thread: Callable[..., Deferred[Any]]) -> Klein:
-    def write() -> bytes:
-        title = f"vLLM {VLLM_VERSION}, simulated"
-        return openapi_document(title, VLLM_VERSION, c.served_names[0], resource.operations())
-
-    return DocumentationRoutes(write, defer_to_thread).app
-
-
-def _chosen(c: Configuration, generating: list[T], pooling: list[T]) -> list[T]:
-    """Choose what this server has of what a vLLM has depending on its runner."""
-    if c.runner == "pooling":
-        return pooling
-    # A vLLM that only encodes media is one that generates.
-    return generating + (pooling if c.runner == "auto" and not c.mm_encoder_only else [])
-
-
-def _invocations(
-    c: Configuration,
-    answering: Answering,
-    generating: tuple[ChatDialect, CompletionDialect],
-    pooling: PoolingRoutes,
-    pooled: PoolingSettings,
-) -> InvocationRoutes:
-    chat, completions = generating
-    completion = Surface(frozenset({"prompt"}), completions.parse, answering.answer)
-    embedding = Surface(frozenset({"input", "messages"}), EmbeddingDialect(pooled).parse, pooling.answer)
-    surfaces = _chosen(
-        c,
-        [Surface(frozenset({"messages"}), chat.parse, answering.answer), completion],
-        [
-            embedding,
-            Surface(frozenset({"queries", "data_1", "text_1"}), ScoreDialect(pooled).parse, pooling.answer),
-            Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pooling.answer),
-        ],
-    )
-    return InvocationRoutes(answering, tuple(surfaces), embedding if c.runner == "pooling" else completion)
-
-
-def _response_routes(c: Configuration, answering: Answering, settings: Settings, clock: IReactorTime) -> ResponseRoutes:
-    store = ResponseStore(c.max_stored_responses if c.enable_responses_store else 0)
-    return ResponseRoutes(answering, ResponsesDialect(settings, c.max_model_len, store), store, clock)
-
-
-def _pooling_routes(
-    pooler: RankPooler,
-    settings: PoolingSettings,
-    signature: Mapping[str, str],
-    defer_to_thread: Callable[..., Deferred[Any]],
-) -> PoolingRoutes:
-    return PoolingRoutes(
-        pooler,
-        EmbeddingDialect(settings),
-        CohereDialect(settings),
-        PoolingTaskDialect(settings),
-        ClassificationDialect(settings),
-        ScoreDialect(settings),
-        RerankDialect(settings),
-        signature,
-        defer_to_thread,
-    )
-
-
-def _disaggregation(
-    c: Configuration,
-    settings: Settings,
-    gate: ScaleOutGate,
-    answering: Answering,
-    admission: IAdmission,
-    tokenizer: ITokenizer,
-    defer_to_thread: Callable[..., Deferred[Any]],
-) -> Iterator[Klein]:
-    """Make the routes for servers that share the work of an answer."""
-    words, bounds = Words(tokenizer, c.return_tokens_as_token_ids), Bounds(c.max_model_len, c.max_logprobs)
-    yield GenerateRoutes(gate, answering, GenerateDialect(settings, c.max_model_len)).app
-    yield RenderRoutes(
-        gate,
-        answering,
-        admission,
-        ChatRenderer(settings),
-        CompletionRenderer(settings),
-        MessagesRenderer(settings),
-        ResponsesRenderer(settings, c.max_model_len),
-    ).app
-    yield DerenderRoutes(
-        gate,
-        answering,
-        ChatDerenderer(settings, words, bounds),
-        CompletionDerenderer(settings, words, bounds),
-        defer_to_thread,
-    ).app
-
-
-def _development(
-    c: Configuration, control: IRankControl, environ: Mapping[str, str], defer_to_thread: Callable[..., Deferred[Any]]
-) -> Iterator[Klein]:
-    """Make the routes that a vLLM has only when it is asked to."""
-    if c.server_dev_mode or c.tokens_only:
-        yield AbortRoutes(control).app
-    if c.profiler_config:
-        yield ProfilingRoutes().app
-    if c.server_dev_mode:
-        yield ControlRoutes(control).app
-        yield DevelopmentRoutes(
-            control,
-            max(1, c.tensor_parallel_size) * c.pipeline_parallel_size,
-            c.data_parallel_size,
-            describe_configuration(c),
-            describe_environment(environ),
-            partial(defer_to_thread, describe_system),
-        ).app
 
 
 def _source(c: Configuration, tokenizer: ITokenizer) -> IResponseSource:

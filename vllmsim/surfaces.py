@@ -1,0 +1,237 @@
+# -*- test-case-name: tests.test_surfaces -*-
+"""Every route of a rank: each dialect and each module of routes is named here once.
+
+Which of them there are depends on the runner, as in vLLM, and on what the operator has closed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from attrs import define
+from klein import Klein
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from vllmsim import VLLM_VERSION
+from vllmsim.api.batch import BatchDialect
+from vllmsim.api.chat import ChatDialect
+from vllmsim.api.cohere import CohereDialect
+from vllmsim.api.completions import CompletionDialect
+from vllmsim.api.derender import ChatDerenderer, CompletionDerenderer
+from vllmsim.api.dialect import Settings
+from vllmsim.api.embeddings import EmbeddingDialect
+from vllmsim.api.generate import GenerateDialect
+from vllmsim.api.given import Bounds
+from vllmsim.api.inputs import PoolingSettings
+from vllmsim.api.labelscores import LabelScoreDialect
+from vllmsim.api.messages import CountDialect, MessagesDialect
+from vllmsim.api.models import ModelList
+from vllmsim.api.openapi import openapi_document
+from vllmsim.api.pooling import ClassificationDialect, PoolingTaskDialect
+from vllmsim.api.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
+from vllmsim.api.responses import ResponsesDialect
+from vllmsim.api.responsestore import ResponseStore
+from vllmsim.api.scoring import RerankDialect, ScoreDialect
+from vllmsim.api.tokenreading import Words
+from vllmsim.api.tokens import TokenDialect
+from vllmsim.config.schema import Configuration
+from vllmsim.identity import engine_id, signature
+from vllmsim.interfaces import IAdmission, IPooler, IRankControl, ISimulator, ITokenizer
+from vllmsim.models import ModelCatalogue
+from vllmsim.scheduling.lifecycle import RankLifecycle
+from vllmsim.serverinfo import describe_configuration, describe_environment, describe_system
+from vllmsim.web.adapters import AdapterRoutes
+from vllmsim.web.answering import Answering
+from vllmsim.web.control import AbortRoutes, ControlRoutes
+from vllmsim.web.development import DevelopmentRoutes
+from vllmsim.web.disaggregation import DerenderRoutes, GenerateRoutes, RenderRoutes
+from vllmsim.web.documentation import DocumentationRoutes
+from vllmsim.web.exposition import ExpositionRoutes
+from vllmsim.web.inference import InferenceRoutes
+from vllmsim.web.invocations import InvocationRoutes, Surface
+from vllmsim.web.labelscores import LabelScoreRoutes
+from vllmsim.web.operations import OperationRoutes
+from vllmsim.web.pooling import PoolingRoutes
+from vllmsim.web.profiling import ProfilingRoutes
+from vllmsim.web.responses import ResponseRoutes
+from vllmsim.web.root import RankResource
+from vllmsim.web.scaleout import ScaleOutAbortRoutes, ScaleOutGate
+from vllmsim.web.scaling import ScalingRoutes
+from vllmsim.web.tokens import CountRoutes, TokenizerRoutes, TokenRoutes
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class Surfaces:
+    """Makes the routes of one rank.
+
+    :param number: which rank it is, from 0.
+    :param seed: the daemon's seed.
+    :param defer_to_thread: runs a function off the reactor.
+    :param in_turn: does the same, one function after the other.
+    :param environ: the environment.
+    :param registry: the rank's metrics.
+    """
+
+    configuration: Configuration
+    number: int
+    seed: int
+    settings: Settings
+    models: ModelCatalogue
+    tokenizer: ITokenizer
+    clock: IReactorTime
+    defer_to_thread: Callable[..., Deferred[Any]]
+    in_turn: Callable[..., Deferred[Any]]
+    environ: Mapping[str, str]
+    lifecycle: RankLifecycle
+    simulator: ISimulator
+    pooler: IPooler
+    admission: IAdmission
+    control: IRankControl
+    registry: CollectorRegistry
+
+    def resource(self) -> RankResource:
+        """Join the routes into one tree."""
+        c = self.configuration
+        answering = Answering(self.simulator, self._signature, self.defer_to_thread)
+        pooling = self._pooling()
+        apps = self._chosen([*self._generating(answering)], [pooling.app])
+        resource = RankResource([*apps, self._invocations(answering, pooling).app, *self._common()])
+        if not c.disable_fastapi_docs:
+            resource.add(self._documentation(resource))
+        return resource
+
+    @property
+    def _signature(self) -> Mapping[str, str]:
+        return signature(self.configuration, self.number)
+
+    @property
+    def _pooled(self) -> PoolingSettings:
+        c = self.configuration
+        return PoolingSettings(self.settings, c.max_model_len, c.default_embedding_dimensions)
+
+    def _chosen(self, generating: list[T], pooling: list[T]) -> list[T]:
+        """Choose what this server has of what a vLLM has depending on its runner."""
+        c = self.configuration
+        if c.runner == "pooling":
+            return pooling
+        # A vLLM that only encodes media is one that generates.
+        return generating + (pooling if c.runner == "auto" and not c.mm_encoder_only else [])
+
+    def _generating(self, answering: Answering) -> Iterator[Klein]:
+        """Make the routes that generate, and those that go with them."""
+        c, settings = self.configuration, self.settings
+        yield InferenceRoutes(
+            answering,
+            ChatDialect(settings),
+            CompletionDialect(settings),
+            MessagesDialect(settings),
+            BatchDialect(settings),
+        ).app
+        store = ResponseStore(c.max_stored_responses if c.enable_responses_store else 0)
+        yield ResponseRoutes(answering, ResponsesDialect(settings, c.max_model_len, store), store, self.clock).app
+        yield CountRoutes(CountDialect(settings), self.tokenizer).app
+        scores = LabelScoreDialect(settings, c.max_model_len, self.tokenizer.vocabulary_size)
+        yield LabelScoreRoutes(self.clock, answering, scores, self.tokenizer).app
+        yield from self._scaled_out(answering)
+
+    def _scaled_out(self, answering: Answering) -> Iterator[Klein]:
+        """Make the routes for servers that share the work of an answer."""
+        c, settings = self.configuration, self.settings
+        gate = ScaleOutGate(c.enable_scale_out or c.tokens_only)
+        words, bounds = Words(self.tokenizer, c.return_tokens_as_token_ids), Bounds(c.max_model_len, c.max_logprobs)
+        yield GenerateRoutes(gate, answering, GenerateDialect(settings, c.max_model_len)).app
+        yield RenderRoutes(
+            gate,
+            answering,
+            self.admission,
+            ChatRenderer(settings),
+            CompletionRenderer(settings),
+            MessagesRenderer(settings),
+            ResponsesRenderer(settings, c.max_model_len),
+        ).app
+        yield DerenderRoutes(
+            gate,
+            answering,
+            ChatDerenderer(settings, words, bounds),
+            CompletionDerenderer(settings, words, bounds),
+            self.defer_to_thread,
+        ).app
+        yield ScaleOutAbortRoutes(gate, self.control).app
+
+    def _pooling(self) -> PoolingRoutes:
+        settings = self._pooled
+        return PoolingRoutes(
+            self.pooler,
+            EmbeddingDialect(settings),
+            CohereDialect(settings),
+            PoolingTaskDialect(settings),
+            ClassificationDialect(settings),
+            ScoreDialect(settings),
+            RerankDialect(settings),
+            self._signature,
+            self.in_turn,
+        )
+
+    def _invocations(self, answering: Answering, pooling: PoolingRoutes) -> InvocationRoutes:
+        """Make the route that takes the bodies of others."""
+        c, pooled = self.configuration, self._pooled
+        chat, completions = ChatDialect(self.settings), CompletionDialect(self.settings)
+        completion = Surface(frozenset({"prompt"}), completions.parse, answering.answer)
+        embedding = Surface(frozenset({"input", "messages"}), EmbeddingDialect(pooled).parse, pooling.answer)
+        surfaces = self._chosen(
+            [Surface(frozenset({"messages"}), chat.parse, answering.answer), completion],
+            [
+                embedding,
+                Surface(frozenset({"queries", "data_1", "text_1"}), ScoreDialect(pooled).parse, pooling.answer),
+                Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pooling.answer),
+            ],
+        )
+        return InvocationRoutes(answering, tuple(surfaces), embedding if c.runner == "pooling" else completion)
+
+    def _common(self) -> Iterator[Klein]:
+        """Make the routes that every server has."""
+        c, settings = self.configuration, self.settings
+        tokens = TokenDialect(self.models, c.max_model_len)
+        yield TokenRoutes(tokens, self.tokenizer).app
+        if c.enable_tokenizer_info_endpoint:
+            yield TokenizerRoutes(tokens, self.tokenizer).app
+        yield OperationRoutes(
+            ModelList(self.models, c.max_model_len, settings.new_id, settings.now),
+            self.lifecycle.ready,
+            self.control.in_flight if c.enable_server_load_tracking else lambda: 0,
+            {rank: engine_id(c, self.seed, rank) for rank in range(c.data_parallel_size)},
+            {},
+        ).app
+        yield ExpositionRoutes(self.registry).app
+        yield AdapterRoutes(self.models).app
+        yield ScalingRoutes(c.data_parallel_size).app
+        yield from self._development()
+
+    def _development(self) -> Iterator[Klein]:
+        """Make the routes that a vLLM has only when it is asked to."""
+        c = self.configuration
+        if c.server_dev_mode or c.tokens_only:
+            yield AbortRoutes(self.control).app
+        if c.profiler_config:
+            yield ProfilingRoutes().app
+        if c.server_dev_mode:
+            yield ControlRoutes(self.control).app
+            yield DevelopmentRoutes(
+                self.control,
+                max(1, c.tensor_parallel_size) * c.pipeline_parallel_size,
+                c.data_parallel_size,
+                describe_configuration(c),
+                describe_environment(self.environ),
+                partial(self.defer_to_thread, describe_system),
+            ).app
+
+    def _documentation(self, resource: RankResource) -> Klein:
+        def write() -> bytes:
+            title = f"vLLM {VLLM_VERSION}, simulated"
+            return openapi_document(title, VLLM_VERSION, self.configuration.served_names[0], resource.operations())
+
+        return DocumentationRoutes(write, self.defer_to_thread).app
