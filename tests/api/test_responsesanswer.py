@@ -11,6 +11,7 @@ from vllmsim.api.dialect import Settings
 from vllmsim.api.responses import ResponseCall, ResponsesDialect
 from vllmsim.api.responsesanswer import error_code
 from vllmsim.api.responsestore import ResponseStore
+from vllmsim.api.toolcalls import Tooling
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
 from vllmsim.inference import Answer, Part, PartKind, TokenizedPrompt
 
@@ -145,9 +146,31 @@ class ObjectTests(SynchronousTestCase):
         self.assertEqual(["completed", "incomplete"], [item["status"] for item in response["output"]])
         self.assertEqual("incomplete", response["status"])
 
+    def test_cut_before_the_name(self) -> None:
+        """A call that the limit cuts before anybody learns of it has no item."""
+        cut = Answer(range(2), ["", ""], ["", ""], "length", parts=(Part("call", 0, 2, 2, 2, 2, "get_w"),))
+        self.assertEqual([], self.response({"tools": [WEATHER]}, cut)["output"])
+
+    def test_whole_before_the_limit(self) -> None:
+        """What was said to its end is complete, whether the limit comes with its last tag or in the call behind it."""
+        closed = composed(("call", 2, 1, ["{}"], "get_w"), reason="length", more=0)
+        followed = composed(("text", 0, 0, ["a"], ""), ("call", 2, 0, ["{"], "get_w"), reason="length", more=0)
+        for said, statuses in ((closed, ["completed"]), (followed, ["completed", "incomplete"])):
+            response = self.response({"tools": [WEATHER]}, said)
+            self.assertEqual(statuses, [item["status"] for item in response["output"]])
+
+    def test_numbered_calls(self) -> None:
+        """Where the parser numbers calls, each has a number of its own."""
+        said = composed(("call", 2, 1, ["{}"], "get_w"), ("call", 2, 1, ["{}"], "get_w"))
+        calls = self.response({"tools": [WEATHER]}, said, tooling=Tooling("kimi_k2"))["output"]
+        self.assertEqual(["functions.get_w:0", "functions.get_w:1"], [item["call_id"] for item in calls])
+
     def test_nothing_said(self) -> None:
-        """An answer without text has no item."""
+        """An answer without text has no item, unless there are log probabilities to be shown."""
         self.assertEqual([], self.response({}, answer(EOS))["output"])
+        [item] = self.response({"include": ["message.output_text.logprobs"]}, answer(EOS))["output"]
+        self.assertEqual([""], [part["text"] for part in item["content"]])
+        self.assertEqual(["<|im_end|>"], [entry["token"] for entry in item["content"][0]["logprobs"]])
 
     def test_tools(self) -> None:
         """The nested form of a tool is shown flat; other tools are shown as they came."""
@@ -202,13 +225,21 @@ class ObjectTests(SynchronousTestCase):
         self.assertIsNone(self.response({"top_logprobs": 2})["output"][0]["content"][0]["logprobs"])
 
     def test_raw_messages(self) -> None:
-        """The text and tokens of prompt and answer come if they are wanted."""
+        """The text and tokens of prompt and answer come if they are wanted, but not in the background."""
         response = self.response({"enable_response_messages": True})
         self.assertEqual(
             ([{"message": "", "tokens": CHAT_PROMPT, "type": "raw_message_tokens"}], "ab cd"),
             (response["input_messages"], response["output_messages"][0]["message"]),
         )
         self.assertEqual([71, 72, 227, 73, 74, EOS], response["output_messages"][0]["tokens"])
+        store = ResponseStore(1)
+        writer = call({"enable_response_messages": True, "background": True}, store).background
+        assert writer is not None
+        stream = writer(store.keep)
+        stream.opening([PROMPT], 0)
+        stream.tokens(0, ABCD, 0, len(ABCD))
+        [*_, last] = stream.closing().splitlines()[:-1]
+        self.assertIsNone(json.loads(last.removeprefix(b"data: "))["response"]["output_messages"])
 
     def test_handover(self) -> None:
         """A prefill server tells where its blocks are; an encoder tells where its encodings are."""

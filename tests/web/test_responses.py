@@ -367,6 +367,21 @@ class BackgroundTests(ResponseTestCase):
         self.clock.pump([0.1, 0.02])
         self.assertEqual("other", self.retrieve("resp_mine").json()["output"][0]["content"][0]["text"])
 
+    def test_same_name_beside_it(self) -> None:
+        """A response that somebody waits for may have its name, and does not make room for a third."""
+        self.make_rank(*STORE, *LATENCY)
+        self.start()
+        beside = self.post("/v1/responses", {"input": "x", "max_output_tokens": 1}, X_Request_Id="mine")
+        self.clock.advance(0.1)
+        self.assertEqual((200, "resp_mine"), (beside.status, beside.json()["id"]))
+        self.assertEqual("in_progress", self.status_of())
+        self.assertEqual(400, self.start().status)
+        self.clock.pump([0.02] * 3)
+        response = self.retrieve("resp_mine").json()
+        self.assertEqual(("completed", "one two three"), (
+            response["status"], response["output"][0]["content"][0]["text"]
+        ))  # fmt: skip
+
     def test_shutdown(self) -> None:
         """A server that stops waits for it, and ends it if it takes too long; those who follow it are told."""
         rank = self.make_rank(*STORE, *LATENCY)

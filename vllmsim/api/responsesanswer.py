@@ -218,8 +218,7 @@ class ResponseWhole:
             status = None if item.part.kind == "reasoning" else item.status
             logprobs = None
             if shower and item.part.kind == "text":
-                shows = item.shows(answer)
-                logprobs = shower.response(answer, shows.start, shows.stop, brief=False)
+                logprobs = shower.response(answer, item.logged.start, item.logged.stop, brief=False)
             output.append(item.shown(answer.said(item.part), status, logprobs))
         body = reading.ended(prompts, cached_tokens, answer, output)
         if self._keep:

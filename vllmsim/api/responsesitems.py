@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import frozen
 
-from vllmsim.inference import Answer, Part
+from vllmsim.inference import Part
 
 
 @frozen(eq=False)
@@ -74,6 +74,7 @@ class OutputItem:
             return {"text": text, "type": "reasoning_text"}
         return {"annotations": [], "text": text, "type": "output_text", "logprobs": logprobs}
 
-    def shows(self, answer: Answer) -> range:
-        """List the tokens that its log probabilities are of: the ending one belongs to the text before it."""
-        return range(self.part.first, self.part.stop if answer.parts else len(answer))
+    @property
+    def logged(self) -> range:
+        """The tokens that its log probabilities are of: the ending one belongs to the text before it."""
+        return range(self.part.first, self.part.stop)

@@ -116,7 +116,7 @@ class ResponseStream:
         if self._plain:
             yield from self._pieces(item, answer, stretch.body)
         else:
-            shows = item.shows(answer) if self._shower and kind == "text" else range(item.part.first, item.part.last)
+            shows = item.logged if self._shower and kind == "text" else range(item.part.first, item.part.last)
             tokens = range(max(stretch.start, shows.start), min(stretch.stop, shows.stop))
             yield from self._gathered(item, answer, tokens, shows)
         if stretch.closes:

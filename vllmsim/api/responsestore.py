@@ -75,15 +75,14 @@ class ResponseStore:
             raise InvalidResponseUse(f"A response with id '{response_id}' is in progress.", "request_id")
         self._running.add(response_id)
 
-    def forget(self, response_id: str) -> None:
-        """Learn that a response which had begun will not be."""
+    def end(self, response_id: str) -> None:
+        """Learn that a response which had begun is made no more."""
         self._running.discard(response_id)
 
     def keep(self, response: StoredResponse) -> None:
         """Keep a response, in the place of an earlier one of its id."""
         size = response.size
         with self._lock:
-            self._running.discard(response.id)
             self._drop(response.id)
             self._kept[response.id] = response, size
             self._bytes += size
@@ -103,10 +102,13 @@ class ResponseStore:
         :raises UnknownResponse: when none of that id is kept.
         """
         with self._lock:
-            if response_id not in self._kept:
-                raise UnknownResponse(response_id)
-            self._kept.move_to_end(response_id)
-            return self._kept[response_id][0]
+            return self._use(response_id)
+
+    def _use(self, response_id: str) -> StoredResponse:
+        if response_id not in self._kept:
+            raise UnknownResponse(response_id)
+        self._kept.move_to_end(response_id)
+        return self._kept[response_id][0]
 
     def conversation(self, response_id: str) -> tuple[Message, ...]:
         """Find what was said up to the end of a response, so that it can go on.
@@ -126,7 +128,8 @@ class ResponseStore:
 
         :raises InvalidResponseUse: when no response that is kept has one of that id.
         """
-        owner = self._items.get(item_id)
-        if owner is None:
-            raise InvalidResponseUse(f"Item with id '{item_id}' not found.", "input")
-        return next(item for item in self.find(owner).output if item["id"] == item_id)
+        with self._lock:
+            owner = self._items.get(item_id)
+            if owner is None:
+                raise InvalidResponseUse(f"Item with id '{item_id}' not found.", "input")
+            return next(item for item in self._use(owner).output if item["id"] == item_id)

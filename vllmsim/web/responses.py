@@ -70,14 +70,17 @@ class ResponseRoutes:
         self._running[name] = response
         response.start(self._answering.simulator.submit(call.request, response))
         if response.refusal is not None:
-            del self._running[name]
-            self._store.forget(name)
+            self._end(name)
             raise response.refusal
         return response
 
     def _keep(self, stored: StoredResponse) -> None:
-        del self._running[stored.id]
+        self._end(stored.id)
         self._store.keep(stored)
+
+    def _end(self, name: str) -> None:
+        del self._running[name]
+        self._store.end(name)
 
     @app.route("/v1/responses/<response_id>", methods=["GET"])
     @described(
