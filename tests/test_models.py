@@ -23,7 +23,7 @@ class ModelCatalogueTests(SynchronousTestCase):
 
     def test_resolve(self) -> None:
         """Any name, and none, means the first one; another is an error that names them all."""
-        self.assertEqual(["m1"] * 3, [self.catalogue.resolve(name) for name in ("m1", "m2", None)])
+        self.assertEqual(["m1"] * 4, [self.catalogue.resolve(name) for name in ("m1", "m2", None, "")])
         error = self.assertRaises(UnknownModel, self.catalogue.resolve, "zzz")
         self.assertEqual("The model `zzz` does not exist. Valid aliases: m1, m2.", error.message)
         self.assertEqual(("model", 404), (error.param, error.status))

@@ -153,7 +153,7 @@ class IModelCatalogue(Interface):
     def resolve(name: str | None) -> str:
         """Find the name under which a model answers.
 
-        :param name: what the request says; None for the base model.
+        :param name: what the request says; None or nothing for the base model.
         :return: the first served name, or the adapter's own.
         :raises vllmsim.errors.UnknownModel: when nothing is served under `name`.
         """

@@ -71,7 +71,7 @@ class ModelCatalogue:
 
     def resolve(self, name: str | None) -> str:
         """Find the first served name for any of them, or for no name at all; an adapter's name is its own."""
-        if name is None or name in self._names:
+        if not name or name in self._names:
             return self._names[0]
         if name in self._adapters:
             return name

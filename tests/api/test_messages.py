@@ -18,6 +18,7 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "require
 TOOL = {"name": "get_w", "description": "Weather", "input_schema": SCHEMA}
 OTHER = {"name": "get_t", "input_schema": {}}
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 5}
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 
 
 class MessagesTestCase(SynchronousTestCase):
@@ -171,8 +172,7 @@ class FormTests(MessagesTestCase):
 
     def test_media(self) -> None:
         """A server of text alone refuses images, by the model's name."""
-        block = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
-        messages = [{"role": "user", "content": [block]}]
+        messages = [{"role": "user", "content": [IMAGE]}]
         self.parse(messages=messages)
         server = {"multimodal": False}
         self.refuse(InvalidRequest, "m1 is not a multimodal model", None, messages=messages, server=server)
@@ -244,6 +244,7 @@ class CountTests(SynchronousTestCase):
             ({"messages": [], "system": None}, InvalidRequest),
             ({"messages": None}, MalformedRequest),
             ({"tools": [{"name": "f"}]}, MalformedRequest),
+            ({"messages": [{"role": "user", "content": [IMAGE]}]}, InvalidRequest),
         ):
             data = json.dumps(body | more).encode()
-            self.assertRaises(kind, CountDialect(settings()).parse, data, HEAD)
+            self.assertRaises(kind, CountDialect(settings(multimodal=False)).parse, data, HEAD)

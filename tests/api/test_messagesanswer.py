@@ -51,7 +51,8 @@ def sent(said: Answer, cached_tokens: int = 0, ids: list[int] | None = None, **m
 
     :param more: fields of the request, and settings of the server.
     """
-    body = {name: more.pop(name) for name in ("stream", "tools", "tool_choice", "kv_transfer_params") if name in more}
+    fields = ("stream", "tools", "tool_choice", "kv_transfer_params", "messages")
+    body = {name: more.pop(name) for name in fields if name in more}
     call = MessagesDialect(settings(**more)).parse(json.dumps(HI | body).encode(), HEAD)
     prompts = [prompt(ids or CHAT_PROMPT)]
     if call.stream_encoder is None:
@@ -266,9 +267,12 @@ class WholeTests(SynchronousTestCase):
         self.assertEqual([{"type": "text", "text": "\n"}], self.whole(spoken(("text", ["\n"])))["content"])
 
     def test_transfer(self) -> None:
-        """A prefill server tells where the prompt's blocks are; any other says nothing of it."""
+        """A prefill server tells where the prompt's blocks are, an encoder where its outputs; others tell nothing."""
         message = self.whole(ABCD, kv_transfer_params={"do_remote_decode": True})
         self.assertTrue(message["kv_transfer_params"]["do_remote_prefill"])
+        image = {"type": "image", "source": {"type": "url", "url": "http://x/y.png"}}
+        message = self.whole(ABCD, encoder_only=True, messages=[{"role": "user", "content": [image]}])
+        self.assertEqual(1, len(message["ec_transfer_params"]))
         self.assertEqual("usage", list(self.whole(ABCD))[-1])
 
     def test_usage(self) -> None:

@@ -164,6 +164,17 @@ class EventTests(SynchronousTestCase):
                 for length in range(len(said)):
                     self.check_aborted({"tools": [WEATHER], **body}, said, length, **more)
 
+    def test_aborted_item(self) -> None:
+        """The item that an abort cuts is incomplete, in its last event as in the object."""
+        encoder = call({"stream": True}).stream_encoder
+        assert encoder is not None
+        writer = encoder()
+        written = [writer.opening([PROMPT], 0), writer.tokens(0, ABCD, 0, 3)]
+        events = read(b"".join([*written, writer.tokens(0, ABCD.aborted(3), 3, 3), writer.closing()]))
+        self.assertEqual(
+            ["incomplete"] * 2, [events[-2]["item"]["status"], events[-1]["response"]["output"][0]["status"]]
+        )
+
     def check_aborted(self, body: dict[str, Any], said: Answer, length: int, **more: Any) -> None:
         """Abort an answer after some tokens."""
         encoder = call({"stream": True, **body}, **more).stream_encoder
@@ -210,6 +221,9 @@ class EventTests(SynchronousTestCase):
             if event["type"] == "response.function_call_arguments.delta"
         ]
         self.assertEqual(['{"', 'city": "S', 'F"}'], deltas)
+        silent = answer(*[71] * 6, EOS, pieces=["a", "", "", "", "b", "c", ""])
+        deltas = [event["delta"] for event in self.events({}, silent, stream_interval=2) if "delta" in event]
+        self.assertEqual(["a", "b", "c"], deltas)
 
     def test_several_calls(self) -> None:
         """Calls are items of their own, one after the other."""
@@ -275,12 +289,14 @@ class FailureTests(SynchronousTestCase):
         )
 
     def test_cancelled(self) -> None:
-        """A background response that is cancelled ends its streams with an event that says so."""
+        """A background response that is cancelled ends its streams with an event that says so, never as the first."""
         writer = self.background()
         writer.opening([prompt([1])], 0)
         [event] = read(writer.cancel())
         self.assertEqual(("error", "response_cancelled", 2), (event["type"], event["code"], event["sequence_number"]))
         self.assertEqual("cancelled", json.loads(self.kept[0].body)["status"])
+        types = [event["type"] for event in read(self.background().cancel())]
+        self.assertEqual(["response.created", "response.in_progress", "error"], types)
 
     def test_snapshots(self) -> None:
         """A response in the making is queued until its first token, then in progress with its limit known."""

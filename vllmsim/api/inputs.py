@@ -180,7 +180,7 @@ class PoolingSettings:
         """
         settings = self.settings
         try:
-            settings.models.resolve(body.model or None)
+            settings.models.resolve(body.model)
         except UnknownModel:
             raise UnknownModel(f"The model `{body.model}` does not exist.") from None
         return PoolingReading(
