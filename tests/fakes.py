@@ -10,16 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vllmsim.inference import (
-    Answer,
-    Composition,
-    InferenceRequest,
-    Sampling,
-    SequenceTimes,
-    TextPrompt,
-    TokenizedPrompt,
-    Tokens,
-)
+from vllmsim.inference import Answer, Composition, InferenceRequest, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import (
     IComposer,
     IEmbedder,
@@ -30,6 +21,7 @@ from vllmsim.interfaces import (
     ISimulator,
     ITokenSink,
 )
+from vllmsim.sampling import Sampling
 from vllmsim.structure import Form
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import Sampling
+from vllmsim.sampling import Sampling
 
 OUT_OF_RANGE: list[tuple[dict[str, Any], str, str | None]] = [
     ({"n": 0}, "n must be at least 1, got 0.", None),

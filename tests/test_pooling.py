@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.pooling import Cut, Pooled, PoolingRequest
+from vllmsim.inference import Cut
+from vllmsim.pooling import Pooled, PoolingRequest
 
 
 class CutTests(SynchronousTestCase):

@@ -15,14 +15,15 @@ from vllmsim.inference import (
     Answer,
     Composition,
     Conversation,
+    Cut,
     InferenceRequest,
     Prompt,
-    Sampling,
     SequenceTimes,
     TokenizedPrompt,
     Tokens,
 )
 from vllmsim.pooling import Pooled, PoolingRequest
+from vllmsim.sampling import Sampling
 from vllmsim.structure import Form
 
 PauseMode: TypeAlias = Literal["abort", "wait", "keep"]
@@ -132,9 +133,10 @@ class IPooler(Interface):
 class IAdmission(Interface):
     """What happens to a request before it may wait, for those who want to know and not to wait."""
 
-    def read(prompts: Sequence[Prompt]) -> Awaitable[Sequence[TokenizedPrompt]]:
+    def read(prompts: Sequence[Prompt], cut: Cut | None) -> Awaitable[Sequence[TokenizedPrompt]]:
         """Tokenize prompts, letting other events in between.
 
+        :param cut: how each is shortened first; fewer than no tokens mean as many as the context holds.
         :return: one for each; awaiting it raises :class:`vllmsim.errors.InvalidRequest` when one is longer than the
             context, or has a token id that is none.
         """

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from vllmsim.inference import Prompt
+from vllmsim.inference import Cut, Prompt
 
 PoolingTask: TypeAlias = Literal["embed", "classify", "token_embed", "token_classify", "score"]
 
@@ -15,24 +15,6 @@ LABELS: Final = ("LABEL_0", "LABEL_1")
 """What a text is classified as, named as a model's labels are that nobody has named."""
 
 T = TypeVar("T")
-
-
-@frozen
-class Cut:
-    """How a prompt is shortened.
-
-    :param tokens: the most tokens that are left, at least 0.
-    :param side: which end is cut off.
-    """
-
-    tokens: int
-    side: Literal["left", "right"] = "right"
-
-    def apply(self, items: Sequence[T]) -> Sequence[T]:
-        """Shorten a prompt's tokens, or their texts."""
-        if self.side == "right":
-            return items[: self.tokens]
-        return items[max(0, len(items) - self.tokens) :]
 
 
 @frozen

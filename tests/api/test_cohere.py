@@ -6,8 +6,8 @@ from typing import Any
 from tests.api.pooling import PoolingDialectTestCase
 from vllmsim.api.cohere import CohereDialect
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import Conversation, TextPrompt
-from vllmsim.pooling import Cut, Pooled
+from vllmsim.inference import Conversation, Cut, TextPrompt
+from vllmsim.pooling import Pooled
 
 IMAGE = {"type": "image_url", "image_url": {"url": "http://x/c.png"}}
 

@@ -10,7 +10,7 @@ from tests.api.tokens import BOUNDS, Vocabulary
 from vllmsim.api.derender import ChatDerenderer, CompletionDerenderer
 from vllmsim.api.given import Bounds
 from vllmsim.errors import InvalidRequest, MalformedRequest, UnknownModel
-from vllmsim.inference import MAX_SEQUENCES
+from vllmsim.sampling import MAX_SEQUENCES
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "f"}}

@@ -5,8 +5,7 @@ from typing import Any
 from tests.api.pooling import PoolingDialectTestCase
 from vllmsim.api.body import Head
 from vllmsim.api.embeddings import EmbeddingDialect
-from vllmsim.inference import Conversation, Message, TextPrompt, TokenPrompt
-from vllmsim.pooling import Cut
+from vllmsim.inference import Conversation, Cut, Message, TextPrompt, TokenPrompt
 
 JSON = "application/json"
 HI = [{"role": "user", "content": "hi"}]

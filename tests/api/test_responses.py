@@ -19,7 +19,8 @@ from vllmsim.errors import (
     UnknownModel,
     UnknownResponse,
 )
-from vllmsim.inference import Conversation, Message, Sampling
+from vllmsim.inference import Conversation, Message
+from vllmsim.sampling import Sampling
 
 
 def sampling(**body: Any) -> Sampling:

@@ -5,8 +5,7 @@ from typing import Any
 
 from tests.api.pooling import PoolingDialectTestCase
 from vllmsim.api.scoring import RerankDialect, ScoreDialect
-from vllmsim.inference import TextPrompt
-from vllmsim.pooling import Cut
+from vllmsim.inference import Cut, TextPrompt
 
 PICTURE = {
     "content": [{"type": "text", "text": "a cat"}, {"type": "image_url", "image_url": {"url": "http://x/c.png"}}]

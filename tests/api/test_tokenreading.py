@@ -9,7 +9,8 @@ from tests.fakes import FixedSource, in_thread
 from vllmsim.api.given import GivenEntry, GivenLogprob, GivenLogprobs
 from vllmsim.api.tokenreading import Words
 from vllmsim.composing.composer import Composer
-from vllmsim.inference import Answer, Part, Sampling, TextPrompt, TokenizedPrompt
+from vllmsim.inference import Answer, Part, TextPrompt, TokenizedPrompt
+from vllmsim.sampling import Sampling
 from vllmsim.scheduling.answer import settle
 from vllmsim.structure import Form, Tool, ToolUse
 from vllmsim.structured.values import Ranges

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import in_thread
 from vllmsim.errors import InferenceError, InvalidRequest
-from vllmsim.inference import Conversation, Message, Sampling, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.inference import Conversation, Cut, Message, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.sampling import Sampling
 from vllmsim.scheduling.admission import Admission
 from vllmsim.tokenization.words import WordTokenizer
 
@@ -24,14 +25,14 @@ class AdmissionTests(SynchronousTestCase):
         self.clock = Clock()
         self.admission = Admission(self.clock, self.tokenizer, 10, 20)
 
-    def read(self, prompt: Any) -> TokenizedPrompt:
+    def read(self, prompt: Any, cut: Cut | None = None) -> TokenizedPrompt:
         """Read a prompt."""
-        tokenized: list[TokenizedPrompt] = self.successResultOf(self.admission.read([prompt]))
+        tokenized: list[TokenizedPrompt] = self.successResultOf(self.admission.read([prompt], cut))
         return tokenized[0]
 
-    def refusal(self, prompt: Any) -> InferenceError:
+    def refusal(self, prompt: Any, cut: Cut | None = None) -> InferenceError:
         """Find out why a prompt is refused."""
-        error = self.failureResultOf(self.admission.read([prompt]), InvalidRequest).value
+        error = self.failureResultOf(self.admission.read([prompt], cut), InvalidRequest).value
         assert isinstance(error, InferenceError)
         return error
 
@@ -39,6 +40,14 @@ class AdmissionTests(SynchronousTestCase):
         """Bound the answer to a prompt of so many tokens."""
         prompt = TokenizedPrompt(TextPrompt(""), "", list(range(tokens)), [""] * tokens)
         return self.admission.bound(prompt, Sampling(**sampling))
+
+    def test_cut(self) -> None:
+        """A prompt is shortened to so many tokens, or to the context, before its length is checked."""
+        text, ids = TextPrompt("a b c d e f g h i j k l"), TokenPrompt(tuple(range(12)))
+        self.assertEqual("k l", self.read(text, Cut(2, "left")).text)
+        self.assertEqual("a b ", self.read(text, Cut(2)).text)
+        self.assertEqual(list(range(2, 12)), list(self.read(ids, Cut(-1, "left")).ids))
+        self.assertEqual("truncate_prompt_tokens", self.refusal(text, Cut(11)).param)
 
     def test_text(self) -> None:
         """A text becomes its tokens."""
@@ -122,7 +131,7 @@ class AdmissionTests(SynchronousTestCase):
         """While many prompts are read, other events come in between."""
         clock = SlowClock()
         self.admission = Admission(clock, self.tokenizer, 10, 20)
-        reading = Deferred.fromCoroutine(self.admission.read([TextPrompt("x")] * 20))
+        reading = Deferred.fromCoroutine(self.admission.read([TextPrompt("x")] * 20, None))
         self.assertNoResult(reading)
         clock.advance(1)
         self.assertEqual(20, len(self.successResultOf(reading)))

@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.inference import Answer, Composition, Part, Sampling, Tokens
+from vllmsim.inference import Answer, Composition, Part, Tokens
+from vllmsim.sampling import Sampling
 from vllmsim.scheduling.answer import settle
 
 EOS = 99

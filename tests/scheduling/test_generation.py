@@ -19,8 +19,9 @@ from tests.fakes import (
     in_thread,
     request_for,
 )
-from vllmsim.inference import Answer, Sampling, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.inference import Answer, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenSink
+from vllmsim.sampling import Sampling
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence, Submission

@@ -11,9 +11,9 @@ from zope.interface.verify import verifyObject
 
 from tests.fakes import CountingEmbedder, FixedLatency, in_thread
 from vllmsim.errors import InferenceError, InvalidRequest, QueueFull, Unavailable
-from vllmsim.inference import Prompt, TextPrompt, TokenPrompt
+from vllmsim.inference import Cut, Prompt, TextPrompt, TokenPrompt
 from vllmsim.interfaces import IPooler
-from vllmsim.pooling import Cut, Pooled, PoolingInput, PoolingRequest
+from vllmsim.pooling import Pooled, PoolingInput, PoolingRequest
 from vllmsim.scheduling.lifecycle import rank_lifecycle
 from vllmsim.scheduling.openrequests import OpenRequests
 from vllmsim.scheduling.pooling import MOST_NUMBERS, RankPooler

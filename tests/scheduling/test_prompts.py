@@ -7,8 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import in_thread
 from vllmsim.errors import InferenceError, InvalidRequest
-from vllmsim.inference import Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
-from vllmsim.pooling import Cut
+from vllmsim.inference import Cut, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
 from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.tokenization.words import WordTokenizer
 

@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import RecordingMetrics, RecordingSink, request_for
 from vllmsim.errors import QueueFull
-from vllmsim.inference import Sampling, TextPrompt, TokenizedPrompt
+from vllmsim.inference import TextPrompt, TokenizedPrompt
+from vllmsim.sampling import Sampling
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue

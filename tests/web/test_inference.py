@@ -320,6 +320,19 @@ class LatencyTests(RankTestCase):
 class CompletionTests(RankTestCase):
     """Completions over HTTP."""
 
+    def test_truncation(self) -> None:
+        """A prompt is shortened where the request says so; its end stays unless the other side is asked for."""
+        self.make_rank("--mode", "echo", "--max-model-len", "8")
+        words = "a b c d e f g h i j k l"
+        answer = self.complete(words, truncate_prompt_tokens=4, echo=True, max_tokens=1).json()
+        self.assertTrue(answer["choices"][0]["text"].startswith("i j k l"))
+        self.assertEqual(4, answer["usage"]["prompt_tokens"])
+        answer = self.complete(words, truncate_prompt_tokens=3, truncation_side="right", echo=True, max_tokens=1).json()
+        self.assertTrue(answer["choices"][0]["text"].startswith("a b c "))
+        self.assertEqual(400, self.complete(words).status)
+        refused = self.complete(words, truncate_prompt_tokens=9).json()["error"]
+        self.assertEqual("truncate_prompt_tokens", refused["param"])
+
     def test_old_client(self) -> None:
         """A client of HTTP/1.0 gets its stream without chunks, and the connection closed behind it."""
         self.make_rank("--mode", "echo")

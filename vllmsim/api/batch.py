@@ -67,7 +67,7 @@ class BatchDialect:
             check_media(settings, conversation, model)
         form = chat_form(settings, batch, conversations[0])
         request = request_of(
-            settings, head, batch, model, conversations, chat_sampling(settings, batch), "chatcmpl", form
+            settings, head, batch, model, conversations, chat_sampling(settings, batch), "chatcmpl", form, cut=batch.cut
         )
         return Call(request, None, partial(BatchWhole, ChatReading(settings, batch, request, settings.now())))
 

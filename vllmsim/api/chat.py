@@ -16,7 +16,8 @@ from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
 from vllmsim.api.toolcalls import NO_TOOLS, ChatTool, check_tools, read_choice, use_tools
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Conversation, Sampling
+from vllmsim.inference import Conversation
+from vllmsim.sampling import Sampling
 from vllmsim.structure import Form
 
 
@@ -132,7 +133,7 @@ class ChatDialect:
         check_media(settings, conversation, model)
         form = chat_form(settings, chat, conversation, image=settings.wants_image(head.send_image))
         request = request_of(
-            settings, head, chat, model, (conversation,), chat_sampling(settings, chat), "chatcmpl", form
+            settings, head, chat, model, (conversation,), chat_sampling(settings, chat), "chatcmpl", form, cut=chat.cut
         )
         return ChatReading(settings, chat, request, settings.now())
 

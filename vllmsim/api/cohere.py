@@ -20,8 +20,8 @@ from vllmsim.api.embeddings import check_dimensions
 from vllmsim.api.inputs import PoolingBody, PoolingCall, PoolingReading, PoolingSettings, Reply, check_counts
 from vllmsim.api.vectors import dump, pack
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Prompt, TextPrompt
-from vllmsim.pooling import Cut, Pooled, PoolingRequest
+from vllmsim.inference import Cut, Prompt, TextPrompt
+from vllmsim.pooling import Pooled, PoolingRequest
 
 _INPUT_TYPES: Final = ("classification", "clustering", "image", "search_document", "search_query")
 _MOST_PARTS: Final = 1024

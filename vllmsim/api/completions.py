@@ -95,7 +95,9 @@ class CompletionDialect:
         sampling = completion.sampling(1 if silent else limit, completion.logprobs)
         output = structured_output(completion.response_format, completion.structured_outputs)
         form = PLAIN if output is None else Form(output=output)
-        request = request_of(settings, head, completion, model, completion.prompts(), sampling, "cmpl", form)
+        request = request_of(
+            settings, head, completion, model, completion.prompts(), sampling, "cmpl", form, cut=completion.cut
+        )
         return CompletionReading(settings, completion, request, settings.now(), silent)
 
     def parse(self, body: bytes, head: Head) -> Call:

@@ -13,8 +13,9 @@ from vllmsim.api.sampling import GenerationBody
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource, encoder_outputs
 from vllmsim.errors import InferenceError, InvalidRequest
-from vllmsim.inference import Answer, Conversation, InferenceRequest, Prompt, Sampling, TokenizedPrompt
+from vllmsim.inference import Answer, Conversation, Cut, InferenceRequest, Prompt, TokenizedPrompt
 from vllmsim.interfaces import IModelCatalogue
+from vllmsim.sampling import Sampling
 from vllmsim.structure import PLAIN, Form
 
 
@@ -174,10 +175,13 @@ def request_of(
     sampling: Sampling,
     prefix: str,
     form: Form = PLAIN,
+    *,
+    cut: Cut | None = None,
 ) -> InferenceRequest:
     """Make the request that a body asks for; its id is the header's, else the body's, else a new one.
 
     :param prefix: what the answer's id begins with, without its hyphen.
+    :param cut: how prompts are shortened.
     :raises InvalidRequest: when the header names a rank that is none.
     """
     check_rank(head, settings)
@@ -191,6 +195,7 @@ def request_of(
         remote_prefill=body.remote_prefill,
         prefix=f"{prefix}-",
         form=form,
+        cut=cut,
     )
 
 

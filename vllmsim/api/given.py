@@ -15,7 +15,8 @@ from vllmsim.api.dialect import Settings
 from vllmsim.api.shapes.chat import PromptLogprob
 from vllmsim.api.toolcalls import read_choice
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import MAX_SEQUENCES, InferenceRequest, Sampling, TextPrompt
+from vllmsim.inference import InferenceRequest, TextPrompt
+from vllmsim.sampling import MAX_SEQUENCES, Sampling
 
 TokenId = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0, le=2**53)]

@@ -18,8 +18,8 @@ from vllmsim.api.conversation import ChatMessage, check_template, conversation_o
 from vllmsim.api.dialect import Settings, usage
 from vllmsim.api.sampling import Int64, check_salt
 from vllmsim.errors import InvalidParameter, InvalidRequest, UnknownModel
-from vllmsim.inference import Conversation, Prompt, TextPrompt, TokenPrompt
-from vllmsim.pooling import Cut, Pooled, PoolingInput, PoolingRequest
+from vllmsim.inference import Conversation, Cut, Prompt, TextPrompt, TokenPrompt
+from vllmsim.pooling import Pooled, PoolingInput, PoolingRequest
 
 MOST_INPUTS: Final = 2048
 """The most inputs of a request, which is OpenAI's limit; vLLM has none."""

@@ -19,7 +19,8 @@ from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.dialect import Call, Settings, request_of, usage
 from vllmsim.api.sampling import Int64
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Answer, InferenceRequest, Sampling, TokenizedPrompt, TokenPrompt
+from vllmsim.inference import Answer, InferenceRequest, TokenizedPrompt, TokenPrompt
+from vllmsim.sampling import Sampling
 
 _PREFIX: Final = "generative-scoring"
 _MOST_ITEMS: Final = 1024

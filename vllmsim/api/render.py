@@ -19,7 +19,8 @@ from vllmsim.api.media import media_features
 from vllmsim.api.sampling import GenerationBody
 from vllmsim.api.structuredoutputs import ANY_OBJECT
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import Conversation, InferenceRequest, Sampling, TokenizedPrompt
+from vllmsim.inference import Conversation, InferenceRequest, TokenizedPrompt
+from vllmsim.sampling import Sampling
 from vllmsim.structure import ChoiceOutput, JsonOutput, StructuredOutput
 
 _FINAL_ONLY: Final = 2

@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field
 from vllmsim.api.body import Body, Listed
 from vllmsim.api.structuredoutputs import AnyResponseFormat, StructuredOutputs, check_outputs
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Sampling
+from vllmsim.inference import Cut
+from vllmsim.sampling import Sampling
 
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Stops = Annotated[list[str], Field(max_length=4)]
@@ -122,6 +123,12 @@ class SamplingBody(GenerationBody):
     return_token_ids: bool | None = None
     vllm_xargs: dict[str, Any] | None = None
     stream_interval: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def cut(self) -> Cut | None:
+        """How the prompt is to be shortened: unless the request says otherwise, its end is what stays."""
+        tokens = self.truncate_prompt_tokens
+        return None if tokens is None else Cut(tokens, self.truncation_side or "left")
 
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> Sampling:
         """Collect the sampling parameters; see :meth:`GenerationBody.sampling`."""

@@ -26,8 +26,8 @@ from vllmsim.api.inputs import (
     check_removed,
 )
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import TextPrompt
-from vllmsim.pooling import Cut, Pooled, PoolingInput, PoolingRequest
+from vllmsim.inference import Cut, TextPrompt
+from vllmsim.pooling import Pooled, PoolingInput, PoolingRequest
 
 
 class ScoreContent(Body):

@@ -13,8 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from vllmsim.errors import InvalidParameter
-from vllmsim.inference import Prompt, Sampling, TokenizedPrompt
+from vllmsim.inference import Cut, Prompt, TokenizedPrompt
 from vllmsim.interfaces import IAdmission, ITokenizer
+from vllmsim.sampling import Sampling
 from vllmsim.scheduling.prompts import PromptReader
 
 
@@ -37,9 +38,20 @@ class Admission:
     def _make_reader(self) -> PromptReader:
         return PromptReader(self._clock, self._tokenizer, self._max_model_len)
 
-    async def read(self, prompts: Several[Prompt]) -> list[TokenizedPrompt]:
+    async def read(self, prompts: Several[Prompt], cut: Cut | None) -> list[TokenizedPrompt]:
         """Tokenize prompts; see :class:`vllmsim.interfaces.IAdmission`."""
-        return await self._reader.read_all((prompt, ()) for prompt in prompts)
+        cuts = () if cut is None else (self._settle(cut),)
+        return await self._reader.read_all((prompt, cuts) for prompt in prompts)
+
+    def _settle(self, cut: Cut) -> Cut:
+        if cut.tokens > self._max_model_len:
+            raise InvalidParameter(
+                f"truncate_prompt_tokens value ({cut.tokens}) is greater than max_model_len ({self._max_model_len}). "
+                "Please select a smaller truncation size.",
+                "truncate_prompt_tokens",
+                cut.tokens,
+            )
+        return cut if cut.tokens >= 0 else attrs.evolve(cut, tokens=self._max_model_len)
 
     def bound(self, prompt: TokenizedPrompt, sampling: Sampling) -> Sampling:
         """Settle how long an answer may be; see :class:`vllmsim.interfaces.IAdmission`."""

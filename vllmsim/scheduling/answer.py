@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from vllmsim.inference import Answer, Composition, Part, Sampling, Tokens
+from vllmsim.inference import Answer, Composition, Part, Tokens
+from vllmsim.sampling import Sampling
 
 
 def settle(said: Composition, limit: int, sampling: Sampling, eos_id: int, eos_text: str) -> Answer:

@@ -8,9 +8,8 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.errors import InvalidRequest, PromptTooLong
-from vllmsim.inference import Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.inference import Cut, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import ITokenizer
-from vllmsim.pooling import Cut
 from vllmsim.scheduling.turns import Turn
 
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence as Several
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from vllmsim.inference import NOTHING_SAID, Answer, InferenceRequest, Sampling, TokenizedPrompt
+from vllmsim.inference import NOTHING_SAID, Answer, InferenceRequest, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
+from vllmsim.sampling import Sampling
 
 
 @define(eq=False)

@@ -12,9 +12,10 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from vllmsim.errors import Unavailable
-from vllmsim.inference import InferenceRequest, Sampling
+from vllmsim.inference import InferenceRequest
 from vllmsim.interfaces import IRankMetrics, ISimulator, ITokenSink
 from vllmsim.randomness import derive
+from vllmsim.sampling import Sampling
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.lifecycle import RankLifecycle
@@ -63,7 +64,7 @@ class RankSimulator:
         arrived = self._clock.seconds()
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
-        prompts = await self._admission.read(request.prompts)
+        prompts = await self._admission.read(request.prompts, request.cut)
         bounds = [self._admission.bound(prompt, request.sampling) for prompt in prompts]
         self._require_room(len(prompts) * request.sampling.n)
         submission = Submission(request, prompts, sink)

@@ -146,7 +146,7 @@ class RenderRoutes:
         self._gate.require_open()
         rendering = self._answering.read(dialect.render, request)
         asked = rendering.request
-        prompts = await self._admission.read(asked.prompts)
+        prompts = await self._admission.read(asked.prompts, asked.cut)
         samplings = [self._admission.bound(prompt, asked.sampling) for prompt in prompts]
         request.answer(200, rendering.body(prompts, samplings))
 
