@@ -1,9 +1,9 @@
 """The OpenAPI document."""
 
 import json
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import TypedDict
 
@@ -38,6 +38,28 @@ class Filter(TypedDict):
 
     level: NotRequired[Literal[0, 1]]
     tags: list[str]
+    more: NotRequired[Annotated[int, Field(ge=0)] | None]
+
+
+class Circle(BaseModel):
+    """One kind."""
+
+    size: int
+
+
+class Square(BaseModel):
+    """Another kind."""
+
+    size: int
+
+
+class Drawing(BaseModel):
+    """One of two kinds."""
+
+    shape: Annotated[
+        Annotated[Circle, Tag("circle")] | Annotated[Square, Tag("square")],
+        Discriminator(lambda value: "square" if "side" in value else "circle"),
+    ]
 
 
 def document(*operations: Operation) -> Any:
@@ -132,7 +154,7 @@ class OpenApiTests(SynchronousTestCase):
     def test_parameters(self) -> None:
         """Segments that vary and arguments of the query are parameters; such a path may not be known to the router."""
         written = document(operation("/ask/{name}/now", "DELETE", query=Filter))["paths"]["/ask/{name}/now"]["delete"]
-        name, level, tags = written["parameters"]
+        name, level, tags, _ = written["parameters"]
         self.assertEqual({"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}, name)
         self.assertEqual(("level", "query", False), (level["name"], level["in"], level["required"]))
         self.assertEqual([0, 1], level["schema"]["enum"])
@@ -141,6 +163,20 @@ class OpenApiTests(SynchronousTestCase):
             {"$ref": "#/components/schemas/RouterError"},
             written["responses"]["404"]["content"]["application/json"]["schema"],
         )
+
+    def test_optional(self) -> None:
+        """A body that may be missing is not required, and an argument that may be missing is never null."""
+        paths = document(operation(body=Question, optional=True, query=Filter), operation("/b", body=Question))["paths"]
+        required = [paths[path]["post"]["requestBody"]["required"] for path in ("/ask", "/b")]
+        self.assertEqual([False, True], required)
+        more = paths["/ask"]["post"]["parameters"][-1]
+        self.assertEqual({"type": "integer", "minimum": 0}, more["schema"])
+
+    def test_unions(self) -> None:
+        """A body of one of several kinds that only code can tell apart may be any of them."""
+        written = document(operation(body=Drawing))["components"]["schemas"]["Drawing"]["properties"]["shape"]
+        kinds = [{"$ref": f"#/components/schemas/{name}"} for name in ("Circle", "Square")]
+        self.assertEqual({"anyOf": kinds}, written)
 
     def test_names(self) -> None:
         """Every operation has a name of its own, made of its function, path and method, and its sentence and tag."""

@@ -6,6 +6,8 @@ from attrs import define
 from klein import Klein
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.harness import RankTestCase
+from tests.test_docs import EVERYTHING
 from vllmsim.api.description import Description, Operation, Response
 from vllmsim.web.described import described
 from vllmsim.web.root import RankResource
@@ -39,6 +41,21 @@ class Undescribed:
     def route(self, request: Request) -> None:
         """Say a sentence."""
         request.answer(200, b"")
+
+
+class RankDescribedTests(RankTestCase):
+    """What the routes of a rank say of themselves."""
+
+    def test_complete(self) -> None:
+        """Every route has a sentence, a group and answers, and an example where a body is needed."""
+        self.make_rank(*EVERYTHING)
+        for each in self.rank.resource.operations():
+            d = each.description
+            self.assertTrue(each.summary.endswith("."), each)
+            self.assertTrue(d.tag and (d.responses or d.errors), each)
+            refuses = 501 in {error.status for error in d.errors}
+            if d.body is not None and not d.optional and not refuses:
+                self.assertIsNotNone(d.example, each)
 
 
 class DescribedTests(SynchronousTestCase):
