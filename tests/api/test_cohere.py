@@ -84,6 +84,8 @@ class CohereTests(PoolingDialectTestCase):
         for part in ({"type": "text"}, {"type": "image_url"}, {"type": "image_url", "image_url": {"url": ""}}, {}):
             status, param, _ = self.refusal({"inputs": [{"content": [part]}]})
             self.assertEqual((400, "body.inputs.0.content.0"), (status, (param or "").removesuffix(".type")))
+        many = {"content": [{"type": "text", "text": "a"}] * 1025}
+        self.assertEqual((400, "body.inputs.0.content"), self.refusal({"inputs": [many]})[:2])
 
     def test_truncation(self) -> None:
         """Inputs lose their end, their beginning, or nothing."""

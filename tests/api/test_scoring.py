@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
+from tests.api.golden import settings
 from tests.api.pooling import PoolingDialectTestCase
+from vllmsim.api.inputs import PoolingSettings
 from vllmsim.api.scoring import RerankDialect, ScoreDialect
 from vllmsim.inference import Cut, TextPrompt
 
@@ -47,9 +49,13 @@ class ScoreTests(PoolingDialectTestCase):
             self.assertEqual((400, None, said), self.refusal({"data_1": first, "data_2": second}))
 
     def test_parts(self) -> None:
-        """A side may be content of several parts."""
+        """A side may be content of several parts, with images if the model sees."""
         self.assertEqual(
             (1, ["q", "a cat\nimage: http://x/c.png", "b"]), self.texts({"queries": "q", "items": [PICTURE, "b"]})
+        )
+        self.dialect = ScoreDialect(PoolingSettings(settings(multimodal=False), 256, 4))
+        self.assertEqual(
+            (400, None, "MultiModalParam is not supported for m1"), self.refusal({"queries": "q", "items": [PICTURE]})
         )
 
     def test_missing(self) -> None:
@@ -135,4 +141,8 @@ class RerankTests(PoolingDialectTestCase):
         self.assertEqual((400, "body.documents"), self.refusal({"query": "q"})[:2])
         self.assertEqual((400, "body.top_n"), self.refusal({"query": "q", "documents": ["a"], "top_n": -1})[:2])
         self.assertIn("At least one text_pair", self.refusal({"query": "q", "documents": []})[2])
+        many = self.refusal({"query": "q", "documents": ["a"] * 2049})
+        self.assertEqual((400, "documents", "At most 2048 inputs are allowed"), (*many[:2], many[2][:31]))
+        removed = self.refusal({"query": "q", "documents": ["a"], "normalize": True})
+        self.assertEqual((400, "normalize"), removed[:2])
         self.assertEqual((404, None), self.refusal({"query": "q", "documents": ["a"], "model": "zz"})[:2])

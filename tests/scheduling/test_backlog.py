@@ -60,6 +60,14 @@ class BacklogTests(RankTestCase):
         self.assertEqual(0, self.complete("a").status)
         self.assertEqual([0, 2], self.rejections())
 
+    def test_tokens_at_the_limit(self) -> None:
+        """As many tokens as the limit are enough to refuse; answers that end leave nothing behind."""
+        self.start("--max-num-queued-tokens", "3")
+        self.complete("a b c")
+        self.assertEqual(503, self.complete("a").status)
+        self.clock.pump([0, 1, 1, 1, 1])
+        self.assertEqual((0, 0), (len(self.rank.backlog.sequences), self.rank.backlog.prefill_tokens))
+
     def test_clients_that_leave(self) -> None:
         """A request whose client leaves counts no more."""
         self.start("--max-num-queued-reqs", "2", "--max-num-queued-tokens", "9")

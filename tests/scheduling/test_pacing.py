@@ -71,6 +71,10 @@ class PacerTests(SynchronousTestCase):
         self.clock.pump([0.1] * 30)
         self.assertEqual([0.75, 1.05, 1.55], early.emitted)
         self.assertEqual(1, len(late.emitted))
+        self.pacer.freeze()
+        self.clock.advance(1)
+        self.pacer.thaw()
+        self.assertEqual(101, self.pacer.held)
 
     def test_add_while_frozen(self) -> None:
         """What comes while it is frozen waits for the thaw, even if it is due."""

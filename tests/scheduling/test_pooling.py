@@ -153,6 +153,19 @@ class SlowClock(Clock):
         return super().callLater(delay, callable, *args, **kw)
 
 
+class _SlowLatency(FixedLatency):
+    """Takes a second, and ten milliseconds to say so."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(1.0)
+        self._clock = clock
+
+    def time_to_first_token(self, *call: Any) -> float:
+        """Return the prefill's time, later."""
+        self._clock.rightNow += 0.01
+        return super().time_to_first_token(*call)
+
+
 class TimeTests(PoolerTestCase):
     """How long requests take."""
 
@@ -202,6 +215,16 @@ class TimeTests(PoolerTestCase):
         self.successResultOf(results[2])
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    def test_cancel_while_prompts_queue(self) -> None:
+        """A request that is cancelled before its last prompt has queued frees the slots that it has."""
+        self.make(1.0, slots=2)
+        self.pooler._latency = _SlowLatency(self.clock)
+        result = self.pooler.pool(request("embed", "a", "b"))
+        self.assertEqual(2, len(self.clock.getDelayedCalls()))
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
     def test_queue_full(self) -> None:
         """A request is refused when as many prompts wait as may; its own do not count, so that it may have many."""
         self.make(1.0, slots=1, bound=2)
@@ -211,6 +234,14 @@ class TimeTests(PoolerTestCase):
             self.clock.advance(1)
         for result in results:
             self.successResultOf(result)
+
+    def test_no_queue(self) -> None:
+        """Where nobody may wait, a request is served while a slot is free, and refused when none is."""
+        self.make(1.0, slots=1, bound=0)
+        result = self.pooler.pool(request("embed", "a"))
+        self.failureResultOf(self.pooler.pool(request("embed", "a")), QueueFull)
+        self.clock.advance(1)
+        self.successResultOf(result)
 
     def test_pause(self) -> None:
         """A rank that is paused serves who is in, and lets no more in."""

@@ -64,8 +64,6 @@ class RankControl:
 
     def wake_up(self, tags: Collection[str]) -> None:
         """Bring back what sleeps; see :class:`vllmsim.interfaces.IRankControl`."""
-        if not self._asleep:
-            return
         self._asleep -= frozenset(tags or SLEEPERS)
         if not self._asleep:
             self._metrics.sleep_level_changed(None)
