@@ -72,6 +72,15 @@ class SchemaTests(SynchronousTestCase):
         """Every option of the program is a field of the configuration."""
         self.assertEqual([a.name for a in attrs.fields(Configuration)], [o.attribute for o in own_options()])
 
+    def test_texts(self) -> None:
+        """Origins, methods and headers are JSON lists of texts, on the command line as vLLM has it and in files."""
+        kind = next(option.kind for option in own_options() if option.name == "allowed-origins")
+        for given in ('["http://a"]', ["http://a"]):
+            self.assertEqual(("http://a",), kind.from_value(given))
+        for wrong in ("http://a", '"*"', "{}", "[1]", [None], 1):
+            with self.assertRaises(ValueError):
+                kind.from_value(wrong)
+
     def test_ranks(self) -> None:
         """A server has the ranks from 0, or the one it is told to be."""
         self.assertEqual(range(3), Configuration(data_parallel_size=3).ranks)

@@ -31,6 +31,8 @@ class DocumentationTests(RankTestCase):
         methods = [(path, sorted(name.upper() for name in each)) for path, each in document["paths"].items()]
         self.assertEqual(self.rank.resource.paths(), sorted(methods))
         self.assertEqual("vLLM 0.33.0, simulated", document["info"]["title"])
+        names = document["components"]["schemas"]
+        self.assertEqual([], [name for name in names if not re.fullmatch("([A-Z][a-z]*)+", name)])
 
     def test_pages(self) -> None:
         """Each page is HTML, also to HEAD, which gets no body; other methods are refused."""

@@ -22,14 +22,14 @@ class MessagesError(TypedDict):
     error: MessagesErrorDetails
 
 
-class TextBlock(TypedDict):
+class AnswerTextBlock(TypedDict):
     """Text that the model says."""
 
     type: Literal["text"]
     text: str
 
 
-class ThinkingBlock(TypedDict):
+class AnswerThinkingBlock(TypedDict):
     """What the model thinks before it speaks; it is signed at its end."""
 
     type: Literal["thinking"]
@@ -37,7 +37,7 @@ class ThinkingBlock(TypedDict):
     signature: NotRequired[str]
 
 
-class ToolUseBlock(TypedDict):
+class AnswerToolUseBlock(TypedDict):
     """A call of a tool."""
 
     type: Literal["tool_use"]
@@ -46,7 +46,7 @@ class ToolUseBlock(TypedDict):
     input: dict[str, Any]
 
 
-Block = TextBlock | ThinkingBlock | ToolUseBlock
+Block = AnswerTextBlock | AnswerThinkingBlock | AnswerToolUseBlock
 
 
 class MessagesUsage(TypedDict):
