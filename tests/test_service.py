@@ -98,6 +98,22 @@ class ServiceTests(SynchronousTestCase):
         exchange.drop()
         self.successResultOf(stopped)
 
+    def test_stop_while_it_stands_still(self) -> None:
+        """A rank that is paused or asleep goes on, so that what it has kept comes to its end."""
+        for path in ("/pause?mode=keep", "/sleep?mode=keep"):
+            self.reactor = Reactor()
+            [service] = self.services("--time-to-first-token 1s --enable-sleep-mode")
+            exchange, operator = self.chat(), self.exchange()
+            self.assertEqual(200, operator.send("POST", path, b"").status)
+            operator.drop()
+            self.reactor.advance(5)
+            self.assertEqual(0, exchange.status)
+            stopped = service.stopService()
+            self.reactor.advance(1)
+            self.assertEqual((200, True), (exchange.status, exchange.complete))
+            exchange.drop()
+            self.successResultOf(stopped)
+
     def test_stop_that_takes_too_long(self) -> None:
         """A rank that cannot finish in time tells its clients, and cuts off who does not read."""
         [service] = self.services("--time-to-first-token 1h --shutdown-timeout 2")

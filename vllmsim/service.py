@@ -80,6 +80,9 @@ class RankService(Service):
     async def _stop(self) -> None:
         rank = self._rank
         rank.lifecycle.drain()
+        # Nobody can have it go on any more if it stands still.
+        rank.control.resume()
+        rank.control.wake_up(())
         await maybeDeferred(self._listener.stopService)
         closed = rank.site.close()
         try:
