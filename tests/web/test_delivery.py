@@ -12,8 +12,9 @@ from zope.interface.verify import verifyObject
 from tests.fakes import RecordingMetrics
 from tests.harness import Exchange
 from vllmsim.web.delivery import Writing, deliver
+from vllmsim.web.request import Request
 from vllmsim.web.root import RankResource
-from vllmsim.web.site import Limits, Request, Site
+from vllmsim.web.site import Limits, Site
 
 PIECE = b"x" * 20_000
 

@@ -10,8 +10,8 @@ from tests.harness import RankTestCase
 from tests.test_docs import EVERYTHING
 from vllmsim.api.description import Description, Operation, Response
 from vllmsim.web.described import described
+from vllmsim.web.request import Request
 from vllmsim.web.root import RankResource
-from vllmsim.web.site import Request
 
 
 @define(slots=False, eq=False)

@@ -10,8 +10,9 @@ from tests.fakes import RecordingMetrics
 from tests.harness import Exchange
 from vllmsim.errors import QueueFull
 from vllmsim.web.failing import answer_errors
+from vllmsim.web.request import Request
 from vllmsim.web.root import RankResource
-from vllmsim.web.site import Limits, Request, Site
+from vllmsim.web.site import Limits, Site
 
 
 class Routes:

@@ -9,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import RecordingMetrics
 from tests.harness import Exchange, RankTestCase
+from vllmsim.web.request import Request
 from vllmsim.web.root import RankResource
-from vllmsim.web.site import Limits, Request, Site
+from vllmsim.web.site import Limits, Site
 
 
 class RootTests(RankTestCase):

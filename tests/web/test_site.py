@@ -14,7 +14,8 @@ from zope.interface import implementer
 
 from tests.fakes import RecordingMetrics
 from tests.harness import Exchange
-from vllmsim.web.site import Limits, Request, Site
+from vllmsim.web.request import Request
+from vllmsim.web.site import Limits, Site
 
 LIMITS = Limits(head_bytes=2000, headers=20, body_bytes=100, keep_alive=5)
 

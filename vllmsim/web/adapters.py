@@ -12,7 +12,7 @@ from vllmsim.errors import InvalidUserInput, UnknownAdapter
 from vllmsim.interfaces import IAdapterRegistry
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @define(slots=False, eq=False)

@@ -13,7 +13,7 @@ from vllmsim.api.dialect import Call, StreamEncoder
 from vllmsim.api.errorbody import internal_error
 from vllmsim.errors import InferenceError
 from vllmsim.interfaces import ISimulator
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 from vllmsim.web.streaming import EventStream, WholeAnswer
 
 R = TypeVar("R")

@@ -15,7 +15,7 @@ from vllmsim.errors import MalformedRequest
 from vllmsim.interfaces import IRankControl
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @define(slots=False, eq=False)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 _AT_ONCE: Final = 1 << 16
 """How many bytes are written without asking whether the client reads."""

@@ -39,8 +39,8 @@ from vllmsim.interfaces import IAdmission
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
+from vllmsim.web.request import Request
 from vllmsim.web.scaleout import ScaleOutGate
-from vllmsim.web.site import Request
 
 _INLINE_BYTES: Final = 8192
 """How large a body is derendered without a thread: the most that can be in it takes some milliseconds."""

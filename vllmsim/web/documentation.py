@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from vllmsim.api.description import HTML, Response
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 _PAGE_TYPE: Final = b"text/html; charset=utf-8"
 _NO_SIGN_IN: Final = (

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from vllmsim.api.description import TEXT, Response
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 

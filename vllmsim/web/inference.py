@@ -20,7 +20,7 @@ from vllmsim.api.shapes.messages import AnthropicMessage, MessageEvent, Messages
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @define(slots=False, eq=False)

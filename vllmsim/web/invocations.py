@@ -21,7 +21,7 @@ from vllmsim.errors import MalformedRequest
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @frozen(eq=False)

@@ -19,7 +19,7 @@ from vllmsim.interfaces import ITokenizer
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 _TURN: Final = 0.002
 """Seconds of tokenizing after which other events are let in."""

@@ -14,7 +14,7 @@ from vllmsim.api.models import ModelList
 from vllmsim.api.shapes.server import EngineId, Load, ModelCards, Nothing, Version
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @define(slots=False, eq=False)

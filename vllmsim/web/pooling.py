@@ -19,7 +19,7 @@ from vllmsim.interfaces import IPooler
 from vllmsim.web.delivery import deliver
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 _INLINE_NUMBERS: Final = 2048
 """How many numbers are written without a thread: it takes half a millisecond, as 8-bit floats 2 ms."""

@@ -11,7 +11,7 @@ from vllmsim.api.description import READING, Response
 from vllmsim.errors import Conflict
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @define(slots=False, eq=False)

@@ -19,7 +19,7 @@ from vllmsim.web.answering import Answering
 from vllmsim.web.background import BackgroundResponse
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 _TURN_EVENTS: Final = 256
 """How many events that have been are sent before other clients have their turn."""

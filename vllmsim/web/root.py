@@ -14,7 +14,7 @@ from werkzeug.routing import Rule
 
 from vllmsim.api.description import Operation
 from vllmsim.web.described import operation
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @frozen

@@ -16,7 +16,7 @@ from vllmsim.errors import MalformedRequest, PermissionDenied
 from vllmsim.interfaces import IRankControl
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @frozen

@@ -13,7 +13,7 @@ from vllmsim.api.shapes.control import Scaled, ScalingState
 from vllmsim.errors import MalformedRequest
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @define(slots=False, eq=False)

@@ -11,7 +11,7 @@ from vllmsim.api.dialect import StreamEncoder
 from vllmsim.errors import InferenceError
 from vllmsim.inference import Answer, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 
 @implementer(ITokenSink)

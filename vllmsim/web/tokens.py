@@ -18,7 +18,7 @@ from vllmsim.inference import Conversation
 from vllmsim.interfaces import ITokenizer
 from vllmsim.web.described import described
 from vllmsim.web.failing import answer_errors
-from vllmsim.web.site import Request
+from vllmsim.web.request import Request
 
 _NO_LIMIT: Final = sys.maxsize
 
