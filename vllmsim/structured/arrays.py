@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.structured.test_schemas -*-
 """Arrays for schemas: how many elements, and which schema holds for each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, cast
 
 from vllmsim.structured.draws import Draw, Parts
@@ -30,17 +30,24 @@ def draw_array(draw: Draw, parts: Parts, depth: int, *, hurried: bool) -> list[J
     least, low, high = _lengths(draw, parts)
     count = least if hurried else draw.generator.randint(low, high)
     placed = _placed(draw, parts, count)
-    draw.budget.spend(_STEPS + count * len(parts) // _PER_STEP)
-    schemas = [[*_element_schemas(parts, index), *placed.get(index, ())] for index in range(count)]
+    draw.budget.spend(_STEPS)
     unique = any(part.get("uniqueItems") is True for part in parts)
     before = draw.varied
     try:
-        return _elements(draw, schemas, depth, count if placed else least, unique=unique)
+        places = _places(draw, parts, placed, count)
+        return _elements(draw, places, depth, count if placed else least, unique=unique)
     finally:
         draw.varied = before
 
 
-def _elements(draw: Draw, places: list[list[Schema]], depth: int, least: int, *, unique: bool) -> list[JsonValue]:
+def _places(draw: Draw, parts: Parts, placed: dict[int, list[Schema]], count: int) -> Iterator[list[Schema]]:
+    """Find the schemas of each element, not before it is drawn: the first may be a dead end."""
+    for index in range(count):
+        draw.budget.spend(len(parts) // _PER_STEP)
+        yield [*_element_schemas(parts, index), *placed.get(index, ())]
+
+
+def _elements(draw: Draw, places: Iterable[list[Schema]], depth: int, least: int, *, unique: bool) -> list[JsonValue]:
     """Draw the elements, fewer where more than the least are not to be had."""
     known: set[object] = set()
     elements: list[JsonValue] = []
@@ -81,14 +88,16 @@ def _lengths(draw: Draw, parts: Parts) -> tuple[int, int, int]:
 def _placed(draw: Draw, parts: Parts, count: int) -> dict[int, list[Schema]]:
     """Choose which elements satisfy what the array must contain."""
     contained = [(schema, number) for schema, number in _contained(parts) if number]
+    draw.budget.spend(len(contained) * count)
     placed: dict[int, list[Schema]] = {}
     free = list(range(count))
     for schema, number in contained:
         if len(free) < number:
             free = list(range(count))
-        for index in draw.generator.sample(free, min(number, count)):
+        draw.generator.shuffle(free)
+        chosen, free = free[:number], free[number:]
+        for index in chosen:
             placed.setdefault(index, []).append(schema)
-            free.remove(index)
     return placed
 
 

@@ -10,7 +10,6 @@ from re import _constants as sre  # type: ignore[attr-defined,unused-ignore]  # 
 from typing import Any, Final, TypeAlias
 
 from vllmsim.structured.ecma import PLACE, Property
-from vllmsim.structured.values import Budget
 
 Items: TypeAlias = Sequence[tuple[Any, Any]]
 """A class in Python's parsed form."""
@@ -47,13 +46,12 @@ _CATEGORIES: Final[dict[Any, Callable[[str], bool]]] = {
 }
 
 
-def characters(items: Items, properties: Sequence[Property], budget: Budget, *, fold: bool) -> Sequence[str]:
+def characters(items: Items, properties: Sequence[Property], *, fold: bool) -> tuple[Sequence[str], int]:
     """Find characters that a class has.
 
     :param properties: what the characters from :data:`vllmsim.structured.ecma.PLACE` on stand for.
-    :param budget: what the work is taken from.
     :param fold: upper and lower case are the same.
-    :return: some of them; none if none was found.
+    :return: some of them, none if none was found, and how many steps that took.
     """
     negated = bool(items) and items[0][0] is sre.NEGATE
     tests = [*_tests(items, properties)]
@@ -64,13 +62,11 @@ def characters(items: Items, properties: Sequence[Property], budget: Budget, *, 
 
     printable = [*filter(holds, _PRINTABLE)]
     if (negated or len(printable) > _WIDE) and (letters := [c for c in printable if c in LETTERS]):
-        return letters
-    budget.spend(_CLASS_STEPS)
+        return letters, _CLASS_STEPS
     found = printable or [*filter(holds, _CONTROL)][:1] or _first(filter(holds, () if negated else _named(items)))
-    if not found:
-        budget.spend(_SEARCH_STEPS)
-        found = _first(filter(holds, (chr(point) for part in _ELSEWHERE for point in part)))
-    return found
+    if found:
+        return found, _CLASS_STEPS
+    return _first(filter(holds, (chr(point) for part in _ELSEWHERE for point in part))), _SEARCH_STEPS
 
 
 def weight(items: Items) -> int:

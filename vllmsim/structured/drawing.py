@@ -7,6 +7,7 @@ branch of each choice is taken, and what remains are parts that say something of
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Final, cast
 
 from attrs import evolve
@@ -36,6 +37,8 @@ _VARIETY: Final = 10_000
 """By how much ranges grow where many values must differ."""
 _LISTED: Final = 100
 """How many of an enumeration's values are tried."""
+_MULTIPLE_STEPS: Final = 10
+"""How long it takes to find a multiple between two bounds."""
 
 _FLATTENED: Final = frozenset({*REFERENCES, "allOf", "anyOf", "oneOf", "if"})
 _UNSURE: Final = frozenset(
@@ -191,16 +194,16 @@ class Drawing:
             case "string":
                 return draw_text(parts, self.document, self.generator, self.budget, varied=self.varied)
             case "integer":
-                return draw_integer(parts, self._widened(), self.generator)
+                return draw_integer(parts, self._wide if self.varied else self.ranges, self.generator)
             case "number":
-                return draw_number(parts, self._widened(), self.generator)
+                self.budget.spend(_MULTIPLE_STEPS * sum("multipleOf" in part for part in parts))
+                return draw_number(parts, self._wide if self.varied else self.ranges, self.generator)
             case "boolean":
                 return self.generator.random() < _HALF
         return None
 
-    def _widened(self) -> Ranges:
-        if not self.varied:
-            return self.ranges
+    @cached_property
+    def _wide(self) -> Ranges:
         ranges = self.ranges
         return evolve(ranges, integer_most=ranges.integer_most + _VARIETY, number_most=ranges.number_most + _VARIETY)
 

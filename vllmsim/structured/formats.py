@@ -64,9 +64,10 @@ def _letters(generator: random.Random, least: int) -> str:
 def _hostname(generator: random.Random, least: int) -> str:
     top = generator.choice(_TOP_LEVEL)
     text = f"{generator.choice(WORDS)}.{top}"
-    while len(text) < min(least, _LONGEST_NAME):
-        missing = max(1, least - len(text) - 1)
-        text = f"{_letters(generator, missing)[: min(missing, _LONGEST_LABEL)]}.{text}"
+    least = min(least, _LONGEST_NAME)
+    while len(text) < least:
+        label = min(max(1, least - len(text) - 1), _LONGEST_LABEL)
+        text = f"{_letters(generator, label)[:label]}.{text}"
     return text
 
 

@@ -66,7 +66,7 @@ class Characters(Piece):
 
     def __init__(self, items: Items, properties: Sequence[Property], fold: bool) -> None:
         self._items, self._properties, self._fold = items, properties, fold
-        self._choices: Sequence[str] | None = None
+        self._found: tuple[Sequence[str], int] | None = None
         self.weight = weight(items)
 
     def write(self, writing: Writing, least: int, most: int) -> None:
@@ -77,11 +77,13 @@ class Characters(Piece):
         """Write several."""
         writing.spend()
         writing.budget.spend(count // _PER_STEP)
-        if self._choices is None:
-            self._choices = characters(self._items, self._properties, writing.budget, fold=self._fold)
-        if not self._choices:
+        if self._found is None:
+            self._found = characters(self._items, self._properties, fold=self._fold)
+        choices, steps = self._found
+        writing.budget.spend_once(self, steps)
+        if not choices:
             raise DeadEnd("a class of the pattern has no characters")
-        writing.write("".join(writing.generator.choices(self._choices, k=count)))
+        writing.write("".join(writing.generator.choices(choices, k=count)))
 
 
 class Run(Piece):

@@ -39,7 +39,6 @@ class SchemaSampler:
     def __init__(self, schema: object, ranges: Ranges) -> None:
         self._document = SchemaDocument(schema)
         self._ranges = ranges
-        self._heights = Heights(self._document)
 
     def sample(self, generator: random.Random) -> JsonValue:
         """Draw a value.
@@ -48,12 +47,12 @@ class SchemaSampler:
         :return: a value that validates, and may be changed.
         :raises vllmsim.errors.InvalidRequest: when none was found.
         """
-        budget = Budget(_STEPS)
+        heights, budget = Heights(self._document), Budget(_STEPS)
         for attempt in range(_TRIES):
             if attempt == _HASTY_TRIES and budget.steps < 0:
                 budget = Budget(_MORE_STEPS)
             try:
-                return self._attempt(generator, budget, attempt)
+                return self._attempt(generator, heights, budget, attempt)
             except (DeadEnd, Exhausted) as error:
                 reason = str(error)
                 if budget.steps < 0 and attempt >= _HASTY_TRIES:
@@ -63,9 +62,9 @@ class SchemaSampler:
                 break
         raise InvalidRequest(f"No value could be made for the JSON schema: {reason}")
 
-    def _attempt(self, generator: random.Random, budget: Budget, attempt: int) -> JsonValue:
+    def _attempt(self, generator: random.Random, heights: Heights, budget: Budget, attempt: int) -> JsonValue:
         ranges = self._ranges if attempt < _STRICT_TRIES else _relaxed(self._ranges)
-        drawing = Drawing(self._document, ranges, self._heights, generator, budget)
+        drawing = Drawing(self._document, ranges, heights, generator, budget)
         drawing.careful = attempt >= _HASTY_TRIES
         try:
             value = drawing.draw()

@@ -43,10 +43,13 @@ class Exhausted(Refusal):
 class Budget:
     """How much work may still be done for one value. A step is a microsecond or a few.
 
+    What is worked out once and remembered costs every value the same, so that no value depends on those before it.
+
     :param steps: how many are left.
     """
 
     steps: int
+    _remembered: set[object] = field(init=False, factory=set)
 
     def spend(self, steps: int = 1) -> None:
         """Do some work.
@@ -56,6 +59,16 @@ class Budget:
         self.steps -= steps
         if self.steps < 0:
             raise Exhausted("it takes too many steps")
+
+    def spend_once(self, work: object, steps: int) -> None:
+        """Do work that this value needs once; whether it has been done for another value does not matter.
+
+        :param work: what it is; the same work is the same object, or equal.
+        :raises Exhausted: when there has been too much.
+        """
+        if work not in self._remembered:
+            self._remembered.add(work)
+            self.spend(steps)
 
 
 @frozen

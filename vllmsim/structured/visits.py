@@ -19,6 +19,7 @@ _RULES: Final = ("dependentSchemas", "dependencies")
 _SAME: Final = frozenset({*REFERENCES, *_LISTS, *_CONDITION, *_RULES, "not"})
 _UNEVALUATED: Final = frozenset({"unevaluatedProperties", "unevaluatedItems"})
 _REST: Final = ("additionalProperties", "unevaluatedProperties")
+_NAMED: Final = frozenset({"properties", "patternProperties", "propertyNames", *_REST})
 _ELEMENTS: Final = ("items", "additionalItems", "contains", "unevaluatedItems")
 
 
@@ -74,12 +75,12 @@ def spend_visits(schema: Schema, value: JsonValue, document: Document, budget: B
     count = 0
     while pending:
         schema, value = pending.pop()
-        if isinstance(schema, bool):
-            continue
         count += 1
         if count >= _PER_STEP:
             budget.spend(count // _PER_STEP)
             count = 0
+        if isinstance(schema, bool):
+            continue
         if not _SAME.isdisjoint(schema):
             count += 1
             # What is unevaluated is found out by evaluating the rest twice more.
@@ -112,6 +113,8 @@ def _same(original: dict[str, JsonValue], document: Document) -> Iterator[Schema
 
 
 def _members(schema: dict[str, JsonValue], value: dict[str, JsonValue]) -> Iterator[tuple[Schema, JsonValue]]:
+    if _NAMED.isdisjoint(schema):
+        return
     properties = cast("dict[str, Schema]", schema.get("properties", {}))
     patterns = cast("dict[str, Schema]", schema.get("patternProperties", {}))
     rest = [cast("Schema", schema[keyword]) for keyword in _REST if keyword in schema]
