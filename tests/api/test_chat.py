@@ -9,7 +9,7 @@ from tests.api.golden import CHAT_PROMPT, EOS, HEAD, answer, normal, prompt, rec
 from vllmsim.api.body import Head
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.dialect import Call
-from vllmsim.errors import InferenceError, InvalidParameter, UnknownModel
+from vllmsim.errors import InferenceError, InvalidParameter, MalformedRequest, UnknownModel
 from vllmsim.inference import Answer, Conversation, Media, Message
 
 HI = [{"role": "user", "content": "hi"}]
@@ -205,6 +205,15 @@ class ParseTests(SynchronousTestCase):
         for choice in ("auto", "none", None):
             self.parse(tools=tools, tool_choice=choice)
         self.parse(tools=tools)
+
+    def test_many(self) -> None:
+        """More messages or tools than any agent has are refused as a list that is too long."""
+        tool = {"type": "function", "function": {"name": "f"}}
+        for fields, place in (({"messages": HI * 16_385}, "body.messages"), ({"tools": [tool] * 4097}, "body.tools")):
+            error = self.assertRaises(MalformedRequest, self.parse, **fields)
+            self.assertEqual(place, error.param)
+            self.assertIn("'type': 'too_long'", error.message)
+        self.parse(tools=[tool] * 100)
 
     def test_surrogates(self) -> None:
         """Half a surrogate pair is replaced: no text can have it on the wire."""

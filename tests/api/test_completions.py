@@ -114,6 +114,7 @@ class ParseTests(SynchronousTestCase):
             ({"prompt": [[1], []]}, "must be provided"),
             ({"prompt": []}, "at least one prompt"),
             ({"prompt": ["x"] * 1025}, "At most 1024 prompts"),
+            ({"prompt": [[1]] * 1025}, "At most 1024 prompts"),
         ):
             error = self.assertRaises(InvalidRequest, self.parse, **fields)
             self.assertEqual("prompt", error.param)

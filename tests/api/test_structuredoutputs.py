@@ -39,6 +39,8 @@ class ReadTests(SynchronousTestCase):
         """A constraint is a schema as an object or as text, any object, an expression, or a choice of texts."""
         self.assertEqual(SCHEMA, self.schema(read(json=SCHEMA)))
         self.assertEqual({"type": "integer"}, self.schema(read(json='{"type": "integer"}')))
+        huge = self.schema(read(json='{"minimum": 100000000000000000000000000000000}'))["minimum"]
+        self.assertIsInstance(huge, float)
         self.assertEqual("object", self.schema(read(json_object=True))["type"])
         self.assertEqual(RegexOutput("a+"), read(regex="a+"))
         self.assertEqual(ChoiceOutput(("yes", "no")), read(choice=["yes", "no"]))
@@ -55,6 +57,8 @@ class ReadTests(SynchronousTestCase):
             {"json": "no json"},
             {"json": "[1]"},
             {"json": "[" * 100_000},
+            {"json": '{"minimum": NaN}'},
+            {"json": '{"const": "\\ud800"}'},
             {"choice": []},
             {"grammar": "root ::= x"},
             {"structural_tag": "{}"},

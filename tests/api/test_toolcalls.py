@@ -9,7 +9,7 @@ from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Part
 from vllmsim.structure import Tool, ToolUse
 
-TOOLS = [{"type": "function", "function": {"name": "f"}}, "x", {"function": 1}]
+TOOLS = [{"type": "function", "function": {"name": "f"}}, "x", {"function": 1}, {"function": {"name": ["f"]}}]
 F, G = Tool("f", {"type": "object"}), Tool("g", {})
 
 
@@ -107,6 +107,13 @@ class UseTests(SynchronousTestCase):
         self.assertIn("Tool validation failed: f: ", error.message)
         self.assertNotIn("\n", error.message)
         self.assertIsNotNone(self.use("auto", bad, tooling=Tooling(validates=False)))
+
+    def test_heavy(self) -> None:
+        """Definitions whose patterns take long together are refused, though each for itself would do."""
+        tools = [Tool(f"f{number}", {"pattern": f"\\p{{L}}{{30}}{number}"}) for number in range(8)]
+        self.assertIsNotNone(self.use("auto", *tools[:4]))
+        error = self.assertRaises(InvalidRequest, self.use, "auto", *tools)
+        self.assertEqual("Tool validation failed: the patterns of all tools together are too large", error.message)
 
     def test_unknown(self) -> None:
         """A choice of a tool that is not there is refused."""

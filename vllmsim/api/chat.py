@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from attrs import frozen
 from pydantic import Field
@@ -20,16 +20,20 @@ from vllmsim.inference import Conversation
 from vllmsim.sampling import Sampling
 from vllmsim.structure import Form
 
+_MOST_MESSAGES: Final = 16_384
+_MOST_TOOLS: Final = 4_096
+"""More than any agent has, and few enough to be checked in no time."""
+
 
 class ChatBody(SamplingBody):
     """A chat completion request."""
 
-    messages: Listed[ChatMessage]
+    messages: Annotated[Listed[ChatMessage], Field(max_length=_MOST_MESSAGES)]
     logprobs: bool | None = False
     top_logprobs: int | None = 0
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    tools: Listed[ChatTool] | None = None
+    tools: Annotated[Listed[ChatTool], Field(max_length=_MOST_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     parallel_tool_calls: bool | None = True

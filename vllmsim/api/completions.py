@@ -39,14 +39,12 @@ class CompletionBody(SamplingBody):
     def prompts(self) -> tuple[Prompt, ...]:
         """List the prompts, whichever of the four forms they have.
 
-        :raises InvalidRequest: when there is none, one is empty, or there are too many.
+        :raises InvalidRequest: when there is none, or one is empty.
         """
         prompt = self.prompt
         given: Sequence[str | int | list[int]] = [prompt] if isinstance(prompt, str) else prompt or []
         if given and isinstance(given[0], int):
             return (TokenPrompt(tuple(each for each in given if isinstance(each, int))),)
-        if len(given) > _MOST_PROMPTS:
-            raise InvalidParameter(f"At most {_MOST_PROMPTS} prompts are allowed, got {len(given)}.", "prompt")
         if not all(given):
             raise InvalidParameter("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
         return tuple(TextPrompt(each) if isinstance(each, str) else TokenPrompt(_ids(each)) for each in given)
@@ -62,6 +60,8 @@ def _check(data: Mapping[str, Any]) -> None:
     prompt = data.get("prompt")
     if isinstance(prompt, list) and not prompt:
         raise InvalidParameter("You must pass at least one prompt", "prompt")
+    if isinstance(prompt, list) and len(prompt) > _MOST_PROMPTS and not isinstance(prompt[0], int | float):
+        raise InvalidParameter(f"At most {_MOST_PROMPTS} prompts are allowed, got {len(prompt)}.", "prompt")
     if data.get("prompt_embeds") is not None:
         # The words of a vLLM that was not started with that flag.
         raise InvalidRequest("You must set `--enable-prompt-embeds` to input `prompt_embeds`.", "prompt_embeds")

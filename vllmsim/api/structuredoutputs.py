@@ -1,10 +1,11 @@
 # -*- test-case-name: tests.api.test_structuredoutputs -*-
 """Structured outputs in requests: OpenAI's ``response_format`` and vLLM's ``structured_outputs``."""
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, Literal
 
+import orjson
 from pydantic import Field
 
 from vllmsim.api.body import Body, Listed
@@ -134,14 +135,13 @@ def _constrained(constraints: StructuredOutputs) -> StructuredOutput | None:
 
 
 def _schema(value: str | dict[str, Any]) -> dict[str, Any]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = ""
-        if not isinstance(value, dict):
-            raise InvalidParameter("The JSON schema is no JSON object.", "structured_outputs")
-    return value
+    if isinstance(value, dict):
+        return value
+    with suppress(orjson.JSONDecodeError):
+        read = orjson.loads(value)
+        if isinstance(read, dict):
+            return read
+    raise InvalidParameter("The JSON schema is no JSON object.", "structured_outputs")
 
 
 def _not_simulated(what: str, param: str) -> InvalidParameter:

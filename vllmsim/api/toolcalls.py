@@ -5,8 +5,8 @@ The dialects name the same things differently; each makes :class:`vllmsim.struct
 its own and has :func:`use_tools` decide.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, Literal
 
 from attrs import evolve, frozen
 
@@ -72,6 +72,8 @@ class ToolChoice:
 
 
 NO_TOOLS = ToolChoice("none")
+_MOST_WEIGHT: Final = 50_000
+"""Microseconds that the patterns of all tools may take to read and compile, as they estimate it."""
 
 
 def check_tools(data: Mapping[str, Any]) -> None:
@@ -98,17 +100,13 @@ def check_tools(data: Mapping[str, Any]) -> None:
 
 
 def _check_chosen(choice: ToolChoice, tools: Any) -> None:
-    names = {
-        tool["function"].get("name")
-        for tool in (tools if isinstance(tools, list) else [])
-        if isinstance(tool, Mapping) and isinstance(tool.get("function"), Mapping)
-    }
-    _check_known(choice, names)
+    given = tools if isinstance(tools, list) else []
+    _check_known(choice, {_name(tool, "function") for tool in given if isinstance(tool, Mapping)})
 
 
-def _check_known(choice: ToolChoice, names: set[Any]) -> None:
+def _check_known(choice: ToolChoice, names: Collection[str | None]) -> None:
     wanted = {*(choice.allowed or ()), *([] if choice.name is None else [choice.name])}
-    if not wanted <= names:
+    if not wanted.issubset(names):
         raise InvalidParameter(
             "The tool specified in `tool_choice` does not match any of the specified `tools`", "tool_choice"
         )
@@ -168,8 +166,7 @@ def use_tools(
         cannot call tools.
     """
     if tooling.validates:
-        for tool in tools:
-            _check_definition(tool)
+        _check_definitions(tools)
     if not tools or choice.mode == "none":
         return None
     if choice.name is None:
@@ -179,7 +176,8 @@ def use_tools(
         named = next(tool for tool in tools if tool.name == choice.name)
         return ToolUse((named,), least=1, most=1, named=True)
     if choice.allowed is not None:
-        tools = [tool for tool in tools if tool.name in choice.allowed]
+        allowed = frozenset(choice.allowed)
+        tools = [tool for tool in tools if tool.name in allowed]
     use = ToolUse(tuple(tools), least=1, most=len(tools) if parallel else 1)
     if choice.mode == "required":
         return use
@@ -193,8 +191,12 @@ def _check_parser(choice: ToolChoice, tooling: Tooling) -> None:
         raise InvalidRequest('tool_choice="required" requires --tool-call-parser to be set')
 
 
-def _check_definition(tool: Tool) -> None:
-    try:
-        check_schema(tool.parameters)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"Tool validation failed: {tool.name}: {error.message}") from None
+def _check_definitions(tools: Sequence[Tool]) -> None:
+    weight = 0
+    for tool in tools:
+        try:
+            weight += check_schema(tool.parameters)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"Tool validation failed: {tool.name}: {error.message}") from None
+        if weight > _MOST_WEIGHT:
+            raise InvalidRequest("Tool validation failed: the patterns of all tools together are too large")
