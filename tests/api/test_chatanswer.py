@@ -132,6 +132,16 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual("length", end["choices"][0]["finish_reason"])
         self.assertEqual("city", end["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"])
 
+    def test_named_and_cut(self) -> None:
+        """A call that the limit cuts behind its name is told, with the end; one that it cuts before is not."""
+        named = Answer(range(2), [""] * 2, [""] * 2, "length", parts=(Part("call", 0, 1, 2, 2, 2, "get_w"),))
+        [*_, end] = self.events({}, named)
+        self.assertEqual("length", end["choices"][0]["finish_reason"])
+        [call] = end["choices"][0]["delta"]["tool_calls"]
+        self.assertEqual((0, {"name": "get_w"}), (call["index"], call["function"]))
+        unnamed = Answer(range(1), [""], [""], "length", parts=(Part("call", 0, 1, 1, 1, 1, "get_w"),))
+        self.assertEqual([{}], self.deltas({}, unnamed))
+
     def test_hidden_reasoning(self) -> None:
         """Reasoning that the client does not want brings no chunk and counts all the same."""
         body = {"include_reasoning": False, "stream_options": {"include_usage": True}}
@@ -220,3 +230,17 @@ class ImageTests(SynchronousTestCase):
             self.assertEqual(["a ", "b"], [delta["content"][0]["text"] for delta in deltas[:2]])
             self.assertEqual(("image_url", "image"), (deltas[2]["content"][0]["type"], events[3]["modality"]))
             self.assertEqual(({}, answer.finish_reason), (deltas[3], events[4]["choices"][0]["finish_reason"]))
+
+    def test_no_text(self) -> None:
+        """What a limit cuts comes before the image, whatever it is: pieces of calls and of reasoning are not lost."""
+        dialect = ChatDialect(settings(wants_image=lambda _: True, reasons=True))
+        body = {"messages": HI, "tools": [WEATHER], "stream": True}
+        for kind, name, expected in (
+            ("call", "get_w", {"content": None, "tool_calls": [{"index": 0, "function": {"arguments": "city"}}]}),
+            ("reasoning", "", {"reasoning": "city"}),
+        ):
+            cut = composed((kind, 2, 0, ['{"', "city"], name), reason="length", more=0)
+            events = written(dialect, body, [PROMPT], [cut]).decode().split("\n\n")[:-2]
+            deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in events]
+            self.assertEqual(expected, deltas[-3])
+            self.assertEqual(("image_url", {}), (deltas[-2]["content"][0]["type"], deltas[-1]))

@@ -84,7 +84,8 @@ class ChatStream(ChunkStream):
         super().__init__(reading, "chat.completion.chunk")
         self._reading = reading
         self._image = reading.request.form.image
-        self._call_ids: dict[int, list[str]] = {}
+        self._calls: dict[int, dict[int, tuple[int, str]]] = {}
+        """By choice and first token: the place of each call among the calls, and its id."""
         self._part_frames: dict[tuple[int, int], tuple[bytes, bytes]] = {}
 
     def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
@@ -143,7 +144,8 @@ class ChatStream(ChunkStream):
     def _write(self, choice: int, answer: Answer, start: int, stop: int) -> Iterator[bytes]:
         """Write tokens of an answer that has parts, or an image behind it."""
         if not start:
-            self._call_ids[choice] = self._reading.call_ids(answer)
+            ids = self._reading.call_ids(answer)
+            self._calls[choice] = {part.start: (i, ids[i]) for i, part in enumerate(answer.calls)}
         end = len(answer) - 1
         for stretch in stretches(answer, start, stop):
             part, number = stretch.part, stretch.number
@@ -154,7 +156,7 @@ class ChatStream(ChunkStream):
                     continue
                 names = token == part.opens and part.kind == "call"
                 if names or self._reading.body.return_token_ids:
-                    delta = self._opening_delta(choice, answer, part) if names else {}
+                    delta = self._opening_delta(choice, part) if names else {}
                     yield self._delta_chunk(choice, delta, answer, token, token + 1)
                 self._sent[choice] = token + 1
         if stop == len(answer):
@@ -162,65 +164,62 @@ class ChatStream(ChunkStream):
 
     def _write_body(self, choice: int, answer: Answer, number: int, part: Part, token: int) -> Iterator[bytes]:
         if self._plain:
-            before, after = self._part_frames.get((choice, number)) or self._render_part(choice, answer, number, part)
+            before, after = self._part_frames.get((choice, number)) or self._render_part(choice, number, part)
             self._sent[choice] = token + 1
             yield before + orjson.dumps(answer.pieces[token]) + after
             return
         sent = self._sent[choice]
         if token == part.first or token + 1 == part.last or token + 1 - sent >= self._interval:
             text = "".join(answer.pieces[sent : token + 1])
-            yield self._delta_chunk(choice, self._delta(answer, part, text), answer, sent, token + 1)
+            yield self._delta_chunk(choice, self._delta(choice, part, text), answer, sent, token + 1)
             self._sent[choice] = token + 1
 
     def _write_end(self, choice: int, answer: Answer) -> Iterator[bytes]:
         """Write what is left with the end, after the image if there is one."""
         sent, length = self._sent[choice], len(answer)
-        delta = self._last_delta(answer, sent)
+        delta = self._last_delta(choice, answer, sent)
         if self._reading.illustrates(answer):
             yield from self._write_image(choice, delta)
             delta = {}
         yield self._delta_chunk(choice, delta, answer, sent, length)
         self._sent[choice] = length
 
-    def _last_delta(self, answer: Answer, sent: int) -> dict[str, Any]:
-        """Make the delta of the chunk that ends a choice: the last token's, or an empty one behind a tag."""
+    def _last_delta(self, choice: int, answer: Answer, sent: int) -> dict[str, Any]:
+        """Make the delta of the chunk that ends a choice: the last token's, or an empty one for a tag."""
         length = len(answer)
         if sent == length:
             return {"content": ""}
         for stretch in stretches(answer, length - 1, length):
             part = stretch.part
+            if part.kind == "call" and part.opens == length - 1:
+                return self._opening_delta(choice, part)
             ends = part.first < length and (part.last == length or part.kind == "text")
             if ends and not self._reading.hides(part):
-                return self._delta(answer, part, "".join(answer.pieces[sent:length]))
+                return self._delta(choice, part, "".join(answer.pieces[sent:length]))
         return {}
 
     def _write_image(self, choice: int, delta: dict[str, Any]) -> Iterator[bytes]:
-        if any(block["text"] for block in delta.get("content") or ()):
+        if delta and delta.get("content") != self._reading.content(""):
             member = self._with_delta(choice, delta, None, 0, 0)
             yield event({**self._head, "choices": [member], "kv_transfer_params": None})
         member = self._with_delta(choice, {"content": [_IMAGE]}, None, 0, 0)
         yield event({**self._head, "choices": [member], "modality": "image", "kv_transfer_params": None})
 
-    def _opening_delta(self, choice: int, answer: Answer, part: Part) -> dict[str, Any]:
-        index = answer.calls.index(part)
-        call = {
-            "id": self._call_ids[choice][index],
-            "type": "function",
-            "index": index,
-            "function": {"name": part.name},
-        }
+    def _opening_delta(self, choice: int, part: Part) -> dict[str, Any]:
+        index, call_id = self._calls[choice][part.start]
+        call = {"id": call_id, "type": "function", "index": index, "function": {"name": part.name}}
         return {"content": None, "tool_calls": [call]}
 
-    def _delta(self, answer: Answer, part: Part, text: str) -> dict[str, Any]:
+    def _delta(self, choice: int, part: Part, text: str) -> dict[str, Any]:
         if part.kind == "text":
             return {"content": self._reading.content(text)}
         if part.kind == "reasoning":
             return {"reasoning": text}
-        call = {"index": answer.calls.index(part), "function": {"arguments": text}}
+        call = {"index": self._calls[choice][part.start][0], "function": {"arguments": text}}
         return {"content": None, "tool_calls": [call]}
 
-    def _render_part(self, choice: int, answer: Answer, number: int, part: Part) -> tuple[bytes, bytes]:
-        member = self._with_delta(choice, self._delta(answer, part, MARKER), None, 0, 0)
+    def _render_part(self, choice: int, number: int, part: Part) -> tuple[bytes, bytes]:
+        member = self._with_delta(choice, self._delta(choice, part, MARKER), None, 0, 0)
         frame = cut_frame(event({**self._head, "choices": [member], "kv_transfer_params": None}))
         self._part_frames[choice, number] = frame
         return frame

@@ -1,7 +1,9 @@
 # -*- test-case-name: tests.api.test_stretches -*-
 """Runs of tokens, cut where an answer goes from one part to the next."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from operator import attrgetter
 
 from attrs import frozen
 
@@ -46,7 +48,9 @@ def stretches(answer: Answer, start: int, stop: int) -> Iterator[Stretch]:
         if start < stop:
             yield Stretch(0, Part("text", 0, 0, 0, length, length), start, stop)
         return
-    for number, part in enumerate(answer.parts):
-        first, last = max(start, part.start), min(stop, part.stop)
-        if first < last:
-            yield Stretch(number, part, first, last)
+    number = bisect_right(answer.parts, start, key=attrgetter("stop"))
+    while start < stop and number < len(answer.parts):
+        part = answer.parts[number]
+        yield Stretch(number, part, start, min(stop, part.stop))
+        start = part.stop
+        number += 1
