@@ -80,6 +80,23 @@ class ComposerTests(SynchronousTestCase):
         texts = {"".join(c.tokens.texts[p.first : p.last]) for c in compositions for p in c.parts if p.name == "now"}
         self.assertEqual({"{}"}, texts)
 
+    def test_calls_beyond_the_limit(self) -> None:
+        """No more calls are made up than the limit lets out, and the last of them may be cut."""
+        tools = tuple(Tool(f"f{number}", {}) for number in range(1000))
+        composition = self.compose(Form(tools=ToolUse(tools, 1, 1000)), extra=1.0, limit=12)
+        self.assertEqual([("call", 2)] * 3, self.kinds(composition))
+
+    def test_no_object(self) -> None:
+        """Arguments are an object where the schema leaves it open, and what it says where that is no object."""
+        for schema, expected in (
+            ({"description": "anything"}, {}),
+            ({"anyOf": [{"type": "string"}, {"type": "object"}]}, {}),
+            ({"anyOf": [{"const": 5}, {"const": "five"}]}, None),
+            ({"type": "array", "items": {"const": 1}, "minItems": 2, "maxItems": 2}, [1, 1]),
+        ):
+            arguments = json.loads(self.text(self.compose(Form(tools=ToolUse((Tool("f", schema),), 1, 1))), "call"))
+            self.assertIn(arguments, [5, "five"] if expected is None else [expected])
+
     def test_no_call(self) -> None:
         """Where nothing must be called and chance says no, the answer is the source's text."""
         self.assertEqual("".join(self.source.words), self.text(self.compose(Form(tools=ToolUse(TOOLS, 0, 2)))))

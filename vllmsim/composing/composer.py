@@ -8,6 +8,7 @@ client sees in the text; a call so has three tokens beside its arguments, as in 
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -27,6 +28,7 @@ from vllmsim.structured.values import Ranges, json_text
 _TAGS: Final = 2
 _INLINE_BYTES: Final = 4096
 _REMEMBERED: Final = 256
+"""How many samplers are remembered: of small schemas, as large ones take memory."""
 _MOST_REASONING: Final = 0.9
 """The largest share of reasoning in an answer that must say something else too."""
 
@@ -112,10 +114,15 @@ class Composer:
         calls = choose_calls(form.tools, self._extra_calls, generator) if form.tools else ()
         budget = limit if form.thinking_budget is None else form.thinking_budget
         if calls:
-            arguments = [await self._arguments(tool, limit, generator) for tool in calls]
-            length = sum(len(each) + _TAGS + 1 for each in arguments)
+            arguments: list[Tokens] = []
+            length = 0
+            for tool in calls:
+                arguments.append(await self._arguments(tool, limit, generator))
+                length += len(arguments[-1]) + _TAGS + 1
+                if length >= limit:
+                    break
             await self._think(script, prompt, _beside(length, share, limit, budget), generator)
-            for tool, said in zip(calls, arguments, strict=True):
+            for tool, said in zip(calls, arguments, strict=False):
                 script.add("call", said, CALL, tool.name)
         elif form.output is not None:
             text = await self._text(form.output, generator)
@@ -156,10 +163,13 @@ class Composer:
             script.add("reasoning", said, THINK)
 
     async def _arguments(self, tool: Tool, limit: int, generator: random.Random) -> Tokens:
-        schema = tool.parameters
-        if schema is True or (isinstance(schema, dict) and "type" not in schema):
-            schema = {"type": "object"} if schema is True else {"type": "object", **schema}
-        return await self._tokenizer.encode(await self._json(schema, generator), limit)
+        schema = {} if tool.parameters is True else tool.parameters
+        text = None
+        if isinstance(schema, dict) and "type" not in schema:
+            # Arguments are an object where the schema does not say, and anything else only where it allows none.
+            with suppress(InvalidRequest):
+                text = await self._json({"type": "object", **schema}, generator)
+        return await self._tokenizer.encode(text or await self._json(schema, generator), limit)
 
     async def _text(self, output: StructuredOutput, generator: random.Random) -> str:
         if isinstance(output, ChoiceOutput):
@@ -176,17 +186,18 @@ class Composer:
             key = orjson.dumps(schema)
         except TypeError:
             raise InvalidRequest("A JSON schema is nested too deeply, or has an integer beyond 64 bits.") from None
-        if len(key) <= _INLINE_BYTES:
-            return self._sample(key, schema, generator)
-        return await self._defer_to_thread(self._sample, key, schema, generator)
-
-    def _sample(self, key: bytes, schema: dict[str, Any] | bool, generator: random.Random) -> str:
+        if len(key) > _INLINE_BYTES:
+            return await self._defer_to_thread(self._sample, schema, generator)
         sampler = self._samplers.get(key)
         if sampler is None:
             sampler = self._samplers[key] = SchemaSampler(schema, self._ranges)
             if len(self._samplers) > _REMEMBERED:
                 self._samplers.popitem(last=False)
+        self._samplers.move_to_end(key)
         return json_text(sampler.sample(generator))
+
+    def _sample(self, schema: dict[str, Any] | bool, generator: random.Random) -> str:
+        return json_text(SchemaSampler(schema, self._ranges).sample(generator))
 
 
 def _ratio(length: int, share: float) -> int:
