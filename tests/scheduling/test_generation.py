@@ -228,6 +228,19 @@ class GenerationTests(SynchronousTestCase):
         self.assertEqual("one ", self.sink.said())
         self.pacer.stop()
 
+    def test_long_runs(self) -> None:
+        """However many tokens are due, no sink gets more at once than it can write while others wait."""
+        self.source.words = ["a "] * 3000
+        for fields, longest in (({}, 1024), ({"logprobs": 0}, 128), ({"prompt_logprobs": 1}, 128)):
+            for gap in (0.0, 1e-6):
+                self.latency.gaps = [gap]
+                self.sink = RecordingSink()
+                done = self.start(max_tokens=3000, **fields)
+                self.clock.pump([0.1] * 30)
+                self.assertEqual(3000, self.successResultOf(done))
+                runs = [len(call[1]) for call in self.sink.calls if call[0] == 0 and call[1] != "length"]
+                self.assertEqual((longest, 3000), (max(runs), sum(runs)), (fields, gap))
+
     def test_broken_sink(self) -> None:
         """A sink that raises fails its own sequence."""
         self.sink.broken = True

@@ -2,6 +2,7 @@
 """One sequence in its slot: prefill, then decode."""
 
 from collections.abc import Callable
+from typing import Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,6 +14,10 @@ from vllmsim.interfaces import IComposer, ILatencyModel, IRankMetrics, ITokenize
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence
+
+_MOST_TOKENS: Final = 1024
+_MOST_DETAILED: Final = 128
+"""How many tokens are delivered at once, and how many of those that are shown in detail: some milliseconds' work."""
 
 
 @frozen(eq=False)
@@ -146,12 +151,13 @@ class Decode:
             self.finished.errback(reason)
 
     def _reach(self, now: float, start: int, length: int) -> int:
-        """Count the tokens that are due, and move the deadline to the first that is not."""
+        """Count the tokens that are due, no more than are written at a time, and move the deadline to the next."""
         latency = self._model.latency
+        most = min(length, start + (_MOST_DETAILED if self._sequence.sampling.detailed else _MOST_TOKENS))
         if latency.instant and not self._image:
-            return length
+            return most
         due, stop, running, generator = self._due, start, self._model.running(), self._sequence.generator
-        while due <= now and stop < length:
+        while due <= now and stop < most:
             stop += 1
             due += latency.inter_token_latency(running, generator)
             if stop == length - 1:
