@@ -448,6 +448,22 @@ class ErrorTests(RankTestCase):
         self.deferred.append(deferred)
         return deferred
 
+    def test_large_body(self) -> None:
+        """A large body is read in a thread, so that nobody waits for it, and refused as any other."""
+        served: list[InferenceRequest] = []
+        self.serve(lambda request, _: served.append(request))
+        for fields, status in (({}, 200), ({"n": "many"}, 400), ({"model": "nope"}, 404)):
+            exchange = self.chat("x" * 20_000, stream=True, **fields)
+            self.assertEqual(0, exchange.status)
+            self.deferred.pop().callback(None)
+            self.assertEqual(status, exchange.status)
+        self.assertEqual(1, len(served))
+        self.chat("x" * 20_000).drop()
+        self.deferred.pop().callback(None)
+        self.assertEqual(1, len(served))
+        self.chat("small", stream=True)
+        self.assertEqual(([], 2), (self.deferred, len(served)))
+
     def test_before_the_stream(self) -> None:
         """An error before the first token has its own status, even of a stream; one of ours is 500."""
 

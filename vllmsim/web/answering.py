@@ -2,7 +2,7 @@
 """How inference requests are answered: a dialect reads the body, the simulator serves it, a sink writes the answer."""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from attrs import define
 from twisted.internet.defer import Deferred
@@ -18,6 +18,8 @@ from vllmsim.web.streaming import EventStream, WholeAnswer
 
 R = TypeVar("R")
 
+_INLINE_BYTES: Final = 16_384
+"""How large a body is read without a thread: some 10 ms if it is all messages or tools."""
 _INLINE_TOKENS: Final = 128
 """How many tokens with log probabilities are written without a thread: some 4 ms with 20 alternatives each."""
 
@@ -27,24 +29,29 @@ class Answering:
     """Answers inference requests.
 
     :param signature: headers that name this server, sent with every answer.
-    :param defer_to_thread: runs a function off the reactor; long answers in full detail are written there.
+    :param defer_to_thread: runs a function off the reactor; large bodies are read there, and long answers in full
+        detail written.
     """
 
     _log: ClassVar[Logger] = Logger()
 
     simulator: ISimulator
     _signature: Mapping[str, str]
-    _defer_to_thread: Callable[..., Deferred[bytes]]
+    _defer_to_thread: Callable[..., Deferred[Any]]
 
-    def read(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
+    async def read(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
         """Read a request, and sign its answer.
 
-        :param parse: a dialect's method.
+        :param parse: a dialect's method; it must not mind in which thread it is called.
         :raises InferenceError: when the body is wrong.
         """
         for name, value in self._signature.items():
             request.setHeader(name, value)
-        return parse(request.content.read(), request.head)
+        body = request.content.read()
+        if len(body) <= _INLINE_BYTES:
+            return parse(body, request.head)
+        read: R = await self._defer_to_thread(parse, body, request.head)
+        return read
 
     async def answer(self, call: Call, request: Request) -> None:
         """Have a call served, and write its answer.

@@ -74,7 +74,7 @@ class GenerateRoutes:
     async def generate(self, request: Request) -> None:
         """Answer a generate request."""
         self._gate.require_open()
-        await self._answering.answer(self._answering.read(self._generate.parse, request), request)
+        await self._answering.answer(await self._answering.read(self._generate.parse, request), request)
 
 
 @define(slots=False, eq=False)
@@ -144,7 +144,7 @@ class RenderRoutes:
 
     async def _answer(self, dialect: RenderDialect, request: Request) -> None:
         self._gate.require_open()
-        rendering = self._answering.read(dialect.render, request)
+        rendering = await self._answering.read(dialect.render, request)
         asked = rendering.request
         prompts = await self._admission.read(asked.prompts, asked.cut)
         samplings = [self._admission.bound(prompt, asked.sampling) for prompt in prompts]
@@ -192,7 +192,7 @@ class DerenderRoutes:
 
     async def _answer(self, dialect: DerenderDialect, request: Request) -> None:
         self._gate.require_open()
-        body, head = self._answering.read(_take, request)
+        body, head = await self._answering.read(_take, request)
         if len(body) > _INLINE_BYTES:
             request.answer(200, await self._defer_to_thread(dialect.answer, body, head))
         else:

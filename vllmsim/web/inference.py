@@ -94,7 +94,7 @@ class InferenceRoutes:
         await self._answer(self._batch, request)
 
     async def _answer(self, dialect: Dialect, request: Request) -> None:
-        await self._answering.answer(self._answering.read(dialect.parse, request), request)
+        await self._answering.answer(await self._answering.read(dialect.parse, request), request)
 
 
 answer_errors(InferenceRoutes.app)

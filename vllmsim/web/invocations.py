@@ -64,7 +64,7 @@ class InvocationRoutes:
     )
     async def invocations(self, request: Request) -> None:
         """Answer a request of any of the surfaces."""
-        call, surface = self._answering.read(self._find, request)
+        call, surface = await self._answering.read(self._find, request)
         await surface.answer(call, request)
 
     def _find(self, body: bytes, head: Head) -> tuple[Any, Surface]:

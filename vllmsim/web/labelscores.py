@@ -46,7 +46,7 @@ class LabelScoreRoutes:
     )
     async def scores(self, request: Request) -> None:
         """Answer with a score for each item."""
-        scoring = self._answering.read(self._dialect.read, request)
+        scoring = await self._answering.read(self._dialect.read, request)
         await self._answering.answer(await self._prepare(scoring), request)
 
     @app.route("/v1/decisions", methods=["POST"])

@@ -48,7 +48,7 @@ class ResponseRoutes:
     )
     async def create(self, request: Request) -> None:
         """Make a response."""
-        call = self._answering.read(self._dialect.parse, request)
+        call = await self._answering.read(self._dialect.parse, request)
         if call.background is None:
             await self._answering.answer(call, request)
             return
