@@ -76,7 +76,7 @@ def measure(dialect: Dialect, fields: dict[str, Any]) -> tuple[float, float, flo
     answer = _answer("It takes as long as it takes to read it, to queue it, and to say these twenty-odd words. ")
     written = call.whole_encoder().body([prompt], 0, [answer])
     reading = _best(lambda: dialect.parse(body, _HEAD))
-    writing = _best(lambda: _write(dialect.parse(body, _HEAD), prompt, answer)) - reading
+    writing = _best(lambda: _write(call, prompt, answer))
     control = _best(lambda: (json.loads(body), json.dumps(json.loads(written))))
     return reading, writing, control
 
