@@ -17,24 +17,24 @@ from twisted.internet.interfaces import IReactorTime
 from vllmsim import VLLM_VERSION
 from vllmsim.api.batch import BatchDialect
 from vllmsim.api.chat import ChatDialect
-from vllmsim.api.cohere import CohereDialect
 from vllmsim.api.completions import CompletionDialect
-from vllmsim.api.derender import ChatDerenderer, CompletionDerenderer
 from vllmsim.api.dialect import Settings
-from vllmsim.api.embeddings import EmbeddingDialect
-from vllmsim.api.generate import GenerateDialect
-from vllmsim.api.given import Bounds
-from vllmsim.api.inputs import PoolingSettings
 from vllmsim.api.labelscores import LabelScoreDialect
-from vllmsim.api.messages import CountDialect, MessagesDialect
+from vllmsim.api.messages.dialect import CountDialect, MessagesDialect
 from vllmsim.api.models import ModelList
 from vllmsim.api.openapi import openapi_document
-from vllmsim.api.pooling import ClassificationDialect, PoolingTaskDialect
-from vllmsim.api.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
-from vllmsim.api.responses import ResponsesDialect
-from vllmsim.api.responsestore import ResponseStore
-from vllmsim.api.scoring import RerankDialect, ScoreDialect
-from vllmsim.api.tokenreading import Words
+from vllmsim.api.pooling.cohere import CohereDialect
+from vllmsim.api.pooling.embeddings import EmbeddingDialect
+from vllmsim.api.pooling.inputs import PoolingSettings
+from vllmsim.api.pooling.scoring import RerankDialect, ScoreDialect
+from vllmsim.api.pooling.tasks import ClassificationDialect, PoolingTaskDialect
+from vllmsim.api.responses.dialect import ResponsesDialect
+from vllmsim.api.responses.store import ResponseStore
+from vllmsim.api.scaleout.derender import ChatDerenderer, CompletionDerenderer
+from vllmsim.api.scaleout.generate import GenerateDialect
+from vllmsim.api.scaleout.given import Bounds
+from vllmsim.api.scaleout.reading import Words
+from vllmsim.api.scaleout.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import engine_id, signature

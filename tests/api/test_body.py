@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import Any
 
 from pydantic import BaseModel
@@ -104,7 +104,7 @@ class ListTests(SynchronousTestCase):
 
     def models(self) -> Iterator[type[BaseModel]]:
         """Find the models of every dialect."""
-        for module in iter_modules(vllmsim.api.__path__, "vllmsim.api."):
+        for module in walk_packages(vllmsim.api.__path__, "vllmsim.api."):
             for value in vars(import_module(module.name)).values():
                 if isinstance(value, type) and issubclass(value, BaseModel) and value is not BaseModel:
                     yield value

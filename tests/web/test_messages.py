@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.fakes import ScriptedSimulator, in_thread
 from tests.harness import Exchange, RankTestCase
-from vllmsim.api.messages import MessagesDialect
+from vllmsim.api.messages.dialect import MessagesDialect
 from vllmsim.errors import Unavailable
 from vllmsim.inference import InferenceRequest, TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.commandline import load_words
 from tests.fakes import in_thread
 from tests.harness import Exchange, RankTestCase
-from vllmsim.api.inputs import Reply
+from vllmsim.api.pooling.inputs import Reply
 from vllmsim.config.loading import ConfigurationError
 from vllmsim.rank import build_rank
 

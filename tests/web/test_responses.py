@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from tests.api.golden import settings
 from tests.fakes import ScriptedSimulator
 from tests.harness import Exchange, RankTestCase
-from vllmsim.api.responses import ResponsesDialect
-from vllmsim.api.responsestore import ResponseStore
+from vllmsim.api.responses.dialect import ResponsesDialect
+from vllmsim.api.responses.store import ResponseStore
 from vllmsim.inference import InferenceRequest
 from vllmsim.interfaces import ITokenSink
 from vllmsim.web.answering import Answering

@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vllmsim.api.errorbody import internal_error
-from vllmsim.api.responsesanswer import Keep
-from vllmsim.api.responsesstream import ResponseStream
-from vllmsim.api.responsestore import StoredResponse
+from vllmsim.api.responses.answer import Keep
+from vllmsim.api.responses.store import StoredResponse
+from vllmsim.api.responses.stream import ResponseStream
 from vllmsim.errors import InferenceError
 from vllmsim.inference import Answer, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink

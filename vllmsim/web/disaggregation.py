@@ -14,15 +14,15 @@ from twisted.internet.defer import Deferred
 from vllmsim.api.body import Head
 from vllmsim.api.chat import ChatBody
 from vllmsim.api.completions import CompletionBody
-from vllmsim.api.derender import DerenderChatBody, DerenderCompletionBody, DerenderDialect
-from vllmsim.api.derenderstream import ChatChunkBody, CompletionChunkBody
 from vllmsim.api.description import ASKING, EVENTS, GENERATING, Response
 from vllmsim.api.dialect import Dialect
 from vllmsim.api.errorbody import anthropic_error_body
-from vllmsim.api.generate import GenerateBody
-from vllmsim.api.messages import MessagesBody
-from vllmsim.api.render import RenderDialect
-from vllmsim.api.responses import ResponsesBody
+from vllmsim.api.messages.dialect import MessagesBody
+from vllmsim.api.responses.dialect import ResponsesBody
+from vllmsim.api.scaleout.derender import DerenderChatBody, DerenderCompletionBody, DerenderDialect
+from vllmsim.api.scaleout.derenderstream import ChatChunkBody, CompletionChunkBody
+from vllmsim.api.scaleout.generate import GenerateBody
+from vllmsim.api.scaleout.render import RenderDialect
 from vllmsim.api.shapes.chat import ChatCompletion
 from vllmsim.api.shapes.completions import Completion
 from vllmsim.api.shapes.errors import ErrorBody

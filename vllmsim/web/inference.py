@@ -12,7 +12,7 @@ from vllmsim.api.completions import CompletionBody
 from vllmsim.api.description import EVENTS, GENERATING, Response
 from vllmsim.api.dialect import Dialect
 from vllmsim.api.errorbody import anthropic_error_body
-from vllmsim.api.messages import MessagesBody
+from vllmsim.api.messages.dialect import MessagesBody
 from vllmsim.api.shapes.chat import ChatCompletion, ChatCompletionChunk
 from vllmsim.api.shapes.completions import Completion, CompletionChunk
 from vllmsim.api.shapes.errors import ErrorBody

@@ -11,12 +11,12 @@ from vllmsim.api.body import Head, read_object
 from vllmsim.api.chat import ChatBody
 from vllmsim.api.completions import CompletionBody
 from vllmsim.api.description import BYTES, EVENTS, GENERATING, Response
-from vllmsim.api.scoring import RerankBody, ScoreBody
+from vllmsim.api.pooling.scoring import RerankBody, ScoreBody
+from vllmsim.api.pooling.vectors import VectorBody
 from vllmsim.api.shapes.chat import ChatCompletion, ChatCompletionChunk
 from vllmsim.api.shapes.completions import Completion, CompletionChunk
 from vllmsim.api.shapes.errors import ErrorBody
 from vllmsim.api.shapes.pooling import Embeddings, Ranking, Scores
-from vllmsim.api.vectors import VectorBody
 from vllmsim.errors import MalformedRequest
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described

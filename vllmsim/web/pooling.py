@@ -8,13 +8,13 @@ from attrs import define
 from klein import Klein
 from twisted.internet.defer import Deferred
 
-from vllmsim.api.cohere import CohereBody
 from vllmsim.api.description import BYTES, GENERATING, Response
-from vllmsim.api.inputs import InputBody, PoolingCall, PoolingDialect, Reply
-from vllmsim.api.pooling import PoolingTaskBody
-from vllmsim.api.scoring import RerankBody, ScoreBody
+from vllmsim.api.pooling.cohere import CohereBody
+from vllmsim.api.pooling.inputs import InputBody, PoolingCall, PoolingDialect, Reply
+from vllmsim.api.pooling.scoring import RerankBody, ScoreBody
+from vllmsim.api.pooling.tasks import PoolingTaskBody
+from vllmsim.api.pooling.vectors import VectorBody
 from vllmsim.api.shapes.pooling import Classifications, CohereEmbeddings, Embeddings, Poolings, Ranking, Scores
-from vllmsim.api.vectors import VectorBody
 from vllmsim.interfaces import IPooler
 from vllmsim.web.delivery import deliver
 from vllmsim.web.described import described

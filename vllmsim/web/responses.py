@@ -11,8 +11,8 @@ from twisted.internet.task import deferLater
 
 from vllmsim.api.description import EVENTS, GENERATING, Response
 from vllmsim.api.eventstream import CONTENT_TYPE
-from vllmsim.api.responses import ResponseCall, ResponsesBody, ResponsesDialect, Retrieval
-from vllmsim.api.responsestore import ResponseStore, StoredResponse
+from vllmsim.api.responses.dialect import ResponseCall, ResponsesBody, ResponsesDialect, Retrieval
+from vllmsim.api.responses.store import ResponseStore, StoredResponse
 from vllmsim.api.shapes.responses import ResponseEvent, ResponseObject
 from vllmsim.errors import InvalidResponseUse, MalformedRequest, UnknownResponse
 from vllmsim.web.answering import Answering

@@ -9,7 +9,7 @@ from klein import Klein
 
 from vllmsim.api.description import ASKING, Response
 from vllmsim.api.errorbody import anthropic_error_body
-from vllmsim.api.messages import CountBody, CountDialect
+from vllmsim.api.messages.dialect import CountBody, CountDialect
 from vllmsim.api.shapes.errors import ErrorBody
 from vllmsim.api.shapes.messages import MessagesError, TokenCount
 from vllmsim.api.shapes.server import Detokenized, Tokenized

@@ -1,0 +1,1 @@
+"""What servers that share the work of an answer say to each other."""

@@ -1,0 +1,195 @@
+# -*- test-case-name: tests.api.scaleout.test_derenderstream -*-
+"""Streamed answers, derendered chunk by chunk.
+
+A client sends each chunk of a streamed ``/inference/v1/generate`` as ``generate_chunk``, with the ``stream_state`` of
+the answer before, and is answered ``{"chunk", "stream_state"}``: the chunk that a chat completion or completion would
+have had in its place, and what is to be sent with the next one. There is one state for each choice. A chunk without
+choices has the usage.
+
+The state's members are vLLM's. Where reasoning and calls are told from the rest, the tokens so far are among them, as
+no other memory is kept.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from vllmsim.api.body import Body, Listed
+from vllmsim.api.chat import ChatBody
+from vllmsim.api.completions import CompletionBody
+from vllmsim.api.dialect import usage
+from vllmsim.api.scaleout.given import Conversed, Count, GivenChoice, TokenId
+from vllmsim.api.scaleout.reading import Words
+from vllmsim.api.scaleout.render import repeat
+from vllmsim.api.stretches import Stretch, stretches
+from vllmsim.inference import Answer
+
+
+class GivenUsage(Body):
+    """The usage of a stream, as far as it matters."""
+
+    prompt_tokens: Count = 0
+    completion_tokens: Count | None = 0
+
+
+class GivenChunk(Body):
+    """A chunk of a generate stream."""
+
+    request_id: str
+    choices: Listed[GivenChoice]
+    output_mode: Literal["tokens"] = "tokens"
+    usage: GivenUsage | None = None
+
+
+class StreamState(Body):
+    """What a client carries from one chunk to the next."""
+
+    prev_tokens: Annotated[list[str], Field(max_length=1024)] = []
+    prefix_offset: Count = 0
+    read_offset: Count = 0
+    role_sent: bool = False
+    logprob_context_token_ids: Annotated[list[TokenId], Field(max_length=4)] = []
+    logprob_text_offset: Count = 0
+    output_token_ids: Annotated[list[TokenId], Field(fail_fast=True)] = []
+    output_chunk_lens: Annotated[list[Annotated[int, Field(gt=0)]], Field(fail_fast=True)] = []
+    tools_streamed: bool = False
+    last_tool_call_ids: Annotated[list[str], Field(fail_fast=True)] = []
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        total, expected = sum(self.output_chunk_lens), len(self.output_token_ids)
+        if total != expected:
+            raise ValueError(f"output_chunk_lens must sum to len(output_token_ids) (got {total} and {expected})")
+        return self
+
+
+class ChunkBody(Body):
+    """What both routes take."""
+
+    stream: Literal[True]
+    model: str | None = None
+    generate_chunk: GivenChunk
+    stream_state: StreamState | None = None
+    prompt_tokens: Count | None = None
+    prompt_token_ids: Listed[TokenId] | None = None
+
+    @property
+    def state(self) -> StreamState:
+        """What the client carries; nothing yet at the first chunk."""
+        return self.stream_state or StreamState()
+
+    def usage(self) -> dict[str, Any]:
+        """Make the usage of the answer; the prompt's tokens are those of the request, if it says."""
+        given = self.generate_chunk.usage or GivenUsage()
+        prompt_tokens = given.prompt_tokens if self.prompt_tokens is None else self.prompt_tokens
+        return usage(prompt_tokens, given.completion_tokens or 0, nulls=False)
+
+
+class ChatChunkBody(ChunkBody):
+    """A chunk that is to be one of a chat completion."""
+
+    chat_request: ChatBody | None = None
+
+
+class CompletionChunkBody(ChunkBody):
+    """A chunk that is to be one of a completion."""
+
+    completion_request: CompletionBody | None = None
+
+
+def chat_chunk(asked: ChatChunkBody, conversed: Conversed, words: Words) -> bytes:
+    """Write the chunk of a chat completion, and the state after it.
+
+    :raises InvalidRequest: when the state has something that JSON cannot.
+    """
+    chunk, state, reading = asked.generate_chunk, asked.state, conversed.reading
+    head = reading.head("chat.completion.chunk") | {"id": chunk.request_id}
+    if not chunk.choices:
+        return _answer({**head, "choices": [], "usage": asked.usage()}, state)
+    [choice] = chunk.choices
+    parsed = conversed.reasons or conversed.calls
+    before = state.output_token_ids if parsed else []
+    ids = [*before, *choice.ids]
+    answer = words.answer(ids, reasons=conversed.reasons, calls=conversed.calls)
+    calls, call_ids = answer.calls, list(state.last_tool_call_ids)
+    for number, part in enumerate(calls[len(call_ids) :], len(call_ids)):
+        call_ids.append(reading.settings.tooling.call_id(part, number, reading.settings.new_id))
+    numbers = {part.start: number for number, part in enumerate(calls)}
+    delta = {} if state.role_sent else {"role": reading.settings.response_role}
+    for stretch in stretches(answer, len(before), len(ids)):
+        if not reading.hides(stretch.part):
+            _add(delta, answer, stretch, numbers.get(stretch.part.start, 0), call_ids)
+    called = state.tools_streamed or "tool_calls" in delta
+    member: dict[str, Any] = {
+        "index": choice.index,
+        "delta": delta,
+        "logprobs": words.chat_logprobs(choice.logprobs),
+        "finish_reason": None,
+    }
+    if choice.finish_reason is not None:
+        ended = choice.finish_reason == "stop" and choice.stop_reason is None
+        member["finish_reason"] = "tool_calls" if called and ended and not reading.named else choice.finish_reason
+        member |= {"stop_reason": choice.stop_reason, "token_ids": None, "weight_versions": None}
+    else:
+        member["token_ids"] = None
+    known = {"output_token_ids": ids, "output_chunk_lens": [*state.output_chunk_lens, *_count(choice)]}
+    after = {"role_sent": True, "tools_streamed": called, "last_tool_call_ids": call_ids, **(known if parsed else {})}
+    return _answer({**head, "choices": [member], "kv_transfer_params": None}, state.model_copy(update=after))
+
+
+def _add(delta: dict[str, Any], answer: Answer, stretch: Stretch, number: int, call_ids: list[str]) -> None:
+    """Add what some tokens say to a delta.
+
+    :param number: which call it is, if it is one.
+    """
+    part, said = stretch.part, "".join(answer.pieces[stretch.body.start : stretch.body.stop])
+    if part.kind == "text":
+        delta["content"] = (delta.get("content") or "") + said
+        return
+    if part.kind == "reasoning":
+        if said:
+            delta["reasoning"] = delta.get("reasoning", "") + said
+        return
+    if not (stretch.opens or said):
+        return
+    entry: dict[str, Any] = {"index": number, "function": {}}
+    if stretch.opens:
+        entry = {"id": call_ids[number], "type": "function", "index": number, "function": {"name": part.name}}
+    if said:
+        entry["function"]["arguments"] = said
+    delta.setdefault("content", None)
+    delta.setdefault("tool_calls", []).append(entry)
+
+
+def completion_chunk(asked: CompletionChunkBody, model: str, created: int, words: Words) -> bytes:
+    """Write the chunk of a completion, and the state after it.
+
+    :param created: seconds since the epoch.
+    :raises InvalidRequest: when the state has something that JSON cannot.
+    """
+    chunk, state = asked.generate_chunk, asked.state
+    head = {"id": chunk.request_id, "object": "text_completion", "created": created, "model": model}
+    if not chunk.choices:
+        return _answer({**head, "choices": [], "usage": asked.usage()}, state)
+    [choice] = chunk.choices
+    text = "".join(words.texts(choice.ids))
+    member = {
+        "index": choice.index,
+        "text": text,
+        "logprobs": words.text_logprobs(choice.logprobs, state.logprob_text_offset),
+        "finish_reason": choice.finish_reason,
+        "stop_reason": choice.stop_reason,
+        "prompt_token_ids": None,
+        "token_ids": None,
+        "weight_versions": None,
+    }
+    after = {"logprob_text_offset": state.logprob_text_offset + len(text)}
+    return _answer({**head, "choices": [member], "kv_transfer_params": None}, state.model_copy(update=after))
+
+
+def _count(choice: GivenChoice) -> list[int]:
+    return [len(choice.ids)] if choice.ids else []
+
+
+def _answer(chunk: dict[str, Any], state: StreamState) -> bytes:
+    return repeat({"chunk": chunk, "stream_state": state.model_dump()})
