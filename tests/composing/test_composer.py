@@ -5,6 +5,7 @@ import random
 import re
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import prompt
@@ -121,6 +122,28 @@ class ComposerTests(SynchronousTestCase):
         self.assertIsInstance(value["p7"], int)
         pattern = "|".join(["a{3}"] * 1000)
         self.assertEqual("aaa", self.text(self.compose(Form(output=RegexOutput(pattern)))))
+
+    def test_threads(self) -> None:
+        """What may take long, a large schema or one whose values may be nested without end, holds nobody up."""
+        put_off: list[Any] = []
+
+        def defer(*work: Any) -> Deferred[Any]:
+            put_off.append(work)
+            return Deferred()
+
+        composer = Composer(self.source, self.source, self.tokenizer, defer, Ranges(), 0, 0)
+        tree = {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#"}}]}
+        enumerated = {"enum": [str(number) for number in range(1000)]}
+        for output, expected in (
+            (JsonOutput({"type": "integer"}), 0),
+            (JsonOutput(tree), 1),
+            (JsonOutput(enumerated), 1),
+            (RegexOutput("a" * 100), 0),
+            (RegexOutput("a" * 5000), 1),
+        ):
+            put_off.clear()
+            composed = composer.compose(prompt([1]), Form(output=output), 0, 500, True, random.Random(1))
+            self.assertEqual((expected, not expected), (len(put_off), composed.called))
 
     def test_impossible(self) -> None:
         """What nothing can have the form of is refused, and a schema that cannot be written down."""

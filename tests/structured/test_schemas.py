@@ -247,7 +247,7 @@ UNSATISFIED: list[tuple[Any, str]] = [
     ({"type": "string", "format": "hostname", "minLength": 4000}, "no hostname is as long"),
     (
         {"type": "array", "items": {"type": "string", "format": "email", "minLength": 4000}, "minItems": 1000},
-        "too many",
+        "",
     ),
     (
         {

@@ -22,11 +22,14 @@ from vllmsim.inference import Composition, Part, PartKind, TokenizedPrompt, Toke
 from vllmsim.interfaces import IComposer, IResponseSource, ITokenizer
 from vllmsim.structure import CALL, THINK, ChoiceOutput, Form, JsonOutput, RegexOutput, StructuredOutput, Tool
 from vllmsim.structured.patterns import sample_pattern
+from vllmsim.structured.references import REFERENCES
 from vllmsim.structured.schemas import SchemaSampler
 from vllmsim.structured.values import Ranges, json_text
 
 _TAGS: Final = 2
 _INLINE_BYTES: Final = 4096
+_ENDLESS: Final = tuple(f'"{keyword}"'.encode() for keyword in REFERENCES)
+"""What lets a schema of some bytes have values of any depth, which take longer than their number tells."""
 _REMEMBERED: Final = 256
 """How many samplers are remembered: of small schemas, as large ones take memory."""
 _MOST_REASONING: Final = 0.9
@@ -76,7 +79,8 @@ class Composer:
 
     :param source: says plain text.
     :param thoughts: says reasoning.
-    :param defer_to_thread: runs a function off the reactor; large schemas are worked on there.
+    :param defer_to_thread: runs a function off the reactor; large schemas, and those with references, are worked on
+        there.
     :param ranges: values for what schemas leave open.
     :param extra_calls: the probability of one more call, from 0 to 1.
     :param reasoning_share: how much of an answer is reasoning, from 0 to 1; 0 for a server that does not reason.
@@ -186,7 +190,7 @@ class Composer:
             key = orjson.dumps(schema)
         except TypeError:
             raise InvalidRequest("A JSON schema is nested too deeply, or has an integer beyond 64 bits.") from None
-        if len(key) > _INLINE_BYTES:
+        if len(key) > _INLINE_BYTES or any(word in key for word in _ENDLESS):
             return await self._defer_to_thread(self._sample, schema, generator)
         sampler = self._samplers.get(key)
         if sampler is None:

@@ -21,6 +21,7 @@ from vllmsim.structured.references import REFERENCES
 from vllmsim.structured.texts import draw_text
 from vllmsim.structured.values import TYPES, Budget, DeadEnd, JsonValue, Ranges, Schema, TooDeep, has_type, identity
 
+_STEPS: Final = 4
 _TRIES: Final = 6
 """How often a place is drawn anew before what holds it is."""
 _DEEP: Final = 5
@@ -103,7 +104,7 @@ class Drawing:
         hurried = depth >= _DEEP or self._values > _MANY
         failure = DeadEnd("what was drawn did not satisfy it")
         for attempt in range(_TRIES):
-            self.budget.spend()
+            self.budget.spend(_STEPS)
             try:
                 parts = self.flatten(schemas, hurried=hurried)
                 self.budget.spend(len(parts) // _PER_STEP)

@@ -22,9 +22,9 @@ _HASTY_TRIES: Final = 1
 _STRICT_TRIES: Final = 7
 _WIDER: Final = 10_000
 _LONGER: Final = 10
-_STEPS: Final = 3_500
+_STEPS: Final = 7_000
 """How much work all attempts together may be."""
-_MORE_STEPS: Final = 1_500
+_MORE_STEPS: Final = 3_000
 """How much more it may be after a first attempt that had no end."""
 
 

@@ -11,7 +11,6 @@ from typing import Final, Protocol, cast
 from vllmsim.structured.references import REFERENCES, References
 from vllmsim.structured.values import Budget, JsonValue, Refusal, Schema
 
-_PER_STEP: Final = 2
 _SMALL: Final = 400
 _LISTS: Final = ("allOf", "anyOf", "oneOf")
 _CONDITION: Final = ("if", "then", "else")
@@ -72,17 +71,13 @@ def spend_visits(schema: Schema, value: JsonValue, document: Document, budget: B
     :raises Refusal: when it is too often.
     """
     pending: list[tuple[Schema, JsonValue]] = [(schema, value)]
-    count = 0
     while pending:
         schema, value = pending.pop()
-        count += 1
-        if count >= _PER_STEP:
-            budget.spend(count // _PER_STEP)
-            count = 0
+        budget.spend()
         if isinstance(schema, bool):
             continue
         if not _SAME.isdisjoint(schema):
-            count += 1
+            budget.spend()
             # What is unevaluated is found out by evaluating the rest twice more.
             times = 1 if _UNEVALUATED.isdisjoint(schema) else 3
             pending += [(part, value) for part in _same(schema, document)] * times
