@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import HEAD, normal, prompt, recorded, settings, written
 from vllmsim.api.chat import ChatDialect
+from vllmsim.api.toolcalls import Tooling
 from vllmsim.inference import Answer, Part
 
 HI = [{"role": "user", "content": "hi"}]
@@ -118,6 +119,17 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual([0, 0, 1, 1, 1], [call["index"] for call in calls])
         self.assertEqual(2, sum("id" in call for call in calls))
         self.assertEqual("tool_calls", self.events({}, answer)[-1]["choices"][0]["finish_reason"])
+
+    def test_numbered_ids(self) -> None:
+        """Where ids are numbers, the calls of the conversation are numbered through."""
+        earlier = {
+            "role": "assistant",
+            "tool_calls": [{"id": "a", "function": {"name": "get_w", "arguments": "{}"}}] * 2,
+        }
+        answer = composed(("call", 2, 1, ["{}"], "get_w"), ("call", 2, 1, ["{}"], "get_w"))
+        deltas = self.deltas({"messages": [*HI, earlier]}, answer, tooling=Tooling("kimi_k2"))
+        ids = [call["id"] for delta in deltas for call in delta.get("tool_calls", ()) if "id" in call]
+        self.assertEqual(["functions.get_w:2", "functions.get_w:3"], ids)
 
     def test_named(self) -> None:
         """A call that the request demanded by name ends with stop, as in vLLM."""

@@ -73,6 +73,13 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(("xya", "b"), (first["text"], second["text"]))
         self.assertEqual([3], second["logprobs"]["text_offset"])
 
+    def test_no_reasoning(self) -> None:
+        """A completion does not reason, on a server that does neither: its tokens are not told apart."""
+        dialect = CompletionDialect(settings(reasons=True))
+        for fields in ({}, {"stream": True, "stream_options": {"include_usage": True}}):
+            sent = written(dialect, {"prompt": "hi", **fields}, [prompt([1])], [answer(71, EOS)])
+            self.assertNotIn(b"reasoning_tokens", sent)
+
     def test_echo_alone(self) -> None:
         """An echo of no tokens is the prompt alone; the engine has made a token, which counts."""
         tokens = TokenizedPrompt(TextPrompt("xy"), "xy", [7, 8], ["x", "y"])

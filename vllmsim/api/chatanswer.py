@@ -65,8 +65,11 @@ class ChatReading(Reading["ChatBody"]):
 
     def call_ids(self, answer: Answer) -> list[str]:
         """Make ids for the calls of an answer."""
-        settings = self.settings
-        return [settings.tooling.call_id(part, i, settings.new_id) for i, part in enumerate(answer.calls)]
+        tooling, new_id = self.settings.tooling, self.settings.new_id
+        if not (calls := answer.calls):
+            return []
+        earlier = sum(len(message.tool_calls or ()) for message in self.body.messages)
+        return [tooling.call_id(part, i, new_id) for i, part in enumerate(calls, earlier)]
 
     def illustrates(self, answer: Answer) -> bool:
         """Tell whether an image follows the text, which it does not when the answer is aborted."""
@@ -118,9 +121,8 @@ class ChatStream(ChunkStream):
     def _usage_so_far(self, choice: int, answer: Answer | None, completion_tokens: int) -> dict[str, Any]:
         member = super()._usage_so_far(choice, answer, completion_tokens)
         if member:
-            reasons = self._settings.reasons
             thought = 0 if answer is None else answer.reasoning_tokens_before(completion_tokens)
-            member["usage"]["completion_tokens_details"] = completion_details(thought) if reasons else None
+            member["usage"]["completion_tokens_details"] = completion_details(thought) if self._reasons else None
         return member
 
     def _prompt_of(self, choice: int) -> TokenizedPrompt:

@@ -40,7 +40,7 @@ class ChunkStream(ABC):
         self._include_usage = forced or bool(options and options.include_usage)
         self._continuous = forced or bool(self._include_usage and options and options.continuous_usage_stats)
         self._head, self._settings, self._shower = reading.head(kind), settings, shower
-        self._handover = reading.handover
+        self._handover, self._reasons = reading.handover, reading.reasons
         self._interval = body.stream_interval or settings.stream_interval
         self._choices = reading.choices
         self._prompts: Sequence[TokenizedPrompt] = ()
@@ -90,7 +90,7 @@ class ChunkStream(ABC):
             return DONE
         prompt_tokens = sum(len(prompt.ids) for prompt in self._prompts)
         details = prompt_details(self._settings, self._cached_tokens)
-        thought = completion_details(self._thought) if self._settings.reasons else None
+        thought = completion_details(self._thought) if self._reasons else None
         chunk = {
             **self._head,
             "choices": [],

@@ -118,6 +118,11 @@ class CompletionReading(Reading[CompletionBody]):
 
     silent: bool
 
+    @property
+    def reasons(self) -> bool:
+        """Completions never do."""
+        return False
+
     def prompt_of(self, choice: int, prompts: Sequence[TokenizedPrompt]) -> TokenizedPrompt:
         """Find the prompt that a choice answers."""
         return prompts[choice // self.request.sampling.n]

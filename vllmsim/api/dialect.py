@@ -133,6 +133,11 @@ class Reading(Generic[B]):
         """How many choices the answer has."""
         return self.request.sampling.n * len(self.request.prompts)
 
+    @property
+    def reasons(self) -> bool:
+        """Whether an answer may begin with reasoning, whose tokens are then counted apart."""
+        return self.settings.reasons
+
     def handover(self, prompts: Sequence[TokenizedPrompt]) -> dict[str, Any] | None:
         """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other."""
         if not self.body.remote_decode:
