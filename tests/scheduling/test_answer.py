@@ -46,6 +46,20 @@ class SettleTests(SynchronousTestCase):
         self.assertEqual(["", "", "a", "bcd"], settled(list("abcd"), limit=4, stop=("xyz",)).pieces)
         self.assertEqual(["", "", "a", "b", "cd"], settled(list("abcd"), stop=("xyz",)).pieces)
 
+    def test_ends_before_any_stop(self) -> None:
+        """A model that ends by itself before a stop text or a stop token does so with neither, at its limit or below."""
+        for stops in ({"stop": ("xyz",)}, {"stop_token_ids": (7,)}):
+            answer = settled(["a", "b"], **stops)
+            self.assertEqual(([1, 2, EOS], "stop", None), (list(answer.ids), answer.finish_reason, answer.stop_reason))
+            answer = settled(["a", "b"], limit=2, **stops)
+            self.assertEqual(([1, 2], "length", None), (list(answer.ids), answer.finish_reason, answer.stop_reason))
+
+    def test_stop_text_at_the_beginning(self) -> None:
+        """A stop text may be all that is said."""
+        for words in (["ab"], ["a", "b"], ["ab", "c"]):
+            answer = settled(words, stop=("ab",))
+            self.assertEqual(("", "stop", "ab"), (answer.text, answer.finish_reason, answer.stop_reason))
+
     def test_stop_text_across_tokens(self) -> None:
         """A stop text is found across tokens, and inside one."""
         self.assertEqual("abc", settled(["abc d", "ef g"], stop=(" def",)).text)
@@ -71,6 +85,8 @@ class SettleTests(SynchronousTestCase):
         """No stop rule ends an answer before it has its least number of tokens."""
         answer = settled(["x", "x", "x"], stop=("x",), min_tokens=2)
         self.assertEqual((3, "xx"), (len(answer), answer.text))
+        answer = settled(["a", "x", "b"], stop=("x",), min_tokens=2)
+        self.assertEqual(("axb", None), (answer.text, answer.stop_reason))
         answer = settled(["a", "a", "a"], limit=3, stop_token_ids=(1, 3), min_tokens=1)
         self.assertEqual(3, answer.stop_reason)
 
@@ -101,6 +117,7 @@ class PartTests(SynchronousTestCase):
             self.assertEqual(("length", limit, limit), (answer.finish_reason, len(answer), answer.parts[-1].stop))
         self.assertEqual([Part("reasoning", 0, 1, 1, 2, 2)], list(self.settled(2).parts))
         self.assertEqual([Part("reasoning", 0, 1, 1, 1, 1)], list(self.settled(1).parts))
+        self.assertEqual([Part("reasoning", 0, 1, 1, 3, 4)], list(self.settled(4).parts))
 
     def test_stop_text(self) -> None:
         """A stop text is found within a part, not across two, and not in tags."""
@@ -120,6 +137,7 @@ class PartTests(SynchronousTestCase):
         answer = self.settled(stop_token_ids=(3,))
         self.assertEqual((["", "ab", ""], 3), (list(answer.pieces), answer.stop_reason))
         self.assertEqual([Part("reasoning", 0, 1, 1, 3, 3)], list(answer.parts))
+        self.assertEqual([Part("reasoning", 0, 1, 1, 3, 4)], list(self.settled(stop_token_ids=(4,)).parts))
 
     def test_call(self) -> None:
         """A call counts as one as soon as its name is said."""
