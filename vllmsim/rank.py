@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from attrs import define
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
@@ -25,8 +25,10 @@ from vllmsim.identity import engine_id, fingerprint
 from vllmsim.interfaces import IResponseSource, ITokenizer
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
+from vllmsim.metrics.exposition import Page
 from vllmsim.metrics.families import RankMetrics
 from vllmsim.metrics.http import HttpMetrics
+from vllmsim.metrics.process import ProcessMetrics
 from vllmsim.models import ModelCatalogue
 from vllmsim.omni import ImageEmission
 from vllmsim.randomness import derive
@@ -186,7 +188,7 @@ def build_rank(
         pooler=pooler,
         admission=admission,
         control=control,
-        registry=_registry(metrics, http),
+        exposition=_page(metrics, http).write,
     )
     resource = surfaces.resource()
     limits = Limits(
@@ -216,12 +218,9 @@ def _ranges(c: Configuration) -> Ranges:
     )
 
 
-def _registry(metrics: RankMetrics, http: HttpMetrics) -> CollectorRegistry:
-    """Collect what one rank exposes, in vLLM's order: the process, the engine, the server."""
+def _page(metrics: RankMetrics, http: HttpMetrics) -> Page:
+    """Gather what one rank exposes, in vLLM's order: the process, the engine, the server."""
     registry = CollectorRegistry(auto_describe=True)
     GCCollector(registry)
     PlatformCollector(registry)
-    ProcessCollector(registry=registry)
-    registry.register(metrics)
-    registry.register(http)
-    return registry
+    return Page(registry, (ProcessMetrics(), metrics.families, http.families))

@@ -4,13 +4,12 @@
 Which of them there are depends on the runner, as in vLLM, and on what the operator has closed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 from attrs import define
 from klein import Klein
-from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -73,7 +72,7 @@ class Surfaces:
     :param defer_to_thread: runs a function off the reactor.
     :param in_turn: does the same, one function after the other.
     :param environ: the environment.
-    :param registry: the rank's metrics.
+    :param exposition: writes the rank's metrics, or those with some names.
     """
 
     configuration: Configuration
@@ -91,7 +90,7 @@ class Surfaces:
     pooler: IPooler
     admission: IAdmission
     control: IRankControl
-    registry: CollectorRegistry
+    exposition: Callable[[Collection[str]], bytes]
 
     def resource(self) -> RankResource:
         """Join the routes into one tree."""
@@ -206,7 +205,7 @@ class Surfaces:
             {rank: engine_id(c, self.seed, rank) for rank in range(c.data_parallel_size)},
             {},
         ).app
-        yield ExpositionRoutes(self.registry).app
+        yield ExpositionRoutes(self.exposition).app
         yield AdapterRoutes(self.models).app
         yield ScalingRoutes(c.data_parallel_size).app
         yield from self._development()

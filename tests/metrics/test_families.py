@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.metrics.reading import read
 from vllmsim.config.schema import Configuration
 from vllmsim.inference import SequenceTimes
 from vllmsim.interfaces import IRankMetrics
@@ -25,16 +24,10 @@ class RankMetricsTests(SynchronousTestCase):
         """Have the recorded server's metrics."""
         cache = cache_config_labels(Configuration(kv_cache_size=64, max_model_len=256, enable_kvcache=True))
         self.metrics = RankMetrics("0", "m1", 256, cache, 1.0)
-        self.registry = CollectorRegistry(auto_describe=True)
-        self.registry.register(self.metrics)
 
-    def text(self) -> str:
-        """Write them."""
-        return generate_latest(self.registry).decode()
-
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, **labels: str) -> float:
         """Read one sample."""
-        return self.registry.get_sample_value(name, {"engine": "0", "model_name": "m1", **labels})
+        return read(self.metrics.families)[name, frozenset({"engine": "0", "model_name": "m1", **labels}.items())]
 
     def test_provides(self) -> None:
         """It hears what happens on a rank."""
@@ -42,7 +35,8 @@ class RankMetricsTests(SynchronousTestCase):
 
     def test_recording(self) -> None:
         """Types, names, labels and bounds are vLLM's, in its order; the two older names are beside them."""
-        lines = [re.sub(r" [^ ]+$", "", line) if line[0] != "#" else line for line in self.text().splitlines()]
+        text = self.metrics.families.write()
+        lines = [re.sub(r" [^ ]+$", "", line) if line[0] != "#" else line for line in text.splitlines()]
         written = [
             line for line in lines if not line.startswith("# HELP") and not any(old in line for old in OLD_NAMES)
         ]
@@ -50,13 +44,9 @@ class RankMetricsTests(SynchronousTestCase):
 
     def test_parsed(self) -> None:
         """Prometheus's own parser reads them, and each series is there once."""
-        samples = [
-            (sample.name, tuple(sorted(sample.labels.items())))
-            for family in text_string_to_metric_families(self.text())
-            for sample in family.samples
-        ]
-        self.assertEqual(len(samples), len(set(samples)))
-        self.assertGreater(len(samples), 300)
+        lines = [line for line in self.metrics.families.write().splitlines() if line[0] != "#"]
+        self.assertEqual(len(lines), len(read(self.metrics.families)))
+        self.assertGreater(len(lines), 300)
 
     def test_gauges(self) -> None:
         """Waiting and running follow the sequences, and return to nothing."""
@@ -88,8 +78,8 @@ class RankMetricsTests(SynchronousTestCase):
         self.metrics.admission_rejected("max_num_queued_reqs")
         self.metrics.admission_rejected("max_num_queued_reqs")
         for reason, count in (("max_num_queued_reqs", 2), ("max_num_queued_tokens", 0)):
-            labels = {"model_name": "m1", "reason": reason}
-            self.assertEqual(count, self.registry.get_sample_value("vllm:admission_rejections_total", labels))
+            labels = frozenset({"model_name": "m1", "reason": reason}.items())
+            self.assertEqual(count, read(self.metrics.families)["vllm:admission_rejections_total", labels])
 
     def test_tokens(self) -> None:
         """Tokens are counted as they come, and by iteration."""

@@ -1,9 +1,9 @@
 """Metrics of the HTTP server."""
 
-from prometheus_client import CollectorRegistry
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.metrics.reading import read
 from vllmsim.interfaces import IHttpMetrics
 from vllmsim.metrics.http import HttpMetrics
 
@@ -15,13 +15,14 @@ class HttpMetricsTests(SynchronousTestCase):
         """Exchanges are counted by route, method and status class; probes are not."""
         metrics = HttpMetrics(1.0)
         verifyObject(IHttpMetrics, metrics)
-        registry = CollectorRegistry(auto_describe=True)
-        registry.register(metrics)
         for status in (200, 204, 404):
             metrics.exchange_finished("/v1/models", "GET", status, 0.2, 0, 100)
         for probe in ("/health", "/health/ready", "/ready", "/metrics", "/metrics/"):
             metrics.exchange_finished(probe, "GET", 200, 0.2, 0, 2)
-        value = registry.get_sample_value
+
+        def value(name: str, labels: dict[str, str]) -> float:
+            return read(metrics.families)[name, frozenset(labels.items())]
+
         labels = {"handler": "/v1/models", "method": "GET"}
         self.assertEqual(2, value("http_requests_total", {**labels, "status": "2xx"}))
         self.assertEqual(1, value("http_requests_total", {**labels, "status": "4xx"}))

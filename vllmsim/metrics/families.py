@@ -6,64 +6,24 @@ them. Two names that older vLLM had, and gateways still ask for, are served besi
 ``vllm:gpu_cache_usage_perc`` and ``vllm:time_per_output_token_seconds``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from typing import Final
 
-from attrs import define, field
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 from zope.interface import implementer
 
 from vllmsim.inference import SequenceTimes
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.metrics import series
-from vllmsim.metrics.series import Histogram, Labels
+from vllmsim.metrics.exposition import Families
+from vllmsim.metrics.series import Counter, Gauge, Histogram, Labels
 
 _REASONS: Final = ("stop", "length", "abort", "error", "repetition")
-_PROMPT_SOURCES: Final = ("local_compute", "local_cache_hit", "external_kv_transfer")
-_CACHE_TIERS: Final = ("device", "host", "p2p", "disk", "external_unspecified")
-_SLEEP_STATES: Final = (("awake", None), ("weights_offloaded", 1), ("discard_all", 2))
+_SLEEP_STATES: Final = {"awake": None, "weights_offloaded": 1, "discard_all": 2}
 _ADMISSION_LIMITS: Final = ("max_num_queued_reqs", "max_num_queued_tokens")
-
-_UNUSED_COUNTERS_FIRST: Final = (
-    ("vllm:estimated_flops_per_gpu", "Floating point operations per GPU, estimated."),
-    ("vllm:estimated_read_bytes_per_gpu", "Bytes read from memory per GPU, estimated."),
-    ("vllm:estimated_write_bytes_per_gpu", "Bytes written to memory per GPU, estimated."),
-)
-_UNUSED_COUNTERS: Final = (
-    ("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache."),
-    ("vllm:prefix_cache_hits", "Tokens found in the prefix cache."),
-    ("vllm:external_prefix_cache_queries", "Tokens looked up in a prefix cache outside this server."),
-    ("vllm:external_prefix_cache_hits", "Tokens found in a prefix cache outside this server."),
-    ("vllm:mm_cache_queries", "Media items looked up in the media cache."),
-    ("vllm:mm_cache_hits", "Media items found in the media cache."),
-    ("vllm:num_preemptions", "Sequences that lost their slot to others."),
-)
-_HISTOGRAMS: Final[Mapping[str, tuple[str, tuple[float, ...] | None]]] = {
-    "request_prompt_tokens": ("Prompt tokens per sequence.", None),
-    "request_generation_tokens": ("Generated tokens per sequence.", None),
-    "iteration_tokens_total": ("Tokens per engine step.", series.ITERATION_BUCKETS),
-    "request_max_num_generation_tokens": ("Generated tokens of each prompt's longest choice.", None),
-    "request_params_n": ("Choices asked for per prompt.", series.COUNT_BUCKETS),
-    "request_params_max_tokens": ("Token limit per sequence.", None),
-    "time_to_first_token_seconds": ("Seconds from arrival to the first token.", series.TTFT_BUCKETS),
-    "inter_token_latency_seconds": ("Seconds between one output and the next.", series.ITL_BUCKETS),
-    "time_per_output_token_seconds": ("The same, under its older name.", series.ITL_BUCKETS),
-    "request_time_per_output_token_seconds": ("Mean seconds per token after the first.", series.ITL_BUCKETS),
-    "e2e_request_latency_seconds": ("Seconds from arrival to the last token.", series.LATENCY_BUCKETS),
-    "request_queue_time_seconds": ("Seconds waiting for a slot.", series.LATENCY_BUCKETS),
-    "request_inference_time_seconds": ("Seconds in a slot.", series.LATENCY_BUCKETS),
-    "request_prefill_time_seconds": ("Seconds in a slot before the first token.", series.LATENCY_BUCKETS),
-    "request_decode_time_seconds": ("Seconds from the first token to the last.", series.LATENCY_BUCKETS),
-    "request_num_preemptions": ("How often each sequence lost its slot.", series.PREEMPTION_BUCKETS),
-    "request_prefill_kv_computed_tokens": ("Prompt tokens that were not cached, per sequence.", None),
-}
-"""Name without ``vllm:``, text, and bounds; None for those that follow the context length."""
 
 
 @implementer(IRankMetrics)
-@define(eq=False)
-class RankMetrics(Collector):
+class RankMetrics:
     """Counts what happens on one rank.
 
     :param engine: the rank's number.
@@ -73,66 +33,134 @@ class RankMetrics(Collector):
     :param created: when counting began, in seconds since the epoch.
     """
 
-    _engine: str
-    _model_name: str
-    _max_model_len: int
-    _cache_config: Labels
-    _created: float
-    running: int = field(init=False, default=0)
-    waiting: int = field(init=False, default=0)
-    _prompt_tokens: int = field(init=False, default=0)
-    _cached_tokens: int = field(init=False, default=0)
-    _generation_tokens: int = field(init=False, default=0)
-    _iteration_tokens: int = field(init=False, default=0)
-    _sleep_level: int | None = field(init=False, default=None)
-    _rejected: dict[str, int] = field(init=False)
-    _finished: dict[str, int] = field(init=False)
-    _histograms: dict[str, Histogram] = field(init=False)
+    def __init__(self, engine: str, model_name: str, max_model_len: int, cache_config: Labels, created: float) -> None:
+        self.families = f = Families({"engine": engine, "model_name": model_name}, created)
+        # Families are written in the order in which they are made, which is vLLM's.
+        self._show_states(f)
+        self._show_tokens(f)
+        self._finished = f.show_by(
+            "finished_reason",
+            "vllm:request_success",
+            "Sequences that came to their end, by the reason for it.",
+            {reason: Counter() for reason in _REASONS},
+        )
+        self._rejected = {limit: Counter() for limit in _ADMISSION_LIMITS}
+        rejections = "Requests that were not let in, by the limit they hit."
+        family = f.family("vllm:admission_rejections", rejections, Counter)
+        for limit, counter in self._rejected.items():
+            family.add(counter, {"model_name": model_name, "reason": limit})
+        self._show_histograms(f, series.token_buckets(max_model_len))
+        info = f.family("vllm:cache_config_info", "How the KV cache is set up.", Gauge)
+        info.add(Gauge(1), {"engine": engine, **cache_config})
 
-    @_rejected.default
-    def _none_rejected(self) -> dict[str, int]:
-        return dict.fromkeys(_ADMISSION_LIMITS, 0)
+    def _show_states(self, f: Families) -> None:
+        f.show("vllm:estimated_flops_per_gpu", "Floating point operations per GPU, estimated.", Counter())
+        f.show("vllm:estimated_read_bytes_per_gpu", "Bytes read from memory per GPU, estimated.", Counter())
+        f.show("vllm:estimated_write_bytes_per_gpu", "Bytes written to memory per GPU, estimated.", Counter())
+        self._running = f.show("vllm:num_requests_running", "Sequences in slots.", Gauge())
+        self._waiting = f.show("vllm:num_requests_waiting", "Sequences waiting for one.", Gauge())
+        f.show_by(
+            "reason",
+            "vllm:num_requests_waiting_by_reason",
+            "Sequences waiting for a free slot (capacity), or for something else (deferred).",
+            {"capacity": self._waiting, "deferred": Gauge()},
+        )
+        self._sleep = f.show_by(
+            "sleep_state",
+            "vllm:engine_sleep_state",
+            "Whether the engine is awake, asleep with its weights moved out, or asleep without anything.",
+            {state: Gauge() for state in _SLEEP_STATES},
+        )
+        self.sleep_level_changed(None)
+        usage = f.show("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use.", Gauge())
+        f.show("vllm:gpu_cache_usage_perc", "The same, under its older name.", usage)
 
-    @_finished.default
-    def _none_finished(self) -> dict[str, int]:
-        return dict.fromkeys(_REASONS, 0)
+    def _show_tokens(self, f: Families) -> None:
+        f.show("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.", Counter())
+        f.show("vllm:prefix_cache_hits", "Tokens found in the prefix cache.", Counter())
+        outside = "in a prefix cache outside this server."
+        f.show("vllm:external_prefix_cache_queries", f"Tokens looked up {outside}", Counter())
+        f.show("vllm:external_prefix_cache_hits", f"Tokens found {outside}", Counter())
+        f.show("vllm:mm_cache_queries", "Media items looked up in the media cache.", Counter())
+        f.show("vllm:mm_cache_hits", "Media items found in the media cache.", Counter())
+        f.show("vllm:num_preemptions", "Sequences that lost their slot to others.", Counter())
+        computed, cached = self._computed, self._cached = Counter(), Counter()
+        self._prompt = f.show("vllm:prompt_tokens", "Prompt tokens.", Counter())
+        f.show_by(
+            "source",
+            "vllm:prompt_tokens_by_source",
+            "Prompt tokens that were computed, found in the cache, or fetched from another server.",
+            {"local_compute": computed, "local_cache_hit": cached, "external_kv_transfer": Counter()},
+        )
+        f.show("vllm:prompt_tokens_cached", "Prompt tokens not computed.", cached)
+        f.show_by(
+            "source",
+            "vllm:prompt_tokens_cached_by_source",
+            "Prompt tokens not computed, by the tier of the cache that had them.",
+            {"device": cached, **{t: Counter() for t in ("host", "p2p", "disk", "external_unspecified")}},
+        )
+        self._generated = f.show("vllm:generation_tokens", "Generated tokens.", Counter())
+        self._tokens_before = 0.0
 
-    @_histograms.default
-    def _empty_histograms(self) -> dict[str, Histogram]:
-        tokens = series.token_buckets(self._max_model_len)
-        return {name: Histogram(tokens if bounds is None else bounds) for name, (_, bounds) in _HISTOGRAMS.items()}
+    def _show_histograms(self, f: Families, tokens: Sequence[float]) -> None:
+        def show(name: str, text: str, bounds: Sequence[float]) -> Histogram:
+            return f.show(f"vllm:{name}", text, Histogram(bounds))
+
+        gap, latency = series.ITL_BUCKETS, series.LATENCY_BUCKETS
+        self._prompt_lengths = show("request_prompt_tokens", "Prompt tokens per sequence.", tokens)
+        self._lengths = show("request_generation_tokens", "Generated tokens per sequence.", tokens)
+        self._iterations = show("iteration_tokens_total", "Tokens per engine step.", series.ITERATION_BUCKETS)
+        longest = "Generated tokens of each prompt's longest choice."
+        self._longest = show("request_max_num_generation_tokens", longest, tokens)
+        self._choices = show("request_params_n", "Choices asked for per prompt.", series.COUNT_BUCKETS)
+        self._limits = show("request_params_max_tokens", "Token limit per sequence.", tokens)
+        first = "Seconds from arrival to the first token."
+        self._first_tokens = show("time_to_first_token_seconds", first, series.TTFT_BUCKETS)
+        self._gaps = show("inter_token_latency_seconds", "Seconds between one output and the next.", gap)
+        f.show("vllm:time_per_output_token_seconds", "The same, under its older name.", self._gaps)
+        mean = "Mean seconds per token after the first."
+        self._mean_gaps = show("request_time_per_output_token_seconds", mean, gap)
+        self._whole = show("e2e_request_latency_seconds", "Seconds from arrival to the last token.", latency)
+        self._queued = show("request_queue_time_seconds", "Seconds waiting for a slot.", latency)
+        self._inference = show("request_inference_time_seconds", "Seconds in a slot.", latency)
+        self._prefill = show("request_prefill_time_seconds", "Seconds in a slot before the first token.", latency)
+        self._decode = show("request_decode_time_seconds", "Seconds from the first token to the last.", latency)
+        lost = "How often each sequence lost its slot."
+        self._preemptions = show("request_num_preemptions", lost, series.PREEMPTION_BUCKETS)
+        uncached = "Prompt tokens that were not cached, per sequence."
+        self._uncached = show("request_prefill_kv_computed_tokens", uncached, tokens)
 
     def sequence_queued(self) -> None:
         """Count a sequence that waits."""
-        self.waiting += 1
+        self._waiting.value += 1
 
     def sequence_unqueued(self) -> None:
         """Count it no more."""
-        self.waiting -= 1
+        self._waiting.value -= 1
 
     def sequence_started(self) -> None:
         """Move a sequence from waiting to running."""
-        self.waiting -= 1
-        self.running += 1
+        self._waiting.value -= 1
+        self._running.value += 1
 
     def prefill_finished(self, prompt_tokens: int, cached_tokens: int, since_arrival: float) -> None:
         """Count a prompt and observe the time to first token."""
-        self._prompt_tokens += prompt_tokens
-        self._cached_tokens += cached_tokens
-        self._iteration_tokens += prompt_tokens - cached_tokens
-        self._histograms["time_to_first_token_seconds"].observe(since_arrival)
+        self._prompt.value += prompt_tokens
+        self._computed.value += prompt_tokens - cached_tokens
+        self._cached.value += cached_tokens
+        self._first_tokens.observe(since_arrival)
 
     def tokens_emitted(self, count: int, gap: float | None) -> None:
         """Count generated tokens and observe the gap before them."""
-        self._generation_tokens += count
-        self._iteration_tokens += count
+        self._generated.value += count
         if gap is not None:
-            self._histograms["inter_token_latency_seconds"].observe(gap)
+            self._gaps.observe(gap)
 
     def iteration_finished(self) -> None:
         """Observe the tokens since the last iteration."""
-        self._histograms["iteration_tokens_total"].observe(self._iteration_tokens)
-        self._iteration_tokens = 0
+        tokens = self._computed.value + self._generated.value
+        self._iterations.observe(tokens - self._tokens_before)
+        self._tokens_before = tokens
 
     def sequence_finished(
         self,
@@ -144,114 +172,35 @@ class RankMetrics(Collector):
         times: SequenceTimes,
     ) -> None:
         """Observe everything about a sequence that is complete."""
-        self.running -= 1
-        self._finished[reason] += 1
+        self._running.value -= 1
+        self._finished[reason].value += 1
         decode = times.last_token - times.first_token
-        values = {
-            "request_prompt_tokens": prompt_tokens,
-            "request_generation_tokens": generated_tokens,
-            "request_params_max_tokens": max_tokens,
-            "request_time_per_output_token_seconds": decode / (generated_tokens - 1) if generated_tokens > 1 else 0.0,
-            "e2e_request_latency_seconds": times.last_token - times.arrived,
-            "request_queue_time_seconds": times.started - times.arrived,
-            "request_inference_time_seconds": times.last_token - times.started,
-            "request_prefill_time_seconds": times.first_token - times.started,
-            "request_decode_time_seconds": decode,
-            "request_num_preemptions": 0,
-            "request_prefill_kv_computed_tokens": prompt_tokens - cached_tokens,
-        }
-        for name, value in values.items():
-            self._histograms[name].observe(value)
+        self._prompt_lengths.observe(prompt_tokens)
+        self._lengths.observe(generated_tokens)
+        self._limits.observe(max_tokens)
+        self._mean_gaps.observe(decode / (generated_tokens - 1) if generated_tokens > 1 else 0.0)
+        self._whole.observe(times.last_token - times.arrived)
+        self._queued.observe(times.started - times.arrived)
+        self._inference.observe(times.last_token - times.started)
+        self._prefill.observe(times.first_token - times.started)
+        self._decode.observe(decode)
+        self._preemptions.observe(0)
+        self._uncached.observe(prompt_tokens - cached_tokens)
 
     def sequence_aborted(self) -> None:
         """Count a running sequence no more; like vLLM, in no total."""
-        self.running -= 1
+        self._running.value -= 1
 
     def admission_rejected(self, limit: str) -> None:
         """Count a request that was not let in."""
-        self._rejected[limit] += 1
+        self._rejected[limit].value += 1
 
     def sleep_level_changed(self, level: int | None) -> None:
         """Remember how deep the rank sleeps."""
-        self._sleep_level = level
+        for state, gauge in self._sleep.items():
+            gauge.value = int(level == _SLEEP_STATES[state])
 
     def prompt_finished(self, n: int, longest: int) -> None:
         """Observe the choices of a prompt; vLLM too counts prompts here, not requests."""
-        self._histograms["request_params_n"].observe(n)
-        self._histograms["request_max_num_generation_tokens"].observe(longest)
-
-    def collect(self) -> Iterator[Metric]:
-        """Make every family's samples, in vLLM's order."""
-        yield from self._counters(_UNUSED_COUNTERS_FIRST)
-        yield from self._gauges()
-        yield from self._counters(_UNUSED_COUNTERS)
-        yield from self._token_counters()
-        yield from self._request_counters()
-        base = self._labels()
-        for name, (text, _) in _HISTOGRAMS.items():
-            source = "inter_token_latency_seconds" if name == "time_per_output_token_seconds" else name
-            samples = [(base, self._histograms[source])]
-            yield series.histogram_family(f"vllm:{name}", text, samples, self._created)
-        info = {"engine": self._engine, **self._cache_config}
-        yield series.gauge_family("vllm:cache_config_info", "How the KV cache is set up.", [(info, 1)])
-
-    def _labels(self, **more: str) -> Labels:
-        return {"engine": self._engine, "model_name": self._model_name, **more}
-
-    def _counters(self, names: tuple[tuple[str, str], ...]) -> Iterator[Metric]:
-        for name, text in names:
-            yield series.counter_family(name, text, [(self._labels(), 0)], self._created)
-
-    def _gauges(self) -> Iterator[Metric]:
-        base = self._labels()
-        yield series.gauge_family("vllm:num_requests_running", "Sequences in slots.", [(base, self.running)])
-        yield series.gauge_family("vllm:num_requests_waiting", "Sequences waiting for one.", [(base, self.waiting)])
-        reasons = (("capacity", self.waiting), ("deferred", 0))
-        yield series.gauge_family(
-            "vllm:num_requests_waiting_by_reason",
-            "Sequences waiting for a free slot (capacity), or for something else (deferred).",
-            [(self._labels(reason=reason), value) for reason, value in reasons],
-        )
-        yield series.gauge_family(
-            "vllm:engine_sleep_state",
-            "Whether the engine is awake, asleep with its weights moved out, or asleep without anything.",
-            [(self._labels(sleep_state=state), int(level == self._sleep_level)) for state, level in _SLEEP_STATES],
-        )
-        yield series.gauge_family("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use.", [(base, 0)])
-        yield series.gauge_family("vllm:gpu_cache_usage_perc", "The same, under its older name.", [(base, 0)])
-
-    def _token_counters(self) -> Iterator[Metric]:
-        base, created = self._labels(), self._created
-        computed, cached = self._prompt_tokens - self._cached_tokens, self._cached_tokens
-        yield series.counter_family("vllm:prompt_tokens", "Prompt tokens.", [(base, self._prompt_tokens)], created)
-        yield series.counter_family(
-            "vllm:prompt_tokens_by_source",
-            "Prompt tokens that were computed, found in the cache, or fetched from another server.",
-            [(self._labels(source=s), n) for s, n in zip(_PROMPT_SOURCES, (computed, cached, 0), strict=True)],
-            created,
-        )
-        yield series.counter_family(
-            "vllm:prompt_tokens_cached", "Prompt tokens not computed.", [(base, cached)], created
-        )
-        yield series.counter_family(
-            "vllm:prompt_tokens_cached_by_source",
-            "Prompt tokens not computed, by the tier of the cache that had them.",
-            [(self._labels(source=tier), cached if tier == "device" else 0) for tier in _CACHE_TIERS],
-            created,
-        )
-        generated = [(base, self._generation_tokens)]
-        yield series.counter_family("vllm:generation_tokens", "Generated tokens.", generated, created)
-
-    def _request_counters(self) -> Iterator[Metric]:
-        yield series.counter_family(
-            "vllm:request_success",
-            "Sequences that came to their end, by the reason for it.",
-            [(self._labels(finished_reason=reason), count) for reason, count in self._finished.items()],
-            self._created,
-        )
-        yield series.counter_family(
-            "vllm:admission_rejections",
-            "Requests that were not let in, by the limit they hit.",
-            [({"model_name": self._model_name, "reason": limit}, count) for limit, count in self._rejected.items()],
-            self._created,
-        )
+        self._choices.observe(n)
+        self._longest.observe(longest)

@@ -1,13 +1,12 @@
 # -*- test-case-name: tests.metrics.test_series -*-
-"""Counters that cost little to move: plain numbers while the rank works, Prometheus samples at a scrape."""
+"""What counts: plain numbers that cost little to move while the rank works, and say at a scrape what they came to."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, Protocol, TypeAlias
 
 from attrs import define, field
-from prometheus_client.metrics_core import Metric
 from prometheus_client.utils import floatToGoString
 
 Labels: TypeAlias = Mapping[str, str]
@@ -31,6 +30,9 @@ HTTP_FINE_BUCKETS: Final = (
 )  # fmt: skip
 HTTP_BUCKETS: Final = (0.1, 0.5, 1.0)
 
+_PLAIN: Final = 1_000_000
+"""Counts below it are written with all their digits."""
+
 
 def token_buckets(most: int) -> tuple[int, ...]:
     """List 1, 2, 5, 10, 20, 50 and so on.
@@ -45,12 +47,63 @@ def token_buckets(most: int) -> tuple[int, ...]:
     return tuple(buckets)
 
 
+class Accumulator(Protocol):
+    """What stands behind one series of a family.
+
+    :cvar kind: the family's type.
+    """
+
+    kind: ClassVar[str]
+
+    def samples(self) -> Sequence[tuple[str, Labels]]:
+        """Name its samples: what each has behind the family's name, and which labels of its own."""
+
+    def numbers(self) -> tuple[str, ...]:
+        """Write the value of each, as Prometheus reads it."""
+
+
+@define(eq=False)
+class Gauge:
+    """A value that goes up and down."""
+
+    kind: ClassVar[str] = "gauge"
+
+    value: float = 0
+
+    def samples(self) -> Sequence[tuple[str, Labels]]:
+        """Name the value."""
+        return (("", {}),)
+
+    def numbers(self) -> tuple[str, ...]:
+        """Write the value."""
+        return (floatToGoString(self.value),)
+
+
+@define(eq=False)
+class Counter:
+    """A value that goes up."""
+
+    kind: ClassVar[str] = "counter"
+
+    value: float = 0
+
+    def samples(self) -> Sequence[tuple[str, Labels]]:
+        """Name the total."""
+        return (("_total", {}),)
+
+    def numbers(self) -> tuple[str, ...]:
+        """Write the total."""
+        return (floatToGoString(self.value),)
+
+
 @define(eq=False)
 class Histogram:
     """Observations by bucket.
 
     :param bounds: the upper bounds, ascending; one more bucket takes what is above all.
     """
+
+    kind: ClassVar[str] = "histogram"
 
     bounds: Sequence[float]
     counts: list[int] = field(init=False)
@@ -65,10 +118,23 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def samples(self) -> Sequence[tuple[str, Labels]]:
+        """Name the buckets, the count and the sum."""
+        bounds = [*map(floatToGoString, self.bounds), "+Inf"]
+        return [*(("_bucket", {"le": bound}) for bound in bounds), ("_count", {}), ("_sum", {})]
+
+    def numbers(self) -> tuple[str, ...]:
+        """Write how many values are up to each bound, how many in all, and their sum."""
+        sums = tuple(accumulate(self.counts))
+        texts = [f"{n}.0" for n in sums] if sums[-1] < _PLAIN else [floatToGoString(n) for n in sums]
+        return (*texts, texts[-1], floatToGoString(self.total))
+
 
 @define(eq=False)
 class Summary:
     """How many observations, and their sum."""
+
+    kind: ClassVar[str] = "summary"
 
     count: int = 0
     total: float = 0.0
@@ -78,50 +144,10 @@ class Summary:
         self.count += 1
         self.total += value
 
+    def samples(self) -> Sequence[tuple[str, Labels]]:
+        """Name the count and the sum."""
+        return (("_count", {}), ("_sum", {}))
 
-def gauge_family(name: str, text: str, samples: Iterable[tuple[Labels, float]]) -> Metric:
-    """Make a gauge's samples.
-
-    :param samples: labels and value of each.
-    """
-    family = Metric(name, text, "gauge")
-    for labels, value in samples:
-        family.add_sample(name, dict(labels), value)
-    return family
-
-
-def counter_family(name: str, text: str, samples: Iterable[tuple[Labels, float]], created: float) -> Metric:
-    """Make a counter's samples, and the gauges that tell since when it counts.
-
-    :param name: without ``_total``.
-    :param created: seconds since the epoch.
-    """
-    family = Metric(name, text, "counter")
-    for labels, value in samples:
-        family.add_sample(f"{name}_total", dict(labels), value)
-        family.add_sample(f"{name}_created", dict(labels), created)
-    return family
-
-
-def histogram_family(name: str, text: str, samples: Iterable[tuple[Labels, Histogram]], created: float) -> Metric:
-    """Make a histogram's samples."""
-    family = Metric(name, text, "histogram")
-    for labels, histogram in samples:
-        bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
-        sums = list(accumulate(histogram.counts))
-        for bound, count in zip(bounds, sums, strict=True):
-            family.add_sample(f"{name}_bucket", {**labels, "le": bound}, count)
-        family.add_sample(f"{name}_count", dict(labels), sums[-1])
-        family.add_sample(f"{name}_sum", dict(labels), histogram.total)
-        family.add_sample(f"{name}_created", dict(labels), created)
-    return family
-
-
-def summary_family(name: str, text: str, samples: Iterable[tuple[Labels, Summary]], created: float) -> Metric:
-    """Make a summary's samples."""
-    family = Metric(name, text, "summary")
-    for labels, summary in samples:
-        family.add_sample(f"{name}_count", dict(labels), summary.count)
-        family.add_sample(f"{name}_sum", dict(labels), summary.total)
-        family.add_sample(f"{name}_created", dict(labels), created)
-    return family
+    def numbers(self) -> tuple[str, ...]:
+        """Write both."""
+        return floatToGoString(self.count), floatToGoString(self.total)

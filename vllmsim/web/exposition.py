@@ -5,11 +5,11 @@ prometheus_client can also answer in OpenMetrics when a scraper asks for it, but
 ``vllm:`` into an underscore in the sample lines, and every query for ``vllm:`` finds nothing.
 """
 
+from collections.abc import Callable, Collection
 from typing import ClassVar, Final
 
 from attrs import define
 from klein import Klein
-from prometheus_client import CollectorRegistry, generate_latest
 
 from vllmsim.api.description import TEXT, Response
 from vllmsim.web.described import described
@@ -21,20 +21,22 @@ CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 @define(slots=False, eq=False)
 class ExpositionRoutes:
-    """Writes one rank's metrics. ``?name[]=`` names the ones that are wanted."""
+    """Answers with one rank's metrics. ``?name[]=`` names the ones that are wanted.
+
+    :param write: writes every sample, or those that have one of some names.
+    """
 
     app: ClassVar[Klein] = Klein()
 
-    _registry: CollectorRegistry
+    _write: Callable[[Collection[str]], bytes]
 
     @app.route("/metrics", methods=["GET"])
     @app.route("/metrics/", methods=["GET"], endpoint="mounted")
     @described("Server", Response(media=TEXT))
     def metrics(self, request: Request) -> None:
         """Answer with every sample."""
-        names = [name.decode("utf-8", "replace") for name in request.args.get(b"name[]", [])]
-        registry = self._registry.restricted_registry(names) if names else self._registry
-        request.answer(200, generate_latest(registry), CONTENT_TYPE)
+        names = {name.decode("utf-8", "replace") for name in request.args.get(b"name[]", [])}
+        request.answer(200, self._write(names), CONTENT_TYPE)
 
 
 answer_errors(ExpositionRoutes.app)

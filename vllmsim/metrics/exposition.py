@@ -1,0 +1,167 @@
+# -*- test-case-name: tests.metrics.test_exposition -*-
+"""How metrics are written: the Prometheus text format 0.0.4, all of it but the numbers rendered beforehand.
+
+A page is a list of families. A family has a text and a type, then a line for each sample: its name, its labels, its
+value. Counters, histograms and summaries also tell since when they count, in a gauge of its own behind the rest::
+
+    # HELP vllm:request_success_total Sequences that came to their end, by the reason for it.
+    # TYPE vllm:request_success_total counter
+    vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 3.0
+    # HELP vllm:request_success_created Sequences that came to their end, by the reason for it.
+    # TYPE vllm:request_success_created gauge
+    vllm:request_success_created{engine="0",finished_reason="stop",model_name="m"} 1.795339833e+09
+
+Whoever scrapes waits for no token, and no token may wait for a scrape: a rank's whole page takes about 0.1 ms.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from attrs import define, field, frozen
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.utils import floatToGoString
+
+from vllmsim.metrics.series import Accumulator, Counter, Gauge, Labels
+
+A = TypeVar("A", bound=Accumulator)
+
+
+def _prefix(name: str, labels: Labels) -> str:
+    """Write what is before a sample's value."""
+    pairs = ",".join(f'{label}="{_escape(value)}"' for label, value in sorted(labels.items()))
+    return f"{name}{{{pairs}}} " if pairs else f"{name} "
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _head(name: str, kind: str, text: str) -> str:
+    text = text.replace("\\", r"\\").replace("\n", r"\n")
+    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+
+
+def _chosen(lines: str, names: Collection[str]) -> str:
+    """Leave the lines whose sample has one of some names."""
+    return "".join(f"{line}\n" for line in lines.split("\n")[:-1] if line.partition(" ")[0].partition("{")[0] in names)
+
+
+@define(eq=False)
+class Family:
+    """The series of one name.
+
+    :param name: without the ``_total`` of a counter.
+    :param text: what it is, for people.
+    :param kind: its type.
+    :param created: when counting began, in seconds since the epoch; None to say nothing of that.
+    """
+
+    name: str
+    text: str
+    kind: str
+    created: float | None = None
+    series: list[tuple[Labels, Accumulator]] = field(init=False, factory=list)
+    _templates: list[tuple[str, Accumulator]] = field(init=False, factory=list)
+    _head: str = field(init=False)
+    _since_head: str = field(init=False)
+    _since: str = field(init=False, default="")
+
+    @_head.default
+    def _make_head(self) -> str:
+        return _head(f"{self.name}_total" if self.kind == Counter.kind else self.name, self.kind, self.text)
+
+    @_since_head.default
+    def _make_since_head(self) -> str:
+        return _head(f"{self.name}_created", Gauge.kind, self.text)
+
+    def add(self, accumulator: A, labels: Labels) -> A:
+        """Expose an accumulator under labels that no other series of the family has.
+
+        :return: the accumulator.
+        """
+        self.series.append((labels, accumulator))
+        prefixes = [_prefix(self.name + suffix, {**labels, **more}) for suffix, more in accumulator.samples()]
+        self._templates.append(("".join(prefix.replace("%", "%%") + "%s\n" for prefix in prefixes), accumulator))
+        if self.created is not None and self.kind != Gauge.kind:
+            self._since += f"{_prefix(f'{self.name}_created', labels)}{floatToGoString(self.created)}\n"
+        return accumulator
+
+    def write(self, names: Collection[str] = ()) -> str:
+        """Write every sample, or those that have one of some names."""
+        body = "".join([template % accumulator.numbers() for template, accumulator in self._templates])
+        since = self._since
+        if names:
+            body, since = _chosen(body, names), _chosen(since, names)
+            if not body and not since:
+                return ""
+        return f"{self._head}{body}{self._since_head}{since}" if since else f"{self._head}{body}"
+
+
+@define(eq=False)
+class Families:
+    """Families in the order in which they are written.
+
+    :param labels: of every series that is not given its own.
+    :param created: when counting began, in seconds since the epoch; None to say nothing of that.
+    """
+
+    _labels: Labels
+    _created: float | None = None
+    _families: list[Family] = field(init=False, factory=list)
+
+    def __iter__(self) -> Iterator[Family]:
+        """Go through them."""
+        return iter(self._families)
+
+    def family(self, name: str, text: str, kind: type[Accumulator]) -> Family:
+        """Begin a family whose series are added to it, with labels of their own.
+
+        :param name: without the ``_total`` of a counter.
+        """
+        self._families.append(Family(name, text, kind.kind, self._created))
+        return self._families[-1]
+
+    def show(self, name: str, text: str, accumulator: A) -> A:
+        """Make a family of one series.
+
+        :return: the accumulator.
+        """
+        return self.family(name, text, type(accumulator)).add(accumulator, self._labels)
+
+    def show_by(self, label: str, name: str, text: str, accumulators: Mapping[str, A]) -> Mapping[str, A]:
+        """Make a family of series that differ in one label.
+
+        :param accumulators: by the label's value.
+        :return: the accumulators.
+        """
+        family = self.family(name, text, type(next(iter(accumulators.values()))))
+        for value, accumulator in accumulators.items():
+            family.add(accumulator, {**self._labels, label: value})
+        return accumulators
+
+    def write(self, names: Collection[str] = ()) -> str:
+        """Write every sample, or those that have one of some names."""
+        return "".join([family.write(names) for family in self._families])
+
+
+class Source(Protocol):
+    """A part of a page."""
+
+    def write(self, names: Collection[str]) -> str:
+        """Write every sample, or those that have one of some names."""
+
+
+@frozen(eq=False)
+class Page:
+    """What one rank exposes.
+
+    :param registry: what prometheus_client tells, before the sources.
+    """
+
+    registry: CollectorRegistry
+    sources: Sequence[Source]
+
+    def write(self, names: Collection[str] = ()) -> bytes:
+        """Write every sample, or those that have one of some names."""
+        registry = self.registry.restricted_registry(names) if names else self.registry
+        return generate_latest(registry) + "".join([source.write(names) for source in self.sources]).encode()
