@@ -1,0 +1,171 @@
+# -*- test-case-name: tests.bench.test_load -*-
+"""The load client, run as a program of its own."""
+
+import contextlib
+import subprocess
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from bench.building import FOLDER, build
+
+_PATIENCE: Final = 60.0
+
+
+class LoadError(Exception):
+    """The client found a stream that was not as it should be; the message says which way."""
+
+
+@frozen
+class Window:
+    """What happened between two points of a run.
+
+    :param nanoseconds: how long it was.
+    :param tokens: how many came.
+    :param answers: how many were complete.
+    :param server_nanoseconds: of a processor, that the server used.
+    :param client_nanoseconds: likewise the client.
+    """
+
+    nanoseconds: int
+    tokens: int
+    answers: int
+    server_nanoseconds: int
+    client_nanoseconds: int
+
+    @classmethod
+    def parse(cls, output: str) -> "Window":
+        """Read what the client prints: lines of a name and a number.
+
+        :raises ValueError: if something is missing.
+        """
+        found = dict(line.split() for line in output.splitlines())
+        try:
+            return cls(**{name: int(found[name]) for name in cls.__annotations__})
+        except KeyError as missing:
+            raise ValueError(f"The client did not tell {missing}.") from None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """How many came, in a second."""
+        return self.tokens / self.nanoseconds * 1e9
+
+    @property
+    def answers_per_second(self) -> float:
+        """How many were complete, in a second."""
+        return self.answers / self.nanoseconds * 1e9
+
+    @property
+    def cpu_per_token(self) -> float:
+        """How long the server's core worked for one, in microseconds."""
+        return self.server_nanoseconds / max(1, self.tokens) / 1e3
+
+    @property
+    def server_share(self) -> float:
+        """How much of its core the server used."""
+        return self.server_nanoseconds / self.nanoseconds
+
+    @property
+    def client_share(self) -> float:
+        """How much of its core the client used."""
+        return self.client_nanoseconds / self.nanoseconds
+
+
+def _command(mode: str, ports: Sequence[int], request: bytes, facts: dict[str, object]) -> list[str]:
+    path = FOLDER / "request"
+    path.write_bytes(request)
+    words = [f"port={port}" for port in ports]
+    return [str(build("client")), mode, *words, f"request={path}", *(f"{name}={fact}" for name, fact in facts.items())]
+
+
+def _run(command: Sequence[str]) -> Window:
+    done = subprocess.run(  # noqa: S603 - our own program
+        command, capture_output=True, text=True, check=False, timeout=_PATIENCE
+    )
+    if done.returncode:
+        raise LoadError(done.stderr.strip() or f"The client ended with {done.returncode}.")
+    return Window.parse(done.stdout)
+
+
+def _stamps(path: Path) -> "array[int]":
+    stamps = array("q")
+    stamps.frombytes(path.read_bytes())
+    return stamps
+
+
+def run_paced(
+    ports: Sequence[int],
+    pid: int,
+    request: bytes,
+    *,
+    streams: int,
+    tokens: int,
+    spacing: float,
+    window: tuple[float, float],
+) -> tuple[Window, "array[int]"]:
+    """Run streams that start one after the other, each on a connection of its own.
+
+    :param spacing: seconds between two starts.
+    :param window: seconds after the first start; all streams run in it.
+    :return: what happened in the window, and when each token arrived in nanoseconds, by stream and token.
+    :raises LoadError: if a stream ends too early or otherwise than it should.
+    """
+    path = FOLDER / "stamps"
+    facts = {"connections": streams, "tokens": tokens, "spacing": round(spacing * 1e9), "pid": pid, "stamps": path}
+    edges = {"from": round(window[0] * 1e9), "until": round(window[1] * 1e9)}
+    counted = _run(_command("paced", ports, request, {**facts, **edges}))
+    return counted, _stamps(path)
+
+
+def run_closed(
+    ports: Sequence[int],
+    pid: int,
+    request: bytes,
+    *,
+    connections: int,
+    seconds: float,
+    tokens: int = 0,
+    warm: float = 0.1,
+) -> Window:
+    """Keep connections busy: each asks again as soon as it is answered.
+
+    :param tokens: how many every stream has; 0 if the answers are no streams.
+    :param warm: seconds before the time that counts.
+    """
+    edges = {"from": round(warm * 1e9), "until": round((warm + seconds) * 1e9)}
+    return _run(_command("closed", ports, request, {"connections": connections, "tokens": tokens, "pid": pid, **edges}))
+
+
+def run_pings(port: int, request: bytes, *, seconds: float, spacing: float = 0) -> tuple["array[int]", "array[int]"]:
+    """Send a request again and again on one connection.
+
+    :param spacing: the least time between two, in seconds.
+    :return: when each answer was complete, and how long it took, in nanoseconds.
+    """
+    path = FOLDER / "pings"
+    facts = {"connections": 1, "spacing": round(spacing * 1e9), "from": 0, "until": round(seconds * 1e9)}
+    _run(_command("closed", [port], request, {**facts, "stamps": path}))
+    pairs = _stamps(path)
+    return pairs[::2], pairs[1::2]
+
+
+@contextlib.contextmanager
+def held(ports: Sequence[int], request: bytes, connections: int) -> Iterator[None]:
+    """Have connections that were answered, or began to be, and stay."""
+    command = _command("hold", ports, request, {"connections": connections})
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdout is not None
+        assert client.stdin is not None
+        assert client.stderr is not None
+        if not client.stdout.readline().startswith("ready"):
+            raise LoadError(client.stderr.read().strip())
+        try:
+            yield
+        finally:
+            client.stdin.close()
+            client.wait(_PATIENCE)

@@ -1,0 +1,91 @@
+# -*- test-case-name: tests.bench.test_machine -*-
+"""The machine: which core is whose, how many files may be open, and what to say about it all."""
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from attrs import frozen
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@frozen
+class Cores:
+    """Who runs where.
+
+    :param server: the server's core, or None where there is one core only, and nobody is pinned.
+    :param client: the client's.
+    :param second: the core of a second server: the client's, unless there is a third one.
+    """
+
+    server: int | None
+    client: int | None
+    second: int | None
+
+    @classmethod
+    def of(cls, usable: set[int]) -> "Cores":
+        """Share the cores that this process may use."""
+        if len(usable) == 1:
+            return cls(None, None, None)
+        client, *others = sorted(usable)
+        return cls(others[-1], client, others[-2] if len(others) > 1 else client)
+
+
+def pin(core: int | None) -> None:
+    """Keep this process, and what it starts, on a core. None changes nothing."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+
+
+def allow_many_files() -> int:
+    """Open as many files as may be.
+
+    :return: how many that is.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """Tell the processor's name.
+
+    :param cpuinfo: the text of ``/proc/cpuinfo``.
+    """
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def share_a_core(topology: Mapping[int, str], cores: Cores) -> bool:
+    """Tell whether the client's core is another thread of the server's.
+
+    :param topology: for each core the list of its siblings, as the kernel writes it.
+    """
+    return cores.server is not None and cores.client is not None and topology[cores.server] == topology[cores.client]
+
+
+def describe(cores: Cores) -> dict[str, str]:
+    """Tell what a reader has to know to compare figures with those of another machine."""
+    usable = sorted(os.sched_getaffinity(0) | {core for core in (cores.server, cores.client) if core is not None})
+    siblings = Path("/sys/devices/system/cpu")
+    topology = {core: (siblings / f"cpu{core}/topology/thread_siblings_list").read_text() for core in usable}
+    pinned = "the server and the client pinned to cores of their own"
+    if share_a_core(topology, cores):
+        pinned = "the server and the client pinned to two threads of one core"
+    if cores.server is None:
+        pinned = "one core only, so nobody is pinned"
+    return {
+        "processor": cpu_model(_CPUINFO.read_text()),
+        "cores": f"{os.cpu_count()}, {pinned}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "Python": f"{platform.python_implementation()} {sys.version.partition(' ')[0]}",
+        **{name: version(name) for name in ("Twisted", "klein", "orjson", "pydantic")},
+    }

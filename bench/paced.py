@@ -1,0 +1,136 @@
+# -*- test-case-name: tests.bench.test_paced -*-
+"""Streams that have a token every 20 ms: what one costs, how late it is, and how many of them a core carries."""
+
+import contextlib
+from collections.abc import Sequence
+from math import gcd
+from typing import Final
+
+from attrs import frozen
+
+from bench import requests
+from bench.lateness import Lateness, median, summarize
+from bench.load import Window, run_paced
+from bench.plan import Plan, Result
+from bench.servers import Server, bare_twisted, floor, record, vllmsim
+
+ITL: Final = 0.02
+"""Seconds between two tokens of a stream."""
+_STARTS: Final = 2500.0
+"""Streams started in a second, at most: reading requests must not be what keeps the server busy."""
+_SETTLE: Final = 0.2
+_MAIN: Final = 500
+_USUAL: Final = {100: (80, 2), _MAIN: (330, 3), 1000: (110, 2), 2000: (130, 2)}
+"""For each number of streams: how many tokens they have, and how often each server has its turn."""
+_ENOUGH: Final = 60
+
+
+@frozen
+class Paced:
+    """How a run went."""
+
+    streams: int
+    window: Window
+    lateness: Lateness
+
+
+def waves(streams: int) -> int:
+    """Tell over how many gaps streams start, so that their phases are spread evenly over one.
+
+    The *i*-th stream starts *i waves / streams* gaps after the first one. When the two numbers have no common divisor,
+    no two streams have one phase.
+    """
+    count = max(1, round(streams / _STARTS / ITL))
+    while gcd(count, streams) > 1:
+        count += 1
+    return count
+
+
+def run(server: Server, streams: int, tokens: int) -> Paced:
+    """Run streams on a server.
+
+    :param tokens: of each; enough that all run together for a while.
+    :raises ValueError: if they are not.
+    """
+    first = waves(streams) + round(_SETTLE / ITL)
+    window = first * ITL, (tokens - 2) * ITL
+    if tokens - 2 - first < 10:  # noqa: PLR2004 - a fifth of a second
+        raise ValueError(f"{tokens} tokens are too few for {streams} streams: {first + 12} at least.")
+    counted, stamps = run_paced(
+        server.ports,
+        server.pid,
+        requests.chat(stream=True, max_tokens=tokens),
+        streams=streams,
+        tokens=tokens,
+        spacing=waves(streams) * ITL / streams,
+        window=window,
+    )
+    begin, end = (round(edge * 1e9) for edge in window)
+    return Paced(streams, counted, summarize(stamps, tokens, round(ITL * 1e9), (begin, end), first))
+
+
+@frozen
+class Middle:
+    """The medians of some runs, in microseconds, milliseconds and tokens in a second."""
+
+    cpu: float
+    p50: float
+    p99: float
+    worst: float
+    drift: float | None
+    rate: float
+    client: float
+
+    @classmethod
+    def of(cls, runs: Sequence[Paced]) -> "Middle":
+        """Take the medians."""
+        drifts = [run.lateness.drift for run in runs if run.lateness.drift is not None]
+        return cls(
+            median([run.window.cpu_per_token for run in runs]),
+            median([run.lateness.p50 for run in runs]),
+            median([run.lateness.p99 for run in runs]),
+            median([run.lateness.worst for run in runs]),
+            median(drifts) if drifts else None,
+            median([run.window.tokens_per_second for run in runs]),
+            median([run.window.client_share for run in runs]),
+        )
+
+    def cells(self, floor: "Middle | None") -> list[str]:
+        """Write a row of the table, beside the floor's."""
+        ratio = f"{self.cpu / floor.cpu:.2f}" if floor else ""
+        drift = "" if self.drift is None else f"{self.drift:.2f}"
+        times = [f"{self.p50:.2f}", f"{self.p99:.2f}", f"{self.worst:.1f}", drift]
+        return [f"{self.cpu:.1f}", ratio, f"{self.rate:.0f}", *times, f"{self.client:.0%}"]
+
+
+HEADER: Final = ("streams", "server", "us/token", "/ floor", "tokens/s", "p50", "p99", "max", "drift", "client")
+
+
+def measure(plan: Plan) -> Result:
+    """Compare vllmsim with the floor, and at 500 streams with the bare Protocol too."""
+    rows: list[list[str]] = []
+    figures: dict[str, float] = {}
+    with contextlib.ExitStack() as opened:
+        subject = opened.enter_context(vllmsim(plan.cores.server, ITL * 1e3))
+        script = record(subject, ITL * 1e3)
+        floor_, bare = [
+            [opened.enter_context(start(plan.cores.server, script))] if plan.controls else []
+            for start in (floor, bare_twisted)
+        ]
+        for streams in plan.streams or tuple(_USUAL):
+            tokens, rounds = _USUAL.get(streams, (_ENOUGH + waves(streams), 2))
+            servers = [subject, *floor_, *(bare if streams == _MAIN else [])]
+            runs: dict[str, list[Paced]] = {server.name: [] for server in servers}
+            for _ in range(plan.rounds or rounds):
+                for server in servers:
+                    runs[server.name].append(run(server, streams, plan.tokens or tokens))
+                    middle = Middle.of(runs[server.name][-1:])
+                    plan.say(" ".join(map("{:>9}".format, [streams, server.name, *middle.cells(None)])))
+            middles = {name: Middle.of(some) for name, some in runs.items()}
+            control = middles.get("floor")
+            rows += [[str(streams), name, *middle.cells(control)] for name, middle in middles.items()]
+            if streams == _MAIN and control:
+                own = middles["vllmsim"]
+                figures |= {"cpu": own.cpu / control.cpu, "lateness": own.p99 - control.p99}
+                figures |= {"drift": own.drift} if own.drift is not None else {}
+    return Result("Streams with a token every 20 ms", HEADER, rows, figures)

@@ -1,0 +1,28 @@
+# -*- test-case-name: tests.bench.test_requests -*-
+"""The requests that are sent."""
+
+import json
+from typing import Final
+
+_QUESTION: Final = "How long does a request take in a server that has no model to wait for?"
+SHORT: Final = 16
+"""Tokens of an answer that is no stream."""
+
+
+def chat(*, stream: bool, max_tokens: int, question: str = _QUESTION) -> bytes:
+    """Write a chat request, its head included.
+
+    :param max_tokens: how many tokens the answer has, neither more nor less.
+    """
+    messages = [{"role": "user", "content": question}]
+    fields = {"stream": stream, "max_tokens": max_tokens, "ignore_eos": True, "messages": messages}
+    body = json.dumps(fields, separators=(",", ":")).encode()
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+
+
+def get(path: str) -> bytes:
+    """Write a request for a path."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
