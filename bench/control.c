@@ -7,8 +7,8 @@
  * WHOLE has the answer to a request that asks for no stream. A GET is answered with an empty object.
  *
  * With an ITL each stream has max_tokens tokens at absolute deadlines, whose pieces are the recorded ones over and
- * over. All streams have one gap, so the queue of those that wait is in the order of their deadlines by itself. The
- * server wakes at most once per grain. Without an ITL a stream is the recording, in writes of at most 64 KiB. */
+ * over. All streams have one gap, so whoever joins the queue belongs near its end. The server wakes at most once per
+ * grain. Without an ITL a stream is the recording, in writes of at most 64 KiB. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD = 4096, BURST = 1 << 16, BATCH = 256, FILES = 1 << 16, TURN = 2000000 };
+enum { HEAD = 4096, BURST = 1 << 16, BATCH = 256, TURN = 2000000 };
 
 typedef struct Connection {
     int fd;
@@ -38,7 +38,8 @@ typedef struct Connection {
     const char *out;            /* what is left of a response that is written as there is room */
     size_t out_length;
     bool writable;
-    struct Connection *next;    /* in the queue */
+    struct Connection *before, *after; /* in the queue */
+    bool queued;
     char head[HEAD + 1];
 } Connection;
 
@@ -47,7 +48,7 @@ static size_t *lengths, *offsets, whole_length, recording_length;
 static long pieces;
 static int64_t itl, grain;
 static int poller;
-static Connection *first, *last, *table[FILES];
+static Connection *first, *last;
 
 static void fail(const char *format, ...) {
     va_list arguments;
@@ -69,25 +70,27 @@ static void watch(Connection *c, int operation, uint32_t events) {
     if (epoll_ctl(poller, operation, c->fd, &event)) fail("epoll_ctl: %s", strerror(errno));
 }
 
-static void drop(Connection *c) {
-    Connection *before = NULL;
-    for (Connection *at = first; at; before = at, at = at->next) {
-        if (at != c) continue;
-        if (before) before->next = c->next;
-        else first = c->next;
-        if (last == c) last = before;
-        break;
-    }
-    table[c->fd] = NULL;
-    close(c->fd);
-    free(c);
+static void dequeue(Connection *c) {
+    *(c->before ? &c->before->after : &first) = c->after;
+    *(c->after ? &c->after->before : &last) = c->before;
+    c->queued = false;
 }
 
+/* Keep the queue in the order of deadlines: a stream that was served a little late is due before those that began. */
 static void enqueue(Connection *c) {
-    c->next = NULL;
-    if (last) last->next = c;
-    else first = c;
-    last = c;
+    Connection *before = last;
+    while (before && before->due > c->due) before = before->before;
+    c->before = before;
+    c->after = before ? before->after : first;
+    *(before ? &before->after : &first) = c;
+    *(c->after ? &c->after->before : &last) = c;
+    c->queued = true;
+}
+
+static void drop(Connection *c) {
+    if (c->queued) dequeue(c);
+    close(c->fd);
+    free(c);
 }
 
 static void ready_for_next(Connection *c) {
@@ -164,9 +167,8 @@ static void receive(Connection *c) {
 static void accept_all(int listener) {
     int fd, on = 1;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
-        if (fd >= FILES) fail("too many connections");
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        Connection *c = table[fd] = calloc(1, sizeof *c);
+        Connection *c = calloc(1, sizeof *c);
         c->fd = fd;
         ready_for_next(c);
         watch(c, EPOLL_CTL_ADD, EPOLLIN);
@@ -178,8 +180,7 @@ static int64_t emit(void) {
     int64_t begun = now_ns(), now = begun;
     while (first && first->due <= now && now - begun < TURN) {
         Connection *c = first;
-        first = c->next;
-        if (!first) last = NULL;
+        dequeue(c);
         send_token(c);
         c->due += itl;
         if (c->token < c->tokens) enqueue(c);

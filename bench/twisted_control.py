@@ -7,8 +7,9 @@ The files, and what is answered to whom, are those of ``control.c``. It finds th
 and writes with ``transport.write``.
 """
 
+import heapq
 import sys
-from collections import deque
+from itertools import count
 from pathlib import Path
 from typing import Final, cast
 
@@ -26,35 +27,35 @@ _EMPTY: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-L
 
 @define(eq=False)
 class Wheel:
-    """Emits the tokens of all streams, each at its own deadline; with one gap, those that wait are in order.
+    """Emits the tokens of all streams, each at its own deadline.
 
     :param gap: seconds between two tokens of a stream.
     """
 
     _clock: IReactorTime
     gap: float
-    _waiting: "deque[Control]" = field(init=False, factory=deque)
+    _waiting: "list[tuple[float, int, Control]]" = field(init=False, factory=list)
+    _order: "count[int]" = field(init=False, factory=count)
     _armed: bool = field(init=False, default=False)
 
     def add(self, stream: "Control") -> None:
         """Have a stream emit from its next deadline on."""
-        self._waiting.append(stream)
+        heapq.heappush(self._waiting, (stream.due, next(self._order), stream))
         self._arm()
 
     def _arm(self) -> None:
         if self._waiting and not self._armed:
             self._armed = True
-            self._clock.callLater(max(0.0, self._waiting[0].due - self._clock.seconds()), self._turn)
+            self._clock.callLater(max(0.0, self._waiting[0][0] - self._clock.seconds()), self._turn)
 
     def _turn(self) -> None:
         self._armed = False
         waiting, seconds = self._waiting, self._clock.seconds
         begun = now = seconds()
-        while waiting and waiting[0].due <= now and now - begun < _TURN:
-            stream = waiting.popleft()
+        while waiting and waiting[0][0] <= now and now - begun < _TURN:
+            due, order, stream = heapq.heappop(waiting)
             if stream.send_token():
-                stream.due += self.gap
-                waiting.append(stream)
+                heapq.heappush(waiting, (due + self.gap, order, stream))
             now = seconds()
         self._arm()
 
