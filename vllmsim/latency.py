@@ -57,7 +57,11 @@ class LatencyModel:
     def inter_token_latency(self, running: int, generator: random.Random) -> float:
         """Draw the gap before the next token."""
         c = self._configuration
-        return clamped_normal(generator, c.inter_token_latency * self._load(running), c.inter_token_latency_std_dev)
+        mean, deviation = c.inter_token_latency, c.inter_token_latency_std_dev
+        # This is asked for every token.
+        if c.time_factor_under_load != 1.0:
+            mean *= self._load(running)
+        return clamped_normal(generator, mean, deviation) if deviation else mean
 
     def image_latency(self, generator: random.Random) -> float:
         """Draw the time that an image takes after the text."""

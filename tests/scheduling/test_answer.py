@@ -47,7 +47,7 @@ class SettleTests(SynchronousTestCase):
         self.assertEqual(["", "", "a", "b", "cd"], settled(list("abcd"), stop=("xyz",)).pieces)
 
     def test_ends_before_any_stop(self) -> None:
-        """A model that ends by itself before a stop text or a stop token does so with neither, at its limit or below."""
+        """A model that ends by itself before a stop text or a stop token does so with neither, at its limit or not."""
         for stops in ({"stop": ("xyz",)}, {"stop_token_ids": (7,)}):
             answer = settled(["a", "b"], **stops)
             self.assertEqual(([1, 2, EOS], "stop", None), (list(answer.ids), answer.finish_reason, answer.stop_reason))

@@ -1,10 +1,33 @@
 """The pacer: absolute deadlines, one loop, no lost token."""
 
+from attrs import define
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import Ticker
-from vllmsim.scheduling.pacing import TokenPacer
+from vllmsim.scheduling.pacing import QUANTUM, TokenPacer
+
+
+@define(eq=False)
+class Greedy:
+    """Always has more that is due, and takes a millisecond to emit a part of it."""
+
+    clock: Clock
+    number: int
+    left: int
+    emitted: list[int]
+
+    def emit(self, _now: float) -> float | None:
+        """Emit a part."""
+        self.clock.rightNow += 0.001
+        self.emitted.append(self.number)
+        self.left -= 1
+        return 0.0 if self.left else None
+
+    def fail(self, reason: Failure) -> None:
+        """Raise: nothing fails here."""
+        reason.raiseException()
 
 
 class PacerTests(SynchronousTestCase):
@@ -40,6 +63,53 @@ class PacerTests(SynchronousTestCase):
         self.assertEqual([0.205] * 11, ticker.emitted)
         self.clock.advance(0.015)
         self.assertEqual(0.22, ticker.emitted[-1])
+
+    def test_one_tick_for_neighbours(self) -> None:
+        """What becomes due shortly after a tick is emitted together, none of it early and none later than a quantum."""
+        gaps = [3 * QUANTUM] * 4
+        tickers = [self.add(*gaps, due=0.1 + offset * QUANTUM) for offset in (0, 0.25, 0.5, 0.75)]
+        step = QUANTUM / 16
+        self.clock.pump([0.1 - QUANTUM] + [step] * 16 * 16)
+        self.assertEqual([5] * 4, [len(ticker.emitted) for ticker in tickers])
+        self.assertEqual(10, self.ticks)
+        for number, ticker in enumerate(tickers):
+            due = [0.1 + (number / 4 + 3 * k) * QUANTUM for k in range(5)]
+            late = [emitted - each for emitted, each in zip(ticker.emitted, due, strict=True)]
+            self.assertTrue(all(-1e-6 < each < QUANTUM + 2 * step for each in late), late)
+        self.pacer.stop()
+
+    def test_alone(self) -> None:
+        """A sequence whose deadlines are far from others' is never late."""
+        gap = 1 / 1024
+        ticker = self.add(*[gap] * 3, due=gap)
+        self.clock.pump([gap / 8] * 8 * 4)
+        self.assertEqual([round(gap * number, 6) for number in (1, 2, 3, 4)], ticker.emitted)
+
+    def test_due_when_it_comes(self) -> None:
+        """A sequence that is due when it comes waits for no quantum."""
+        for _ in range(3):
+            ticker = self.add(due=self.clock.seconds())
+            self.clock.advance(0)
+            self.assertEqual([round(self.clock.seconds(), 6)], ticker.emitted)
+            self.clock.advance(QUANTUM / 4)
+
+    def test_turn_and_turn_about(self) -> None:
+        """Sequences that have more due than they may emit at once take turns, whoever came first."""
+        emitted: list[int] = []
+        for number in range(4):
+            self.pacer.add(0.0, Greedy(self.clock, number, 5, emitted))
+        self.clock.advance(0)
+        self.assertEqual([0, 1, 2, 3] * 5, emitted)
+
+    def test_greed_holds_nobody_up(self) -> None:
+        """A sequence that becomes due while others have much to emit comes before their next turn."""
+        emitted: list[int] = []
+        for number in range(4):
+            self.pacer.add(0.0, Greedy(self.clock, number, 50, emitted))
+        soon = self.add(due=0.01)
+        soon.leave = lambda: emitted.append(-1)
+        self.clock.advance(0)
+        self.assertIn(emitted.index(-1), range(10, 20))
 
     def test_earlier_deadline(self) -> None:
         """A sequence that comes later and is due earlier is not kept waiting."""

@@ -15,9 +15,12 @@ from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence
 
-_MOST_TOKENS: Final = 1024
+_MOST_TOKENS: Final = 256
 _MOST_DETAILED: Final = 128
-"""How many tokens are delivered at once, and how many of those that are shown in detail: some milliseconds' work."""
+"""How many tokens are delivered at once, and how many of those that are shown in detail.
+
+As events these are about 64 KiB, which a socket takes in one write and a sink makes in less than a millisecond or two.
+"""
 
 
 @frozen(eq=False)
@@ -124,11 +127,10 @@ class Decode:
 
     def emit(self, now: float) -> float | None:
         """Deliver every token that is due; see :class:`vllmsim.scheduling.pacing.Paced`."""
-        start, length = self._sent, len(self._answer)
-        stop = self._reach(now, start, length)
-        self._sent = stop
-        metrics, sequence = self._model.metrics, self._sequence
-        time = now + self._model.pacer.held
+        start, length = self._sent, len(self._answer.ids)
+        stop = self._sent = self._reach(now, start, length)
+        model, sequence = self._model, self._sequence
+        metrics, time = model.metrics, now + model.pacer.held
         if start:
             metrics.tokens_emitted(stop - start, time - self.last_emission)
         else:
@@ -138,7 +140,7 @@ class Decode:
             sequence.begin()
         self.last_emission = time
         if not self.finished.called:
-            sequence.submission.tokens(sequence.choice, self._answer, start, stop)
+            sequence.submission.sink.tokens(sequence.choice, self._answer, start, stop)
         if stop < length:
             return self._due
         if not self.finished.called:

@@ -9,18 +9,26 @@ due half a second after it goes on.
 """
 
 import heapq
+import math
 from collections.abc import Callable
 from itertools import count
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol, Self, cast
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vllmsim.scheduling.alarm import Alarm, open_alarm
 from vllmsim.scheduling.turns import TURN
+
+QUANTUM: Final = 0.0005
+"""The fewest seconds from one tick to the next, unless something is due that comes late already.
+
+What becomes due within that time is emitted together. Nothing comes later by more than this, half of it as a rule; with
+hundreds of streams a tick for every deadline would take four times as much work of the pacer's own.
+"""
 
 _GRAIN: Final = 1e-9
 """Seconds by which a deadline may be ahead and has come all the same: less than that is rounding."""
@@ -33,7 +41,8 @@ class Paced(Protocol):
         """Emit every token that is due.
 
         :param now: the time, as the pacer counts it.
-        :return: when the next one is due, or None after the last.
+        :return: when the next one is due, or None after the last. If that is not later than `now`, it is called again
+            when others who have something due have had their turn.
         """
 
     def fail(self, reason: Failure) -> None:
@@ -44,12 +53,47 @@ class Paced(Protocol):
 class Place:
     """A sequence's place in the pacer.
 
-    :param order: tells places with one deadline apart.
     :param paced: who emits, or None once the place is given back.
     """
 
-    order: int
     paced: Paced | None
+
+
+@define(eq=False)
+class _Nap:
+    """What the pacer's loop has for a clock: the loop asks to go on at once, and does when its nap is over.
+
+    :param begun: called when a nap begins.
+    """
+
+    _clock: IReactorTime
+    _begun: Callable[[], None]
+    _next: Callable[[], object] | None = field(init=False, default=None)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the loop naps."""
+        return self._next is not None
+
+    def seconds(self) -> float:
+        """Tell the time."""
+        return self._clock.seconds()
+
+    def callLater(self, _delay: float, go_on: Callable[[], object]) -> Self:
+        """Begin a nap."""
+        self._next = go_on
+        self._begun()
+        return self
+
+    def cancel(self) -> None:
+        """Never go on. Harmless when there is no nap."""
+        self._next = None
+
+    def end(self) -> None:
+        """Go on. Harmless when there is no nap."""
+        go_on, self._next = self._next, None
+        if go_on is not None:
+            go_on()
 
 
 @define(eq=False)
@@ -66,29 +110,39 @@ class TokenPacer:
     _ticked: Callable[[], None]
     _heap: list[tuple[float, int, Place]] = field(init=False, factory=list)
     _order: "count[int]" = field(init=False, factory=count)
+    _nap: _Nap = field(init=False)
     _loop: LoopingCall = field(init=False)
-    _nap: Deferred[None] | None = field(init=False, default=None)
-    _alarm: IDelayedCall | None = field(init=False, default=None)
+    _alarm: Alarm | None = field(init=False, default=None)
+    _served: float = field(init=False, default=-math.inf)
+    """Up to what time everything due has been emitted, or is to be at the next tick; that is not put off."""
     _frozen_at: float | None = field(init=False, default=None)
     held: float = field(init=False, default=0.0)
     """How many seconds the pacer has been frozen until it last went on: its time is so far behind the clock's."""
 
+    @_nap.default
+    def _make_nap(self) -> _Nap:
+        return _Nap(self._clock, self._set_alarm)
+
     @_loop.default
     def _make_loop(self) -> LoopingCall:
         loop = LoopingCall(self._tick)
-        loop.clock = self._clock
+        loop.clock = cast("IReactorTime", self._nap)
         return loop
 
     def start(self) -> None:
         """Begin to emit."""
-        self._loop.start(0).addErrback(self._restart)
+        self._alarm = open_alarm(self._clock, self._nap.end)
+        self._run()
 
     def stop(self) -> None:
         """Emit nothing more; everything in the heap is forgotten."""
         self._heap.clear()
         if self._loop.running:
             self._loop.stop()
-        self._wake()
+        self._nap.cancel()
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
 
     def seconds(self) -> float:
         """Tell the pacer's time."""
@@ -113,8 +167,11 @@ class TokenPacer:
         :param due: when its first token is due, in the pacer's time.
         :return: its place, to be given back if it is to emit no more.
         """
-        place = Place(next(self._order), paced)
-        heapq.heappush(self._heap, (due, place.order, place))
+        place = Place(paced)
+        now = self.seconds()
+        if due <= now:
+            self._served = now
+        heapq.heappush(self._heap, (due, next(self._order), place))
         if self._heap[0][2] is place:
             self._set_alarm()
         return place
@@ -125,7 +182,10 @@ class TokenPacer:
         if self._heap and self._heap[0][2] is place:
             self._set_alarm()
 
-    def _tick(self) -> Deferred[None]:
+    def _run(self) -> None:
+        self._loop.start(0).addErrback(self._restart)
+
+    def _tick(self) -> None:
         heap, clock = self._heap, self._clock
         begun, now = clock.seconds(), self.seconds() + _GRAIN
         served = False
@@ -138,10 +198,8 @@ class TokenPacer:
             if clock.seconds() - begun > TURN:
                 break
         if served:
+            self._served = now
             self._ticked()
-        self._nap = Deferred()
-        self._set_alarm()
-        return self._nap
 
     def _serve(self, place: Place, paced: Paced, now: float) -> None:
         try:
@@ -150,37 +208,24 @@ class TokenPacer:
             paced.fail(Failure())
         else:
             if due is not None and place.paced is not None:
-                heapq.heappush(self._heap, (due, place.order, place))
+                # Who has more that is due goes on after all others who have something due.
+                heapq.heappush(self._heap, (max(due, now), next(self._order), place))
 
     def _set_alarm(self) -> None:
-        """While napping, wake for the earliest deadline and no other."""
-        if self._nap is None:
+        """While the loop naps, wake it for the earliest deadline and no other."""
+        if self._alarm is None or not self._nap.lasts:
             return
-        if self._alarm is not None:
+        heap = self._heap
+        while heap and heap[0][2].paced is None:
+            heapq.heappop(heap)
+        if not heap or self._frozen_at is not None:
             self._alarm.cancel()
-            self._alarm = None
-        while self._heap and self._heap[0][2].paced is None:
-            heapq.heappop(self._heap)
-        if self._heap and self._frozen_at is None:
-            delay = self._heap[0][0] - self.seconds()
-            self._alarm = self._clock.callLater(max(0.0, delay), self._ring)
-
-    def _ring(self) -> None:
-        self._alarm = None
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        nap, self._nap = self._nap, None
-        if nap is not None:
-            nap.callback(None)
+            return
+        due = heap[0][0]
+        if due > self._served:
+            due = max(due, self._served + QUANTUM)
+        self._alarm.set(due + self.held)
 
     def _restart(self, reason: Failure) -> None:
         self._log.failure("The pacer stopped and is started again.", failure=reason)
-        self._alarm = self._clock.callLater(0, self._start_again)
-
-    def _start_again(self) -> None:
-        self._alarm = None
-        self.start()
+        self._nap.callLater(0, self._run)

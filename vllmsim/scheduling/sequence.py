@@ -18,22 +18,19 @@ class Submission:
     """One request that was let in: what its sequences have in common.
 
     :param prompts: its prompts, tokenized.
+    :param sink: takes the tokens of all.
     """
 
     request: InferenceRequest
     prompts: Several[TokenizedPrompt]
-    _sink: ITokenSink
+    sink: ITokenSink
     _started: bool = field(init=False, default=False)
 
     def started(self) -> None:
         """Tell the sink, once, that the first token of any choice is due."""
         if not self._started:
             self._started = True
-            self._sink.started(self.prompts, 0)
-
-    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
-        """Pass a run of tokens to the sink."""
-        self._sink.tokens(choice, answer, start, stop)
+            self.sink.started(self.prompts, 0)
 
 
 @define(eq=False)
@@ -97,5 +94,5 @@ class Sequence:
         """
         length = len(said)
         self.submission.started()
-        self.submission.tokens(self.choice, said, length, length)
+        self.submission.sink.tokens(self.choice, said, length, length)
         return length
