@@ -10,11 +10,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.server import Site
 
 from tests.commandline import load_words
 from tests.fakes import in_thread
 from vllmsim.rank import Rank, build_rank
+from vllmsim.web.site import Site
 
 JSON = "application/json"
 EPOCH = 1795339833.0
@@ -25,7 +25,7 @@ class Exchange:
     """One connection to a site, and what came back on it."""
 
     site: Site
-    transport: StringTransport = field(init=False, factory=StringTransport)
+    transport: StringTransport = field(factory=StringTransport)
     protocol: Any = field(init=False)
 
     @protocol.default

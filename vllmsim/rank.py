@@ -192,7 +192,11 @@ def build_rank(
     )
     resource = surfaces.resource()
     limits = Limits(
-        c.h11_max_incomplete_event_size, c.h11_max_header_count, c.max_request_body_size_mb << 20, c.timeout_keep_alive
+        c.h11_max_incomplete_event_size,
+        c.h11_max_header_count,
+        c.max_request_body_size_mb << 20,
+        c.timeout_keep_alive,
+        c.send_timeout,
     )
     cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
     site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers, cors=cors)

@@ -101,7 +101,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual((413, True), (exchange.status, exchange.complete))
         self.assertTrue(exchange.transport.disconnecting)
         exchange.drop()
-        self.assertEqual([("none", "other", 413, 0, 1000000, 0)], self.metrics.heard)
+        self.assertEqual([("none", "POST", 413, 0, 1000000, 124)], self.metrics.heard)
 
     def test_endless_body_that_ends(self) -> None:
         """A body that goes too far and ends in the same read is answered once, and by no route."""
@@ -167,7 +167,7 @@ class SiteTests(SynchronousTestCase):
     def test_metrics(self) -> None:
         """Each exchange is counted once, with its route, sizes and time."""
         self.send(body=b"hello")
-        exchange = self.send("FROB", "/wait")
+        exchange = self.send("REPORT", "/wait")
         self.clock.advance(2)
         exchange.drop()
         self.assertEqual([("/echo", "POST", 200, 0, 5, 5), ("/echo", "other", 200, 2, 0, 0)], self.metrics.heard)

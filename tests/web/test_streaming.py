@@ -3,6 +3,8 @@
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -14,18 +16,44 @@ from vllmsim.web.streaming import EventStream, WholeAnswer
 
 
 @define
+class Place:
+    """A site, as far as a stream needs one."""
+
+    clock: Clock = field(factory=Clock)
+
+
+@define
 class Written:
-    """A request that remembers what is written to it."""
+    """A request that remembers what is written to it, and whose client may stop to read."""
 
     parts: list[Any] = field(factory=list)
+    site: Place = field(factory=Place)
+    full: bool = False
+    gone: bool = False
+    most: int = 1000
+    waiting: list[Deferred[None]] = field(factory=list)
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         """Remember a header."""
         self.parts.append((name, value))
 
     def write(self, data: bytes) -> None:
-        """Remember a piece."""
+        """Remember a piece, and have enough when there are too many."""
         self.parts.append(data)
+        self.full = len(self.parts) >= self.most
+
+    write_last = write
+
+    def room(self) -> Deferred[None]:
+        """Wait."""
+        self.waiting.append(Deferred())
+        return self.waiting[-1] if self.full else succeed(None)
+
+    def read(self, most: int) -> None:
+        """Read, so that there is room for so many pieces more."""
+        self.most = len(self.parts) + most
+        self.full = False
+        self.waiting[-1].callback(None)
 
 
 class Encoder:
@@ -64,11 +92,87 @@ class SinkTests(SynchronousTestCase):
         stream.started([], 0)
         self.assertTrue(stream.begun)
         stream.tokens(0, answer(71, EOS), 0, 2)
-        stream.close()
+        self.finish(stream)
         head = (b"Content-Type", b"text/event-stream; charset=utf-8")
         self.assertEqual([head, b"<", b"0:0-2", b">"], self.request.parts)
-        stream.fail(Unavailable("gone"))
+        self.successResultOf(Deferred.fromCoroutine(stream.fail(Unavailable("gone"))))
         self.assertEqual(b"gone", self.request.parts[-1])
+
+    def finish(self, stream: EventStream) -> None:
+        """Close a stream that has nothing to wait for."""
+        self.successResultOf(Deferred.fromCoroutine(stream.close()))
+
+    def stalled(self) -> EventStream:
+        """Make a stream whose client has read the opening and nothing else."""
+        stream = EventStream(self.request, self.encoder)
+        self.request.most = 2
+        stream.started([], 0)
+        return stream
+
+    def test_stalled(self) -> None:
+        """What a client does not read is remembered as numbers, and written from where it stopped, the end last."""
+        stream = self.stalled()
+        said = answer(*[71] * 300, EOS)
+        for stop in range(1, 302):
+            stream.tokens(0, said, stop - 1, stop)
+            stream.tokens(1, said, stop - 1, stop)
+        closed = Deferred.fromCoroutine(stream.close())
+        self.assertEqual((2, 1), (len(self.request.parts), len(self.request.waiting)))
+        self.request.read(2)
+        self.request.site.clock.advance(0)
+        self.assertEqual([b"0:0-128", b"0:128-256"], self.request.parts[2:])
+        self.request.site.clock.advance(0)
+        self.assertNoResult(closed)
+        self.request.read(100)
+        self.request.site.clock.pump([0] * 10)
+        self.assertEqual([b"0:256-301", b"1:0-128", b"1:128-256", b"1:256-301", b">"], self.request.parts[4:])
+        self.successResultOf(closed)
+        self.assertEqual([], self.request.site.clock.getDelayedCalls())
+
+    def test_turns(self) -> None:
+        """What has waited is written bit by bit, so that others have their turns; what comes meanwhile follows it."""
+        stream = self.stalled()
+        said = answer(*[71] * 200)
+        stream.tokens(0, said, 0, 150)
+        self.request.read(100)
+        stream.tokens(0, said, 150, 151)
+        self.assertEqual([b"0:0-128"], self.request.parts[2:])
+        self.request.site.clock.pump([0, 0])
+        self.assertEqual([b"0:0-128", b"0:128-151"], self.request.parts[2:])
+        stream.tokens(0, said, 151, 200)
+        self.assertEqual(b"0:151-200", self.request.parts[-1])
+        self.finish(stream)
+
+    def test_stalled_for_ever(self) -> None:
+        """When the client leaves, whoever waits to send the end is cancelled, and nothing more is written."""
+        stream = self.stalled()
+        stream.tokens(0, answer(71), 0, 1)
+        closed = Deferred.fromCoroutine(stream.close())
+        self.request.gone = True
+        closed.cancel()
+        self.failureResultOf(closed, CancelledError)
+        self.assertEqual(2, len(self.request.parts))
+
+    def test_gone_while_catching_up(self) -> None:
+        """When the client leaves while what waited is written, the rest is not."""
+        stream = self.stalled()
+        stream.tokens(0, answer(*[71] * 300), 0, 300)
+        self.request.read(100)
+        self.request.gone = True
+        self.request.site.clock.pump([0, 0])
+        self.assertEqual([b"0:0-128"], self.request.parts[2:])
+        self.assertEqual([], self.request.site.clock.getDelayedCalls())
+
+    def test_error_while_catching_up(self) -> None:
+        """An error in what waited is heard by whoever ends the stream."""
+        stream = self.stalled()
+        self.encoder.tokens = lambda *_: 1 / 0
+        stream.tokens(0, answer(71), 0, 1)
+        closed = Deferred.fromCoroutine(stream.close())
+        self.request.read(100)
+        self.failureResultOf(closed, ZeroDivisionError)
+        self.successResultOf(Deferred.fromCoroutine(stream.fail(Unavailable("gone"))))
+        self.assertEqual([b"gone"], self.request.parts[2:])
 
     def test_whole(self) -> None:
         """A whole answer has its choices in order, whatever order they came in."""

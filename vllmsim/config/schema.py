@@ -68,6 +68,8 @@ class Configuration:
         "Most headers of a request.")
     timeout_keep_alive: float = _option("server", Duration(positive=True, unit="s"), 5.0,
         "How long a connection may be idle after a response.", unit="s", environment="VLLM_HTTP_TIMEOUT_KEEP_ALIVE")
+    send_timeout: float = _option("server", Duration(unit="s"), 60.0,
+        "How long a client may read nothing of what is written to it before it is cut off; 0 for ever.", unit="s")
     startup_duration: float = _option("server", Duration(), 0.0,
         "How long /health/ready answers 503 after the start, as if the model were loading.", unit="ms")
     shutdown_timeout: float = _option("server", Duration(unit="s"), 30.0,

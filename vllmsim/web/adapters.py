@@ -11,7 +11,6 @@ from vllmsim.api.description import READING, Response
 from vllmsim.errors import InvalidUserInput, UnknownAdapter
 from vllmsim.interfaces import IAdapterRegistry
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 
@@ -71,6 +70,3 @@ class AdapterRoutes:
         """Unload an adapter for SageMaker."""
         self._registry.unload(adapter_name)
         request.answer(200, adapters.unregistered(adapter_name), content_type=None)
-
-
-answer_errors(AdapterRoutes.app)

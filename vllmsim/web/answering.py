@@ -77,13 +77,13 @@ class Answering:
         stream = EventStream(request, encoder)
         try:
             await self.simulator.submit(call.request, stream)
-            stream.close()
+            await stream.close()
         except InferenceError as error:
             if not stream.begun:
                 raise
-            stream.fail(error)
+            await stream.fail(error)
         except Exception:
             if not stream.begun or request.gone:
                 raise
             self._log.failure("While streaming to {uri}", uri=request.uri)
-            stream.fail(internal_error())
+            await stream.fail(internal_error())

@@ -14,7 +14,6 @@ from vllmsim.api.shapes.control import Aborted, IsPaused, IsSleeping, Paused, Re
 from vllmsim.errors import MalformedRequest
 from vllmsim.interfaces import IRankControl
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 
@@ -95,7 +94,3 @@ class ControlRoutes:
     @property
     def _state(self) -> str:
         return "sleeping" if self._control.sleeping() else "awake"
-
-
-answer_errors(AbortRoutes.app)
-answer_errors(ControlRoutes.app)

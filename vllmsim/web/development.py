@@ -17,7 +17,6 @@ from vllmsim.api.shapes.control import CacheReset, RpcResults, ServerInfo, World
 from vllmsim.errors import MalformedRequest
 from vllmsim.interfaces import IRankControl
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 
@@ -81,6 +80,3 @@ class DevelopmentRoutes:
         query = read_query(WorldQuery, request.arguments)
         size = self._workers * (self._ranks if query.include_dp else 1)
         request.answer(200, orjson.dumps({"world_size": size}))
-
-
-answer_errors(DevelopmentRoutes.app)

@@ -38,7 +38,6 @@ from vllmsim.errors import PermissionDenied
 from vllmsim.interfaces import IAdmission
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 from vllmsim.web.scaleout import ScaleOutGate
 
@@ -197,7 +196,3 @@ class DerenderRoutes:
             request.answer(200, await self._defer_to_thread(dialect.answer, body, head))
         else:
             request.answer(200, dialect.answer(body, head))
-
-
-for routes in (GenerateRoutes, RenderRoutes, DerenderRoutes):
-    answer_errors(routes.app)

@@ -19,7 +19,6 @@ from twisted.internet.defer import Deferred, DeferredLock
 
 from vllmsim.api.description import HTML, Response
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 _PAGE_TYPE: Final = b"text/html; charset=utf-8"
@@ -101,6 +100,3 @@ def _show(request: Request) -> None:
     text, policy = page()
     request.setHeader(b"Content-Security-Policy", policy)
     request.answer(200, text, _PAGE_TYPE)
-
-
-answer_errors(DocumentationRoutes.app)

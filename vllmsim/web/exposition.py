@@ -13,7 +13,6 @@ from klein import Klein
 
 from vllmsim.api.description import TEXT, Response
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -37,6 +36,3 @@ class ExpositionRoutes:
         """Answer with every sample."""
         names = {name.decode("utf-8", "replace") for name in request.args.get(b"name[]", [])}
         request.answer(200, self._write(names), CONTENT_TYPE)
-
-
-answer_errors(ExpositionRoutes.app)

@@ -19,7 +19,6 @@ from vllmsim.api.shapes.errors import ErrorBody
 from vllmsim.api.shapes.messages import AnthropicMessage, MessageEvent, MessagesError
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 
@@ -95,6 +94,3 @@ class InferenceRoutes:
 
     async def _answer(self, dialect: Dialect, request: Request) -> None:
         await self._answering.answer(await self._answering.read(dialect.parse, request), request)
-
-
-answer_errors(InferenceRoutes.app)

@@ -20,7 +20,6 @@ from vllmsim.api.shapes.pooling import Embeddings, Ranking, Scores
 from vllmsim.errors import MalformedRequest
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 
@@ -81,6 +80,3 @@ class InvocationRoutes:
                 except MalformedRequest:
                     continue
         return self._default.parse(body, head), self._default
-
-
-answer_errors(InvocationRoutes.app)

@@ -18,7 +18,6 @@ from vllmsim.inference import TokenPrompt
 from vllmsim.interfaces import ITokenizer
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 _TURN: Final = 0.002
@@ -82,6 +81,3 @@ class LabelScoreRoutes:
         if isinstance(given, str):
             return list((await self._tokenizer.encode(given, limit)).ids)
         return given
-
-
-answer_errors(LabelScoreRoutes.app)

@@ -13,7 +13,6 @@ from vllmsim.api.description import Response
 from vllmsim.api.models import ModelList
 from vllmsim.api.shapes.server import EngineId, Load, ModelCards, Nothing, Version
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 
@@ -84,6 +83,3 @@ class OperationRoutes:
         """Answer as Mooncake's bootstrap server: who is behind which rank."""
         ranks = {str(rank): {"engine_id": engine_id} for rank, engine_id in self._engine_ids.items()}
         request.answer(200, orjson.dumps(ranks))
-
-
-answer_errors(OperationRoutes.app)

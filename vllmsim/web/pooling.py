@@ -18,7 +18,6 @@ from vllmsim.api.shapes.pooling import Classifications, CohereEmbeddings, Embedd
 from vllmsim.interfaces import IPooler
 from vllmsim.web.delivery import deliver
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 _INLINE_NUMBERS: Final = 2048
@@ -134,6 +133,3 @@ class PoolingRoutes:
         for name, value in reply.headers.items():
             request.setHeader(name, value)
         await deliver(request, 200, reply.pieces, reply.content_type.encode())
-
-
-answer_errors(PoolingRoutes.app)

@@ -10,7 +10,6 @@ from vllmsim.api.control import ProfileBody, check_profile
 from vllmsim.api.description import READING, Response
 from vllmsim.errors import Conflict
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 
@@ -38,6 +37,3 @@ class ProfilingRoutes:
         """End the profile, if there is one."""
         self._running = False
         request.answer(200, b"", content_type=None)
-
-
-answer_errors(ProfilingRoutes.app)

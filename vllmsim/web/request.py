@@ -1,19 +1,17 @@
-# -*- test-case-name: tests.web.test_site -*-
+# -*- test-case-name: tests.web.test_request -*-
 """One exchange over HTTP: its body, its answer, and how it fails."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote_to_bytes
+from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
-from twisted.web.http import datetimeToString
-from twisted.web.iweb import INonQueuedRequestFactory
-from zope.interface import provider
+from twisted.web.http import NO_BODY_CODES, parse_qs
 
 from vllmsim.api.body import Head
 from vllmsim.api.errorbody import error_body, internal_error
@@ -21,13 +19,18 @@ from vllmsim.errors import BodyTooLarge, InferenceError
 from vllmsim.web.cors import Headers
 
 if TYPE_CHECKING:
-    from vllmsim.web.site import Channel, Site
+    from vllmsim.web.channel import Channel
+    from vllmsim.web.site import Site
 
 JSON: Final = b"application/json"
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _PATIENCE: Final = 16
 """How many times the body limit is read and thrown away, so that the client may finish and see the error."""
+_STATUS_LINES: Final[Mapping[int, bytes]] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class _Refused(BytesIO):
@@ -42,112 +45,121 @@ class _Refused(BytesIO):
         raise self._reason
 
 
-@provider(INonQueuedRequestFactory)
 class Request(server.Request):
-    """One exchange. A body above the site's limit is thrown away as it comes; the route that reads it answers 413."""
+    """One exchange. A body above the site's limit is thrown away as it comes; the route that reads it answers 413.
+
+    :param headers: names, in whatever case they were sent, and values.
+    """
 
     _log = Logger()
 
-    defaultContentType = None
-    channel: "Channel"
-    site: "Site"
+    channel: "Channel"  # type: ignore[assignment]
+    site: "Site"  # type: ignore[assignment]
     content: BytesIO
     error_body: Callable[[InferenceError], bytes] = staticmethod(error_body)
     """Writes errors; a route whose clients know another shape than OpenAI's sets its own before it does anything."""
     route = "none"
     """The path's template, for metrics; set by the root resource."""
+    persistent = False
+    """Whether another request may follow on the connection."""
+    hopeless = False
+    """Whether the body is so large that it is not read to its end; no route may answer a request that is incomplete."""
+    gone = False
+    """Whether the client has left."""
+    _answering: Deferred[None] | None = None
     _arrived: float | None = None
     _body_bytes = 0
     _oversize = False
-    _hopeless = False
     _counted = False
     _aborted = False
-    gone = False
-    """Whether the client has left."""
+    _bodiless = False
 
-    def gotLength(self, length: int | None) -> None:
-        """Learn the body's length, if the head tells it. A client that asks before it sends is refused at once."""
-        self.content = BytesIO()
-        self._oversize = length is not None and length > self._limit
-        if self._oversize and self.requestHeaders.hasHeader(b"expect"):
-            self.requestHeaders.removeHeader(b"expect")
-            self._cut_off()
+    def __init__(
+        self, channel: "Channel", method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        super().__init__(channel, parsePOSTFormSubmission=False)
+        self.site = channel.site
+        self.method, self.uri, self.clientproto = method, target, b"HTTP/" + version.encode()
+        self.path, _, query = target.partition(b"?")
+        self.args = parse_qs(query, 1) if query else {}
+        self._received = {name.lower(): value for name, value in headers}
+        for name, value in headers:
+            self.requestHeaders.addRawHeader(name, value)
+        self._pieces: list[bytes] = []
+        self._oversize = _length(self._received.get(b"content-length")) > self._limit
+        self.expects = self._received.get(b"expect", b"").lower() == b"100-continue"
+        """Whether the client asks before it sends its body; then one that is too large is refused at once."""
+        self.hopeless = self._oversize and self.expects
 
-    def handleContentChunk(self, data: bytes) -> None:
+    def getHeader(self, key: Any) -> Any:
+        """Look up a header; the last of several."""
+        if isinstance(key, bytes):
+            return self._received.get(key.lower())
+        return super().getHeader(key)
+
+    def take(self, piece: bytes) -> None:
         """Keep a piece of the body."""
-        self._body_bytes += len(data)
+        self._body_bytes += len(piece)
         self._oversize = self._oversize or self._body_bytes > self._limit
         if not self._oversize:
-            self.content.write(data)
-        elif self._body_bytes > _PATIENCE * self._limit and not self._hopeless:
-            self._cut_off()
-
-    def _cut_off(self) -> None:
-        """Refuse a body before its end and close the connection: no route may answer a request that is incomplete."""
-        self._hopeless = True
-        self._arrive()
-        body = error_body(self._too_large())
-        origin = self.getHeader(b"origin")
-        headers = [(b"Content-Type", JSON), (b"Content-Length", b"%d" % len(body)), (b"Vary", b"Origin")]
-        headers += [(b"Connection", b"close"), *([] if origin is None else self._cors_headers(origin))]
-        lines = [b"HTTP/1.1 413 Request Entity Too Large", *map(b": ".join, headers), b"", body]
-        self.channel.socket.write(b"\r\n".join(lines))
-        self.channel.loseConnection()
-        self.code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        self._count()
-
-    def _arrive(self) -> None:
-        self.site = self.channel.site
-        self._arrived = self.site.clock.seconds()
+            self._pieces.append(piece)
+        elif self._body_bytes > _PATIENCE * self._limit:
+            self.hopeless = True
 
     def process(self) -> None:
         """Answer the request, now that it is complete."""
-        if self._hopeless:
-            return
-        self._arrive()
         site = self.site
-        headers = self.responseHeaders
-        headers.setRawHeaders(b"Server", [b"uvicorn"])
-        headers.setRawHeaders(b"Date", [datetimeToString()])
-        headers.setRawHeaders(b"Vary", [b"Origin"])
+        self._arrived = site.clock.seconds()
         if site.request_ids:
             self.setHeader(b"X-Request-Id", self.getHeader(b"x-request-id") or uuid.uuid4().hex.encode())
-        origin = self.getHeader(b"origin")
+        origin = self._received.get(b"origin")
         if origin is not None:
             asked = self.getHeader(b"access-control-request-method")
             if asked is not None and self.method == b"OPTIONS":
                 self._answer_preflight(origin, asked)
                 return
             for name, value in self._cors_headers(origin):
-                headers.setRawHeaders(name, [value])
-        self.prepath = []
-        self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
-        if self._oversize:
-            self.content = _Refused(self._too_large())
-        try:
-            self.render(site.resource)
-        except InferenceError as error:
-            self.fail(error)
+                self.setHeader(name, value)
+        self.content = _Refused(self._too_large()) if self._oversize else BytesIO(b"".join(self._pieces))
+        self._pieces.clear()
+        if self.hopeless:
+            self.fail(self._too_large())
             self.finish()
+        else:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Have the site's resource answer, and finish when it has; what it raises is answered too."""
+        try:
+            answering = self.site.resource.render(self)
         except Exception:  # noqa: BLE001 - a route that breaks must not break the connection
-            self.processingFailed(Failure())
+            answering = Failure()
+        if isinstance(answering, Deferred):
+            # Cancelled when the client leaves.
+            self._answering = answering
+            answering.addBoth(self._end)
+        elif answering is not server.NOT_DONE_YET:
+            self._end(answering)
+
+    def _end(self, result: Any) -> None:
+        self._answering = None
+        if isinstance(result, Failure):
+            self.processingFailed(result)
+        elif not self.gone:
+            self.finish()
 
     def _cors_headers(self, origin: bytes) -> Headers:
-        return self.site.cors.headers_for(origin, with_cookie=self.requestHeaders.hasHeader(b"cookie"))
+        return self.site.cors.headers_for(origin, with_cookie=b"cookie" in self._received)
 
     def _answer_preflight(self, origin: bytes, method: bytes) -> None:
         """Tell a browser what it may send. Metrics do not count it, as no route sees it."""
         asked = self.getHeader(b"access-control-request-headers")
         status, text, headers = self.site.cors.preflight(origin, method, asked)
         for name, value in headers.items():
-            self.responseHeaders.setRawHeaders(name, [value])
+            self.setHeader(name, value)
         self._counted = True
         self.answer(status, text, b"text/plain; charset=utf-8")
         self.finish()
-
-    def getRequestHostname(self) -> bytes:
-        """Give Klein a host to build addresses with, which no route does: the client's may be missing or no text."""
-        return b"localhost"
 
     @property
     def head(self) -> Head:
@@ -173,11 +185,65 @@ class Request(server.Request):
 
         :param content_type: None for a response that does not say.
         """
-        self.setResponseCode(status, HTTPStatus(status).phrase.encode())
+        self.code = status
+        self.setHeader(b"Content-Length", b"%d" % len(body))
         if content_type is not None:
             self.setHeader(b"Content-Type", content_type)
-        self.setHeader(b"Content-Length", b"%d" % len(body))
         self.write(body)
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of the body, and the head before the first. Harmless when the client is gone."""
+        if self.gone:
+            return
+        if not self.startedWriting:
+            self._begin(data)
+        elif data and not self._bodiless:
+            self.channel.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def write_last(self, data: bytes) -> None:
+        """Write the last piece of the body; the request is yet to be finished."""
+        if self.chunked and not self.gone:
+            self.chunked = 0
+            self.channel.write(b"%x\r\n%b\r\n%b" % (len(data), data, _LAST_CHUNK))
+        else:
+            self.write(data)
+
+    @property
+    def full(self) -> bool:
+        """Whether the client reads too slowly for more to be written."""
+        return not self.gone and self.channel.full
+
+    def room(self) -> Deferred[None]:
+        """Wait until more may be written.
+
+        :return: fires then, at once if it may; a client that leaves has the route cancelled, which waits here.
+        """
+        return succeed(None) if self.gone else self.channel.room()
+
+    def _begin(self, data: bytes) -> None:
+        """Write the head, and the first piece of the body with it."""
+        self.startedWriting = 1
+        headers = self.responseHeaders
+        self._bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES
+        lines = [_STATUS_LINES[self.code], self.site.signature]
+        if self._bodiless:
+            data = b""
+        elif not headers.hasHeader(b"content-length"):
+            # A client of HTTP/1.0 learns the end by the connection's.
+            if self.clientproto == b"HTTP/1.1":
+                self.chunked = 1
+                lines.append(b"transfer-encoding: chunked\r\n")
+                data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            else:
+                self.persistent = False
+        lines += [
+            b"%b: %b\r\n" % (name.lower(), value) for name, values in headers.getAllRawHeaders() for value in values
+        ]
+        if not self.persistent or self.site.closing:
+            lines.append(b"connection: close\r\n")
+        elif self.clientproto != b"HTTP/1.1":
+            lines.append(b"connection: keep-alive\r\n")
+        self.channel.write(b"%bvary: Origin\r\n\r\n%b" % (b"".join(lines), data))
 
     def fail(self, error: InferenceError) -> None:
         """Write an error as the whole response. One that has begun is cut off: it must not pass for complete."""
@@ -193,8 +259,16 @@ class Request(server.Request):
         self.fail(internal_error())
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Answer an error that no route has answered."""
-        self.fail_unexpectedly(reason)
+        """Answer an error; one that comes when the client is gone, and is not the client's going, is logged."""
+        error = reason.value
+        if self.gone:
+            if not isinstance(error, CancelledError | InferenceError):
+                self._log.failure("After {method} {uri}", reason, method=self.method, uri=self.uri)
+            return reason
+        if isinstance(error, InferenceError):
+            self.fail(error)
+        else:
+            self.fail_unexpectedly(reason)
         self.finish()
         return reason
 
@@ -209,10 +283,12 @@ class Request(server.Request):
         self.gone = True
         self._count()
         super().connectionLost(reason)
+        if self._answering is not None:
+            self._answering.cancel()
 
     @property
     def _limit(self) -> int:
-        return self.channel.site.limits.body_bytes
+        return self.site.limits.body_bytes
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The request body is larger than {self._limit} bytes.")

@@ -18,7 +18,6 @@ from vllmsim.errors import InvalidResponseUse, MalformedRequest, UnknownResponse
 from vllmsim.web.answering import Answering
 from vllmsim.web.background import BackgroundResponse
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 _TURN_EVENTS: Final = 256
@@ -129,12 +128,10 @@ class ResponseRoutes:
             while position < len(events):
                 some = events[position : position + _TURN_EVENTS]
                 position += len(some)
+                await request.room()
                 request.write(b"".join(some))
                 if position < len(events):
                     await deferLater(self._clock, 0)
             if response is None or response.ended:
                 return
             await response.progress()
-
-
-answer_errors(ResponseRoutes.app)

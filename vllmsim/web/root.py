@@ -2,19 +2,22 @@
 """The root of a rank's URL tree: finds the route, and answers where there is none as vLLM's server does."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import orjson
 from attrs import Factory, frozen
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 from werkzeug.routing import Rule
 
 from vllmsim.api.description import Operation
 from vllmsim.web.described import operation
 from vllmsim.web.request import Request
+
+Endpoint: TypeAlias = Callable[..., Any]
 
 
 @frozen
@@ -26,19 +29,22 @@ class _Route:
     """
 
     template: str
-    methods: dict[bytes, Resource] = Factory(dict)
+    methods: dict[bytes, Endpoint] = Factory(dict)
 
-    def matches(self, path: bytes) -> bool:
-        """Tell whether a path is made after this template: its varying segment is text, and one segment alone."""
+    def match(self, path: bytes) -> dict[str, str] | None:
+        """Find what varies in a path that is made after this template: it must be text, and one segment alone.
+
+        :return: name and text of the segment; None if the path is not made so.
+        """
         before, _, rest = self.template.encode().partition(b"{")
-        after = rest.partition(b"}")[2]
+        name, _, after = rest.partition(b"}")
         if not (path.startswith(before) and path.endswith(after)):
-            return False
+            return None
         try:
             segment = unquote_to_bytes(path[len(before) : len(path) - len(after)]).decode("utf-8")
         except UnicodeDecodeError:
-            return False
-        return bool(segment) and "/" not in segment
+            return None
+        return {name.decode(): segment} if segment and "/" not in segment else None
 
 
 class RankResource(Resource):
@@ -63,13 +69,12 @@ class RankResource(Resource):
 
     def add(self, app: Klein) -> None:
         """Add the routes of an app."""
-        resource = app.resource()
         for rule in app.url_map.iter_rules():
             template = rule.rule.replace("<", "{").replace(">", "}")
             routes = self._templates if rule.arguments else self._exact
             route = routes.setdefault(template.encode(), _Route(template))
             for method in _methods(rule):
-                route.methods[method.encode()] = resource
+                route.methods[method.encode()] = partial(app.execute_endpoint, rule.endpoint)
                 self._endpoints[template, method] = app.endpoints[rule.endpoint]
 
     def paths(self) -> list[tuple[str, list[str]]]:
@@ -84,35 +89,43 @@ class RankResource(Resource):
         """
         return [operation(path, method, endpoint) for (path, method), endpoint in self._endpoints.items()]
 
-    def render(self, request: Request) -> int:
-        """Pass a request to its route."""
-        route = self._find(request.path)
+    def render(self, request: Request) -> Deferred[None] | None:
+        """Pass a request to its route.
+
+        :return: what the route returns; whoever calls finishes the request then.
+        """
+        route, varying = self._find(request.path)
         if route is None:
-            return self._answer_unknown(request.path, request)
+            self._answer_unknown(request.path, request)
+            return None
         request.route = route.template
-        resource = route.methods.get(request.method)
-        if resource is None:
+        endpoint = route.methods.get(request.method)
+        if endpoint is None:
             request.setHeader(b"Allow", b", ".join(sorted(route.methods)))
-            return _answer(request, 405, {"detail": "Method Not Allowed"})
-        resource.render(request)
-        return NOT_DONE_YET
+            _answer(request, 405, {"detail": "Method Not Allowed"})
+            return None
+        answering: Deferred[None] | None = endpoint(request, **varying)
+        return answering
 
-    def _find(self, path: bytes) -> _Route | None:
-        return self._exact.get(path) or next((each for each in self._templates.values() if each.matches(path)), None)
+    def _find(self, path: bytes) -> tuple[_Route | None, dict[str, str]]:
+        """Find the route of a path, and what varies in that."""
+        if (exact := self._exact.get(path)) is not None:
+            return exact, {}
+        matches = ((route, route.match(path)) for route in self._templates.values())
+        return next(((route, varying) for route, varying in matches if varying is not None), (None, {}))
 
-    def _answer_unknown(self, path: bytes, request: Request) -> int:
-        route = self._find(path[:-1]) if path.endswith(b"/") else None
+    def _answer_unknown(self, path: bytes, request: Request) -> None:
+        route = self._find(path[:-1])[0] if path.endswith(b"/") else None
         if route is None:
-            return _answer(request, 404, {"detail": "Not Found"})
+            _answer(request, 404, {"detail": "Not Found"})
+            return
         request.route = f"{route.template}/"
         scheme = b"https" if request.isSecure() else b"http"
         host = request.getHeader(b"host")
         query = request.uri.partition(b"?")[1:]
         location = (scheme + b"://" + host if host else b"") + path[:-1] + b"".join(query)
         request.setHeader(b"Location", location)
-        request.answer(307, b"")
-        request.finish()
-        return NOT_DONE_YET
+        request.answer(307, b"", None)
 
 
 def _methods(rule: Rule) -> list[str]:
@@ -121,7 +134,5 @@ def _methods(rule: Rule) -> list[str]:
     return sorted(methods - {"HEAD"} if "GET" in methods else methods)
 
 
-def _answer(request: Request, status: int, value: dict[str, str]) -> int:
+def _answer(request: Request, status: int, value: dict[str, str]) -> None:
     request.answer(status, orjson.dumps(value))
-    request.finish()
-    return NOT_DONE_YET

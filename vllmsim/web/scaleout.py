@@ -15,7 +15,6 @@ from vllmsim.api.description import READING, Response
 from vllmsim.errors import MalformedRequest, PermissionDenied
 from vllmsim.interfaces import IRankControl
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 
@@ -65,6 +64,3 @@ class ScaleOutAbortRoutes:
         if ids:
             self._control.abort(ids)
         request.answer(200, b"", content_type=None)
-
-
-answer_errors(ScaleOutAbortRoutes.app)

@@ -12,7 +12,6 @@ from vllmsim.api.description import READING, Response
 from vllmsim.api.shapes.control import Scaled, ScalingState
 from vllmsim.errors import MalformedRequest
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 
@@ -50,6 +49,3 @@ class ScalingRoutes:
             "requested_data_parallel_size": None,
         }
         request.answer(200, orjson.dumps(state))
-
-
-answer_errors(ScalingRoutes.app)

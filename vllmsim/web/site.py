@@ -1,107 +1,57 @@
 # -*- test-case-name: tests.web.test_site -*-
 """The HTTP server of one rank: its connections, what clients may send, and how it closes."""
 
-from collections.abc import Callable
-from typing import Any, Final, cast
+import time
+from math import inf
+from typing import Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
-from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger, LogPublisher
-from twisted.python.failure import Failure
-from twisted.web import server
-from twisted.web.http import HTTPChannel
-from twisted.web.http import Request as BaseRequest
+from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
+from zope.interface import implementer
 
 from vllmsim.interfaces import IHttpMetrics
+from vllmsim.web.channel import Channel
 from vllmsim.web.cors import Cors
-from vllmsim.web.request import Request
+from vllmsim.web.deadlines import Deadlines
 
 _NO_CORS: Final = Cors()
-_NO_REQUEST: Final = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-    b"Content-Length: 30\r\n\r\nInvalid HTTP request received."
-)
-
-
-class Channel(HTTPChannel):
-    """One connection, which its site knows while it is open."""
-
-    # Twisted's channel writes a line for each connection that was idle for too long, which is no news.
-    _log = Logger(observer=LogPublisher())
-
-    site: "Site"
-
-    @property
-    def socket(self) -> ITCPTransport:
-        """What the bytes go to."""
-        return cast("ITCPTransport", self.transport)
-
-    def connectionMade(self) -> None:
-        """Tell the site."""
-        super().connectionMade()
-        self.site.channels.add(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Read a piece of a request. A client that has begun one may take its time, as far as the site allows."""
-        if self.timeOut == self.site.limits.keep_alive:
-            self.setTimeout(self.site.timeOut)
-        super().dataReceived(data)
-
-    def allContentReceived(self) -> None:
-        """Have the request answered; it is not timed, and what was the timeout until now is so again after it."""
-        # Assigned, not set: moving a timer to an earlier time is a search through all timers.
-        self.timeOut = self.site.limits.keep_alive  # type: ignore[assignment]
-        super().allContentReceived()
-
-    def checkPersistence(self, request: BaseRequest, version: bytes) -> bool:
-        """Have no more requests follow when the site is closing."""
-        return super().checkPersistence(request, version) and not self.site.closing
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """Refuse a line that is too long."""
-        self._respondToBadRequestAndDisconnect()
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """Refuse bytes that are no request in uvicorn's words; Twisted has none."""
-        self.socket.write(_NO_REQUEST)
-        self.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell the site."""
-        super().connectionLost(reason)
-        self.site.channel_closed(self)
+_COMING: Final = 60.0
+"""Seconds between a connection and its first request, and between one piece of a request and the next."""
 
 
 @frozen
 class Limits:
-    """What clients may send.
+    """What clients may send, and how long they may take.
 
     :param head_bytes: the largest head of a request.
     :param headers: the most headers.
     :param body_bytes: the largest body.
     :param keep_alive: seconds between a response and the connection's next request.
+    :param send: seconds in which a client must read something of what is written to it; 0 for as long as it likes.
     """
 
     head_bytes: int
     headers: int
     body_bytes: int
     keep_alive: float
+    send: float = 60.0
 
 
-class Site(server.Site):
+@implementer(IProtocolNegotiationFactory)
+class Site(Factory):
     """Serves one rank's resource.
 
-    :param clock: measures exchanges and times out idle connections.
+    :param clock: measures exchanges and times out connections.
     :param request_ids: whether every response carries a request id.
     :param cors: what pages of other origins may do.
     """
 
     noisy = False
-    # Twisted's own channel is wrapped in one that negotiates HTTP/2, which this server does not speak.
-    protocol: Callable[[], Any] = Channel
+    protocol = Channel
 
     def __init__(
         self,
@@ -113,7 +63,7 @@ class Site(server.Site):
         request_ids: bool = False,
         cors: Cors = _NO_CORS,
     ) -> None:
-        super().__init__(resource, requestFactory=Request, reactor=clock, parsePOSTFormSubmission=False)
+        self.resource = resource
         self.clock = clock
         self.metrics = metrics
         self.limits = limits
@@ -121,26 +71,47 @@ class Site(server.Site):
         self.cors = cors
         self.channels: set[Channel] = set()
         self.closing = False
+        self.coming: Deadlines[Channel] = Deadlines(clock, _COMING, Channel.loseConnection)
+        self.resting: Deadlines[Channel] = Deadlines(clock, limits.keep_alive, Channel.loseConnection)
+        self.sending: Deadlines[Channel] = Deadlines(clock, limits.send or inf, Channel.stalled)
+        self._second = 0
+        self._signature = b""
         self._emptied: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Make a connection with this site's limits."""
-        channel: Any = super().buildProtocol(addr)
-        channel.MAX_LENGTH = channel.totalHeadersSize = self.limits.head_bytes
-        channel.maxHeaders = self.limits.headers
+    def buildProtocol(self, addr: object) -> Channel:
+        """Make a connection of this site."""
+        channel = Channel()
+        channel.site = self
         return channel
 
     def acceptableProtocols(self) -> list[bytes]:
         """List what TLS clients may choose."""
         return [b"http/1.1"]
 
-    def log(self, request: BaseRequest) -> None:
-        """Keep no access log."""
+    @property
+    def signature(self) -> bytes:
+        """The lines that every head has: the time, and the server that this one is taken for."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._signature = b"date: " + datetimeToString(second) + b"\r\nserver: uvicorn\r\n"
+        return self._signature
+
+    def forget(self, channel: Channel) -> None:
+        """Wait for a connection no more."""
+        self.coming.stop(channel)
+        self.resting.stop(channel)
+        self.sending.stop(channel)
 
     def channel_closed(self, channel: Channel) -> None:
-        """Forget a connection."""
+        """Forget a connection altogether."""
+        self.forget(channel)
         self.channels.discard(channel)
-        if not self.channels and self._emptied is not None:
+        if self.channels:
+            return
+        for deadlines in (self.coming, self.resting, self.sending):
+            deadlines.clear()
+        if self._emptied is not None:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
 
@@ -155,9 +126,7 @@ class Site(server.Site):
         self._emptied = Deferred()
         waiting = self._emptied
         for channel in list(self.channels):
-            if channel.requests:
-                channel.persistent = False
-            else:
+            if channel.idle:
                 channel.loseConnection()
         return waiting
 

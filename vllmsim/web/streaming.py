@@ -1,9 +1,13 @@
 # -*- test-case-name: tests.web.test_streaming -*-
 """The two HTTP sinks: a stream of events, and an answer to be written in one piece."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from vllmsim.api import eventstream
@@ -13,16 +17,28 @@ from vllmsim.inference import Answer, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
 from vllmsim.web.request import Request
 
+_AT_ONCE: Final = 128
+"""How many tokens that have waited are written in one turn: some 32 KiB, and some milliseconds if they are shown in
+detail."""
+
 
 @implementer(ITokenSink)
 @define(eq=False)
 class EventStream:
-    """Writes tokens as events, each as it comes."""
+    """Writes tokens as events, each as it comes.
+
+    While the client does not read, what comes is remembered as runs of numbers: the answer is there in any case, and
+    its sequence goes on in its own time, so that a reader who stops costs little memory and nobody's place. It is
+    written from where it stopped when the client reads again.
+    """
 
     _request: Request
     _encoder: StreamEncoder
     begun: bool = field(init=False, default=False)
     """Whether the status line is out, so that an error can only be an event."""
+    _behind: dict[int, tuple[Answer, int, int]] = field(init=False, factory=dict)
+    """Of each choice the answer, the first token that is not written, and the one after the last."""
+    _catching_up: Deferred[None] | None = field(init=False, default=None)
 
     def started(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> None:
         """Send the status line and what comes before the first token."""
@@ -32,16 +48,42 @@ class EventStream:
         self._request.write(opening)
 
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
-        """Send a run of tokens."""
-        self._request.write(self._encoder.tokens(choice, answer, start, stop))
+        """Send a run of tokens, or have it wait until the client reads."""
+        if not self._behind and not self._request.full:
+            self._request.write(self._encoder.tokens(choice, answer, start, stop))
+            return
+        first = self._behind[choice][1] if choice in self._behind else start
+        self._behind[choice] = (answer, first, stop)
+        if self._catching_up is None:
+            self._catching_up = Deferred.fromCoroutine(self._catch_up())
 
-    def close(self) -> None:
-        """Send the end."""
-        self._request.write(self._encoder.closing())
+    async def _catch_up(self) -> None:
+        """Write what waits as the client reads, and let others have their turns."""
+        while self._behind and not self._request.gone:
+            await self._request.room()
+            choice, (answer, start, last) = next(iter(self._behind.items()))
+            stop = min(last, start + _AT_ONCE)
+            if stop < last:
+                self._behind[choice] = (answer, stop, last)
+            else:
+                del self._behind[choice]
+            self._request.write(self._encoder.tokens(choice, answer, start, stop))
+            await deferLater(self._request.site.clock, 0)
+        self._catching_up = None
 
-    def fail(self, error: InferenceError) -> None:
+    async def close(self) -> None:
+        """Send the end, behind everything that waits."""
+        await self._end(self._encoder.closing)
+
+    async def fail(self, error: InferenceError) -> None:
         """Send an error and the end."""
-        self._request.write(self._encoder.failure(error))
+        await self._end(partial(self._encoder.failure, error))
+
+    async def _end(self, ending: Callable[[], bytes]) -> None:
+        catching_up, self._catching_up = self._catching_up, None
+        if catching_up is not None:
+            await catching_up
+        self._request.write_last(ending())
 
 
 @implementer(ITokenSink)

@@ -17,7 +17,6 @@ from vllmsim.api.tokens import DetokenizeBody, TokenDialect, TokenizeBody
 from vllmsim.inference import Conversation
 from vllmsim.interfaces import ITokenizer
 from vllmsim.web.described import described
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 
 _NO_LIMIT: Final = sys.maxsize
@@ -89,8 +88,3 @@ class TokenizerRoutes:
     def info(self, request: Request) -> None:
         """Answer with how the tokenizer was made."""
         request.answer(200, self._dialect.described(self._tokenizer.describe()))
-
-
-answer_errors(TokenRoutes.app)
-answer_errors(CountRoutes.app)
-answer_errors(TokenizerRoutes.app)

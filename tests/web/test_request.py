@@ -9,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fakes import RecordingMetrics
 from tests.harness import Exchange
 from vllmsim.errors import QueueFull
-from vllmsim.web.failing import answer_errors
 from vllmsim.web.request import Request
 from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
@@ -47,9 +46,6 @@ class Routes:
         """Fail for no reason, after the answer has begun."""
         request.write(b"some")
         raise KeyError("secret")
-
-
-answer_errors(Routes.app)
 
 
 class FailingTests(SynchronousTestCase):

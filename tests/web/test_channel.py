@@ -1,0 +1,327 @@
+"""Connections: what comes in, who is answered when, and what becomes of clients who do not read."""
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface.verify import verifyObject
+
+from tests.fakes import RecordingMetrics
+from tests.harness import Exchange
+from vllmsim.web import channel
+from vllmsim.web.request import Request
+from vllmsim.web.site import Limits, Site
+
+
+class Library(Resource):
+    """Answers with a request's path and body: at once, or for ``/later`` when the test says so."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.later: list[Request] = []
+
+    def render(self, request: Request) -> int:
+        """Answer."""
+        if request.path.startswith(b"/later"):
+            self.later.append(request)
+        else:
+            self.answer(request)
+        return NOT_DONE_YET
+
+    def answer(self, request: Request) -> None:
+        """Answer one."""
+        request.answer(200, request.path + b" " + request.content.read() + b"\n", b"text/plain")
+        request.finish()
+
+
+class ChannelTestCase(SynchronousTestCase):
+    """A site with small limits, and connections to it."""
+
+    def setUp(self) -> None:
+        """Serve the library."""
+        self.clock = Clock()
+        self.library = Library()
+        limits = Limits(head_bytes=2000, headers=20, body_bytes=100, keep_alive=5, send=30)
+        self.site = Site(self.library, self.clock, RecordingMetrics(), limits)
+        self.exchange = Exchange(self.site)
+        self.transport = self.exchange.transport
+        self.channel = self.exchange.protocol
+
+    def bodies(self) -> list[str]:
+        """List the answers that have come, by their bodies."""
+        return [part.partition("\n")[0] for part in self.exchange.raw.decode().split("\r\n\r\n")[1:]]
+
+
+class ComingTests(ChannelTestCase):
+    """Requests in all forms."""
+
+    def test_pieces(self) -> None:
+        """A request may come in any pieces, and with others."""
+        data = (
+            b"GET /a?x=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+            b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+            b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"3\r\nabc\r\n2;e=1\r\nde\r\n0\r\nT: 1\r\n\r\n"
+            b"\r\nGET /d HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+        for size in (1, 2, 7, 50, 1000):
+            self.setUp()
+            for start in range(0, len(data), size):
+                self.exchange.send_bytes(data[start : start + size])
+            self.assertEqual(["/a ", "/b abc", "/c abcde", "/d "], self.bodies())
+
+    def test_order(self) -> None:
+        """Requests that come together are answered in their order, each when the one before is; the rest waits."""
+        for path in ("/later/1", "/later/2", "/now"):
+            self.exchange.send("GET", path)
+        self.assertEqual(([], "paused"), (self.bodies(), self.transport.producerState))
+        [first] = self.library.later
+        self.library.answer(first)
+        self.assertEqual((["/later/1 "], 2), (self.bodies(), len(self.library.later)))
+        self.library.answer(self.library.later[1])
+        self.assertEqual(
+            (["/later/1 ", "/later/2 ", "/now "], "producing"), (self.bodies(), self.transport.producerState)
+        )
+
+    def test_no_request_behind_one(self) -> None:
+        """Bytes that are no request are refused when what came before them is answered, and nothing after is heard."""
+        self.exchange.send("GET", "/later").send_bytes(b"nonsense\r\n\r\n").send("GET", "/now")
+        self.assertEqual(b"", self.exchange.raw)
+        self.library.answer(self.library.later[0])
+        self.assertEqual(["/later ", "Invalid HTTP request received."], self.bodies())
+        self.assertTrue(self.transport.disconnecting)
+        self.exchange.send("GET", "/now")
+        self.assertEqual(2, len(self.bodies()))
+
+    def test_body_too_large_behind_a_request(self) -> None:
+        """A body that goes much too far is refused in its turn, and the connection ends with that."""
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n"
+        self.exchange.send("GET", "/later").send_bytes(head + b"x" * 1000).send_bytes(b"x" * 2000).send("GET", "/now")
+        self.library.answer(self.library.later[0])
+        self.assertEqual("/later ", self.bodies()[0])
+        self.assertIn("larger than 100 bytes", self.bodies()[1])
+        self.assertEqual((2, True), (len(self.bodies()), self.transport.disconnecting))
+
+    def test_expecting_behind_a_request(self) -> None:
+        """A client is not told to go on in the middle of an answer."""
+        self.exchange.send("GET", "/later").send("POST", "/b", None, Content_Length="1", Expect="100-continue")
+        self.library.answer(self.library.later[0])
+        self.exchange.send_bytes(b"x")
+        self.assertEqual(["/later ", "/b x"], self.bodies())
+
+    def test_versions(self) -> None:
+        """Clients of HTTP/1.0 are served, one request each unless they ask for more."""
+        self.exchange.send_bytes(b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /b HTTP/1.0\r\n\r\n")
+        self.assertEqual((["/a ", "/b "], True), (self.bodies(), self.transport.disconnecting))
+        self.assertIn(b"connection: keep-alive", self.exchange.raw.split(b"/a ")[0])
+        self.assertIn(b"connection: close", self.exchange.raw.split(b"/a ")[1])
+
+    def test_close(self) -> None:
+        """A client may ask for the connection's end; it is told that it has it."""
+        self.exchange.send("GET", "/a", Connection="close")
+        self.assertEqual(("close", True), (self.exchange.headers["connection"], self.transport.disconnecting))
+
+    def test_upgrade(self) -> None:
+        """A client that offers another protocol is answered in this one, and may go on."""
+        self.exchange.send("POST", "/a", b"xy", Connection="Upgrade, HTTP2-Settings", Upgrade="h2c", HTTP2_Settings="")
+        self.exchange.send("GET", "/b", Connection="Upgrade", Upgrade="websocket").send("GET", "/c")
+        self.assertEqual(["/a xy", "/b ", "/c "], self.bodies())
+
+    def test_connect(self) -> None:
+        """A client that takes this server for a proxy is told that it is none."""
+        self.exchange.send_bytes(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\nhello")
+        self.assertEqual("x:1 ", self.bodies()[0])
+
+    def test_smuggled(self) -> None:
+        """A request whose length is told in two ways is none."""
+        for lengths in ("Content-Length: 3\r\nTransfer-Encoding: chunked", "Content-Length: 3\r\nContent-Length: 4"):
+            self.setUp()
+            self.exchange.send_bytes(f"POST / HTTP/1.1\r\nHost: x\r\n{lengths}\r\n\r\n0\r\n\r\n".encode())
+            self.assertEqual((400, True), (self.exchange.status, self.transport.disconnecting))
+
+    def test_never_ending_head(self) -> None:
+        """A head that comes bit by bit is bounded all the same."""
+        self.exchange.send_bytes(b"GET / HTTP/1.1\r\nX: ")
+        for _ in range(201):
+            self.exchange.send_bytes(b"x" * 10)
+        self.assertEqual(400, self.exchange.status)
+
+    def test_addresses(self) -> None:
+        """A request knows where it came from, where to, and how."""
+        self.exchange.send("GET", "/later")
+        [request] = self.library.later
+        self.assertIsInstance(request.getClientAddress(), IPv4Address)
+        self.assertIsInstance(request.getHost(), IPv4Address)
+        self.assertEqual((False, b"example.test"), (request.isSecure(), request.getHeader("host").encode()))
+        self.assertEqual([b"example.test"], request.requestHeaders.getRawHeaders(b"host"))
+
+
+class IdleTests(ChannelTestCase):
+    """Clients that do nothing."""
+
+    def test_no_request(self) -> None:
+        """A connection that never asks for anything is closed after a minute, and cut off if it will not close."""
+        self.clock.advance(59)
+        self.assertFalse(self.transport.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(self.transport.disconnecting)
+        self.clock.advance(30)
+        self.assertTrue(self.transport.disconnected)
+
+    def test_slow_answer(self) -> None:
+        """A client that waits for its answer may wait for ever, with another request begun behind."""
+        self.exchange.send("GET", "/later").send_bytes(b"GET /b")
+        self.clock.advance(1000)
+        self.assertFalse(self.transport.disconnecting)
+        self.library.answer(self.library.later[0])
+        self.clock.advance(59)
+        self.exchange.send_bytes(b" HTTP/1.1\r\n\r\n")
+        self.assertEqual(["/later ", "/b "], self.bodies())
+
+    def test_no_timer_left(self) -> None:
+        """When the last connection is gone, so are all timers."""
+        self.exchange.send("GET", "/a")
+        self.exchange.drop()
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+
+class Narrow(StringTransport):
+    """A transport that has enough after each write."""
+
+    producer: Any
+
+    def write(self, data: bytes) -> None:
+        """Keep it, and say so."""
+        super().write(data)
+        if self.producer is not None:
+            self.producer.pauseProducing()
+
+
+class FullTests(ChannelTestCase):
+    """Clients that do not read."""
+
+    def setUp(self) -> None:
+        """Connect a client that reads when it is made to."""
+        super().setUp()
+        self.exchange = Exchange(self.site, Narrow())
+        self.transport = self.exchange.transport
+        self.channel = self.exchange.protocol
+
+    def test_producer(self) -> None:
+        """A connection lets its transport tell it when to stop."""
+        verifyObject(IPushProducer, self.channel)
+        self.channel.stopProducing()
+
+    def test_room(self) -> None:
+        """Whoever writes can wait for room; where there is some, the wait is over at once."""
+        self.exchange.send("GET", "/later")
+        [request] = self.library.later
+        self.successResultOf(request.room())
+        request.write(b"some")
+        self.assertTrue(request.full)
+        room = request.room()
+        self.assertNoResult(room)
+        self.channel.resumeProducing()
+        self.successResultOf(room)
+        self.assertFalse(request.full)
+
+    def test_given_up(self) -> None:
+        """One who waits for room may give up, and another wait."""
+        self.exchange.send("GET", "/later")
+        [request] = self.library.later
+        request.write(b"some")
+        given_up = request.room()
+        given_up.cancel()
+        self.failureResultOf(given_up)
+        self.channel.resumeProducing()
+        self.successResultOf(request.room())
+
+    def test_gone(self) -> None:
+        """A request whose client is gone has room for everything, and writes nothing."""
+        self.exchange.send("GET", "/later")
+        [request] = self.library.later
+        self.exchange.drop()
+        request.write(b"some")
+        self.successResultOf(request.room())
+        self.assertEqual((False, b""), (request.full, self.exchange.raw))
+
+    def test_next_request_waits(self) -> None:
+        """A client that does not read its answers gets no further ones, however many requests it sends."""
+        for path in ("/a", "/b", "/c"):
+            self.exchange.send("GET", path)
+        self.assertEqual((["/a "], "paused"), (self.bodies(), self.transport.producerState))
+        self.channel.resumeProducing()
+        self.assertEqual(["/a ", "/b "], self.bodies())
+        self.channel.resumeProducing()
+        self.assertEqual((["/a ", "/b ", "/c "], "producing"), (self.bodies(), self.transport.producerState))
+
+    def test_never_reads(self) -> None:
+        """A client that reads nothing for too long is cut off, in the middle of an answer and after its end."""
+        self.exchange.send("GET", "/later")
+        self.library.later[0].write(b"some")
+        self.clock.advance(29)
+        self.assertFalse(self.transport.disconnected)
+        self.clock.advance(1)
+        self.assertTrue(self.transport.disconnected)
+        at_its_end = Exchange(self.site, Narrow()).send("GET", "/a")
+        self.clock.advance(5)
+        self.assertTrue(at_its_end.transport.disconnecting)
+        self.clock.advance(30)
+        self.assertTrue(at_its_end.transport.disconnected)
+
+    def test_reads_now_and_then(self) -> None:
+        """A client that reads something in time is waited for again."""
+        self.exchange.send("GET", "/later")
+        for _ in range(5):
+            self.library.later[0].write(b"some")
+            self.clock.advance(29)
+            self.channel.resumeProducing()
+        self.clock.advance(100)
+        self.assertFalse(self.transport.disconnected)
+
+    def test_reads_slowly(self) -> None:
+        """What the transport keeps becoming less is as good as room for more."""
+        left = iter([1000])
+        self.patch(channel, "unsent", lambda _: next(left, 900))
+        self.exchange.send("GET", "/later")
+        self.library.later[0].write(b"some")
+        self.clock.advance(30)
+        self.assertFalse(self.transport.disconnected)
+        self.clock.advance(30)
+        self.assertTrue(self.transport.disconnected)
+
+    def test_route_is_cancelled(self) -> None:
+        """A route that waits for room is cancelled when the client is cut off."""
+        ends: list[str] = []
+
+        class Endless(Resource):
+            """Writes for ever."""
+
+            isLeaf = True
+
+            def render(self, request: Request) -> Deferred[None]:
+                """Answer."""
+                return Deferred.fromCoroutine(self.write(request))
+
+            async def write(self, request: Request) -> None:
+                """Write as the client reads."""
+                try:
+                    while True:
+                        await request.room()
+                        request.write(b"some")
+                finally:
+                    ends.append("ended")
+
+        self.site.resource = Endless()
+        self.exchange.send("GET", "/")
+        self.clock.advance(30)
+        self.exchange.drop()
+        self.assertEqual((True, ["ended"]), (self.transport.disconnected, ends))

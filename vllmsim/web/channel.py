@@ -1,0 +1,316 @@
+# -*- test-case-name: tests.web.test_channel -*-
+"""One connection: requests come in, one after another, and their answers go out in that order.
+
+The parser is llhttp, as in the server that vLLM runs on, so that what is a request to one is a request to the other.
+A request that comes while another is being answered waits, and the client is not read from until its turn. Answers are
+written straight to the socket while it has room; when it has none, :attr:`Channel.full` says so, and whoever writes
+waits for :meth:`Channel.room`.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vllmsim.web.request import Request
+from vllmsim.web.sending import Write, hurry, unsent, write_to
+
+if TYPE_CHECKING:
+    from vllmsim.web.site import Site
+
+_NO_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+    b"Content-Length: 30\r\n\r\nInvalid HTTP request received."
+)
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class _TooMuch(Exception):
+    """What a client sends is beyond the limits."""
+
+
+@implementer(IPushProducer)
+class Channel(Protocol):
+    """One connection, which its site knows while it is open."""
+
+    _log = Logger()
+
+    site: "Site"
+    write: Write
+    """Sends bytes behind those that were sent before."""
+    full = False
+    """Whether the client reads too slowly for more to be written."""
+    _peer: IAddress | None = None
+    _host: IAddress | None = None
+    _coming: Request | None = None
+    _head: "list[tuple[bytes, bytes]] | None" = None
+    _head_bytes = 0
+    _target = b""
+    _served: Request | None = None
+    _room: Deferred[None] | None = None
+    _held: int | None = None
+    _deaf = False
+    _refused = False
+    _closing = False
+    _choosing = False
+    _mute = False
+    _had_one = False
+
+    def connectionMade(self) -> None:
+        """Tell the site."""
+        self._parser = HttpRequestParser(self)
+        self._waiting: deque[Request] = deque()
+        self.write = write_to(self.socket)
+        hurry(self.socket)
+        self.socket.registerProducer(self, True)
+        self.site.channels.add(self)
+        self.site.coming.start(self)
+
+    @property
+    def socket(self) -> Any:
+        """What the bytes go to: a TCP, TLS or Unix transport."""
+        return self.transport
+
+    # What comes in
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read a piece of a request. A client that has begun one may take its time, as far as the site allows."""
+        if self._deaf:
+            return
+        self.site.resting.stop(self)
+        if self._head is not None:
+            self._head_bytes += len(data)
+        try:
+            self._parse(data)
+            if self._head is not None:
+                self._check_head()
+        except (HttpParserError, _TooMuch) as error:
+            if isinstance(error, HttpParserCallbackError) and not isinstance(error.__context__, _TooMuch):
+                self._log.failure("While reading a request")
+            self._refused = not self._deaf
+            self._deaf = True
+        self._serve_next()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                data = self._without_upgrade() + data[upgrade.args[0] :]
+                self._parser = HttpRequestParser(self)
+            else:
+                return
+
+    def _without_upgrade(self) -> bytes:
+        """Write the head that was just read as that of a request which offers no other protocol.
+
+        Nothing is upgraded here, but the parser stops behind such a head and takes what follows for the other protocol.
+        """
+        if self._head is None:
+            return b""
+        parser, kept = self._parser, [pair for pair in self._head if pair[0].lower() != b"upgrade"]
+        lines = [b"%b %b HTTP/%b" % (parser.get_method(), self._target, parser.get_http_version().encode())]
+        return b"\r\n".join([*lines, *map(b": ".join, kept), b"", b""])
+
+    def on_message_begin(self) -> None:
+        """Learn that a request begins."""
+        if self._deaf:
+            raise _TooMuch
+        self._target, self._head, self._head_bytes = b"", [], 0
+
+    def on_url(self, piece: bytes) -> None:
+        """Take a piece of the target."""
+        self._target += piece
+        self._head_bytes = max(self._head_bytes, len(self._target))
+        self._check_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer, which nobody asks for."""
+        if self._head is not None:
+            self._head.append((name, value))
+            self._head_bytes += len(name) + len(value)
+            self._check_head()
+
+    def _check_head(self) -> None:
+        limits, head = self.site.limits, self._head
+        if self._head_bytes > limits.head_bytes or (head is not None and len(head) > limits.headers):
+            raise _TooMuch
+
+    def on_headers_complete(self) -> None:
+        """Make the request."""
+        parser = self._parser
+        assert self._head is not None
+        if parser.should_upgrade() and parser.get_method() != b"CONNECT":
+            return
+        request = self._coming = Request(self, parser.get_method(), self._target, parser.get_http_version(), self._head)
+        self._head = None
+        if request.hopeless:
+            self._give_up(request)
+        elif request.expects and not self._busy:
+            self.write(_CONTINUE)
+
+    def on_body(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        request = self._coming
+        if request is not None:
+            request.take(piece)
+            if request.hopeless:
+                self._give_up(request)
+
+    def _give_up(self, request: Request) -> None:
+        """Read no more of a request, nor of what follows: the answer says why."""
+        self._deaf = True
+        self._coming = None
+        self._waiting.append(request)
+
+    def on_message_complete(self) -> None:
+        """Have the request answered in its turn."""
+        request, self._coming = self._coming, None
+        if request is not None:
+            request.persistent = self._parser.should_keep_alive()
+            self._waiting.append(request)
+
+    # Who is answered
+
+    @property
+    def _busy(self) -> bool:
+        return self._served is not None or bool(self._waiting)
+
+    @property
+    def _mid_request(self) -> bool:
+        return self._coming is not None or self._head is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the client has all answers and has not begun to ask for another."""
+        return not (self._busy or self._mid_request or self._refused)
+
+    def _serve_next(self) -> None:
+        """Answer what waits, one after another; read on when nothing waits."""
+        if self._choosing:
+            return
+        self._choosing = True
+        while self._waiting and self._served is None and not self.full and not self._closing:
+            self._served = self._waiting.popleft()
+            self.site.coming.stop(self)
+            self._served.process()
+        self._choosing = False
+        if not self._closing:
+            self._read_if(nothing_waits=not self._waiting)
+            if not self._busy:
+                self._rest()
+
+    def _read_if(self, *, nothing_waits: bool) -> None:
+        """Read from the client, or have it wait."""
+        if nothing_waits is self._mute:
+            self._mute = not nothing_waits
+            if nothing_waits:
+                self.socket.resumeProducing()
+            else:
+                self.socket.pauseProducing()
+
+    def _rest(self) -> None:
+        """Wait for the client, who has all answers."""
+        if self._refused:
+            self.write(_NO_REQUEST)
+            self.loseConnection()
+        elif self._mid_request:
+            self.site.coming.start(self)
+        elif self.site.closing:
+            self.loseConnection()
+        elif self._had_one:
+            self.site.resting.start(self)
+
+    def requestDone(self, request: Request) -> None:
+        """Learn that an answer is complete."""
+        self._served = None
+        self._had_one = True
+        if request.persistent and not self.site.closing:
+            self._serve_next()
+        else:
+            self.loseConnection()
+
+    # What goes out
+
+    def room(self) -> Deferred[None]:
+        """Wait until the client has read enough for more to be written.
+
+        :return: fires then, at once if there is room; never when the connection is lost before.
+        """
+        if not self.full:
+            return succeed(None)
+        self._room = Deferred()
+        return self._room
+
+    def pauseProducing(self) -> None:
+        """Learn that the client reads too slowly."""
+        if not self.full and not self._closing:
+            self.full = True
+            self._watch()
+
+    def resumeProducing(self) -> None:
+        """Learn that the client has read."""
+        self.full = False
+        self.site.sending.stop(self)
+        room, self._room = self._room, None
+        if room is not None and not room.called:
+            room.callback(None)
+        if not self.full:
+            self._serve_next()
+
+    def stopProducing(self) -> None:
+        """Learn that the connection is lost, which :meth:`connectionLost` tells too."""
+
+    def _watch(self) -> None:
+        self._held = unsent(self.socket)
+        self.site.sending.start(self)
+
+    def stalled(self) -> None:
+        """Cut a client off that has read nothing for as long as the site allows."""
+        if self._held is not None and unsent(self.socket) != self._held:
+            self._watch()
+        else:
+            self.socket.abortConnection()
+
+    def loseConnection(self) -> None:
+        """Close the connection when everything is sent, or the client reads no more."""
+        if not self._closing:
+            self._closing = self._deaf = True
+            self.site.forget(self)
+            self._watch()
+            self.socket.unregisterProducer()
+            self.socket.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell those who are concerned."""
+        self._closing = self._deaf = True
+        for request in (self._served, *self._waiting, self._coming):
+            if request is not None:
+                request.connectionLost(reason)
+        self._served = self._coming = None
+        self._waiting.clear()
+        self.site.channel_closed(self)
+
+    # What requests want to know
+
+    def isSecure(self) -> bool:
+        """Tell whether the connection is encrypted."""
+        return ISSLTransport.providedBy(self.transport)
+
+    def getPeer(self) -> IAddress:
+        """Name the client's address."""
+        if self._peer is None:
+            self._peer = self.socket.getPeer()
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        """Name the address that the client came to."""
+        if self._host is None:
+            self._host = self.socket.getHost()
+        return self._host
