@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from vllmsim.config.schema import Configuration
-from vllmsim.identity import endpoint_of, engine_id, fingerprint, port_of, signature, url_of
+from vllmsim.identity import endpoint_of, engine_id, fingerprint, port_of, signature, supervisor_endpoint, url_of
 
 
 def configured(words: str = "") -> Configuration:
@@ -32,6 +32,19 @@ class IdentityTests(SynchronousTestCase):
         """Ports count up from the first, unless the rank is the server's only one."""
         self.assertEqual(8003, port_of(configured(), 3))
         self.assertEqual(8000, port_of(configured("--data-parallel-rank 3"), 3))
+
+    def test_ports_of_the_machine(self) -> None:
+        """They count from the first rank of the machine, whatever its number."""
+        self.assertEqual(8001, port_of(configured("-dp 16 -dpl 8 -dpr 8"), 9))
+
+    def test_supervisor(self) -> None:
+        """The supervisor listens at the ranks' host."""
+        cases = {
+            "": "tcp:9256",
+            "--host ::1 --data-parallel-supervisor-port 1": r"tcp6:1:interface=\:\:1",
+            "--uds /run/x --host 127.0.0.1": "tcp:9256:interface=127.0.0.1",
+        }
+        self.assertEqual(list(cases.values()), [supervisor_endpoint(configured(words)) for words in cases])
 
     def test_engine_ids(self) -> None:
         """An engine's id depends on the seed, the pod, the first port and the rank."""

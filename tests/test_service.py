@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.commandline import load_words
 from tests.harness import Exchange
 from vllmsim.config.schema import Configuration
-from vllmsim.service import RankService, StartError, rank_services
+from vllmsim.service import RankService, rank_services
 
 
 def configured(words: str = "") -> Configuration:
@@ -39,7 +38,8 @@ class ServiceTests(SynchronousTestCase):
 
     def services(self, words: str = "") -> list[RankService]:
         """Make the services and start them."""
-        services = rank_services(configured(words), 1, self.reactor)
+        configuration = configured(words)
+        services = rank_services(configuration, configuration.ranks, 1, self.reactor)
         for service in services:
             service.privilegedStartService()
             service.startService()
@@ -72,6 +72,19 @@ class ServiceTests(SynchronousTestCase):
         self.services("--data-parallel-size 3 --data-parallel-rank 2 --port 9000")
         self.assertEqual([9000], [server[0] for server in self.reactor.tcpServers])
         self.assertIn(b'engine="2"', self.exchange().send("GET", "/metrics").body)
+
+    def test_ranks_of_the_machine(self) -> None:
+        """The ranks of one machine of several have their own numbers, and its ports from the first."""
+        self.services("--data-parallel-size 16 -dpl 2 -dpr 8 --port 9000")
+        self.assertEqual([9000, 9001], [server[0] for server in self.reactor.tcpServers])
+        self.assertIn(b'engine="9"', self.exchange(1).send("GET", "/metrics").body)
+
+    def test_ranks_of_the_process(self) -> None:
+        """A process that has some of the ranks gives them the ports and numbers that they have in one process."""
+        [service] = rank_services(configured("--data-parallel-size 3 --port 9000"), [1], 1, self.reactor)
+        service.privilegedStartService()
+        self.assertEqual([9001], [server[0] for server in self.reactor.tcpServers])
+        self.assertIn(b'engine="1"', self.exchange().send("GET", "/metrics").body)
 
     def test_stop(self) -> None:
         """A rank that is idle stops at once and leaves no timer."""
@@ -127,28 +140,3 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(stopped)
         exchange.drop()
         self.assertEqual([], self.reactor.getDelayedCalls())
-
-    def test_cannot_listen(self) -> None:
-        """A port that is taken is an error of one line."""
-
-        def refuse(*_: Any, **__: Any) -> None:
-            raise CannotListenError("", 8000, OSError(98, "Address already in use"))
-
-        self.reactor.listenTCP = refuse  # type: ignore[method-assign]
-        error = self.assertRaises(StartError, self.services)
-        self.assertEqual("vllmsim: cannot listen on 'tcp:8000': Address already in use", str(error))
-
-    def test_no_folder(self) -> None:
-        """A unix socket in a folder that is not there is an error of one line."""
-
-        def refuse(*_: Any, **__: Any) -> None:
-            raise FileNotFoundError(2, "No such file or directory", "/no/such/x.lock")
-
-        self.reactor.listenUNIX = refuse  # type: ignore[method-assign]
-        error = self.assertRaises(StartError, self.services, "--uds /no/such/x")
-        self.assertEqual("vllmsim: cannot listen on 'unix:/no/such/x': No such file or directory", str(error))
-
-    def test_no_endpoint(self) -> None:
-        """An endpoint that is none is an error of one line."""
-        error = self.assertRaises(StartError, self.services, "--listen carrier-pigeon:8000")
-        self.assertIn("cannot listen on 'carrier-pigeon:8000'", str(error))

@@ -2,6 +2,7 @@
 
 import signal
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -49,4 +50,30 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual([], left)
         handler(signal.SIGINT, None)
         self.assertEqual([1], left)
-        self.assertEqual((2, 2), (reactor.stopped, reactor.from_thread))
+        self.assertEqual((1, 1), (reactor.stopped, reactor.from_thread))
+
+    def test_patient(self) -> None:
+        """Where somebody else decides about the end, signals after the first change nothing."""
+        reactor = Reactor()
+        SignalService(reactor, None).startService()
+        reactor.run()
+        reactor.stopped = 0
+        handler = signal.getsignal(signal.SIGTERM)
+        assert callable(handler)
+        handler(signal.SIGINT, None)
+        handler(signal.SIGTERM, None)
+        self.assertEqual((1, 1), (reactor.stopped, reactor.from_thread))
+
+    def test_stopped_already(self) -> None:
+        """A signal that comes when the reactor stops already is no error."""
+        reactor = Reactor()
+        SignalService(reactor).startService()
+        reactor.run()
+
+        def refuse() -> None:
+            raise ReactorNotRunning
+
+        reactor.stop = refuse  # type: ignore[method-assign]
+        handler = signal.getsignal(signal.SIGTERM)
+        assert callable(handler)
+        handler(signal.SIGTERM, None)

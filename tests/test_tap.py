@@ -86,6 +86,16 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(["RankService", "RankService", "SignalService"], names)
         self.assertIs(time.monotonic, reactor.seconds)
 
+    def test_processes(self) -> None:
+        """With processes the daemon is a supervisor, whatever the number of ranks; vLLM's own flag asks for it too."""
+        for words in (
+            ("--data-parallel-processes",),
+            ("-dpm", "-dp", "2"),
+            ("--data-parallel-multi-port-external-lb",),
+        ):
+            self.assertEqual(["Supervisor", "SignalService"], [type(each).__name__ for each in self.make(*words)])
+            self.assertIs(time.monotonic, reactor.seconds)
+
     def test_log(self) -> None:
         """A seed that was drawn is logged; options without effect are named once each."""
         with capturedLogs() as events:

@@ -11,8 +11,8 @@ from vllmsim.randomness import derive
 
 
 def port_of(configuration: Configuration, number: int) -> int:
-    """Find a rank's port: the first one's plus its number, unless it is the only one of this server."""
-    return configuration.port + (number if configuration.data_parallel_rank < 0 else 0)
+    """Find a rank's port: they count up from the first rank of this server."""
+    return configuration.port + number - configuration.ranks.start
 
 
 def signature(configuration: Configuration, number: int) -> dict[str, str]:
@@ -59,11 +59,24 @@ def endpoint_of(configuration: Configuration, number: int) -> str:
         return fill(c.listen)
     if c.uds:
         return f"unix:{quoteStringArgument(fill(c.uds))}"
-    interface = f":interface={quoteStringArgument(c.host)}" if c.host else ""
     if c.ssl_certfile:
         files = f"privateKey={quoteStringArgument(c.ssl_keyfile)}:certKey={quoteStringArgument(c.ssl_certfile)}"
-        return f"ssl:{port}:{files}{interface}"
-    return f"tcp{'6' if ':' in c.host else ''}:{port}{interface}"
+        return f"ssl:{port}:{files}{_interface(c)}"
+    return _tcp(c, port)
+
+
+def supervisor_endpoint(configuration: Configuration) -> str:
+    """Describe where the supervisor of ranks in processes listens: at the same host, without TLS."""
+    return _tcp(configuration, configuration.data_parallel_supervisor_port)
+
+
+def _tcp(configuration: Configuration, port: int) -> str:
+    return f"tcp{'6' if ':' in configuration.host else ''}:{port}{_interface(configuration)}"
+
+
+def _interface(configuration: Configuration) -> str:
+    host = configuration.host
+    return f":interface={quoteStringArgument(host)}" if host else ""
 
 
 def url_of(configuration: Configuration, number: int) -> str:

@@ -1,31 +1,24 @@
 # -*- test-case-name: tests.test_service -*-
 """A rank as a service: it listens, serves, and stops in order."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from twisted.application import strports
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import endpoint_of, url_of
+from vllmsim.listening import Listener
 from vllmsim.rank import Rank, build_rank
 
 _FLUSH_TIMEOUT: Final = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
-
-
-class StartError(SystemExit):
-    """A rank cannot start: ends the program with status 1 and one line that says why."""
-
-    def __init__(self, endpoint: str, reason: object) -> None:
-        super().__init__(f"vllmsim: cannot listen on {endpoint!r}: {reason}")
 
 
 class RankService(Service):
@@ -34,33 +27,25 @@ class RankService(Service):
     :param endpoint: where to listen.
     :param url: what the log says about that.
     :param shutdown_timeout: seconds that requests may take to end.
-    :raises StartError: when the endpoint is none.
+    :raises vllmsim.listening.StartError: when the endpoint is none.
     """
 
     _log: ClassVar[Logger] = Logger()
 
     def __init__(self, rank: Rank, endpoint: str, url: str, shutdown_timeout: float, reactor: Any) -> None:
         self._rank = rank
-        self._endpoint = endpoint
         self._url = url
         self._shutdown_timeout = shutdown_timeout
         self._clock: IReactorTime = reactor
-        try:
-            self._listener: IService = strports.service(endpoint, rank.site, reactor)
-        except Exception as error:
-            raise StartError(endpoint, error) from error
+        self._listener = Listener(endpoint, rank.site, reactor)
 
     def privilegedStartService(self) -> None:
         """Listen.
 
-        :raises StartError: when that is not possible.
+        :raises vllmsim.listening.StartError: when that is not possible.
         """
         super().privilegedStartService()
-        try:
-            self._listener.privilegedStartService()
-        except (CannotListenError, OSError) as error:
-            cause = getattr(error, "socketError", error)
-            raise StartError(self._endpoint, getattr(cause, "strerror", None) or cause) from error
+        self._listener.privilegedStartService()
 
     def startService(self) -> None:
         """Begin to serve."""
@@ -83,7 +68,7 @@ class RankService(Service):
         # Nobody can have it go on any more if it stands still.
         rank.control.resume()
         rank.control.wake_up(())
-        await maybeDeferred(self._listener.stopService)
+        await self._listener.stopService()
         closed = rank.site.close()
         try:
             await rank.simulator.requests.drain().addTimeout(self._shutdown_timeout, self._clock)
@@ -97,11 +82,12 @@ class RankService(Service):
         rank.stop()
 
 
-def rank_services(configuration: Configuration, seed: int, reactor: Any) -> list[RankService]:
-    """Make a service for every rank of this server.
+def rank_services(configuration: Configuration, ranks: Iterable[int], seed: int, reactor: Any) -> list[RankService]:
+    """Make the services of the ranks that this process has.
 
+    :param ranks: their numbers.
     :param reactor: provides time, sockets and a thread pool.
-    :raises StartError: when one cannot be.
+    :raises vllmsim.listening.StartError: when one cannot be.
     """
     in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     return [
@@ -112,5 +98,5 @@ def rank_services(configuration: Configuration, seed: int, reactor: Any) -> list
             configuration.shutdown_timeout,
             reactor,
         )
-        for number in configuration.ranks
+        for number in ranks
     ]

@@ -7,10 +7,12 @@ Twisted's own handlers would stop the reactor in order too, but then end the pro
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, ClassVar, Final
 
 from twisted.application.service import Service
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -20,12 +22,12 @@ class SignalService(Service):
     """Takes SIGTERM and SIGINT over from the reactor.
 
     :param reactor: is stopped by the first signal.
-    :param leave: ends the process with a status, by the second.
+    :param leave: ends the process with a status, by the second; without it further signals change nothing.
     """
 
     _log: ClassVar[Logger] = Logger()
 
-    def __init__(self, reactor: Any, leave: Callable[[int], Any] = os._exit) -> None:
+    def __init__(self, reactor: Any, leave: Callable[[int], Any] | None = os._exit) -> None:
         self._reactor = reactor
         self._leave = leave
         self._stopping = False
@@ -41,10 +43,14 @@ class SignalService(Service):
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
         if self._stopping:
-            self._leave(1)
+            if self._leave is not None:
+                self._leave(1)
+            return
         self._stopping = True
         self._reactor.callFromThread(self._stop, signal.Signals(number).name)
 
     def _stop(self, name: str) -> None:
-        self._log.info("Received {name}: finishing what runs. A second signal ends at once.", name=name)
-        self._reactor.stop()
+        more = "A second signal ends at once." if self._leave is not None else "Further signals change nothing."
+        self._log.info("Received {name}: finishing what runs. {more}", name=name, more=more)
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()

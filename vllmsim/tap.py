@@ -5,8 +5,9 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 from twisted.application.service import MultiService
 from twisted.logger import Logger
@@ -16,6 +17,7 @@ from vllmsim import __version__
 from vllmsim.config.arguments import scan
 from vllmsim.config.listing import help_text, print_config
 from vllmsim.config.loading import ConfigurationError, Loaded, load
+from vllmsim.config.schema import Configuration
 from vllmsim.randomness import fresh_seed
 from vllmsim.stopping import SignalService
 
@@ -26,12 +28,15 @@ class Options(usage.Options):
     """The command line, read by our own rules: see :mod:`vllmsim.config.arguments`."""
 
     loaded: Loaded
+    directory: str
+    """Where the program was started; paths in the configuration count from there."""
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the words, the file and the environment; print and exit where that is asked for.
 
         :raises SystemExit: with status 1 and every problem, when the configuration is wrong.
         """
+        self.directory = str(Path.cwd())
         arguments = scan(sys.argv[1:] if options is None else options)
         if "help" in arguments.requests:
             _print(help_text(arguments.topic))
@@ -57,7 +62,29 @@ def _print(text: str) -> NoReturn:
 def makeService(options: Options) -> MultiService:
     """Build the daemon.
 
-    :raises vllmsim.service.StartError: when a rank cannot be.
+    :raises vllmsim.listening.StartError: when it cannot listen.
+    """
+    for option, origin in options.loaded.idle:
+        _log.warn("{option} ({origin}) is accepted and has no effect.", option=option.name, origin=origin)
+    configuration = options.loaded.configuration
+    seed = configuration.seed
+    if seed is None:
+        seed = fresh_seed()
+        _log.info("The seed is {seed}.", seed=seed)
+    if configuration.data_parallel_processes:
+        return supervise(configuration, seed, options.directory)
+    return serve(configuration, configuration.ranks, seed)
+
+
+def serve(
+    configuration: Configuration, ranks: Iterable[int], seed: int, leave: Callable[[int], Any] | None = os._exit
+) -> MultiService:
+    """Build what serves ranks in this process.
+
+    :param ranks: their numbers.
+    :param seed: the daemon's seed.
+    :param leave: see :class:`vllmsim.stopping.SignalService`.
+    :raises vllmsim.listening.StartError: when one cannot be.
     """
     # What is made from here on stays: looking for garbage among it would take a fifth of the start.
     gc.disable()
@@ -68,19 +95,30 @@ def makeService(options: Options) -> MultiService:
 
     # Deadlines must not move when the wall clock is set.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    for option, origin in options.loaded.idle:
-        _log.warn("{option} ({origin}) is accepted and has no effect.", option=option.name, origin=origin)
-    configuration = options.loaded.configuration
-    seed = configuration.seed
-    if seed is None:
-        seed = fresh_seed()
-        _log.info("The seed is {seed}.", seed=seed)
     top = MultiService()
-    for service in rank_services(configuration, seed, reactor):
+    for service in rank_services(configuration, ranks, seed, reactor):
         service.setServiceParent(top)
-    SignalService(reactor).setServiceParent(top)
+    SignalService(reactor, leave).setServiceParent(top)
     gc.freeze()
     gc.enable()
     # Scripts that start vLLM wait for these words.
     reactor.callWhenRunning(_log.info, "Application startup complete.")
+    return top
+
+
+def supervise(configuration: Configuration, seed: int, directory: str) -> MultiService:
+    """Build what has other processes serve ranks.
+
+    :param seed: the daemon's seed.
+    :param directory: where those processes run.
+    :raises vllmsim.listening.StartError: when there is no place for the supervisor's port.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    from vllmsim.processes.supervisor import Supervisor  # noqa: PLC0415
+
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    top = MultiService()
+    Supervisor(configuration, seed, reactor, directory).setServiceParent(top)
+    SignalService(reactor).setServiceParent(top)
     return top

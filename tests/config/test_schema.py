@@ -86,6 +86,14 @@ class SchemaTests(SynchronousTestCase):
         self.assertEqual(range(3), Configuration(data_parallel_size=3).ranks)
         self.assertEqual(range(2, 3), Configuration(data_parallel_size=3, data_parallel_rank=2).ranks)
 
+    def test_ranks_of_the_machine(self) -> None:
+        """One machine of several has as many ranks as it is told, or the rest, from the one that it is told."""
+        for local, expected in ((2, range(3, 5)), (None, range(3, 8)), (0, range(3, 8))):
+            configuration = Configuration(
+                data_parallel_size=8, data_parallel_start_rank=3, data_parallel_size_local=local
+            )
+            self.assertEqual(expected, configuration.ranks)
+
     def test_served_names(self) -> None:
         """A model without aliases is served under its own name."""
         self.assertEqual(("m",), Configuration(model="m").served_names)

@@ -11,6 +11,7 @@ from vllmsim.durations import format_duration
 _MAX_DEVIATION: Final = 0.3
 _MAX_RANKS: Final = 8
 _MAX_PORT: Final = 65535
+_RANKS: Final = ("data-parallel-size", "data-parallel-rank", "data-parallel-size-local", "data-parallel-start-rank")
 
 Rule = tuple[tuple[str, ...], Callable[[Configuration], str | None]]
 
@@ -71,20 +72,49 @@ def _event_ports(c: Configuration) -> str | None:
 
 
 def _last_port(c: Configuration) -> str | None:
-    last = c.port + c.ranks[-1] if c.data_parallel_rank < 0 else c.port
+    last = c.port + len(c.ranks) - 1
     return None if last <= _MAX_PORT else f"{c.port} leaves no port for rank {c.ranks[-1]}"
 
 
 def _ranks(c: Configuration) -> str | None:
-    if c.data_parallel_rank >= 0 or c.data_parallel_size <= _MAX_RANKS:
+    if c.data_parallel_rank >= 0 or len(c.ranks) <= _MAX_RANKS:
         return None
-    return f"{c.data_parallel_size} is more than the {_MAX_RANKS} ranks that one server can have"
+    return f"{len(c.ranks)} is more than the {_MAX_RANKS} ranks that one server can have"
 
 
 def _rank(c: Configuration) -> str | None:
     if c.data_parallel_rank < max(c.data_parallel_size, _MAX_RANKS):
         return None
     return f"{c.data_parallel_rank} is none of {max(c.data_parallel_size, _MAX_RANKS)} ranks"
+
+
+def _first_rank(c: Configuration) -> str | None:
+    first, size, own = c.data_parallel_start_rank, c.data_parallel_size, c.data_parallel_rank
+    if own >= 0:
+        return f"{first} is not data-parallel-rank, which is {own}" if first not in {0, own} else None
+    return None if first < size else f"{first} is none of {size} ranks"
+
+
+def _local_ranks(c: Configuration) -> str | None:
+    first, count, size = c.data_parallel_start_rank, c.data_parallel_size_local or 0, c.data_parallel_size
+    if c.data_parallel_rank >= 0:
+        return f"{count} ranks cannot be one, which data-parallel-rank asks for" if count > 1 else None
+    if first >= size or first + count <= size:
+        return None
+    return f"{count} ranks from {first} on are more than data-parallel-size, which is {size}"
+
+
+def _supervisor_port(c: Configuration) -> str | None:
+    port, counted = c.data_parallel_supervisor_port, "{port}" in c.listen if c.listen else not c.uds
+    if not (c.data_parallel_processes and counted and port - c.port in range(len(c.ranks))):
+        return None
+    return f"{port} is the port of rank {c.ranks[port - c.port]}"
+
+
+def _probed(c: Configuration) -> str | None:
+    if not c.data_parallel_processes or not c.listen or re.match(r"(tcp6?|ssl|unix):", c.listen):
+        return None
+    return f"needs ranks that it can ask how they are: listen {c.listen!r} must be a tcp, tcp6, ssl or unix endpoint"
 
 
 def _own_address(c: Configuration) -> str | None:
@@ -135,10 +165,14 @@ RULES: Final[tuple[Rule, ...]] = (
     (("lora-modules", "model", "served-model-name"), _lora_bases),
     (("lora-modules", "model", "served-model-name"), _lora_names),
     (("kv-events-replay-endpoint", "zmq-endpoint", "data-parallel-size"), _event_ports),
-    (("data-parallel-size", "data-parallel-rank"), _ranks),
+    (_RANKS, _ranks),
     (("data-parallel-rank", "data-parallel-size"), _rank),
-    (("port", "data-parallel-size", "data-parallel-rank"), _last_port),
-    (("data-parallel-size", "listen", "uds"), _own_address),
+    (("data-parallel-start-rank", "data-parallel-size", "data-parallel-rank"), _first_rank),
+    (("data-parallel-size-local", *_RANKS), _local_ranks),
+    (("port", *_RANKS), _last_port),
+    ((*_RANKS, "listen", "uds"), _own_address),
+    (("data-parallel-supervisor-port", "data-parallel-processes", "port", "listen", "uds", *_RANKS), _supervisor_port),
+    (("data-parallel-processes", "listen"), _probed),
     (("listen", "uds", "host", "ssl-certfile"), _one_endpoint),
     (("uds", "ssl-certfile"), _plain_socket),
     (("ssl-keyfile", "ssl-certfile"), _key_pair),

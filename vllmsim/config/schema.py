@@ -269,6 +269,21 @@ class Configuration:
         "Ranks, each with a port, a queue, slots and metrics of its own.", aliases=("-dp",))
     data_parallel_rank: int = _option("parallel", Integer(least=-1), -1,
         "Be this one rank of several servers; -1 for all ranks in this one.", aliases=("-dpn",))
+    data_parallel_size_local: int | None = _option("parallel", Integer(least=0), None,
+        "How many of the ranks this server has; all from its first on if not given or 0.", aliases=("-dpl",))
+    data_parallel_start_rank: int = _option("parallel", Integer(least=0), 0,
+        "The first of them, which has the first port.", aliases=("-dpr",))
+    data_parallel_processes: bool = _option("parallel", Flag(), False,
+        "Give each rank a process of its own, start one that crashes again, and tell at the supervisor's port"
+        " whether all are well.", aliases=("--data-parallel-multi-port-external-lb", "-dpm"))
+    data_parallel_supervisor_port: int = _option("parallel", Integer(least=1, most=65535), 9256,
+        "Port where, with data-parallel-processes, /health, /ready and /readyz answer 200 while all ranks are well.")
+    dp_supervisor_probe_interval_s: float = _option("parallel", Duration(positive=True, unit="s"), 5.0,
+        "Time between two looks at the /health of a rank.", unit="s")
+    dp_supervisor_probe_timeout_s: float = _option("parallel", Duration(positive=True, unit="s"), 5.0,
+        "How long a rank may take to answer.", unit="s")
+    dp_supervisor_probe_failure_threshold: int = _option("parallel", Integer(least=1), 3,
+        "How often in a row it may give no answer before it counts as not well.")
 
     language_model_only: bool = _option("media", Flag(), False,
         "Refuse prompts with images, sounds and films, as a text model does.")
@@ -301,9 +316,11 @@ class Configuration:
 
     @property
     def ranks(self) -> range:
-        """The data-parallel ranks of this server."""
-        own = self.data_parallel_rank
-        return range(self.data_parallel_size) if own < 0 else range(own, own + 1)
+        """The data-parallel ranks of this server, at least one."""
+        own, first = self.data_parallel_rank, self.data_parallel_start_rank
+        if own >= 0:
+            return range(own, own + 1)
+        return range(first, first + max(1, self.data_parallel_size_local or self.data_parallel_size - first))
 
 
 @cache

@@ -1,0 +1,85 @@
+"""The process of one rank. Its whole life is tried in :mod:`tests.integration.test_processes`."""
+
+import io
+import os
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet import reactor
+from twisted.logger import FileLogObserver, LogLevel, globalLogBeginner
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.commandline import load_words
+from vllmsim.processes.assignment import Assignment
+from vllmsim.scripts import rank
+
+
+class MainTests(SynchronousTestCase):
+    """What it runs."""
+
+    def setUp(self) -> None:
+        """Keep this process as it is."""
+        self.patch(reactor, "seconds", time.time)
+        self.patch(rank, "Thread", lambda **facts: SimpleNamespace(start=lambda: self.ran.append(facts["target"])))
+        self.patch(globalLogBeginner, "beginLoggingTo", lambda observers, **_: self.observers.extend(observers))
+        self.patch(reactor, "run", lambda: self.ran.append("reactor"))
+        self.patch(reactor, "callWhenRunning", lambda function, *_: self.ran.append(function))
+        self.patch(reactor, "addSystemEventTrigger", lambda *words: self.ran.append(words[:2]))
+        self.ran: list[Any] = []
+        self.observers: list[FileLogObserver] = []
+
+    def run_with(self, told: bytes) -> None:
+        """Run it with something on standard input."""
+        self.patch(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(told)))
+        rank.main()
+
+    def test_rank(self) -> None:
+        """It serves the rank that it is told to, watches its supervisor, and says that it listens when it does."""
+        served: list[Any] = []
+        tree = MultiService()
+
+        def serve(*arguments: Any, **facts: Any) -> MultiService:
+            served.append((*arguments, facts))
+            return tree
+
+        self.patch(rank, "serve", serve)
+        configuration = load_words(["-dp", "2"], {}).configuration
+        self.run_with(Assignment(1, 7, configuration).to_bytes())
+        self.assertEqual([(configuration, [1], 7, {"leave": None})], served)
+        self.assertTrue(tree.running)
+        said, watches = rank._say_that_it_listens, rank._leave_with_supervisor
+        self.assertEqual([watches, ("before", "shutdown"), said, "reactor"], self.ran)
+        [observer] = self.observers
+        self.assertIs(sys.stdout, observer._outFile)
+
+    def test_alone(self) -> None:
+        """It cannot be started by itself, and says so."""
+        error = self.assertRaises(SystemExit, self.run_with, b"")
+        self.assertEqual("vllmsim: this is a part of it; start it as `vllmsim --data-parallel-processes`", error.code)
+        self.assertEqual([], self.ran)
+
+    def test_line(self) -> None:
+        """What it logs has no time: the supervisor's log has one."""
+        event = {
+            "log_format": "said {word}", "word": "x", "log_namespace": "n", "log_level": LogLevel.info, "log_time": 1.0,
+        }  # fmt: skip
+        self.assertEqual("[n#info] said x\n", rank._line(event))
+
+    def test_supervisor_gone(self) -> None:
+        """It ends when the other end of its standard input is closed."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        os.close(writing)
+        left: list[int] = []
+        rank._leave_with_supervisor(reading, left.append)
+        self.assertEqual([1], left)
+
+    def test_listens(self) -> None:
+        """It says so with a newline and nothing more."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        rank._say_that_it_listens(writing)
+        self.assertEqual([b"\n", b""], [os.read(reading, 10) for _ in range(2)])

@@ -1,0 +1,213 @@
+# -*- test-case-name: tests.processes.test_children -*-
+"""Ranks as child processes, kept alive by :mod:`twisted.runner.procmon`.
+
+A rank's process is ``python -m vllmsim.scripts.rank``, with four
+descriptors: standard input has its assignment, and ends when the supervising process does, however that ends; what
+comes out of standard output and error goes to the log, line by line; and on descriptor 3 the rank says with a newline
+that it listens, as services under s6 do.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProcessProtocol,
+    IProcessTransport,
+    IReactorProcess,
+    IReactorTime,
+)
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.runner.procmon import ProcessMonitor
+from zope.interface import implementer
+
+_output = Logger("vllmsim.processes")
+
+READY_DESCRIPTOR: Final = 3
+"""Where a rank says that it listens."""
+_OUTPUTS: Final = (1, 2)
+_LONGEST_LINE: Final = 1 << 16
+_SOON: Final = 5.0
+"""A process that ends within so many seconds of its start is not started again at once."""
+_LONGEST_DELAY: Final = 30.0
+"""Most seconds that a rank waits to be started again. It is one at first, and doubles each time that it ends soon."""
+
+
+class RankObserver(Protocol):
+    """Who is told what becomes of the processes."""
+
+    def listening(self, rank: int) -> None:
+        """A rank's process says that it listens."""
+
+    def ended(self, rank: int, reason: Failure) -> None:
+        """A rank's process has ended, and all that it said is in the log."""
+
+
+class _Run(ProcessProtocol):
+    """One run of a rank's process.
+
+    :param assignment: what it is told.
+    :param monitored: what the process monitor believes to be the protocol.
+    :param processes: is told what becomes of it.
+    """
+
+    def __init__(self, rank: int, assignment: bytes, monitored: IProcessProtocol, processes: "RankProcesses") -> None:
+        self._rank = rank
+        self._assignment = assignment
+        self._monitored: Any = monitored
+        self._processes = processes
+        self._rests = dict.fromkeys(_OUTPUTS, b"")
+
+    def connectionMade(self) -> None:
+        """Tell the process which rank it is. Its standard input stays open."""
+        assert self.transport is not None
+        self._monitored.makeConnection(self.transport)
+        self._processes.began(self._rank, self.transport)
+        self.transport.write(self._assignment)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Log whole lines, and keep the rest."""
+        if childFD == READY_DESCRIPTOR:
+            self._processes.listening(self._rank)
+            return
+        *lines, rest = (self._rests[childFD] + data).split(b"\n")
+        for line in lines:
+            self._say(line)
+        if len(rest) > _LONGEST_LINE:
+            self._say(rest)
+            rest = b""
+        self._rests[childFD] = rest
+
+    def processEnded(self, reason: Failure) -> None:
+        """Log what had no end, and tell everybody."""
+        for rest in filter(None, self._rests.values()):
+            self._say(rest)
+        self._monitored.processEnded(reason)
+        self._processes.ended(self._rank, reason)
+
+    def _say(self, line: bytes) -> None:
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+        _output.info("[rank {rank}] {text}", rank=self._rank, text=text)
+
+
+@implementer(IReactorProcess, IReactorTime)
+class _Spawner:
+    """A reactor for the process monitor, whose own protocol loses long lines and knows no further descriptors.
+
+    :param wrap: makes the protocol to use in the place of the monitor's.
+    """
+
+    def __init__(self, reactor: Any, wrap: Callable[[Any], IProcessProtocol]) -> None:
+        self._reactor = reactor
+        self._wrap = wrap
+
+    def seconds(self) -> float:
+        """Tell the time."""
+        return float(self._reactor.seconds())
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> IDelayedCall:  # noqa: A002
+        """Call later."""
+        later: IDelayedCall = self._reactor.callLater(delay, callable, *args, **kwargs)
+        return later
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """List what will be called."""
+        calls: Sequence[IDelayedCall] = self._reactor.getDelayedCalls()
+        return calls
+
+    def spawnProcess(  # noqa: PLR0917 - as the interface has it
+        self,
+        processProtocol: IProcessProtocol,
+        executable: bytes | str,
+        args: Sequence[bytes | str],
+        env: Mapping[Any, Any] | None = None,
+        path: bytes | str | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        usePTY: bool = False,  # noqa: FBT002
+        childFDs: Mapping[int, int | str] | None = None,
+    ) -> IProcessTransport:
+        """Start a process with a descriptor more, on which it may say something."""
+        descriptors = {0: "w", **dict.fromkeys((*_OUTPUTS, READY_DESCRIPTOR), "r")}
+        transport: IProcessTransport = self._reactor.spawnProcess(
+            self._wrap(processProtocol), executable, args, env, path, uid, gid, usePTY, descriptors
+        )
+        return transport
+
+
+class RankProcesses(Service):
+    """Runs a process for each rank, and starts it again when it ends.
+
+    :param reactor: provides time and processes.
+    :param assignments: what each rank is told, by its number.
+    :param directory: where they run.
+    :param kill_time: seconds between asking a process to end and killing it.
+    :param observer: is told what becomes of them.
+    """
+
+    _log: ClassVar[Logger] = Logger()
+
+    def __init__(
+        self, reactor: Any, assignments: Mapping[int, bytes], directory: str, kill_time: float, observer: RankObserver
+    ) -> None:
+        self._assignments = assignments
+        self._observer = observer
+        self._alive: set[int] = set()
+        self._stopped: Deferred[None] | None = None
+        monitor: Any = ProcessMonitor(_Spawner(reactor, self._run))
+        monitor.killTime = kill_time
+        monitor.threshold = _SOON
+        monitor.maxRestartDelay = _LONGEST_DELAY
+        self._monitor: ProcessMonitor = monitor
+        for rank in assignments:
+            command = [sys.executable, "-P", "-m", "vllmsim.scripts.rank", str(rank)]
+            monitor.addProcess(str(rank), command, env=_environment(), cwd=directory)
+
+    def startService(self) -> None:
+        """Start all processes."""
+        super().startService()
+        self._monitor.startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Ask all processes to end; kill what has not in time.
+
+        :return: fires when none is left.
+        """
+        super().stopService()
+        self._monitor.stopService()
+        if not self._alive:
+            return succeed(None)
+        self._stopped = Deferred()
+        return self._stopped
+
+    def _run(self, monitored: Any) -> IProcessProtocol:
+        rank = int(monitored.name)
+        return _Run(rank, self._assignments[rank], monitored, self)
+
+    def began(self, rank: int, transport: IProcessTransport) -> None:
+        """Learn that a process is there."""
+        self._alive.add(rank)
+        self._log.info("Rank {rank} is process {pid}.", rank=rank, pid=transport.pid)
+
+    def listening(self, rank: int) -> None:
+        """Learn that one listens."""
+        self._observer.listening(rank)
+
+    def ended(self, rank: int, reason: Failure) -> None:
+        """Learn that one has ended."""
+        self._alive.discard(rank)
+        self._observer.ended(rank, reason)
+        if self._stopped is not None and not self._alive:
+            stopped, self._stopped = self._stopped, None
+            stopped.callback(None)
+
+
+def _environment() -> dict[str, str]:
+    """Have processes import what this one does, however it was started."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}

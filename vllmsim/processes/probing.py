@@ -1,0 +1,95 @@
+# -*- test-case-name: tests.processes.test_probing -*-
+"""Asks a rank in another process how it is: ``GET /health``, wherever it listens."""
+
+import re
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint, ITCPTransport
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.ssl import CertificateOptions
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+
+_OWN_HOST: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what servers listen on
+"""Where to find who listens everywhere."""
+_POSITIONS: Final = {
+    "tcp": ("port", "interface"), "tcp6": ("port", "interface"), "ssl": ("port",), "unix": ("address",),
+}  # fmt: skip
+"""What words without a name mean."""
+
+
+def client_endpoint(listening: str, reactor: Any) -> IStreamClientEndpoint:
+    """Find the other end of an endpoint on this machine.
+
+    :param listening: a ``tcp``, ``tcp6``, ``ssl`` or ``unix`` endpoint in Twisted's syntax for servers.
+    """
+    kind, *words = re.findall(r"(?:\\.|[^:\\])+", listening)
+    facts: dict[str, str] = {}
+    names = iter(_POSITIONS[kind])
+    for word in words:
+        name, equals, value = word.partition("=")
+        facts[name if equals else next(names, "")] = re.sub(r"\\(.)", r"\1", value if equals else word)
+    if kind == "unix":
+        return UNIXClientEndpoint(reactor, facts["address"])
+    interface, port = facts.get("interface", "::" if kind == "tcp6" else ""), int(facts["port"])
+    host = _OWN_HOST.get(interface, interface)
+    if kind == "ssl":
+        # Whose certificate it is does not matter: it is the rank that was started here.
+        return SSL4ClientEndpoint(reactor, host, port, CertificateOptions())
+    return TCP4ClientEndpoint(reactor, host, port)
+
+
+class _Question(LineReceiver):
+    """One connection, on which one question is asked.
+
+    :param status: fires with the status of the answer; fails when the connection ends before; cancelled, it ends it.
+    """
+
+    def __init__(self) -> None:
+        self.status: Deferred[int] = Deferred(self._give_up)
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        self._socket.write(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
+
+    def lineReceived(self, line: bytes) -> None:
+        """Learn the status, which says all, from the first line."""
+        match = re.match(rb"HTTP/1\.\d (\d{3})\b", line)
+        if match is None:
+            self._socket.abortConnection()
+            return
+        self.status.callback(int(match[1]))
+        self._socket.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Learn that no answer will come, if there was none."""
+        if not self.status.called:
+            self.status.errback(reason)
+
+    def _give_up(self, _status: Deferred[int]) -> None:
+        self._socket.abortConnection()
+
+    @property
+    def _socket(self) -> ITCPTransport:
+        return cast("ITCPTransport", self.transport)
+
+
+class _Questions(Factory):
+    """Asks, and writes no line about it in the log."""
+
+    noisy = False
+    protocol = _Question
+
+
+async def probe(endpoint: IStreamClientEndpoint) -> int:
+    """Ask a rank how it is. Cancelled, it closes the connection.
+
+    :param endpoint: where to find it.
+    :return: the status of its answer.
+    :raises Exception: of many kinds, when there is none.
+    """
+    question: Any = await endpoint.connect(_Questions())
+    status: int = await question.status
+    return status

@@ -1,0 +1,137 @@
+# -*- test-case-name: tests.processes.test_supervisor -*-
+"""The data-parallel supervisor as a service: ranks in processes, and a port that tells how they are.
+
+A rank that ends is started again. One that fails before it has ever listened ends the server instead, as what keeps
+it from that, such as a port in use, is for the operator to put right.
+"""
+
+import atexit
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ReactorNotRunning
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from vllmsim.config.schema import Configuration
+from vllmsim.identity import endpoint_of, supervisor_endpoint
+from vllmsim.listening import Listener
+from vllmsim.processes.assignment import Assignment
+from vllmsim.processes.children import RankProcesses
+from vllmsim.processes.health import Pace, RankHealth
+from vllmsim.processes.probing import client_endpoint, probe
+from vllmsim.processes.site import SupervisorSite
+
+_KILL_MARGIN: Final = 15.0
+"""Seconds beyond its shutdown timeout that a rank may take to end; its clients have 5 of them to read."""
+
+
+def _leave(status: int) -> None:
+    """Have the process end with a status when all else is done; twistd always ends with 0."""
+    atexit.register(os._exit, status)
+
+
+class Supervisor(Service):
+    """Runs the ranks of a server, each in a process.
+
+    :param seed: the daemon's seed.
+    :param reactor: provides time, sockets and processes; is stopped when a rank cannot start.
+    :param directory: where the ranks' processes run.
+    :param leave: has this process end with a status when the reactor has stopped.
+    :raises vllmsim.listening.StartError: when there is no place for the supervisor's port.
+    """
+
+    _log: ClassVar[Logger] = Logger()
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        seed: int,
+        reactor: Any,
+        directory: str,
+        leave: Callable[[int], object] = _leave,
+    ) -> None:
+        c = configuration
+        self._reactor = reactor
+        self._leave = leave
+        self._listened: set[int] = set()
+        self._failed = False
+        probes = {rank: partial(probe, client_endpoint(endpoint_of(c, rank), reactor)) for rank in c.ranks}
+        pace = Pace(
+            c.dp_supervisor_probe_interval_s, c.dp_supervisor_probe_timeout_s, c.dp_supervisor_probe_failure_threshold
+        )
+        self._health = RankHealth(reactor, probes, pace, self._began)
+        self._processes = RankProcesses(
+            reactor,
+            {rank: Assignment(rank, seed, c).to_bytes() for rank in c.ranks},
+            directory,
+            c.shutdown_timeout + _KILL_MARGIN,
+            self,
+        )
+        site = SupervisorSite(lambda: self._health.well, reactor)
+        self._listener = Listener(supervisor_endpoint(c), site, reactor)
+
+    def privilegedStartService(self) -> None:
+        """Listen.
+
+        :raises vllmsim.listening.StartError: when that is not possible.
+        """
+        super().privilegedStartService()
+        self._listener.privilegedStartService()
+
+    def startService(self) -> None:
+        """Start the ranks."""
+        super().startService()
+        self._listener.startService()
+        self._processes.startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Be well no more, have all ranks finish what they do, and close the port when they have.
+
+        :return: fires when no process is left.
+        """
+        super().stopService()
+        self._health.close()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self._processes.stopService()
+        await self._listener.stopService()
+
+    def _began(self) -> None:
+        # Scripts that start vLLM wait for these words.
+        self._log.info("Application startup complete.")
+
+    def listening(self, rank: int) -> None:
+        """Learn that a rank listens."""
+        self._listened.add(rank)
+        self._health.watch(rank)
+
+    def ended(self, rank: int, reason: Failure) -> None:
+        """Learn that a rank's process has ended."""
+        self._health.forget(rank)
+        how = _describe(reason)
+        if not self.running:
+            self._log.info("Rank {rank} ended {how}.", rank=rank, how=how)
+        elif rank in self._listened or reason.check(ProcessDone):
+            self._log.warn("Rank {rank} ended {how}, and is started again.", rank=rank, how=how)
+        elif not self._failed:
+            self._failed = True
+            self._log.critical("Rank {rank} ended {how} before it could listen. The server stops.", rank=rank, how=how)
+            self._leave(1)
+            with suppress(ReactorNotRunning):
+                self._reactor.stop()
+
+
+def _describe(reason: Failure) -> str:
+    """Say how a process ended."""
+    number = getattr(reason.value, "signal", None)
+    if number is not None:
+        return f"by {signal.Signals(number).name}"
+    return f"with status {getattr(reason.value, 'exitCode', None) or 0}"

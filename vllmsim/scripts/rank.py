@@ -1,0 +1,64 @@
+# -*- test-case-name: tests.scripts.test_rank -*-
+"""The process of one rank, which a supervisor starts: see :mod:`vllmsim.processes.children`.
+
+It ends when it is asked to, having finished what it does, or at once when its standard input ends, as that means that
+the supervisor is gone. Signals beyond the first change nothing: a terminal or an init system may send one to every
+process of a group, and the supervisor sends its own.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from threading import Thread
+from typing import Final
+
+from twisted.logger import FileLogObserver, LogEvent, eventAsText, globalLogBeginner
+
+from vllmsim.processes.assignment import Assignment
+from vllmsim.processes.children import READY_DESCRIPTOR
+from vllmsim.tap import serve
+
+_STANDARD_INPUT: Final = 0
+
+
+def main() -> None:
+    """Run the rank that standard input tells of.
+
+    :raises SystemExit: when it tells of none, or the rank cannot be.
+    """
+    try:
+        assignment = Assignment.read(sys.stdin.buffer)
+    except EOFError:
+        raise SystemExit("vllmsim: this is a part of it; start it as `vllmsim --data-parallel-processes`") from None
+    # In a thread, because it must end too when the reactor is busy, or does not run yet.
+    Thread(target=_leave_with_supervisor, daemon=True).start()
+    observer = FileLogObserver(sys.stdout, _line)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    tree = serve(assignment.configuration, [assignment.rank], assignment.seed, leave=None)
+    tree.privilegedStartService()
+    tree.startService()
+    from twisted.internet import reactor  # noqa: PLC0415 - it is installed by now
+
+    reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
+    reactor.callWhenRunning(_say_that_it_listens)
+    reactor.run()
+
+
+def _leave_with_supervisor(descriptor: int = _STANDARD_INPUT, leave: Callable[[int], object] = os._exit) -> None:
+    """Wait until the supervisor is gone."""
+    os.read(descriptor, 1)
+    leave(1)
+
+
+def _line(event: LogEvent) -> str:
+    """Write an event without its time, as the supervisor's log has one."""
+    return eventAsText(event, includeTimestamp=False) + "\n"
+
+
+def _say_that_it_listens(descriptor: int = READY_DESCRIPTOR) -> None:
+    os.write(descriptor, b"\n")
+    os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()
