@@ -22,8 +22,10 @@ _INDENT: Final = 8
 USAGE: Final = """\
 Usage: vllmsim [serve] [MODEL] [OPTION...]
        twistd -n vllmsim [OPTION...]
+       vllmsim bench clock [OPTION...]
 
-Answers as a vLLM inference server would, without a model or a GPU.
+Answers as a vLLM inference server would, without a model or a GPU. "bench clock" tells how well this machine keeps the
+time that a configuration asks for.
 
   --config FILE    read options from a YAML file; options on the command line come before it
   --print-config   show each option's effective value and where it comes from, then exit

@@ -125,12 +125,12 @@ def _read_file(path: str) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
     return read_yaml(text, path)
 
 
-def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
-    """Put a configuration together.
+def gather(arguments: Arguments, environ: Mapping[str, str]) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
+    """Read every source.
 
     :param arguments: the command line, read.
     :param environ: the environment.
-    :raises ConfigurationError: with everything that is wrong.
+    :return: by option name, every value that is given, and where; and every problem.
     """
     values: dict[str, tuple[Any, str]] = {}
     problems: list[Problem] = []
@@ -142,6 +142,17 @@ def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
     ):
         values |= more_values
         problems = problems + list(more_problems)
+    return values, problems
+
+
+def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
+    """Put a configuration together.
+
+    :param arguments: the command line, read.
+    :param environ: the environment.
+    :raises ConfigurationError: with everything that is wrong.
+    """
+    values, problems = gather(arguments, environ)
     given: dict[str, Any] = {o.attribute: _or_default(o, values[o.name][0]) for o in own_options() if o.name in values}
     configuration = Configuration(**given)
     doubtful = {problem.option for problem in problems}
