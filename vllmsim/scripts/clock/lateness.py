@@ -34,6 +34,11 @@ class Asked:
     varies: str = ""
 
     @property
+    def title(self) -> str:
+        """How many streams, in words."""
+        return f"{self.streams} stream{'s' if self.streams > 1 else ''}"
+
+    @property
     def rate(self) -> float | None:
         """Tokens per second while all streams run; None for as many as there can be."""
         return self.streams / self.gap if self.gap else None
@@ -143,7 +148,7 @@ def milliseconds(seconds: float) -> str:
 
 def verdict(asked: Asked, delivered: Delivered) -> str:
     """Say in a sentence whether the machine can be trusted with this load."""
-    streams = f"{asked.streams} stream{'s' if asked.streams > 1 else ''}"
+    streams = asked.title
     if delivered.lost:
         return f"This machine lost {delivered.lost} of {asked.streams * asked.tokens} tokens at {streams}."
     assert delivered.first is not None

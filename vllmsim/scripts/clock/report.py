@@ -88,7 +88,7 @@ class Report:
 
     def _lines(self) -> Iterator[str]:
         asked, delivered = self.asked, self.delivered
-        yield f"{asked.streams} streams of {asked.tokens} tokens, begun over {self.over:.1f} s, on {self.machine}"
+        yield f"{asked.title} of {asked.tokens} tokens, begun over {self.over:.1f} s, on {self.machine}"
         yield ""
         yield f"{'milliseconds':24}{'asked':>10}" + "".join(f"{column:>10}" for column in _COLUMNS)
         yield _row("time to first token", f"{asked.first * 1000:.2f}", delivered.first)
