@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import MultiService
@@ -28,15 +27,12 @@ class Options(usage.Options):
     """The command line, read by our own rules: see :mod:`vllmsim.config.arguments`."""
 
     loaded: Loaded
-    directory: str
-    """Where the program was started; paths in the configuration count from there."""
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the words, the file and the environment; print and exit where that is asked for.
 
         :raises SystemExit: with status 1 and every problem, when the configuration is wrong.
         """
-        self.directory = str(Path.cwd())
         arguments = scan(sys.argv[1:] if options is None else options)
         if "help" in arguments.requests:
             _print(help_text(arguments.topic))
@@ -72,7 +68,7 @@ def makeService(options: Options) -> MultiService:
         seed = fresh_seed()
         _log.info("The seed is {seed}.", seed=seed)
     if configuration.data_parallel_processes:
-        return supervise(configuration, seed, options.directory)
+        return supervise(configuration, seed)
     return serve(configuration, configuration.ranks, seed)
 
 
@@ -106,11 +102,10 @@ def serve(
     return top
 
 
-def supervise(configuration: Configuration, seed: int, directory: str) -> MultiService:
+def supervise(configuration: Configuration, seed: int) -> MultiService:
     """Build what has other processes serve ranks.
 
     :param seed: the daemon's seed.
-    :param directory: where those processes run.
     :raises vllmsim.listening.StartError: when there is no place for the supervisor's port.
     """
     from twisted.internet import reactor  # noqa: PLC0415
@@ -119,6 +114,6 @@ def supervise(configuration: Configuration, seed: int, directory: str) -> MultiS
 
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     top = MultiService()
-    Supervisor(configuration, seed, reactor, directory).setServiceParent(top)
+    Supervisor(configuration, seed, reactor).setServiceParent(top)
     SignalService(reactor).setServiceParent(top)
     return top

@@ -22,7 +22,7 @@ class FakeProcess:
     protocol: ProcessProtocol
     arguments: list[str]
     environment: Mapping[str, str]
-    directory: str
+    directory: str | None
     descriptors: Mapping[int, str]
     pid: int
     signals: list[str] = field(factory=list)

@@ -37,7 +37,7 @@ class ProcessesTests(SynchronousTestCase):
         """Start two."""
         self.reactor = ProcessReactor()
         self.observer = Observer()
-        self.service = RankProcesses(self.reactor, {4: b"four", 5: b"five"}, "/where", 20.0, self.observer)
+        self.service = RankProcesses(self.reactor, {4: b"four", 5: b"five"}, 20.0, self.observer)
         with capturedLogs() as self.events:
             self.service.startService()
 
@@ -56,7 +56,7 @@ class ProcessesTests(SynchronousTestCase):
         self.assertEqual([sys.executable, "-P", "-m", "vllmsim.scripts.rank", "4"], first.arguments)
         self.assertEqual("5", second.arguments[-1])
         self.assertEqual((b"four", b"five"), (first.told, second.told))
-        self.assertEqual(("/where", os.environ["PATH"]), (first.directory, first.environment["PATH"]))
+        self.assertEqual((None, os.environ["PATH"]), (first.directory, first.environment["PATH"]))
         paths = first.environment["PYTHONPATH"].split(os.pathsep)
         self.assertEqual([os.path.abspath(path) for path in sys.path], paths)  # noqa: PTH100
         self.assertEqual({0: "w", 1: "r", 2: "r", 3: "r"}, first.descriptors)

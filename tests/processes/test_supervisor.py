@@ -24,7 +24,7 @@ class SupervisorTests(SynchronousTestCase):
         self.reactor = ProcessReactor()
         self.left: list[int] = []
         self.configuration = load_words(["-dpm", "-dp", "2", *words.split()], {}).configuration
-        service = Supervisor(self.configuration, 7, self.reactor, "/where", self.left.append)
+        service = Supervisor(self.configuration, 7, self.reactor, self.left.append)
         service.privilegedStartService()
         service.startService()
         return service
@@ -72,7 +72,7 @@ class SupervisorTests(SynchronousTestCase):
             raise OSError(98, "Address already in use")
 
         reactor.listenTCP = refuse  # type: ignore[method-assign]
-        service = Supervisor(load_words(["-dpm"], {}).configuration, 7, reactor, "/")
+        service = Supervisor(load_words(["-dpm"], {}).configuration, 7, reactor)
         error = self.assertRaises(StartError, service.privilegedStartService)
         self.assertEqual("vllmsim: cannot listen on 'tcp:9256': Address already in use", str(error))
         self.assertEqual([], reactor.processes)

@@ -146,7 +146,6 @@ class RankProcesses(Service):
 
     :param reactor: provides time and processes.
     :param assignments: what each rank is told, by its number.
-    :param directory: where they run.
     :param kill_time: seconds between asking a process to end and killing it.
     :param observer: is told what becomes of them.
     """
@@ -154,7 +153,7 @@ class RankProcesses(Service):
     _log: ClassVar[Logger] = Logger()
 
     def __init__(
-        self, reactor: Any, assignments: Mapping[int, bytes], directory: str, kill_time: float, observer: RankObserver
+        self, reactor: Any, assignments: Mapping[int, bytes], kill_time: float, observer: RankObserver
     ) -> None:
         self._assignments = assignments
         self._observer = observer
@@ -167,7 +166,7 @@ class RankProcesses(Service):
         self._monitor: ProcessMonitor = monitor
         for rank in assignments:
             command = [sys.executable, "-P", "-m", "vllmsim.scripts.rank", str(rank)]
-            monitor.addProcess(str(rank), command, env=_environment(), cwd=directory)
+            monitor.addProcess(str(rank), command, env=_environment())
 
     def startService(self) -> None:
         """Start all processes."""

@@ -42,7 +42,6 @@ class Supervisor(Service):
 
     :param seed: the daemon's seed.
     :param reactor: provides time, sockets and processes; is stopped when a rank cannot start.
-    :param directory: where the ranks' processes run.
     :param leave: has this process end with a status when the reactor has stopped.
     :raises vllmsim.listening.StartError: when there is no place for the supervisor's port.
     """
@@ -54,7 +53,6 @@ class Supervisor(Service):
         configuration: Configuration,
         seed: int,
         reactor: Any,
-        directory: str,
         leave: Callable[[int], object] = _leave,
     ) -> None:
         c = configuration
@@ -70,7 +68,6 @@ class Supervisor(Service):
         self._processes = RankProcesses(
             reactor,
             {rank: Assignment(rank, seed, c).to_bytes() for rank in c.ranks},
-            directory,
             c.shutdown_timeout + _KILL_MARGIN,
             self,
         )
