@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from vllmsim.identity import endpoint_of
+from vllmsim.listening import StartError
 from vllmsim.processes.probing import client_endpoint, probe
 
 ENDPOINTS: dict[str, tuple[str, tuple[str | int, ...]]] = {
@@ -51,6 +52,12 @@ class EndpointTests(SynchronousTestCase):
             self.assertEqual(where, client[: len(where)], words)
             attempt.cancel()
             self.failureResultOf(attempt)
+
+    def test_nowhere(self) -> None:
+        """An endpoint that does not say where is one line."""
+        for listening in ("tcp:", "tcp:x", "tcp:interface=h", "ssl:privateKey=k", "unix:mode=600"):
+            error = self.assertRaises(StartError, client_endpoint, listening, MemoryReactorClock())
+            self.assertRegex(str(error), f"^vllmsim: cannot listen on '{listening}': it names no (port|address)$")
 
 
 class ProbeTests(SynchronousTestCase):

@@ -12,6 +12,8 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
+from vllmsim.listening import StartError
+
 _OWN_HOST: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what servers listen on
 """Where to find who listens everywhere."""
 _POSITIONS: Final = {
@@ -24,6 +26,7 @@ def client_endpoint(listening: str, reactor: Any) -> IStreamClientEndpoint:
     """Find the other end of an endpoint on this machine.
 
     :param listening: a ``tcp``, ``tcp6``, ``ssl`` or ``unix`` endpoint in Twisted's syntax for servers.
+    :raises vllmsim.listening.StartError: when it is none of them.
     """
     kind, *words = re.findall(r"(?:\\.|[^:\\])+", listening)
     facts: dict[str, str] = {}
@@ -31,14 +34,17 @@ def client_endpoint(listening: str, reactor: Any) -> IStreamClientEndpoint:
     for word in words:
         name, equals, value = word.partition("=")
         facts[name if equals else next(names, "")] = re.sub(r"\\(.)", r"\1", value if equals else word)
+    where = facts.get(_POSITIONS[kind][0], "")
+    if not (where if kind == "unix" else where.isdecimal()):
+        raise StartError(listening, f"it names no {_POSITIONS[kind][0]}")
     if kind == "unix":
-        return UNIXClientEndpoint(reactor, facts["address"])
-    interface, port = facts.get("interface", "::" if kind == "tcp6" else ""), int(facts["port"])
+        return UNIXClientEndpoint(reactor, where)
+    interface = facts.get("interface", "::" if kind == "tcp6" else "")
     host = _OWN_HOST.get(interface, interface)
     if kind == "ssl":
         # Whose certificate it is does not matter: it is the rank that was started here.
-        return SSL4ClientEndpoint(reactor, host, port, CertificateOptions())
-    return TCP4ClientEndpoint(reactor, host, port)
+        return SSL4ClientEndpoint(reactor, host, int(where), CertificateOptions())
+    return TCP4ClientEndpoint(reactor, host, int(where))
 
 
 class _Question(LineReceiver):
