@@ -9,7 +9,7 @@ import timeit
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.defer import execute
+from twisted.internet.defer import Deferred, execute
 
 from vllmsim.api.body import Head
 from vllmsim.api.chat import ChatDialect
@@ -44,7 +44,7 @@ def _best(function: Callable[[], object]) -> float:
 
 def _tokenize(text: str) -> tuple[list[int], list[str]]:
     found: list[Any] = []
-    WordTokenizer(execute).encode(text, 1000).addCallback(found.append)
+    Deferred.fromCoroutine(WordTokenizer(execute).encode(text, 1000)).addCallback(found.append)
     return list(found[0].ids), list(found[0].texts)
 
 

@@ -87,12 +87,11 @@ class PlainComposer:
 
     source: Any
 
-    def compose(
+    async def compose(
         self, prompt: TokenizedPrompt, form: Form, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Deferred[Composition]:
+    ) -> Composition:
         """Ask the source."""
-        said: Deferred[Tokens] = self.source.respond(prompt, least, limit, explicit, generator)
-        return said.addCallback(Composition)
+        return Composition(await self.source.respond(prompt, least, limit, explicit, generator))
 
 
 @implementer(ILatencyModel)

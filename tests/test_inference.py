@@ -32,11 +32,11 @@ class SamplingTests(SynchronousTestCase):
     def test_out_of_range(self) -> None:
         """Each parameter out of range is refused with vLLM's text."""
         for fields, message, param in OUT_OF_RANGE:
-            error = self.assertRaises(InvalidRequest, Sampling(**fields).check)
+            error = self.assertRaises(InvalidRequest, Sampling(**fields).check, fields.get("max_tokens", 100))
             self.assertTrue(error.message.startswith(message), (fields, error.message))
             self.assertEqual(param, error.param)
 
     def test_in_range(self) -> None:
         """The edges of each range are in it."""
-        Sampling(n=16384, temperature=2.0, top_p=1.0, top_k=-1, min_p=1.0, max_tokens=2, min_tokens=2).check()
-        Sampling(temperature=0.0, presence_penalty=-2.0, frequency_penalty=2.0, repetition_penalty=0.1).check()
+        Sampling(n=16384, temperature=2.0, top_p=1.0, top_k=-1, min_p=1.0, min_tokens=2).check(2)
+        Sampling(temperature=0.0, presence_penalty=-2.0, frequency_penalty=2.0, repetition_penalty=0.1).check(1)

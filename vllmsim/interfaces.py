@@ -1,7 +1,8 @@
 # -*- test-case-name: tests.test_interfaces -*-
 """What can be replaced, and what callers may assume.
 
-Times are seconds, lengths are tokens, and every Deferred may be cancelled unless it says otherwise.
+Times are seconds, lengths are tokens, and every Deferred may be cancelled unless it says otherwise. What is just
+awaitable is a coroutine where that is enough: who awaits it need not wait for a reactor.
 """
 
 import random
@@ -198,11 +199,10 @@ class ITokenizer(Interface):
         :return: the prompt's text, up to where the answer begins.
         """
 
-    def encode(text: str, limit: int) -> Deferred[Tokens]:
-        """Cut a text into tokens.
+    def encode(text: str, limit: int) -> Awaitable[Tokens]:
+        """Cut a text into tokens, without letting the reactor wait for long texts.
 
         :param limit: stop after so many tokens.
-        :return: fires with the tokens, without letting the reactor wait for long texts.
         """
 
     def decode(ids: Sequence[int]) -> str:
@@ -250,14 +250,14 @@ class IResponseSource(Interface):
 
     def respond(
         prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Deferred[Tokens]:
+    ) -> Awaitable[Tokens]:
         """Compose one choice.
 
         :param least: the fewest tokens it may have, at most `limit`.
         :param limit: the most tokens it may have, at least 1.
         :param explicit: whether the client asked for that limit, or it is just what the context holds.
         :param generator: the choice's own randomness; equal states give equal answers.
-        :return: fires with the tokens; fewer than `limit` mean that the model ends here by itself.
+        :return: gives the tokens; fewer than `limit` mean that the model ends here by itself.
         """
 
 
@@ -266,12 +266,12 @@ class IComposer(Interface):
 
     def compose(
         prompt: TokenizedPrompt, form: Form, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Deferred[Composition]:
+    ) -> Awaitable[Composition]:
         """Compose one choice; the arguments are those of :meth:`IResponseSource.respond`.
 
-        :return: fires with the whole answer. Fewer than `limit` tokens mean that the model ends here by itself; more,
+        :return: gives the whole answer. Fewer than `limit` tokens mean that the model ends here by itself; more,
             that the limit cuts it.
-        :raises vllmsim.errors.InvalidRequest: as errback, when nothing can have the form.
+        :raises vllmsim.errors.InvalidRequest: when it is awaited, if nothing can have the form.
         """
 
 

@@ -53,18 +53,17 @@ class Sampling:
         """Whether the answer shows every token for itself, so that a long one takes long to write."""
         return self.logprobs is not None or self.prompt_logprobs is not None
 
-    def check(self) -> None:
+    def check(self, limit: int) -> None:
         """Check every range, in vLLM's order.
 
+        :param limit: how many tokens a choice may have, as `max_tokens` and the context allow.
         :raises InvalidRequest: for the first field out of range.
         """
         self._check_count()
         self._check_penalties()
         self._check_distribution()
-        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
-            raise InvalidRequest(
-                f"min_tokens must be less than or equal to max_tokens={self.max_tokens}, got {self.min_tokens}."
-            )
+        if self.min_tokens > limit:
+            raise InvalidRequest(f"min_tokens must be less than or equal to max_tokens={limit}, got {self.min_tokens}.")
         if self.min_tokens < 0:
             raise InvalidRequest(f"min_tokens must be greater than or equal to 0, got {self.min_tokens}.")
         if "" in self.stop:

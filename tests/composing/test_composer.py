@@ -41,8 +41,10 @@ class ComposerTests(SynchronousTestCase):
         composer = Composer(
             self.source, SentenceSource(self.tokenizer), self.tokenizer, in_thread, Ranges(), extra, share
         )
-        composed = composer.compose(prompt([1]), form, least, limit, True, random.Random(seed))
-        return self.successResultOf(composed)
+        composed: Composition = self.successResultOf(
+            composer.compose(prompt([1]), form, least, limit, True, random.Random(seed))
+        )
+        return composed
 
     def kinds(self, composition: Composition) -> list[tuple[str, int]]:
         """List the parts and how many tokens of their own they have; they follow each other without gaps."""
@@ -142,7 +144,8 @@ class ComposerTests(SynchronousTestCase):
             (RegexOutput("a" * 5000), 1),
         ):
             put_off.clear()
-            composed = composer.compose(prompt([1]), Form(output=output), 0, 500, True, random.Random(1))
+            composing = composer.compose(prompt([1]), Form(output=output), 0, 500, True, random.Random(1))
+            composed = Deferred.fromCoroutine(composing)
             self.assertEqual((expected, not expected), (len(put_off), composed.called))
 
     def test_impossible(self) -> None:

@@ -23,7 +23,8 @@ class EchoTests(SynchronousTestCase):
     def echo(self, prompt: Prompt, least: int = 0, limit: int = 100) -> Tokens:
         """Ask for an answer."""
         tokenized = TokenizedPrompt(prompt, "", [], [])
-        return self.successResultOf(self.source.respond(tokenized, least, limit, True, random.Random(1)))
+        said: Tokens = self.successResultOf(self.source.respond(tokenized, least, limit, True, random.Random(1)))
+        return said
 
     def test_provides(self) -> None:
         """It is a response source."""

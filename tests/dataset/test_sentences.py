@@ -23,7 +23,8 @@ class SentenceTests(SynchronousTestCase):
 
     def respond(self, least: int, limit: int, *, explicit: bool = True, seed: int = 1) -> Tokens:
         """Ask for an answer."""
-        return self.successResultOf(self.source.respond(PROMPT, least, limit, explicit, random.Random(seed)))
+        said: Tokens = self.successResultOf(self.source.respond(PROMPT, least, limit, explicit, random.Random(seed)))
+        return said
 
     def test_provides(self) -> None:
         """It is a response source."""

@@ -19,6 +19,8 @@ from vllmsim.scheduling import timerfd
 from vllmsim.scheduling.alarm import Alarm, DelayedCallAlarm, TimerAlarm, open_alarm
 
 STEP = 0.004
+LONG = 0.04
+"""Seconds that pass soon, and those within which no machine is too slow to set an alarm."""
 
 
 @implementer(IReactorFDSet)
@@ -204,7 +206,7 @@ class TimerAlarmTests(DelayedCallAlarmTests):
 
     def test_set_anew_just_before_it_is_read(self) -> None:
         """A timer that was set anew after the reactor saw that it had come does not ring before that time."""
-        self.timer.set(self.after(0))
+        self.timer.set(self.after(LONG))
         self.assertTrue(select.select([self.timer], [], [], 10)[0])
         self.timer.set(self.after(100))
         self.timer.doRead()
@@ -214,24 +216,37 @@ class TimerAlarmTests(DelayedCallAlarmTests):
         self.assertEqual(1, len(self.rung))
 
     def test_few_system_calls(self) -> None:
-        """Setting it to the deadline that it has asks nothing of the kernel."""
+        """Nothing is asked of the kernel for the deadline that is set, for one that has passed, and for none."""
         armed: list[float] = []
         self.patch(timerfd, "arm", lambda _, delay: armed.append(delay))
-        for deadline in (5.0, 5.0, 7.0, 7.0):
+        past, soon, late = map(self.after, (-1, 5, 7))
+        for deadline in (soon, soon, late, late, past, past):
             self.alarm.set(deadline)
         self.alarm.cancel()
-        self.alarm.cancel()
-        self.assertEqual((3, 0), (len(armed), armed[-1]))
+        self.assertEqual(2, len(armed))
 
     def test_error(self) -> None:
         """What goes wrong when it rings is logged and does not get to the reactor, which would read no more."""
         self.error = RuntimeError("broken")
-        self.alarm.set(self.after(0))
-        self.clock.advance(STEP)
+        self.alarm.set(self.after(LONG))
+        self.clock.advance(2 * LONG)
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
-        self.alarm.set(self.after(0))
-        self.clock.advance(STEP)
+        self.alarm.set(self.after(LONG))
+        self.clock.advance(2 * LONG)
         self.assertEqual((2, 1), (len(self.rung), len(self.flushLoggedErrors(RuntimeError))))
+
+    def test_comes_for_nothing(self) -> None:
+        """A timer whose deadline was given up, or was overtaken by one that had passed, rings no more."""
+        self.alarm.set(self.after(STEP))
+        self.alarm.cancel()
+        self.clock.advance(2 * STEP)
+        self.assertEqual([], self.rung)
+        self.alarm.set(self.after(STEP))
+        self.alarm.set(self.after(-1))
+        Clock.advance(self.clock, 0)
+        self.assertEqual(1, len(self.rung))
+        self.clock.advance(2 * STEP)
+        self.assertEqual(1, len(self.rung))
 
     def test_given_up(self) -> None:
         """When the reactor gives the timer up, delayed calls keep the deadline that is set and all later ones."""

@@ -21,7 +21,6 @@ from tests.fakes import (
 )
 from vllmsim.inference import Answer, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenSink
-from vllmsim.sampling import Sampling
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence, Submission
@@ -58,11 +57,19 @@ class GenerationTests(SynchronousTestCase):
     def start_with(self, form: Form, **sampling: object) -> Deferred[int]:
         """Start a sequence, 10 ms after it arrived."""
         prompt = TokenizedPrompt(TextPrompt("hi"), "hi", [1, 2], ["h", "i"])
-        submission = Submission(evolve(request_for("hi"), form=form), [prompt], self.sink)
-        bounds = Sampling(**{"max_tokens": 16, **sampling})  # type: ignore[arg-type]
+        request = evolve(request_for("hi", **{"max_tokens": 16, **sampling}), form=form)  # type: ignore[arg-type]
+        limit = request.sampling.max_tokens
+        assert limit is not None
         self.clock.advance(0.01)
         self.sequence = Sequence(
-            submission, 0, prompt, bounds, True, random.Random(1), 0.0, lambda _: None, lambda _: None
+            Submission(request, [prompt], self.sink),
+            0,
+            prompt,
+            limit,
+            random.Random(1),
+            0.0,
+            lambda _: None,
+            lambda _: None,
         )
         return generate(self.model, self.sequence)
 

@@ -93,6 +93,19 @@ class PacerTests(SynchronousTestCase):
             self.assertEqual([round(self.clock.seconds(), 6)], ticker.emitted)
             self.clock.advance(QUANTUM / 4)
 
+    def test_due_when_it_comes_in_a_tick(self) -> None:
+        """Nor does one that comes while others emit, as the next request of a client may."""
+        tickers = []
+
+        def come() -> None:
+            self.clock.rightNow += QUANTUM / 4
+            tickers.append(self.add(due=self.clock.seconds()))
+
+        self.add(due=0.1).leave = come
+        self.clock.advance(0.1)
+        [ticker] = tickers
+        self.assertEqual([round(0.1 + QUANTUM / 4, 6)], ticker.emitted)
+
     def test_turn_and_turn_about(self) -> None:
         """Sequences that have more due than they may emit at once take turns, whoever came first."""
         emitted: list[int] = []

@@ -72,7 +72,8 @@ class WordTokenizerTests(SynchronousTestCase):
 
     def encode(self, text: str, limit: int = 10**9) -> Tokens:
         """Cut a text."""
-        return self.successResultOf(self.tokenizer.encode(text, limit))
+        tokens: Tokens = self.successResultOf(self.tokenizer.encode(text, limit))
+        return tokens
 
     def test_provides(self) -> None:
         """It is a tokenizer."""

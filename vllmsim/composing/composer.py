@@ -95,14 +95,14 @@ class Composer:
     _reasoning_share: float
     _samplers: OrderedDict[bytes, SchemaSampler] = field(init=False, factory=OrderedDict)
 
-    def compose(
+    async def compose(
         self, prompt: TokenizedPrompt, form: Form, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Deferred[Composition]:
+    ) -> Composition:
         """Compose one choice; see :class:`vllmsim.interfaces.IComposer`."""
         share = self._reasoning_share if form.thinks and form.thinking_budget != 0 else 0.0
         if not (form.tools or form.output or share):
-            return self._source.respond(prompt, least, limit, explicit, generator).addCallback(Composition)
-        return Deferred.fromCoroutine(self._compose(prompt, form, share, least, limit, explicit, generator))
+            return Composition(await self._source.respond(prompt, least, limit, explicit, generator))
+        return await self._compose(prompt, form, share, least, limit, explicit, generator)
 
     async def _compose(
         self,

@@ -4,7 +4,6 @@
 import random
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, TokenPrompt, Tokens
@@ -22,17 +21,17 @@ class EchoSource:
 
     _tokenizer: ITokenizer
 
-    def respond(
+    async def respond(
         self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Deferred[Tokens]:
+    ) -> Tokens:
         """Repeat the question up to `limit` tokens."""
         source = prompt.prompt
         if isinstance(source, TokenPrompt):
-            said = succeed(self._spell(source, limit))
+            said = self._spell(source, limit)
         else:
             text = source.text if isinstance(source, TextPrompt) else _last_text(source)
-            said = self._tokenizer.encode(text, limit)
-        return said.addCallback(self._repeat, least)
+            said = await self._tokenizer.encode(text, limit)
+        return self._repeat(said, least)
 
     def _spell(self, prompt: TokenPrompt, limit: int) -> Tokens:
         ids = prompt.ids[:limit]

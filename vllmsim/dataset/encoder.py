@@ -4,7 +4,6 @@
 import random
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from vllmsim.inference import TokenizedPrompt, Tokens
@@ -18,8 +17,8 @@ class EncoderSource:
 
     _tokenizer: ITokenizer
 
-    def respond(
+    async def respond(
         self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Deferred[Tokens]:
+    ) -> Tokens:
         """Say as many tokens as there may be."""
-        return self._tokenizer.encode("!" * limit, limit)
+        return await self._tokenizer.encode("!" * limit, limit)

@@ -5,7 +5,6 @@ import random
 from typing import Final
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from vllmsim.dataset.lengths import free_length, limited_length
@@ -51,13 +50,10 @@ class SentenceSource:
     _tokenizer: ITokenizer
     _bank: tuple[Tokens, ...] = field(init=False, default=())
 
-    def respond(
+    async def respond(
         self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Deferred[Tokens]:
+    ) -> Tokens:
         """Say as many tokens as the draw of the length says."""
-        return Deferred.fromCoroutine(self._respond(least, limit, explicit, generator))
-
-    async def _respond(self, least: int, limit: int, explicit: bool, generator: random.Random) -> Tokens:
         if not self._bank:
             self._bank = tuple([await self._tokenizer.encode(text, len(text)) for text in SENTENCES])
         length = limit

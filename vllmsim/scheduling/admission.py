@@ -55,6 +55,14 @@ class Admission:
 
     def bound(self, prompt: TokenizedPrompt, sampling: Sampling) -> Sampling:
         """Settle how long an answer may be; see :class:`vllmsim.interfaces.IAdmission`."""
+        return attrs.evolve(sampling, max_tokens=self.limit(prompt, sampling))
+
+    def limit(self, prompt: TokenizedPrompt, sampling: Sampling) -> int:
+        """Settle how long an answer may be, and check everything else.
+
+        :return: the most tokens of each choice, at least 1.
+        :raises vllmsim.errors.InvalidRequest: for the first parameter out of range.
+        """
         asked = sampling.max_tokens
         if asked is not None and asked > self._max_model_len:
             raise InvalidParameter(
@@ -67,12 +75,11 @@ class Admission:
         limit = remaining if asked is None else min(asked, remaining)
         if limit < 1:
             raise InvalidParameter(f"max_tokens must be at least 1, got {limit}.", "max_tokens", limit)
-        bounded = attrs.evolve(sampling, max_tokens=limit)
-        bounded.check()
-        self._check_logprobs("sample", "logprobs", bounded.logprobs)
-        self._check_logprobs("prompt", "prompt_logprobs", bounded.prompt_logprobs)
-        self._check_chosen(bounded)
-        return bounded
+        sampling.check(limit)
+        self._check_logprobs("sample", "logprobs", sampling.logprobs)
+        self._check_logprobs("prompt", "prompt_logprobs", sampling.prompt_logprobs)
+        self._check_chosen(sampling)
+        return limit
 
     def _check_logprobs(self, what: str, param: str, asked: int | None) -> None:
         if asked is None or self._max_logprobs < 0:

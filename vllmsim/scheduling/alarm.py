@@ -8,7 +8,7 @@ the reactor reads as it reads sockets is not, so that one is used where reactor 
 import os
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
@@ -19,9 +19,6 @@ from zope.interface import implementer
 from vllmsim.scheduling import timerfd
 
 _log = Logger()
-
-_NOW: Final = 1e-9
-"""The shortest delay in seconds; a timer that is set to 0 would never ring."""
 
 
 class Alarm(Protocol):
@@ -90,7 +87,10 @@ class DelayedCallAlarm:
 @implementer(IReadDescriptor)
 @define(eq=False)
 class TimerAlarm:
-    """Rings by a timer of the kernel, and if the reactor ever ceases to read that, by delayed calls.
+    """Rings by a timer of the kernel.
+
+    A delayed call rings where that is as good and costs less: when the deadline has passed already. If the reactor ever
+    ceases to read the timer, delayed calls ring at all deadlines.
 
     :param timer: its file descriptor, which is closed with the alarm.
     """
@@ -100,32 +100,36 @@ class TimerAlarm:
     _ring: Callable[[], None]
     _timer: int
     _deadline: float | None = field(init=False, default=None)
-    _substitute: DelayedCallAlarm | None = field(init=False, default=None)
+    _delayed: DelayedCallAlarm = field(init=False)
+
+    @_delayed.default
+    def _make_delayed(self) -> DelayedCallAlarm:
+        return DelayedCallAlarm(self._clock, self._come)
 
     def __attrs_post_init__(self) -> None:
         self._reactor.addReader(self)
 
     def set(self, deadline: float) -> None:
-        """Ring at a deadline; a system call unless it is the one that is set."""
-        if self._substitute is not None:
-            self._substitute.set(deadline)
-        elif deadline != self._deadline:
-            self._deadline = deadline
-            timerfd.arm(self._timer, max(_NOW, deadline - self._clock.seconds()))
+        """Ring at a deadline."""
+        if deadline == self._deadline:
+            return
+        self._deadline = deadline
+        delay = deadline - self._clock.seconds()
+        if delay <= 0 or self._timer < 0:
+            self._delayed.set(deadline)
+        else:
+            self._delayed.cancel()
+            timerfd.arm(self._timer, delay)
 
     def cancel(self) -> None:
-        """Do not ring."""
-        if self._substitute is not None:
-            self._substitute.cancel()
-        elif self._deadline is not None:
-            self._deadline = None
-            timerfd.arm(self._timer, 0)
+        """Do not ring. The timer may still come, and nothing is done then."""
+        self._deadline = None
+        self._delayed.cancel()
 
     def close(self) -> None:
         """Have the reactor read no more, and give the timer back."""
-        if self._substitute is not None:
-            self._substitute.cancel()
-        elif self._timer >= 0:
+        self.cancel()
+        if self._timer >= 0:
             self._reactor.removeReader(self)
             self._discard()
 
@@ -134,15 +138,14 @@ class TimerAlarm:
         return self._timer
 
     def doRead(self) -> None:
-        """Ring: the timer can be read. Nothing may be raised here, as the reactor would read no more."""
+        """Ring: the timer has come. Nothing may be raised here, as the reactor would read no more."""
         try:
             os.read(self._timer, 8)
         except OSError:
             # It was set anew after the reactor saw that it had come.
             return
-        self._deadline = None
         try:
-            self._ring()
+            self._come()
         except Exception:  # noqa: BLE001 - see above
             _log.failure("What is to be done at a deadline failed.")
 
@@ -151,15 +154,20 @@ class TimerAlarm:
         if self._timer < 0:
             return
         _log.warn("The reactor gave the pacer's timer up; delayed calls take its place: {reason}", reason=reason.value)
-        deadline = self._deadline
         self._discard()
-        self._substitute = DelayedCallAlarm(self._clock, self._ring)
-        if deadline is not None:
-            self._substitute.set(deadline)
+        if self._deadline is not None:
+            self._delayed.set(self._deadline)
 
     def logPrefix(self) -> str:
         """Name the alarm in the reactor's own messages."""
         return type(self).__name__
+
+    def _come(self) -> None:
+        if self._deadline is None:
+            return
+        self._deadline = None
+        self._delayed.cancel()
+        self._ring()
 
     def _discard(self) -> None:
         timer, self._timer = self._timer, -1

@@ -72,7 +72,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             len(sequence.prompt.ids),
             0,
             len(answer),
-            sequence.sampling.max_tokens or 0,
+            sequence.limit,
             SequenceTimes(sequence.arrived, started, decode.first_emission, decode.last_emission),
         )
         finished = True
@@ -87,13 +87,10 @@ async def _generate(model: Model, sequence: Sequence) -> int:
 
 
 async def _compose(model: Model, sequence: Sequence) -> Answer:
-    sampling = sequence.sampling
-    limit = sampling.max_tokens
-    assert limit is not None
+    request, sampling, limit = sequence.submission.request, sequence.sampling, sequence.limit
     least = limit if sampling.ignore_eos else sampling.min_tokens
-    said = await model.composer.compose(
-        sequence.prompt, sequence.submission.request.form, least, limit, sequence.explicit, sequence.generator
-    )
+    explicit = sampling.max_tokens is not None
+    said = await model.composer.compose(sequence.prompt, request.form, least, limit, explicit, sequence.generator)
     return settle(said, limit, sampling, model.tokenizer.eos_id, model.tokenizer.eos_text)
 
 

@@ -198,7 +198,7 @@ class TokenPacer:
             if clock.seconds() - begun > TURN:
                 break
         if served:
-            self._served = now
+            self._served = max(self._served, now)
             self._ticked()
 
     def _serve(self, place: Place, paced: Paced, now: float) -> None:

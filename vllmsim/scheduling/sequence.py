@@ -39,8 +39,7 @@ class Sequence:
 
     :param choice: its number in the request.
     :param prompt: what it answers.
-    :param sampling: its parameters, with `max_tokens` settled.
-    :param explicit: whether the client named that limit.
+    :param limit: the most tokens that it may have.
     :param generator: its own randomness.
     :param arrived: when its request came, by the rank's clock.
     :param cancel: takes it out of the queue or its slot.
@@ -50,8 +49,7 @@ class Sequence:
     submission: Submission
     choice: int
     prompt: TokenizedPrompt
-    sampling: Sampling
-    explicit: bool
+    limit: int
     generator: random.Random
     arrived: float
     _cancel: Callable[["Sequence"], None]
@@ -68,6 +66,11 @@ class Sequence:
     @done.default
     def _make_done(self) -> Deferred[int]:
         return Deferred(lambda _: self._cancel(self))
+
+    @property
+    def sampling(self) -> Sampling:
+        """Its parameters, as the client has sent them."""
+        return self.submission.request.sampling
 
     def named_by(self, ids: Container[str]) -> bool:
         """Tell whether one of some ids means this sequence.

@@ -15,7 +15,6 @@ from vllmsim.errors import Unavailable
 from vllmsim.inference import InferenceRequest
 from vllmsim.interfaces import IRankMetrics, ISimulator, ITokenSink
 from vllmsim.randomness import derive
-from vllmsim.sampling import Sampling
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.lifecycle import RankLifecycle
@@ -65,10 +64,10 @@ class RankSimulator:
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
         prompts = await self._admission.read(request.prompts, request.cut)
-        bounds = [self._admission.bound(prompt, request.sampling) for prompt in prompts]
+        limits = [self._admission.limit(prompt, request.sampling) for prompt in prompts]
         self._require_room(len(prompts) * request.sampling.n)
         submission = Submission(request, prompts, sink)
-        sequences = list(self._spread(submission, bounds, arrival, arrived))
+        sequences = list(self._spread(submission, limits, arrival, arrived))
         lengths = await self._run(sequences)
         n = request.sampling.n
         for first in range(0, len(lengths), n):
@@ -82,24 +81,21 @@ class RankSimulator:
             raise Unavailable("Generation is paused. Please retry after it resumes.")
         self._slots.require_room(count)
 
-    def _spread(
-        self, submission: Submission, bounds: Several[Sampling], arrival: int, arrived: float
-    ) -> Iterator[Sequence]:
+    def _spread(self, submission: Submission, limits: Several[int], arrival: int, arrived: float) -> Iterator[Sequence]:
         request = submission.request
-        n, explicit = request.sampling.n, request.sampling.max_tokens is not None
+        n = request.sampling.n
         name: tuple[object, ...] = ("request", request.request_id) if request.named_by_client else ("arrival", arrival)
         seed = self._seed
         if request.sampling.seed is not None:
             seed, name = request.sampling.seed, ("seeded",)
-        for index, (prompt, sampling) in enumerate(zip(submission.prompts, bounds, strict=True)):
+        for index, (prompt, limit) in enumerate(zip(submission.prompts, limits, strict=True)):
             for choice in range(index * n, index * n + n):
                 generator = derive(seed, *name, choice)
                 yield Sequence(
                     submission,
                     choice,
                     prompt,
-                    sampling,
-                    explicit,
+                    limit,
                     generator,
                     arrived,
                     self._slots.remove,
@@ -111,6 +107,8 @@ class RankSimulator:
             self._backlog.enter(sequence)
             self._slots.add(sequence)
         try:
+            if len(sequences) == 1:
+                return [await sequences[0].done]
             return await gatherResults([sequence.done for sequence in sequences], consumeErrors=True)
         except FirstError as error:
             raise cast("Exception", error.subFailure.value) from None

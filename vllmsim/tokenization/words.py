@@ -12,10 +12,11 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from vllmsim.hashing import fnv1a_32
@@ -77,11 +78,11 @@ class WordTokenizer:
             f"### {m.role}{f'({m.tool_call_id})' if m.tool_call_id else ''}: {m.text}\n" for m in conversation.messages
         )
 
-    def encode(self, text: str, limit: int) -> Deferred[Tokens]:
+    async def encode(self, text: str, limit: int) -> Tokens:
         """Cut a text, in a thread if it is long."""
         if len(text) <= _INLINE_CHARACTERS:
-            return succeed(self._encode(text, limit))
-        return self._defer_to_thread(self._encode, text, limit)
+            return self._number(_TOKEN.findall(text)[:limit])
+        return await self._defer_to_thread(self._encode, text, limit)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Join the texts of the tokens that are remembered."""
@@ -108,16 +109,11 @@ class WordTokenizer:
         }
 
     def _encode(self, text: str, limit: int) -> Tokens:
-        known = self._ids
-        ids: list[int] = []
-        texts: list[str] = []
-        for word in split(text):
-            if len(ids) == limit:
-                break
-            token = known.get(word)
-            ids.append(self._learn(word) if token is None else token)
-            texts.append(word)
-        return Tokens(ids, texts)
+        return self._number(list(islice(split(text), limit)))
+
+    def _number(self, words: list[str]) -> Tokens:
+        known, learn = self._ids, self._learn
+        return Tokens([known.get(word) or learn(word) for word in words], words)
 
     def _learn(self, word: str) -> int:
         token = fnv1a_32(word)
