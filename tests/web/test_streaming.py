@@ -1,5 +1,6 @@
 """The two HTTP sinks."""
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -43,6 +44,15 @@ class Written:
         self.full = len(self.parts) >= self.most
 
     write_last = write
+
+    @property
+    def channel(self) -> "Written":
+        """Tell whether there is room."""
+        return self
+
+    def piece_writer(self) -> Callable[[bytes], None]:
+        """Write in the same way."""
+        return self.write
 
     def room(self) -> Deferred[None]:
         """Wait."""

@@ -75,13 +75,15 @@ class ChunkStream(ABC):
         if not self._plain:
             return b"".join(self._chunks(choice, answer, start, stop))
         before, after = self._frames[choice] or self._render_frame(choice)
-        ends = stop == len(answer)
+        self._sent[choice] = stop
+        ends = stop == len(answer.ids)
+        if stop - start == 1 and not ends:
+            return before + orjson.dumps(answer.pieces[start]) + after
         last = max(start, stop - 1) if ends else stop
         dumps = orjson.dumps
         frames = [before + dumps(piece) + after for piece in answer.pieces[start:last]]
         if ends:
             frames.append(self._chunk(choice, answer, last, stop))
-        self._sent[choice] = stop
         return b"".join(frames)
 
     def closing(self) -> bytes:

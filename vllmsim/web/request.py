@@ -17,6 +17,7 @@ from vllmsim.api.body import Head
 from vllmsim.api.errorbody import error_body, internal_error
 from vllmsim.errors import BodyTooLarge, InferenceError
 from vllmsim.web.cors import Headers
+from vllmsim.web.sending import Write
 
 if TYPE_CHECKING:
     from vllmsim.web.channel import Channel
@@ -199,6 +200,20 @@ class Request(server.Request):
             self._begin(data)
         elif data and not self._bodiless:
             self.channel.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def piece_writer(self) -> Write:
+        """Find the shortest way for pieces of the body, once the first is written."""
+        write = self.channel.write
+        if self._bodiless:
+            return lambda _: None
+        if not self.chunked:
+            return write
+
+        def write_chunk(data: bytes) -> None:
+            if data:
+                write(b"%x\r\n%b\r\n" % (len(data), data))
+
+        return write_chunk
 
     def write_last(self, data: bytes) -> None:
         """Write the last piece of the body; the request is yet to be finished."""

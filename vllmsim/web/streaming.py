@@ -15,7 +15,9 @@ from vllmsim.api.dialect import StreamEncoder
 from vllmsim.errors import InferenceError
 from vllmsim.inference import Answer, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
+from vllmsim.web.channel import Channel
 from vllmsim.web.request import Request
+from vllmsim.web.sending import Write
 
 _AT_ONCE: Final = 128
 """How many tokens that have waited are written in one turn: some 32 KiB, and some milliseconds if they are shown in
@@ -39,6 +41,8 @@ class EventStream:
     _behind: dict[int, tuple[Answer, int, int]] = field(init=False, factory=dict)
     """Of each choice the answer, the first token that is not written, and the one after the last."""
     _catching_up: Deferred[None] | None = field(init=False, default=None)
+    _channel: Channel = field(init=False)
+    _write: Write = field(init=False)
 
     def started(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> None:
         """Send the status line and what comes before the first token."""
@@ -46,11 +50,12 @@ class EventStream:
         self.begun = True
         self._request.setHeader(b"Content-Type", eventstream.CONTENT_TYPE)
         self._request.write(opening)
+        self._channel, self._write = self._request.channel, self._request.piece_writer()
 
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
         """Send a run of tokens, or have it wait until the client reads."""
-        if not self._behind and not self._request.full:
-            self._request.write(self._encoder.tokens(choice, answer, start, stop))
+        if not (self._channel.full or self._behind):
+            self._write(self._encoder.tokens(choice, answer, start, stop))
             return
         first = self._behind[choice][1] if choice in self._behind else start
         self._behind[choice] = (answer, first, stop)
@@ -67,7 +72,7 @@ class EventStream:
                 self._behind[choice] = (answer, stop, last)
             else:
                 del self._behind[choice]
-            self._request.write(self._encoder.tokens(choice, answer, start, stop))
+            self._write(self._encoder.tokens(choice, answer, start, stop))
             await deferLater(self._request.site.clock, 0)
         self._catching_up = None
 
