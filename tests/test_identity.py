@@ -18,11 +18,11 @@ class IdentityTests(SynchronousTestCase):
     def test_endpoints(self) -> None:
         """A rank listens on its port, a socket, or what the template says."""
         cases = {
-            "": "tcp:8002",
-            "--host 127.0.0.1": "tcp:8002:interface=127.0.0.1",
-            "--host ::1": r"tcp6:8002:interface=\:\:1",
-            "--uds /run/v{rank}.sock": "unix:/run/v2.sock",
-            "--ssl-certfile c:1 --ssl-keyfile k": r"ssl:8002:privateKey=k:certKey=c\:1",
+            "": "tcp:8002:backlog=2048",
+            "--host 127.0.0.1": "tcp:8002:interface=127.0.0.1:backlog=2048",
+            "--host ::1": r"tcp6:8002:interface=\:\:1:backlog=2048",
+            "--uds /run/v{rank}.sock": "unix:/run/v2.sock:backlog=2048",
+            "--ssl-certfile c:1 --ssl-keyfile k": r"ssl:8002:privateKey=k:certKey=c\:1:backlog=2048",
             "--listen tcp:{port}:backlog={rank}": "tcp:8002:backlog=2",
         }
         for words, endpoint in cases.items():

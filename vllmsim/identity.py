@@ -2,12 +2,16 @@
 """How a rank is known to others: where it listens, and the headers and fingerprint that its answers carry."""
 
 import uuid
+from typing import Final
 
 from twisted.internet.endpoints import quoteStringArgument
 
 from vllmsim import VLLM_VERSION
 from vllmsim.config.schema import Configuration
 from vllmsim.randomness import derive
+
+_BACKLOG: Final = ":backlog=2048"
+"""How many connections may wait to be accepted: as many as before vLLM's server."""
 
 
 def port_of(configuration: Configuration, number: int) -> int:
@@ -58,11 +62,11 @@ def endpoint_of(configuration: Configuration, number: int) -> str:
     if c.listen:
         return fill(c.listen)
     if c.uds:
-        return f"unix:{quoteStringArgument(fill(c.uds))}"
+        return f"unix:{quoteStringArgument(fill(c.uds))}{_BACKLOG}"
     if c.ssl_certfile:
         files = f"privateKey={quoteStringArgument(c.ssl_keyfile)}:certKey={quoteStringArgument(c.ssl_certfile)}"
-        return f"ssl:{port}:{files}{_interface(c)}"
-    return _tcp(c, port)
+        return f"ssl:{port}:{files}{_interface(c)}{_BACKLOG}"
+    return _tcp(c, port) + _BACKLOG
 
 
 def supervisor_endpoint(configuration: Configuration) -> str:
@@ -83,6 +87,6 @@ def url_of(configuration: Configuration, number: int) -> str:
     """Name a rank's address as logs do, or its endpoint if that has no address."""
     c = configuration
     if c.listen or c.uds:
-        return endpoint_of(c, number)
+        return endpoint_of(c, number).removesuffix(_BACKLOG)
     host = f"[{c.host}]" if ":" in c.host else c.host or "0.0.0.0"  # noqa: S104 - what listening everywhere is called
     return f"http{'s' if c.ssl_certfile else ''}://{host}:{port_of(c, number)}"

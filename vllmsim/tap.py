@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from twisted.application.service import MultiService
 from twisted.logger import Logger
@@ -21,6 +21,9 @@ from vllmsim.randomness import fresh_seed
 from vllmsim.stopping import SignalService
 
 _log = Logger()
+
+_MORE_THAN_FREED: Final = 10_000
+"""How many objects are made beyond those that are freed before the young ones are looked through for garbage."""
 
 
 class Options(usage.Options):
@@ -96,6 +99,8 @@ def serve(
         service.setServiceParent(top)
     SignalService(reactor, leave).setServiceParent(top)
     gc.freeze()
+    # Looking for garbage among thousands of streams takes longer than the gaps between their tokens.
+    gc.set_threshold(_MORE_THAN_FREED, 20, 100)
     gc.enable()
     # Scripts that start vLLM wait for these words.
     reactor.callWhenRunning(_log.info, "Application startup complete.")

@@ -43,8 +43,8 @@ class SettleTests(SynchronousTestCase):
 
     def test_stop_text_not_found(self) -> None:
         """Text that was held back for nothing comes with the last token."""
-        self.assertEqual(["", "", "a", "bcd"], settled(list("abcd"), limit=4, stop=("xyz",)).pieces)
-        self.assertEqual(["", "", "a", "b", "cd"], settled(list("abcd"), stop=("xyz",)).pieces)
+        self.assertEqual(["", "", "a", "bcd"], list(settled(list("abcd"), limit=4, stop=("xyz",)).pieces))
+        self.assertEqual(["", "", "a", "b", "cd"], list(settled(list("abcd"), stop=("xyz",)).pieces))
 
     def test_ends_before_any_stop(self) -> None:
         """A model that ends by itself before a stop text or a stop token does so with neither, at its limit or not."""
@@ -69,7 +69,7 @@ class SettleTests(SynchronousTestCase):
     def test_stop_text_kept(self) -> None:
         """A request may keep the stop text; nothing is held back then."""
         answer = settled(["a", "b", "c"], stop=("b",), include_stop_str_in_output=True)
-        self.assertEqual(["a", "b"], answer.pieces)
+        self.assertEqual(["a", "b"], list(answer.pieces))
 
     def test_first_stop_in_the_request_wins(self) -> None:
         """Of two stop texts in one token the one that the request names first is reported."""
@@ -79,7 +79,7 @@ class SettleTests(SynchronousTestCase):
         """A stop token ends the answer with its id, counts, and shows no text unless it is kept."""
         self.assertEqual(([1, 2], ["a", ""], "stop", 2), self.parts(settled(["a", "b", "c"], stop_token_ids=(2,))))
         kept = settled(["a", "b"], stop_token_ids=(2,), include_stop_str_in_output=True)
-        self.assertEqual(["a", "b"], kept.pieces)
+        self.assertEqual(["a", "b"], list(kept.pieces))
 
     def test_min_tokens(self) -> None:
         """No stop rule ends an answer before it has its least number of tokens."""

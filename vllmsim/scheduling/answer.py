@@ -23,10 +23,11 @@ def settle(said: Composition, limit: int, sampling: Sampling, eos_id: int, eos_t
     :param limit: the most tokens of this choice, at least 1.
     :return: at least one token.
     """
-    ids, texts = said.tokens.ids[:limit], said.tokens.texts[:limit]
+    # Tuples: the collector of garbage passes over those of numbers and texts, and would read lists again and again.
+    ids, texts = tuple(said.tokens.ids[:limit]), tuple(said.tokens.texts[:limit])
     ended = len(ids) < limit
     if ended:
-        ids, texts = [*ids, eos_id], [*texts, eos_text]
+        ids, texts = (*ids, eos_id), (*texts, eos_text)
     parts = _parts(said, len(ids), ended=ended)
     shown = _shown(texts, parts, ended=ended)
     if sampling.stop or sampling.stop_token_ids:
@@ -45,11 +46,11 @@ def _parts(said: Composition, length: int, *, ended: bool) -> tuple[Part, ...]:
 def _shown(texts: Sequence[str], parts: tuple[Part, ...], *, ended: bool) -> Sequence[str]:
     """List what clients see of each token: nothing of tags and of the ending token."""
     if not parts:
-        return [*texts[:-1], ""] if ended else texts
+        return (*texts[:-1], "") if ended else texts
     shown = [""] * len(texts)
     for part in parts:
         shown[part.first : part.last] = texts[part.first : part.last]
-    return shown
+    return tuple(shown)
 
 
 class _Reading:
@@ -86,7 +87,7 @@ class _Reading:
             if may_stop and (found := self._find(max(seam, begin), end, seam)):
                 return self._finish(index, *found)
             self._write(end if index == last or index + 1 in self._ends else end - hold)
-        return Answer(self._said.ids, self._said.texts, self._pieces, "length", parts=self._parts)
+        return Answer(self._said.ids, self._said.texts, tuple(self._pieces), "length", parts=self._parts)
 
     def _find(self, begin: int, end: int, seam: int) -> tuple[int, str] | None:
         """Find the first of the stop texts that the characters from `begin` to `end` complete.
@@ -109,4 +110,4 @@ class _Reading:
         length = index + 1
         parts = tuple(part.cut(length) for part in self._parts if part.start < length)
         ids, texts = self._said.ids[:length], self._said.texts[:length]
-        return Answer(ids, texts, self._pieces, "stop", reason, parts)
+        return Answer(ids, texts, tuple(self._pieces), "stop", reason, parts)

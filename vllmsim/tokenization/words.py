@@ -109,11 +109,11 @@ class WordTokenizer:
         }
 
     def _encode(self, text: str, limit: int) -> Tokens:
-        return self._number(list(islice(split(text), limit)))
+        return self._number(tuple(islice(split(text), limit)))
 
-    def _number(self, words: list[str]) -> Tokens:
+    def _number(self, words: tuple[str, ...]) -> Tokens:
         known, learn = self._ids, self._learn
-        return Tokens([known.get(word) or learn(word) for word in words], words)
+        return Tokens(tuple([known.get(word) or learn(word) for word in words]), words)
 
     def _learn(self, word: str) -> int:
         token = fnv1a_32(word)
