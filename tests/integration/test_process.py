@@ -126,7 +126,8 @@ class RefusalTests(DaemonTestCase):
     def test_port_in_use(self) -> None:
         """A port that is taken is one clear line."""
         said = self.refused("--host", "127.0.0.1", "--port", str(self.daemon.port))
-        self.assertIn(f"cannot listen on 'tcp:{self.daemon.port}:interface=127.0.0.1:backlog=2048': Address already in use", said)
+        endpoint = f"'tcp:{self.daemon.port}:interface=127.0.0.1:backlog=2048'"
+        self.assertIn(f"cannot listen on {endpoint}: Address already in use", said)
 
     def test_no_key(self) -> None:
         """A certificate that is not there is one clear line."""
