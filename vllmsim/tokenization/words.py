@@ -81,7 +81,7 @@ class WordTokenizer:
     async def encode(self, text: str, limit: int) -> Tokens:
         """Cut a text, in a thread if it is long."""
         if len(text) <= _INLINE_CHARACTERS:
-            return self._number(_TOKEN.findall(text)[:limit])
+            return self._number(tuple(_TOKEN.findall(text)[:limit]))
         return await self._defer_to_thread(self._encode, text, limit)
 
     def decode(self, ids: Sequence[int]) -> str:
