@@ -37,8 +37,8 @@ clients: ## try large client libraries against the daemon
 	$(MAKE) VENV=.venv-clients EXTRAS=test,clients .venv-clients/.test
 	.venv-clients/bin/python -m pytest tests/integration/test_clients.py
 
-bench: $(VENV)/.run ## measure what requests cost
-	$(BIN)/python -m bench.request_cost
+bench: $(VENV)/.run ## measure what tokens and requests cost beside controls; ARGS="paced --streams 500" measures one thing
+	$(BIN)/python -m bench $(ARGS)
 
 docs: $(VENV)/.dev ## build the documentation, with warnings as errors
 	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html

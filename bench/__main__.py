@@ -1,14 +1,17 @@
-"""``python -m bench``: measure what vllmsim costs, beside controls that run on the same machine at the same time."""
+# -*- test-case-name: tests.bench.test_main -*-
+"""Measure what vllmsim costs, beside controls that run on the same machine in the same minutes."""
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
-from bench import closed, paced
-from bench.building import CannotBuildError, build
+from bench import closed, memory, paced, ranks, report, request_cost, saturation, stalls, startup
+from bench.building import HERE, CannotBuildError, build
 from bench.load import LoadError
 from bench.machine import Cores, allow_many_files, describe, pin
 from bench.plan import Plan, Result
@@ -16,25 +19,34 @@ from bench.servers import ServerError
 
 MEASUREMENTS: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "paced": paced.measure,
+    "saturation": saturation.measure,
     "burst": closed.measure_bursts,
     "whole": closed.measure_whole,
+    "ranks": ranks.measure,
+    "memory": memory.measure,
+    "startup": startup.measure,
+    "metrics": stalls.measure_metrics,
+    "prompt": stalls.measure_prompt,
+    "request-cost": request_cost.measure_all,
 }
+_RESULTS: Final = HERE / "results.md"
+_FILES: Final = 8192
+"""How many must be open at once in the largest run."""
 
 
-def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        choices=[[], *MEASUREMENTS],
-        help=f"what to measure: {', '.join(MEASUREMENTS)}",
+def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog="Without names everything is measured, in less than five minutes, and bench/results.md is written.",
     )
-    parser.add_argument(
-        "--streams", type=int, nargs="+", help="how many streams or connections, instead of the usual numbers"
-    )
-    parser.add_argument("--tokens", type=int, help="how many tokens each stream has")
-    parser.add_argument("--rounds", type=int, help="how often each server has its turn")
+    names = ", ".join(MEASUREMENTS)
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *MEASUREMENTS], help=f"one of {names}")
+    parser.add_argument("--streams", type=int, nargs="+", metavar="N", help="how many at once, where that is a choice")
+    parser.add_argument("--tokens", type=int, metavar="N", help="how many tokens a stream has")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each server has its turn")
+    parser.add_argument("--seconds", type=float, metavar="S", help="how long such a turn is, where that is a choice")
     parser.add_argument("--alone", action="store_true", help="measure vllmsim without the controls")
     return parser.parse_args(words)
 
@@ -44,32 +56,41 @@ def main(words: Sequence[str]) -> int:
 
     :return: the exit status.
     """
-    arguments = _arguments(words)
+    arguments = parse_arguments(words)
     cores = Cores.of(os.sched_getaffinity(0))
     if cores.server is None:
         print("There is one core only: server and client share it, and the figures say little about either.")
-    facts = describe(cores)
-    plan = Plan(
-        cores,
-        streams=arguments.streams,
-        tokens=arguments.tokens,
-        rounds=arguments.rounds,
-        controls=not arguments.alone,
-    )
-    allow_many_files()
+    machine = describe(cores)
+    print("\n".join(f"{name}: {fact}" for name, fact in machine.items()))
+    if allow_many_files() < _FILES:
+        print(f"Only {allow_many_files()} files may be open; the largest runs need {_FILES} (see ulimit -n).")
     pin(cores.client)
-    print("; ".join(f"{name} {value}" for name, value in facts.items()))
     begun = time.monotonic()
+    results: list[Result] = []
     try:
         for program in ("client", "control"):
             build(program)
         for name in arguments.names or MEASUREMENTS:
-            result = MEASUREMENTS[name](plan)
-            print(f"\n{result.title}\n\n{result.table()}\n{result.figures}\n")
-    except (CannotBuildError, LoadError, ServerError) as error:
+            print(f"\n{name}, after {time.monotonic() - begun:.0f} s")
+            plan = Plan(
+                cores,
+                streams=arguments.streams,
+                tokens=arguments.tokens,
+                rounds=arguments.rounds,
+                seconds=arguments.seconds,
+                controls=not arguments.alone,
+            )
+            results.append(MEASUREMENTS[name](plan))
+            print(f"\n{results[-1].title}\n\n{results[-1].table()}")
+    except (CannotBuildError, LoadError, ServerError, subprocess.SubprocessError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{time.monotonic() - begun:.0f} seconds")
+    figures = {name: figure for result in results for name, figure in result.figures.items()}
+    if figures:
+        print(f"\n{report.summary(figures).table()}")
+    print(f"\n{time.monotonic() - begun:.0f} s")
+    if not arguments.names:
+        _RESULTS.write_text(report.page(machine, results, datetime.now(UTC).date()))
     return 0
 
 

@@ -65,7 +65,7 @@ static bool paced, closed_loop, over;
 static int64_t started, spacing, from, until, *stamps;
 static FILE *times;
 static long long arrived, answers;
-static int finished;
+static int finished, asking;
 
 static void fail(const char *format, ...) {
     va_list arguments;
@@ -126,6 +126,7 @@ static void ask(Connection *c) {
     c->sent = c->head_length = c->tail_length = 0;
     c->events = 0;
     c->waiting = true;
+    asking++;
     c->in_body = c->chunked = c->newline = false;
     c->asked = since_start();
     send_rest(c);
@@ -138,6 +139,7 @@ static void complete(Connection *c, int64_t now) {
     if (tokens && !c->chunked) fail("a stream was not chunked");
     if (tokens && !memmem(c->tail, c->tail_length, DONE, sizeof DONE - 1)) fail("a stream ended without [DONE]");
     c->waiting = false;
+    asking--;
     answers++;
     if (times) {
         int64_t pair[2] = {now, now - c->asked};
@@ -146,7 +148,7 @@ static void complete(Connection *c, int64_t now) {
     if (paced) {
         finished++;
         close(c->fd);
-    } else if (closed_loop && !spacing) ask(c);
+    } else if (closed_loop && !spacing && !over) ask(c);
 }
 
 static void count_events(Connection *c, const char *data, size_t length, int64_t now) {
@@ -287,13 +289,14 @@ static void run_paced(int pid) {
     }
 }
 
-/* Ask, and ask again when there is an answer and the spacing is over. */
+/* Ask, and ask again when there is an answer and the spacing is over. What was asked is answered before it ends, so that
+ * the server is idle then. */
 static void run_closed(int pid) {
     while (since_start() < 0) usleep(1000);
     for (int i = 0; i < count; i++) ask(&connections[i]);
-    while (!over) {
+    while (!over || asking) {
         int64_t next = INT64_MAX, now = since_start();
-        for (int i = 0; spacing && i < count; i++) {
+        for (int i = 0; spacing && !over && i < count; i++) {
             Connection *c = &connections[i];
             if (!c->waiting && now >= c->asked + spacing) ask(c);
             if (!c->waiting && c->asked + spacing < next) next = c->asked + spacing;

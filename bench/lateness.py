@@ -10,6 +10,7 @@ streams run, as medians: a server that waits a gap after each token, instead of 
 """
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import Final
 
 from attrs import frozen
@@ -30,11 +31,6 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     if not ordered:
         raise ValueError("There are no values.")
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def median(values: Sequence[float]) -> float:
-    """Tell the middle one of some values."""
-    return percentile(sorted(values), 0.5)
 
 
 @frozen

@@ -4,7 +4,8 @@
 import contextlib
 import subprocess
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -74,8 +75,8 @@ class Window:
         return self.client_nanoseconds / self.nanoseconds
 
 
-def _command(mode: str, ports: Sequence[int], request: bytes, facts: dict[str, object]) -> list[str]:
-    path = FOLDER / "request"
+def _command(mode: str, ports: Sequence[int], request: bytes, facts: Mapping[str, object]) -> list[str]:
+    path = FOLDER / f"request-{sha256(request).hexdigest()[:12]}"
     path.write_bytes(request)
     words = [f"port={port}" for port in ports]
     return [str(build("client")), mode, *words, f"request={path}", *(f"{name}={fact}" for name, fact in facts.items())]
@@ -150,6 +151,24 @@ def run_pings(port: int, request: bytes, *, seconds: float, spacing: float = 0) 
     _run(_command("closed", [port], request, {**facts, "stamps": path}))
     pairs = _stamps(path)
     return pairs[::2], pairs[1::2]
+
+
+@contextlib.contextmanager
+def busy(port: int, request: bytes, spacing: float) -> Iterator[None]:
+    """Have a client ask on one connection, each time after a spacing in seconds.
+
+    :raises LoadError: if it fails meanwhile.
+    """
+    facts = {"connections": 1, "spacing": round(spacing * 1e9), "from": 0, "until": round(_PATIENCE * 1e9)}
+    command = _command("closed", [port], request, facts)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as client:  # noqa: S603 - our own program
+        try:
+            yield
+            if client.poll() is not None:
+                assert client.stderr is not None
+                raise LoadError(client.stderr.read().strip())
+        finally:
+            client.terminate()
 
 
 @contextlib.contextmanager

@@ -36,10 +36,14 @@ class Cores:
         return cls(others[-1], client, others[-2] if len(others) > 1 else client)
 
 
-def pin(core: int | None) -> None:
-    """Keep this process, and what it starts, on a core. None changes nothing."""
+def pin(core: int | None, thread: int = 0) -> None:
+    """Keep a thread, and what it starts, on a core.
+
+    :param core: where, or None to change nothing.
+    :param thread: this one, unless said otherwise.
+    """
     if core is not None:
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(thread, {core})
 
 
 def allow_many_files() -> int:

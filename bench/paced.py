@@ -2,17 +2,18 @@
 """Streams that have a token every 20 ms: what one costs, how late it is, and how many of them a core carries."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import gcd
+from statistics import median
 from typing import Final
 
 from attrs import frozen
 
 from bench import requests
-from bench.lateness import Lateness, median, summarize
+from bench.lateness import Lateness, summarize
 from bench.load import Window, run_paced
 from bench.plan import Plan, Result
-from bench.servers import Server, bare_twisted, floor, record, vllmsim
+from bench.servers import Server, bare_twisted, eager_floor, floor, record, vllmsim
 
 ITL: Final = 0.02
 """Seconds between two tokens of a stream."""
@@ -20,8 +21,11 @@ _STARTS: Final = 2500.0
 """Streams started in a second, at most: reading requests must not be what keeps the server busy."""
 _SETTLE: Final = 0.2
 _MAIN: Final = 500
-_USUAL: Final = {100: (80, 2), _MAIN: (330, 3), 1000: (110, 2), 2000: (130, 2)}
-"""For each number of streams: how many tokens they have, and how often each server has its turn."""
+_USUAL: Final = {100: (80, 2), _MAIN: (320, 3), 1000: (90, 2), 2000: (110, 2)}
+"""For each number of streams: how many tokens they have, and how often vllmsim and the floor have their turns."""
+_LONG: Final = ("vllmsim", "floor")
+_BRIEF: Final = 110
+"""Tokens of those others, which are not asked how they drift."""
 _ENOUGH: Final = 60
 
 
@@ -95,42 +99,52 @@ class Middle:
             median([run.window.client_share for run in runs]),
         )
 
-    def cells(self, floor: "Middle | None") -> list[str]:
-        """Write a row of the table, beside the floor's."""
-        ratio = f"{self.cpu / floor.cpu:.2f}" if floor else ""
+    def cells(self, floor: "Middle | None", eager: "Middle | None" = None) -> list[str]:
+        """Write a row of the table, beside the floors'."""
+        ratios = [f"{self.cpu / other.cpu:.2f}" if other else "" for other in (floor, eager)]
         drift = "" if self.drift is None else f"{self.drift:.2f}"
         times = [f"{self.p50:.2f}", f"{self.p99:.2f}", f"{self.worst:.1f}", drift]
-        return [f"{self.cpu:.1f}", ratio, f"{self.rate:.0f}", *times, f"{self.client:.0%}"]
+        return [f"{self.cpu:.1f}", *ratios, f"{self.rate:.0f}", *times, f"{self.client:.0%}"]
 
 
-HEADER: Final = ("streams", "server", "us/token", "/ floor", "tokens/s", "p50", "p99", "max", "drift", "client")
+_TITLE: Final = "Streams with a token every 20 ms; lateness in milliseconds, client as a share of its core"
+_HEADER: Final = (
+    *("streams", "server", "us/token", "/ floor", "/ eager floor", "tokens/s"),
+    *("p50 late", "p99 late", "latest", "drift", "client"),
+)
 
 
 def measure(plan: Plan) -> Result:
-    """Compare vllmsim with the floor, and at 500 streams with the bare Protocol too."""
+    """Compare vllmsim with the floor, and at 500 streams with the eager floor and the bare Protocol too."""
     rows: list[list[str]] = []
     figures: dict[str, float] = {}
     with contextlib.ExitStack() as opened:
         subject = opened.enter_context(vllmsim(plan.cores.server, ITL * 1e3))
         script = record(subject, ITL * 1e3)
-        floor_, bare = [
-            [opened.enter_context(start(plan.cores.server, script))] if plan.controls else []
-            for start in (floor, bare_twisted)
-        ]
+        starts = (floor, eager_floor, bare_twisted) if plan.controls else ()
+        servers = [subject, *(opened.enter_context(start(plan.cores.server, script)) for start in starts)]
         for streams in plan.streams or tuple(_USUAL):
-            tokens, rounds = _USUAL.get(streams, (_ENOUGH + waves(streams), 2))
-            servers = [subject, *floor_, *(bare if streams == _MAIN else [])]
-            runs: dict[str, list[Paced]] = {server.name: [] for server in servers}
-            for _ in range(plan.rounds or rounds):
-                for server in servers:
-                    runs[server.name].append(run(server, streams, plan.tokens or tokens))
-                    middle = Middle.of(runs[server.name][-1:])
-                    plan.say(" ".join(map("{:>9}".format, [streams, server.name, *middle.cells(None)])))
-            middles = {name: Middle.of(some) for name, some in runs.items()}
-            control = middles.get("floor")
-            rows += [[str(streams), name, *middle.cells(control)] for name, middle in middles.items()]
+            middles = _take_turns(plan, servers if streams == _MAIN else servers[:2], streams)
+            control, eager = middles.get("floor"), middles.get("eager")
+            rows += [[str(streams), name, *middle.cells(control, eager)] for name, middle in middles.items()]
             if streams == _MAIN and control:
                 own = middles["vllmsim"]
                 figures |= {"cpu": own.cpu / control.cpu, "lateness": own.p99 - control.p99}
+                figures |= {"cpu-eager": own.cpu / eager.cpu} if eager else {}
                 figures |= {"drift": own.drift} if own.drift is not None else {}
-    return Result("Streams with a token every 20 ms", HEADER, rows, figures)
+    return Result(_TITLE, _HEADER, rows, figures)
+
+
+def _take_turns(plan: Plan, servers: Sequence[Server], streams: int) -> Mapping[str, Middle]:
+    """Run streams on each server in turn, round after round."""
+    tokens, rounds = _USUAL.get(streams, (_ENOUGH + waves(streams), 2))
+    runs: dict[str, list[Paced]] = {server.name: [] for server in servers}
+    for _ in range(plan.rounds or rounds):
+        for server in servers:
+            paced = run(server, streams, plan.tokens or (tokens if server.name in _LONG else _BRIEF))
+            runs[server.name].append(paced)
+            plan.say(
+                f"{streams:9} {server.name:>9} {paced.window.cpu_per_token:6.1f} us/token, "
+                f"p99 {paced.lateness.p99:.2f} ms late"
+            )
+    return {name: Middle.of(some) for name, some in runs.items()}

@@ -17,6 +17,7 @@ class Plan:
     :param streams: numbers of streams or connections to try, or None for the usual ones.
     :param tokens: of a stream, or None for the usual number.
     :param rounds: how often each server has its turn, or None for the usual number.
+    :param seconds: of a turn in which connections are kept busy, or None for the usual time.
     :param controls: whether the controls run too.
     """
 
@@ -25,6 +26,7 @@ class Plan:
     streams: Sequence[int] | None = None
     tokens: int | None = None
     rounds: int | None = None
+    seconds: float | None = None
     controls: bool = True
 
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.bench.test_servers -*-
+# -*- test-case-name: tests.integration.test_bench -*-
 """The servers that are measured: vllmsim, the floor in C, and a bare Twisted Protocol."""
 
 import contextlib
@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +85,8 @@ def running(name: str, command: Sequence[str], ports: Sequence[int], core: int |
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     log = FOLDER / f"{name}.log"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "POD_", "VLLM_"))}
+    environment = {**settings, "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own servers
             command,
@@ -141,11 +143,24 @@ def vllmsim_command(port: int, itl_ms: float, options: Sequence[str] = ()) -> li
     ]
 
 
-@contextlib.contextmanager
-def vllmsim(core: int | None, itl_ms: float = 0, options: Sequence[str] = ()) -> Iterator[Server]:
+def vllmsim(core: int | None, itl_ms: float = 0, options: Sequence[str] = ()) -> AbstractContextManager[Server]:
     """Run vllmsim."""
     ports = free_ports()
-    with running("vllmsim", vllmsim_command(ports[0], itl_ms, options), ports, core) as server:
+    return running("vllmsim", vllmsim_command(ports[0], itl_ms, options), ports, core)
+
+
+@contextlib.contextmanager
+def vllmsim_ranks(cores: Sequence[int | None]) -> Iterator[Server]:
+    """Run vllmsim with a rank, in a process of its own, on each of some cores."""
+    *ports, supervisor = free_ports(len(cores) + 1)
+    options = ["--data-parallel-size", str(len(cores)), "--data-parallel-processes"]
+    command = vllmsim_command(ports[0], 0, [*options, "--data-parallel-supervisor-port", str(supervisor)])
+    with running("ranks", command, ports, None) as server:
+        # The supervisor starts ranks in their order, so their numbers grow with their pids.
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        for child, core in zip(sorted(map(int, children)), cores, strict=True):
+            for thread in Path(f"/proc/{child}/task").iterdir():
+                pin(core, int(thread.name))
         yield server
 
 
@@ -175,25 +190,30 @@ def record(server: Server, itl_ms: float, max_tokens: int = _RECORDED) -> Script
     return script
 
 
-@contextlib.contextmanager
-def floor(core: int | None, script: Script) -> Iterator[Server]:
-    """Run the floor."""
+def _floor(name: str, core: int | None, script: Script, grain_ns: int) -> AbstractContextManager[Server]:
     ports = free_ports()
     files = [str(script.stream), str(script.whole)]
-    command = [str(build("control")), str(ports[0]), *files, f"{script.itl_ms * 1e6:.0f}", str(_GRAIN_NS)]
-    with running("floor", command, ports, core) as server:
-        yield server
+    command = [str(build("control")), str(ports[0]), *files, f"{script.itl_ms * 1e6:.0f}", str(grain_ns)]
+    return running(name, command, ports, core)
 
 
-@contextlib.contextmanager
-def bare_twisted(core: int | None, script: Script) -> Iterator[Server]:
+def floor(core: int | None, script: Script) -> AbstractContextManager[Server]:
+    """Run the floor. It wakes as often as vllmsim does, so that a ratio to it is of what a token costs."""
+    return _floor("floor", core, script, _GRAIN_NS)
+
+
+def eager_floor(core: int | None, script: Script) -> AbstractContextManager[Server]:
+    """Run the floor in such a way that it wakes for each token: punctual, and dearer."""
+    return _floor("eager", core, script, 0)
+
+
+def bare_twisted(core: int | None, script: Script) -> AbstractContextManager[Server]:
     """Run the bare Protocol."""
     ports = free_ports()
     files = [str(script.stream), str(script.whole)]
-    module = [sys.executable, "-m", "bench.twisted_control"]
-    with running("twisted", [*module, str(ports[0]), *files, f"{script.itl_ms * 1e6:.0f}"], ports, core) as server:
-        yield server
+    command = [sys.executable, "-m", "bench.twisted_control", str(ports[0]), *files, f"{script.itl_ms * 1e6:.0f}"]
+    return running("twisted", command, ports, core)
 
 
-Start = Callable[[int | None, Script], "contextlib.AbstractContextManager[Server]"]
-CONTROLS: Final[Mapping[str, Start]] = {"floor": floor, "twisted": bare_twisted}
+Start = Callable[[int | None, Script], AbstractContextManager[Server]]
+"""Starts a server on a core, or anywhere, which says what a script says."""

@@ -9,6 +9,7 @@ and writes with ``transport.write``.
 
 import heapq
 import sys
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final, cast
@@ -63,15 +64,17 @@ class Wheel:
 class Control(Protocol):
     """One connection.
 
-    :param recording: a stream's pieces.
+    :param pieces: of a stream, the last one with its end.
+    :param bursts: the same stream as it is written when all tokens are due at once.
     :param whole: the answer to a request that asks for no stream.
     :param wheel: emits the tokens, unless they are all due at once.
     """
 
-    def __init__(self, clock: IReactorTime, recording: Recording, whole: bytes, wheel: Wheel) -> None:
+    def __init__(
+        self, clock: IReactorTime, pieces: Sequence[bytes], bursts: Sequence[bytes], whole: bytes, wheel: Wheel
+    ) -> None:
         self._clock, self._wheel = clock, wheel
-        self._pieces, self._whole = recording.pieces, whole
-        self._bursts = list(recording.bursts(_BURST))
+        self._pieces, self._bursts, self._whole = pieces, bursts, whole
         self._data = b""
         self._missing = 0
         self._token = self._tokens = 0
@@ -147,12 +150,17 @@ class ControlFactory(Factory):
     _recording: Recording
     _whole: bytes
     _wheel: Wheel
+    _bursts: Sequence[bytes] = field(init=False)
 
     noisy = False
 
+    @_bursts.default
+    def _join_bursts(self) -> Sequence[bytes]:
+        return list(self._recording.bursts(_BURST))
+
     def buildProtocol(self, addr: object) -> Control:
         """Serve a connection."""
-        return Control(self._clock, self._recording, self._whole, self._wheel)
+        return Control(self._clock, self._recording.pieces, self._bursts, self._whole, self._wheel)
 
 
 def main(port: str, recording: str, whole: str, itl_ns: str) -> None:
