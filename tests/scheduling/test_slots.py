@@ -31,9 +31,11 @@ class SlotTests(SynchronousTestCase):
         self.slots.start()
         self.addCleanup(self.slots.stop)
         self.instant = False
+        self.slow = 0.0
 
     def generate(self, _sequence: Sequence) -> Deferred[int]:
         """Begin a generation."""
+        self.clock.rightNow += self.slow
         generation: Deferred[int] = Deferred()
         self.generations.append(generation)
         if self.instant:
@@ -100,6 +102,19 @@ class SlotTests(SynchronousTestCase):
         last = [self.add() for _ in range(20_000)][-1]
         self.clock.pump([0] * 20_000)
         self.assertEqual(1, self.successResultOf(last.done))
+
+    def test_lets_others_in(self) -> None:
+        """When many sequences begin at once, other events come in between."""
+        self.slots = SequenceSlots(self.clock, self.waiting, 20, self.generate, self.metrics)
+        self.slots.start()
+        self.slow = 0.001
+        for _ in range(20):
+            self.add()
+        begun: list[int] = []
+        self.clock.callLater(0, lambda: begun.append(len(self.generations)))
+        self.clock.advance(0)
+        self.assertIn(begun, ([2], [3]))
+        self.assertEqual(20, self.slots.running)
 
     def test_room(self) -> None:
         """Sequences in slots and those for whom a slot is free do not count as waiting."""

@@ -94,7 +94,7 @@ class Admission:
 
     def _check_chosen(self, sampling: Sampling) -> None:
         """Check the tokens whose chance the request changes."""
-        if unknown := list(self._reader.unknown(sampling.logit_bias)):
+        if sampling.logit_bias and (unknown := list(self._reader.unknown(sampling.logit_bias))):
             raise InvalidParameter(
                 f"token_id(s) {unknown} in logit_bias contain out-of-vocab token ids. "
                 f"Vocabulary size: {self._tokenizer.vocabulary_size}",

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.scheduling.sequence import Sequence
+from vllmsim.scheduling.turns import TURN
 from vllmsim.scheduling.waiting import WaitingQueue
 
 
@@ -41,7 +42,7 @@ class SequenceSlots:
 
     @_cooperator.default
     def _make_cooperator(self) -> Cooperator:
-        return Cooperator(scheduler=lambda step: self._clock.callLater(0, step), started=False)
+        return Cooperator(self._begin_step, lambda step: self._clock.callLater(0, step), started=False)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -79,6 +80,11 @@ class SequenceSlots:
         elif self._waiting.discard(sequence):
             self._metrics.sequence_unqueued()
             execute(sequence.end_early).chainDeferred(sequence.done)
+
+    def _begin_step(self) -> Callable[[], bool]:
+        """Begin a step of the tasks, and make what tells that it has been long enough."""
+        end = self._clock.seconds() + TURN
+        return lambda: self._clock.seconds() > end
 
     def _start_task(self) -> None:
         if len(self._waiting) and self._tasks < self._count:
