@@ -56,11 +56,15 @@ class GenerationTests(SynchronousTestCase):
 
     def start_with(self, form: Form, **sampling: object) -> Deferred[int]:
         """Start a sequence, 10 ms after it arrived."""
+        self.clock.advance(0.01)
+        return self.start_now(form, **sampling)
+
+    def start_now(self, form: Form, **sampling: object) -> Deferred[int]:
+        """Start a sequence without a turn for anything else."""
         prompt = TokenizedPrompt(TextPrompt("hi"), "hi", [1, 2], ["h", "i"])
         request = evolve(request_for("hi", **{"max_tokens": 16, **sampling}), form=form)  # type: ignore[arg-type]
         limit = request.sampling.max_tokens
         assert limit is not None
-        self.clock.advance(0.01)
         self.sequence = Sequence(
             Submission(request, [prompt], self.sink),
             0,
@@ -103,6 +107,16 @@ class GenerationTests(SynchronousTestCase):
             self.assertNotIn((0, "stop"), self.sink.calls)
             self.clock.advance(0.5 + gaps[0])
             self.assertEqual((0, "stop"), self.sink.calls[-1])
+
+    def test_begins_while_others_are_late(self) -> None:
+        """Tokens that are late are delivered before one more sequence begins: many may begin in one turn."""
+        self.start()
+        self.clock.advance(0.05)
+        said = self.sink.said()
+        self.clock.rightNow += 0.03
+        self.start_now(PLAIN)
+        self.assertEqual(("one ", "one two "), (said, self.sink.said()))
+        self.clock.advance(1)
 
     def test_late(self) -> None:
         """A reactor that was busy delivers everything that is due in one run, and nothing is lost."""

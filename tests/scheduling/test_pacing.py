@@ -106,6 +106,27 @@ class PacerTests(SynchronousTestCase):
         [ticker] = tickers
         self.assertEqual([round(0.1 + QUANTUM / 4, 6)], ticker.emitted)
 
+    def test_catch_up(self) -> None:
+        """When something has kept the reactor busy, what is late, and nothing else, is emitted before its next turn."""
+        late, soon = self.add(1.0, due=0.1), self.add(due=0.1 + 3 * QUANTUM)
+        late.leave = self.pacer.catch_up
+        self.pacer.catch_up()
+        self.clock.rightNow = 0.1 + QUANTUM / 2
+        self.pacer.catch_up()
+        self.assertEqual([], late.emitted)
+        self.clock.rightNow = 0.1 + 2 * QUANTUM
+        self.pacer.freeze()
+        self.pacer.catch_up()
+        self.assertEqual([], late.emitted)
+        self.pacer.thaw()
+        self.pacer.catch_up()
+        self.assertEqual((1, 0), (len(late.emitted), len(soon.emitted)))
+        self.clock.advance(2 * QUANTUM)
+        self.assertEqual(1, len(soon.emitted))
+        self.clock.advance(1)
+        self.assertEqual(2, len(late.emitted))
+        self.pacer.catch_up()
+
     def test_turn_and_turn_about(self) -> None:
         """Sequences that have more due than they may emit at once take turns, whoever came first."""
         emitted: list[int] = []

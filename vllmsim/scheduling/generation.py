@@ -49,6 +49,8 @@ def generate(model: Model, sequence: Sequence) -> Deferred[int]:
 
 
 async def _generate(model: Model, sequence: Sequence) -> int:
+    # Hundreds may begin in one turn of the reactor: what is due meanwhile does not wait for all of them.
+    model.pacer.catch_up()
     started, begun = model.clock.seconds(), model.pacer.seconds()
     model.metrics.sequence_started()
     decode: Decode | None = None

@@ -176,6 +176,11 @@ class TokenPacer:
             self._set_alarm()
         return place
 
+    def catch_up(self) -> None:
+        """Emit what should have been emitted before, when something has kept the reactor busy; else do nothing."""
+        if self._nap.lasts and self._frozen_at is None and self._heap and self._heap[0][0] + QUANTUM < self.seconds():
+            self._nap.end()
+
     def discard(self, place: Place) -> None:
         """Take a place back: the sequence emits no more. Harmless after the last token."""
         place.paced = None
