@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from collections.abc import Sequence as Several
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -262,6 +262,17 @@ class GenerationTests(SynchronousTestCase):
                 runs = [len(call[1]) for call in self.sink.calls if call[0] == 0 and call[1] != "length"]
                 self.assertEqual((longest, 3000), (max(runs), sum(runs)), (fields, gap))
 
+    def test_long_answers_take_turns(self) -> None:
+        """Long answers without latency are delivered in turns, whoever came first."""
+        self.source.words = ["a "] * 1000
+        self.latency.prefill, self.latency.gaps = 0.0, [0.0]
+        turns: list[int] = []
+        for number in range(3):
+            self.sink = TurnSink(number=number, turns=turns)
+            self.start_now(PLAIN, max_tokens=1000)
+        self.clock.advance(0)
+        self.assertEqual([0, 1, 2] * 4, turns)
+
     def test_broken_sink(self) -> None:
         """A sink that raises fails its own sequence."""
         self.sink.broken = True
@@ -346,3 +357,16 @@ class LeavingSink(RecordingSink):
             self.leave()
         if broken:
             raise RuntimeError("broken")
+
+
+@implementer(ITokenSink)
+@define(eq=False)
+class TurnSink(RecordingSink):
+    """Remembers whose turn it is."""
+
+    number: int = 0
+    turns: list[int] = field(factory=list)
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Remember."""
+        self.turns.append(self.number)
