@@ -13,7 +13,7 @@ from typing import Final
 from bench import closed, memory, paced, ranks, report, request_cost, saturation, stalls, startup
 from bench.building import HERE, CannotBuildError, build
 from bench.load import LoadError
-from bench.machine import Cores, allow_many_files, describe, pin
+from bench.machine import Cores, Others, allow_many_files, describe, pin
 from bench.plan import Plan, Result
 from bench.servers import ServerError
 
@@ -30,6 +30,7 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "request-cost": request_cost.measure_all,
 }
 _RESULTS: Final = HERE / "results.md"
+_NOISE: Final = 0.05
 _FILES: Final = 8192
 """How many must be open at once in the largest run."""
 
@@ -57,7 +58,14 @@ def main(words: Sequence[str]) -> int:
     :return: the exit status.
     """
     arguments = parse_arguments(words)
-    cores = Cores.of(os.sched_getaffinity(0))
+    if sys.platform != "linux":
+        print(
+            "The benchmark needs Linux: it keeps processes on cores, and reads their times in /proc.", file=sys.stderr
+        )
+        return 1
+    usable = os.sched_getaffinity(0)
+    cores = Cores.of(usable)
+    others = Others(cores.used or usable)
     if cores.server is None:
         print("There is one core only: server and client share it, and the figures say little about either.")
     machine = describe(cores)
@@ -88,7 +96,10 @@ def main(words: Sequence[str]) -> int:
     figures = {name: figure for result in results for name, figure in result.figures.items()}
     if figures:
         print(f"\n{report.summary(figures).table()}")
-    print(f"\n{time.monotonic() - begun:.0f} s")
+    machine["others"] = f"{others.share():.0%} of the cores' time went to other processes"
+    print(f"\n{time.monotonic() - begun:.0f} s; {machine['others']}")
+    if others.share() > _NOISE:
+        print("Figures are worth little beside that much: run it again when the machine does nothing else.")
     if not arguments.names:
         _RESULTS.write_text(report.page(machine, results, datetime.now(UTC).date()))
     return 0

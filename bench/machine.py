@@ -5,13 +5,17 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
-_CPUINFO = Path("/proc/cpuinfo")
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_STAT: Final = Path("/proc/stat")
+_WE: Final = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
 @frozen
@@ -26,6 +30,11 @@ class Cores:
     server: int | None
     client: int | None
     second: int | None
+
+    @property
+    def used(self) -> set[int]:
+        """All that somebody is pinned to."""
+        return {core for core in (self.server, self.client, self.second) if core is not None}
 
     @classmethod
     def of(cls, usable: set[int]) -> "Cores":
@@ -56,6 +65,41 @@ def allow_many_files() -> int:
     return most
 
 
+def busy_seconds(stat: str, cores: Collection[int]) -> float:
+    """Tell how long cores have worked since the machine was started, for whomever.
+
+    :param stat: the text of ``/proc/stat``.
+    """
+    ticks = 0
+    for line in stat.splitlines():
+        name, *numbers = line.split()
+        if name in {f"cpu{core}" for core in cores}:
+            user, nice, system, _idle, _waiting, interrupts, soft_interrupts = map(int, numbers[:7])
+            ticks += user + nice + system + interrupts + soft_interrupts
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@define(eq=False)
+class Others:
+    """Tells how much of the cores went to others than this process and its children, which have all ended by then.
+
+    :param cores: that may be used.
+    """
+
+    _cores: Collection[int]
+    _begun: float = field(init=False, factory=time.monotonic)
+    _busy: float = field(init=False)
+
+    @_busy.default
+    def _busy_now(self) -> float:
+        own = sum(resource.getrusage(who).ru_utime + resource.getrusage(who).ru_stime for who in _WE)
+        return busy_seconds(_STAT.read_text(), self._cores) - own
+
+    def share(self) -> float:
+        """Tell what share of the cores' time that was until now."""
+        return max(0.0, (self._busy_now() - self._busy) / (time.monotonic() - self._begun) / len(self._cores))
+
+
 def cpu_model(cpuinfo: str) -> str:
     """Tell the processor's name.
 
@@ -78,7 +122,7 @@ def share_a_core(topology: Mapping[int, str], cores: Cores) -> bool:
 
 def describe(cores: Cores) -> dict[str, str]:
     """Tell what a reader has to know to compare figures with those of another machine."""
-    usable = sorted(os.sched_getaffinity(0) | {core for core in (cores.server, cores.client) if core is not None})
+    usable = sorted(os.sched_getaffinity(0) | cores.used)
     siblings = Path("/sys/devices/system/cpu")
     topology = {core: (siblings / f"cpu{core}/topology/thread_siblings_list").read_text() for core in usable}
     pinned = "the server and the client pinned to cores of their own"

@@ -13,7 +13,7 @@ from bench.load import Window, run_closed
 from bench.plan import Plan, Result
 from bench.servers import vllmsim_ranks
 
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 _SECONDS: Final = 1.0
 _CONNECTIONS: Final = 16
 """Of each rank."""
