@@ -4,7 +4,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from attrs import evolve
 from pydantic import BeforeValidator, Field
 
 from vllmsim.api.body import Body, Listed
@@ -67,9 +66,10 @@ class GenerationBody(Body):
     cache_salt: str | None = None
     kv_transfer_params: dict[str, Any] | None = None
 
-    def sampling(self, max_tokens: int | None, logprobs: int | None) -> Sampling:
+    def sampling(self, max_tokens: int | None, logprobs: int | None, **more: Any) -> Sampling:
         """Collect the sampling parameters, with vLLM's defaults for those not given.
 
+        :param more: what else the kind of request has.
         :raises InvalidRequest: when `logit_bias` has a key that is no token id.
         """
         stop = self.stop
@@ -88,6 +88,7 @@ class GenerationBody(Body):
             frequency_penalty=self.frequency_penalty or 0.0,
             logprobs=logprobs,
             logit_bias=tuple(map(_token_id, self.logit_bias or ())),
+            **more,
         )
 
     @property
@@ -130,16 +131,18 @@ class SamplingBody(GenerationBody):
         tokens = self.truncate_prompt_tokens
         return None if tokens is None else Cut(tokens, self.truncation_side or "left")
 
-    def sampling(self, max_tokens: int | None, logprobs: int | None) -> Sampling:
+    def sampling(self, max_tokens: int | None, logprobs: int | None, **more: Any) -> Sampling:
         """Collect the sampling parameters; see :meth:`GenerationBody.sampling`."""
         allowed = self.allowed_token_ids
-        return evolve(
-            super().sampling(max_tokens, logprobs),
+        return super().sampling(
+            max_tokens,
+            logprobs,
             n=1 if self.n is None else self.n,
             min_tokens=self.min_tokens or 0,
             include_stop_str_in_output=bool(self.include_stop_str_in_output),
             prompt_logprobs=self.prompt_logprobs,
             allowed_token_ids=None if allowed is None else tuple(allowed),
+            **more,
         )
 
 

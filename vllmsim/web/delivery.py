@@ -22,7 +22,7 @@ async def deliver(request: Request, status: int, pieces: Sequence[bytes], conten
         return
     request.setResponseCode(status)
     request.setHeader(b"Content-Type", content_type)
-    request.setHeader(b"Content-Length", b"%d" % length)
+    request.length = length
     for group in _grouped(pieces):
         await request.room()
         request.write(group)

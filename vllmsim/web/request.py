@@ -12,11 +12,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import NO_BODY_CODES, parse_qs
+from twisted.web.http_headers import Headers
 
 from vllmsim.api.body import Head
 from vllmsim.api.errorbody import error_body, internal_error
 from vllmsim.errors import BodyTooLarge, InferenceError
-from vllmsim.web.cors import Headers
 from vllmsim.web.sending import Write
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Request(server.Request):
     """Whether the body is so large that it is not read to its end; no route may answer a request that is incomplete."""
     gone = False
     """Whether the client has left."""
+    length: int | None = None
+    """How many bytes the body of the answer has. While that is not known, it is written in chunks."""
     _answering: Deferred[None] | None = None
     _arrived: float | None = None
     _body_bytes = 0
@@ -83,14 +85,25 @@ class Request(server.Request):
         self.method, self.uri, self.clientproto = method, target, b"HTTP/" + version.encode()
         self.path, _, query = target.partition(b"?")
         self.args = parse_qs(query, 1) if query else {}
+        self._headers = headers
         self._received = {name.lower(): value for name, value in headers}
-        for name, value in headers:
-            self.requestHeaders.addRawHeader(name, value)
         self._pieces: list[bytes] = []
         self._oversize = _length(self._received.get(b"content-length")) > self._limit
         self.expects = self._received.get(b"expect", b"").lower() == b"100-continue"
         """Whether the client asks before it sends its body; then one that is too large is refused at once."""
         self.hopeless = self._oversize and self.expects
+
+    @property
+    def requestHeaders(self) -> Headers:
+        """All headers. Routes that want one do better with :meth:`getHeader`, which needs no collection of them."""
+        headers = Headers()
+        for name, value in self._headers:
+            headers.addRawHeader(name, value)
+        return headers
+
+    @requestHeaders.setter
+    def requestHeaders(self, headers: Headers) -> None:
+        """Let the base class begin with none."""
 
     def getHeader(self, key: Any) -> Any:
         """Look up a header; the last of several."""
@@ -149,7 +162,7 @@ class Request(server.Request):
         elif not self.gone:
             self.finish()
 
-    def _cors_headers(self, origin: bytes) -> Headers:
+    def _cors_headers(self, origin: bytes) -> Sequence[tuple[bytes, bytes]]:
         return self.site.cors.headers_for(origin, with_cookie=b"cookie" in self._received)
 
     def _answer_preflight(self, origin: bytes, method: bytes) -> None:
@@ -165,11 +178,12 @@ class Request(server.Request):
     @property
     def head(self) -> Head:
         """What dialects need of the headers."""
+        text = self._text
         return Head(
-            self._text(b"content-type"),
-            self._text(b"x-request-id"),
-            self._text(b"x-data-parallel-rank"),
-            send_image=self._text(b"x-send-image") in _TRUE,
+            text(b"content-type"),
+            text(b"x-request-id"),
+            text(b"x-data-parallel-rank"),
+            send_image=text(b"x-send-image") in _TRUE,
         )
 
     @property
@@ -178,7 +192,7 @@ class Request(server.Request):
         return {_utf8(name): list(map(_utf8, values)) for name, values in self.args.items()}
 
     def _text(self, name: bytes) -> str | None:
-        value = self.getHeader(name)
+        value = self._received.get(name)
         return None if value is None else value.decode("latin-1")
 
     def answer(self, status: int, body: bytes, content_type: bytes | None = JSON) -> None:
@@ -187,7 +201,7 @@ class Request(server.Request):
         :param content_type: None for a response that does not say.
         """
         self.code = status
-        self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.length = len(body)
         if content_type is not None:
             self.setHeader(b"Content-Type", content_type)
         self.write(body)
@@ -238,22 +252,21 @@ class Request(server.Request):
     def _begin(self, data: bytes) -> None:
         """Write the head, and the first piece of the body with it."""
         self.startedWriting = 1
-        headers = self.responseHeaders
         self._bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES
         lines = [_STATUS_LINES[self.code], self.site.signature]
+        if self.length is not None:
+            lines.append(b"content-length: %d\r\n" % self.length)
+        elif self.clientproto == b"HTTP/1.1" and not self._bodiless:
+            self.chunked = 1
+            lines.append(b"transfer-encoding: chunked\r\n")
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        else:
+            # Clients of HTTP/1.0 learn the end by the connection's.
+            self.persistent = self.persistent and self._bodiless
         if self._bodiless:
             data = b""
-        elif not headers.hasHeader(b"content-length"):
-            # A client of HTTP/1.0 learns the end by the connection's.
-            if self.clientproto == b"HTTP/1.1":
-                self.chunked = 1
-                lines.append(b"transfer-encoding: chunked\r\n")
-                data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-            else:
-                self.persistent = False
-        lines += [
-            b"%b: %b\r\n" % (name.lower(), value) for name, values in headers.getAllRawHeaders() for value in values
-        ]
+        for name, values in self.responseHeaders.getAllRawHeaders():
+            lines += [b"%b: %b\r\n" % (name.lower(), value) for value in values]
         if not self.persistent or self.site.closing:
             lines.append(b"connection: close\r\n")
         elif self.clientproto != b"HTTP/1.1":
@@ -312,14 +325,14 @@ class Request(server.Request):
         if self._counted or self._arrived is None:
             return
         self._counted = True
-        method = self.method.decode("ascii", "replace")
+        method = self.method.decode()
         self.site.metrics.exchange_finished(
             self.route,
             method if method in _METHODS else "other",
             self.code,
             self.site.clock.seconds() - self._arrived,
-            _length(self.getHeader(b"content-length")),
-            _length(next(iter(self.responseHeaders.getRawHeaders(b"content-length", [])), None)),
+            _length(self._received.get(b"content-length")),
+            self.length or 0,
         )
 
 
