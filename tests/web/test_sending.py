@@ -1,32 +1,15 @@
 """The short way to a socket, and the usual one."""
 
-import socket
-from typing import Any
 from unittest.mock import patch
 
-from attrs import define, field
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.protocol import Protocol
-from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.wires import Wire
 from vllmsim.web import sending
 from vllmsim.web.sending import understood, unsent, write_to
-
-
-@define(eq=False)
-class Watching:
-    """A reactor that remembers who waits for room."""
-
-    writers: list[Any] = field(factory=list)
-
-    def addWriter(self, writer: Any) -> None:
-        """Watch one."""
-        if writer not in self.writers:
-            self.writers.append(writer)
-
-    removeWriter = removeReader = lambda self, one: self.writers.remove(one) if one in self.writers else None
 
 
 class SendingTests(SynchronousTestCase):
@@ -34,31 +17,15 @@ class SendingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make both ends; the buffer between is small."""
-        near, self.far = socket.socketpair()
-        for end in (near, self.far):
-            end.setblocking(False)
-            self.addCleanup(end.close)
-        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        reactor: Any = Watching()
-        self.reactor = reactor
-        self.connection: Any = Connection(near, Protocol(), reactor)
-        self.connection.connected = True
-
-    def read(self) -> bytes:
-        """Read what is there."""
-        data = b""
-        try:
-            while piece := self.far.recv(1 << 20):
-                data += piece
-        except BlockingIOError:
-            pass
-        return data
+        self.wire = Wire(Protocol())
+        self.addCleanup(self.wire.close)
+        self.connection = self.wire.connection
 
     def test_at_once(self) -> None:
         """What the socket takes is sent at once, and the reactor is not asked for anything."""
         write = write_to(self.connection)
         write(b"some")
-        self.assertEqual((b"some", [], 0), (self.read(), self.reactor.writers, unsent(self.connection)))
+        self.assertEqual((b"some", [], 0), (self.wire.read(), self.wire.writers, unsent(self.connection)))
 
     def test_full(self) -> None:
         """What it does not take is sent when there is room, and nothing overtakes it."""
@@ -68,26 +35,26 @@ class SendingTests(SynchronousTestCase):
             piece = bytes([number]) * (7000 if number % 3 else 50)
             write(piece)
             expected += piece
-        self.assertEqual([self.connection], self.reactor.writers)
+        self.assertEqual([self.connection], self.wire.writers)
         kept = unsent(self.connection)
-        received = self.read()
+        received = self.wire.read()
         self.assertEqual(len(expected), len(received) + (kept or 0))
         for _ in range(10_000):
-            if not self.reactor.writers:
+            if not self.wire.writers:
                 break
             self.connection.doWrite()
-            received += self.read()
+            received += self.wire.read()
             self.assertEqual(len(expected), len(received) + (unsent(self.connection) or 0))
         self.assertEqual(expected, received)
         write(b"more")
-        self.assertEqual((b"more", []), (self.read(), self.reactor.writers))
+        self.assertEqual((b"more", []), (self.wire.read(), self.wire.writers))
 
     def test_broken(self) -> None:
         """A connection that is broken is left to the reactor to find out."""
         write = write_to(self.connection)
-        self.far.close()
+        self.wire.hang_up()
         write(b"some")
-        self.assertEqual([self.connection], self.reactor.writers)
+        self.assertEqual([self.connection], self.wire.writers)
         self.assertIsInstance(self.connection.doWrite(), Exception)
         self.connection.connected = False
         write(b"some")
