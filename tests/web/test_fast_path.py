@@ -59,8 +59,8 @@ class _Requests:
             return path, fields | {"model": "m", "messages": messages}
         fields |= self._options()
         if path == "/v1/completions":
-            prompts = draw.choice((text, [text, "second"], [1, 2, 3]))
-            return path, fields | {"prompt": prompts, "logprobs": draw.choice((None, None, 0, 3))}
+            prompts: list[Any] = [text, [text, "second"], [1, 2, 3]]
+            return path, fields | {"prompt": draw.choice(prompts), "logprobs": draw.choice((None, None, 0, 3))}
         if draw.random() < 0.2:
             fields |= {"tools": [_TOOL], "tool_choice": draw.choice(("auto", "required"))}
         if draw.random() < 0.1:
