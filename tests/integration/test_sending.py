@@ -49,7 +49,7 @@ class SendingTests(TestCase):
         :return: fires when the rank listens.
         """
         configuration = load_words(("--seed", "7", "--max-model-len", "8k", "--max-num-seqs", "400", *words), {})
-        rank = build_rank(configuration.configuration, 0, 7, reactor, deferToThread, lambda: 1795339833.0)  # type: ignore[arg-type]
+        rank = build_rank(configuration.configuration, 0, 7, reactor, deferToThread, lambda: 1795339833.0)
         rank.start()
         listening = service(endpoint, rank.site, reactor)
         listening.startService()

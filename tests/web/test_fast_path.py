@@ -70,7 +70,7 @@ class _Requests:
     def _options(self) -> dict[str, Any]:
         draw = self.draw
         options: dict[str, Any] = {"n": draw.choice((1, 1, 1, 2, 3)), "seed": draw.randint(0, 9)}
-        some = {
+        some: dict[str, Any] = {
             "stream_options": {"include_usage": True, "continuous_usage_stats": draw.random() < 0.5},
             "stop": draw.choice(("world", ["o w", "日"])),
             "min_tokens": 1,
