@@ -7,7 +7,6 @@ written straight to the socket while it has room; when it has none, :attr:`Chann
 waits for :meth:`Channel.room`.
 """
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -65,7 +64,7 @@ class Channel(Protocol):
     def connectionMade(self) -> None:
         """Tell the site."""
         self._parser = HttpRequestParser(self)
-        self._waiting: deque[Request] = deque()
+        self._waiting: list[Request] = []
         self.write = write_to(self.socket)
         hurry(self.socket)
         self.socket.registerProducer(self, True)
@@ -197,7 +196,7 @@ class Channel(Protocol):
             return
         self._choosing = True
         while self._waiting and self._served is None and not self.full and not self._closing:
-            self._served = self._waiting.popleft()
+            self._served = self._waiting.pop(0)
             self.site.coming.stop(self)
             self._served.process()
         self._choosing = False

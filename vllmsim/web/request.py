@@ -88,10 +88,9 @@ class Request(server.Request):
         self._headers = headers
         self._received = {name.lower(): value for name, value in headers}
         self._pieces: list[bytes] = []
-        self._oversize = _length(self._received.get(b"content-length")) > self._limit
-        self.expects = self._received.get(b"expect", b"").lower() == b"100-continue"
-        """Whether the client asks before it sends its body; then one that is too large is refused at once."""
-        self.hopeless = self._oversize and self.expects
+        if _length(self._received.get(b"content-length")) > self._limit:
+            self._oversize = True
+            self.hopeless = self.expects
 
     @property
     def requestHeaders(self) -> Headers:
@@ -105,6 +104,11 @@ class Request(server.Request):
     def requestHeaders(self, headers: Headers) -> None:
         """Let the base class begin with none."""
 
+    @property
+    def expects(self) -> bool:
+        """Whether the client asks before it sends its body; then one that is too large is refused at once."""
+        return self._received.get(b"expect", b"").lower() == b"100-continue"
+
     def getHeader(self, key: Any) -> Any:
         """Look up a header; the last of several."""
         if isinstance(key, bytes):
@@ -114,10 +118,11 @@ class Request(server.Request):
     def take(self, piece: bytes) -> None:
         """Keep a piece of the body."""
         self._body_bytes += len(piece)
-        self._oversize = self._oversize or self._body_bytes > self._limit
-        if not self._oversize:
+        if self._body_bytes <= self._limit and not self._oversize:
             self._pieces.append(piece)
-        elif self._body_bytes > _PATIENCE * self._limit:
+            return
+        self._oversize = True
+        if self._body_bytes > _PATIENCE * self._limit:
             self.hopeless = True
 
     def process(self) -> None:
