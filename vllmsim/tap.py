@@ -22,6 +22,8 @@ from vllmsim.stopping import SignalService
 
 _log = Logger()
 
+_SWITCH: Final = 0.0005
+"""Seconds that one thread computes while another wants to; Python's own is ten times as long."""
 _MORE_THAN_FREED: Final = 10_000
 """How many objects are made beyond those that are freed before the young ones are looked through for garbage."""
 
@@ -102,6 +104,8 @@ def serve(
     # Looking for garbage among thousands of streams takes longer than the gaps between their tokens.
     gc.set_threshold(_MORE_THAN_FREED, 20, 100)
     gc.enable()
+    # A thread that cuts a long prompt lets the reactor go on this soon at each of its system calls.
+    sys.setswitchinterval(_SWITCH)
     # Scripts that start vLLM wait for these words.
     reactor.callWhenRunning(_log.info, "Application startup complete.")
     return top

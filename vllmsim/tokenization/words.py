@@ -109,7 +109,9 @@ class WordTokenizer:
         }
 
     def _encode(self, text: str, limit: int) -> Tokens:
-        return self._number(tuple(islice(split(text), limit)))
+        # One text for all tokens that are the same: a million of them would take long to make and to forget.
+        same: dict[str, str] = {}
+        return self._number(tuple([same.setdefault(word, word) for word in islice(split(text), limit)]))
 
     def _number(self, words: tuple[str, ...]) -> Tokens:
         known, learn = self._ids, self._learn
