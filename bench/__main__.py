@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from bench import closed, memory, paced, ranks, report, request_cost, saturation, stalls, startup
+from bench import closed, memory, paced, ranks, report, request_cost, saturation, soak, stalled, stalls, startup
 from bench.building import HERE, CannotBuildError, build
 from bench.load import LoadError
 from bench.machine import Cores, Others, allow_many_files, describe, pin
@@ -29,6 +29,8 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "prompt": stalls.measure_prompt,
     "request-cost": request_cost.measure_all,
 }
+ON_REQUEST: Final[Mapping[str, Callable[[Plan], Result]]] = {"stalled": stalled.measure, "soak": soak.measure}
+"""What is measured only when it is named, because it takes long."""
 _RESULTS: Final = HERE / "results.md"
 _NOISE: Final = 0.05
 _FILES: Final = 8192
@@ -40,10 +42,13 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
-        epilog="Without names everything is measured, in less than five minutes, and bench/results.md is written.",
+        epilog="Without names everything but {} is measured, in less than five minutes, and bench/results.md is "
+        "written.".format(" and ".join(ON_REQUEST)),
     )
-    names = ", ".join(MEASUREMENTS)
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *MEASUREMENTS], help=f"one of {names}")
+    names = ", ".join([*MEASUREMENTS, *ON_REQUEST])
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", choices=[[], *MEASUREMENTS, *ON_REQUEST], help=f"one of {names}"
+    )
     parser.add_argument("--streams", type=int, nargs="+", metavar="N", help="how many at once, where that is a choice")
     parser.add_argument("--tokens", type=int, metavar="N", help="how many tokens a stream has")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each server has its turn")
@@ -88,7 +93,7 @@ def main(words: Sequence[str]) -> int:
                 seconds=arguments.seconds,
                 controls=not arguments.alone,
             )
-            results.append(MEASUREMENTS[name](plan))
+            results.append({**MEASUREMENTS, **ON_REQUEST}[name](plan))
             print(f"\n{results[-1].title}\n\n{results[-1].table()}")
     except (CannotBuildError, LoadError, ServerError, subprocess.SubprocessError) as error:
         print(error, file=sys.stderr)
