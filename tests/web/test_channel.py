@@ -154,6 +154,16 @@ class ComingTests(ChannelTestCase):
             self.exchange.send_bytes(b"x" * 10)
         self.assertEqual(400, self.exchange.status)
 
+    def test_bug(self) -> None:
+        """An error of ours in reading a request is logged, and refused like bytes that are none."""
+
+        def break_down(*_: object) -> None:
+            raise ZeroDivisionError
+
+        self.patch(channel, "Request", break_down)
+        self.exchange.send("GET", "/a")
+        self.assertEqual((400, 1), (self.exchange.status, len(self.flushLoggedErrors())))
+
     def test_addresses(self) -> None:
         """A request knows where it came from, where to, and how."""
         self.exchange.send("GET", "/later")

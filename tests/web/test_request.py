@@ -1,10 +1,14 @@
 """How routes fail."""
 
 import json
+from collections.abc import Callable
 
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from tests.fakes import RecordingMetrics
 from tests.harness import Exchange
@@ -81,3 +85,71 @@ class FailingTests(SynchronousTestCase):
             self.assertEqual(count, len(self.flushLoggedErrors(KeyError)))
             self.assertTrue(exchange.transport.disconnected)
             self.assertTrue(exchange.raw.endswith(b"4\r\nsome\r\n"), exchange.raw)
+
+
+class Writing(Resource):
+    """Writes two pieces and a last one, which are in the path."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> int:
+        """Answer."""
+        first, second, last = request.path[1:].split(b"/")
+        if request.args:
+            request.length = int(request.args[b"length"][0])
+        request.write(first)
+        request.piece_writer()(second)
+        request.write_last(last)
+        request.finish()
+        return NOT_DONE_YET
+
+
+class WritingTests(SynchronousTestCase):
+    """Bodies in pieces."""
+
+    def ask(self, line: str) -> bytes:
+        """Send a request, and list what comes after the head."""
+        site = Site(Writing(), Clock(), RecordingMetrics(), Limits(1000, 10, 100, 5))
+        return Exchange(site).send_bytes(f"{line}\r\nHost: x\r\n\r\n".encode()).raw.partition(b"\r\n\r\n")[2]
+
+    def test_chunks(self) -> None:
+        """While the length is not known, each piece is a chunk, an empty one is none, and there is one end."""
+        self.assertEqual(b"1\r\na\r\n2\r\nbc\r\n1\r\nd\r\n0\r\n\r\n", self.ask("GET /a/bc/d HTTP/1.1"))
+        self.assertEqual(b"1\r\nd\r\n0\r\n\r\n", self.ask("GET ///d HTTP/1.1"))
+        self.assertEqual(b"0\r\n\r\n", self.ask("GET /// HTTP/1.1"))
+
+    def test_plain(self) -> None:
+        """With a length, and for clients of HTTP/1.0, pieces are written as they are."""
+        self.assertEqual(b"abcd", self.ask("GET /a/bc/d?length=4 HTTP/1.1"))
+        self.assertEqual(b"abcd", self.ask("GET /a/bc/d HTTP/1.0"))
+
+    def test_head(self) -> None:
+        """A request for the head alone gets no body, however it is written."""
+        self.assertEqual(b"", self.ask("HEAD /a/bc/d HTTP/1.1"))
+        self.assertEqual(b"", self.ask("HEAD /a/bc/d?length=4 HTTP/1.1"))
+
+    def test_gone(self) -> None:
+        """A route that fails after its client has left is logged, unless it was cancelled."""
+
+        for cancel, count in ((lambda d: d.errback(KeyError()), 1), (None, 0), (lambda d: d.callback(None), 0)):
+            site = Site(Later(cancel), Clock(), RecordingMetrics(), Limits(1000, 10, 100, 5))
+            exchange = Exchange(site).send("GET", "/")
+            exchange.drop()
+            self.assertEqual((count, b""), (len(self.flushLoggedErrors(KeyError)), exchange.raw))
+
+
+class Later(Resource):
+    """Answers never.
+
+    :param cancel: what happens when it is cancelled.
+    """
+
+    isLeaf = True
+
+    def __init__(self, cancel: Callable[[Deferred[None]], object] | None) -> None:
+        super().__init__()
+        self._cancel = cancel
+
+    def render(self, request: Request) -> Deferred[None]:
+        """Wait."""
+        return Deferred(self._cancel)

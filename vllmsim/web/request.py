@@ -236,7 +236,7 @@ class Request(server.Request):
 
     def write_last(self, data: bytes) -> None:
         """Write the last piece of the body; the request is yet to be finished."""
-        if self.chunked and not self.gone:
+        if self.chunked and data and not self.gone:
             self.chunked = 0
             self.channel.write(b"%x\r\n%b\r\n%b" % (len(data), data, _LAST_CHUNK))
         else:
