@@ -130,7 +130,6 @@ class WritingTests(SynchronousTestCase):
 
     def test_gone(self) -> None:
         """A route that fails after its client has left is logged, unless it was cancelled."""
-
         for cancel, count in ((lambda d: d.errback(KeyError()), 1), (None, 0), (lambda d: d.callback(None), 0)):
             site = Site(Later(cancel), Clock(), RecordingMetrics(), Limits(1000, 10, 100, 5))
             exchange = Exchange(site).send("GET", "/")
@@ -146,7 +145,7 @@ class Later(Resource):
 
     isLeaf = True
 
-    def __init__(self, cancel: Callable[[Deferred[None]], object] | None) -> None:
+    def __init__(self, cancel: Callable[[Deferred[None]], None] | None) -> None:
         super().__init__()
         self._cancel = cancel
 
