@@ -45,14 +45,20 @@ class Recording:
         pieces[-1] += done
         return cls(pieces)
 
-    def bursts(self, limit: int) -> Iterator[bytes]:
-        """Tell what is written when all tokens are due at once.
+    def bursts(self, limit: int) -> Iterator[Sequence[bytes]]:
+        """Tell which pieces are written together when all tokens are due at once.
 
-        :param limit: bytes of one write.
+        :param limit: bytes of one write; a piece that is longer is written by itself.
         """
-        stream = b"".join(self.pieces)
-        for start in range(0, len(stream), limit):
-            yield stream[start : start + limit]
+        burst: list[bytes] = []
+        length = 0
+        for piece in self.pieces:
+            if burst and length + len(piece) > limit:
+                yield burst
+                burst, length = [], 0
+            burst.append(piece)
+            length += len(piece)
+        yield burst
 
     def write(self, path: Path) -> None:
         """Write the file that the controls read."""

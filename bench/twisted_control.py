@@ -4,7 +4,7 @@
     python -m bench.twisted_control PORT RECORDING WHOLE ITL_NS
 
 The files, and what is answered to whom, are those of ``control.c``. It finds the blank line and the Content-Length,
-and writes with ``transport.write``.
+and writes with ``transport.write``: each token when it is due, or 64 KiB of tokens, joined, where all are due at once.
 """
 
 import heapq
@@ -65,13 +65,18 @@ class Control(Protocol):
     """One connection.
 
     :param pieces: of a stream, the last one with its end.
-    :param bursts: the same stream as it is written when all tokens are due at once.
+    :param bursts: the same, in groups of those that are joined and written when all tokens are due at once.
     :param whole: the answer to a request that asks for no stream.
     :param wheel: emits the tokens, unless they are all due at once.
     """
 
     def __init__(
-        self, clock: IReactorTime, pieces: Sequence[bytes], bursts: Sequence[bytes], whole: bytes, wheel: Wheel
+        self,
+        clock: IReactorTime,
+        pieces: Sequence[bytes],
+        bursts: Sequence[Sequence[bytes]],
+        whole: bytes,
+        wheel: Wheel,
     ) -> None:
         self._clock, self._wheel = clock, wheel
         self._pieces, self._bursts, self._whole = pieces, bursts, whole
@@ -124,7 +129,7 @@ class Control(Protocol):
     def _burst(self, number: int) -> None:
         if self._gone:
             return
-        self._write(self._bursts[number])
+        self._write(b"".join(self._bursts[number]))
         if number + 1 < len(self._bursts):
             self._clock.callLater(0, self._burst, number + 1)
 
@@ -150,12 +155,12 @@ class ControlFactory(Factory):
     _recording: Recording
     _whole: bytes
     _wheel: Wheel
-    _bursts: Sequence[bytes] = field(init=False)
+    _bursts: Sequence[Sequence[bytes]] = field(init=False)
 
     noisy = False
 
     @_bursts.default
-    def _join_bursts(self) -> Sequence[bytes]:
+    def _group_pieces(self) -> Sequence[Sequence[bytes]]:
         return list(self._recording.bursts(_BURST))
 
     def buildProtocol(self, addr: object) -> Control:

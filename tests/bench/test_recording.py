@@ -45,5 +45,6 @@ class CutTests(SynchronousTestCase):
             self.assertEqual(recording, Recording.read(Path(folder, "stream")))
 
     def test_bursts(self) -> None:
-        """Bursts are as long as they may be."""
-        self.assertEqual([b"abc", b"def", b"g"], list(Recording([b"ab", b"cdef", b"g"]).bursts(3)))
+        """Pieces are written together as far as they fit, and none is left out."""
+        recording = Recording([b"ab", b"c", b"defg", b"h", b"i"])
+        self.assertEqual([[b"ab", b"c"], [b"defg"], [b"h", b"i"]], list(recording.bursts(3)))
