@@ -139,7 +139,7 @@ class FastPathTests(RankTestCase):
 
         def start_plain(stream: Any, *arguments: Any) -> None:
             start(stream, *arguments)
-            stream._plain = False
+            stream._plain = stream._framed = False
 
         with (
             patch.object(ChunkStream, "__init__", start_plain),

@@ -175,8 +175,8 @@ class SinkTests(SynchronousTestCase):
 
     def test_error_while_catching_up(self) -> None:
         """An error in what waited is heard by whoever ends the stream."""
-        stream = self.stalled()
         self.encoder.tokens = lambda *_: 1 / 0
+        stream = self.stalled()
         stream.tokens(0, answer(71), 0, 1)
         closed = Deferred.fromCoroutine(stream.close())
         self.request.read(100)

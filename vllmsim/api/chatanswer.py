@@ -87,6 +87,7 @@ class ChatStream(ChunkStream):
         super().__init__(reading, "chat.completion.chunk")
         self._reading = reading
         self._image = reading.request.form.image
+        self._framed = self._framed and not self._image
         self._calls: dict[int, dict[int, tuple[int, str]]] = {}
         """By choice and first token: the place of each call among the calls, and its id."""
         self._part_frames: dict[tuple[int, int], tuple[bytes, bytes]] = {}
@@ -112,11 +113,10 @@ class ChatStream(ChunkStream):
             written += [self._text_chunk(choice, echoed) for choice in choices]
         return b"".join(written)
 
-    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
-        """Write a run of tokens."""
-        if not (answer.parts or self._image):
-            return super().tokens(choice, answer, start, stop)
-        return b"".join(self._write(choice, answer, start, stop))
+    def _chunks(self, choice: int, answer: Answer, start: int, stop: int) -> Iterator[bytes]:
+        if answer.parts or self._image:
+            return self._write(choice, answer, start, stop)
+        return super()._chunks(choice, answer, start, stop)
 
     def _usage_so_far(self, choice: int, answer: Answer | None, completion_tokens: int) -> dict[str, Any]:
         member = super()._usage_so_far(choice, answer, completion_tokens)

@@ -50,6 +50,9 @@ class ChunkStream(ABC):
         self._sent: list[int] = []
         self._frames: list[tuple[bytes, bytes] | None] = []
         self._plain = self._interval == 1 and not (shower or body.return_token_ids or self._continuous)
+        """Whether chunks differ in their text alone."""
+        self._framed = self._plain
+        """Whether those of text do, so that one frame does for all."""
 
     @abstractmethod
     def _choice(self, choice: int, text: str, answer: Answer | None, start: int, stop: int) -> dict[str, Any]:
@@ -72,7 +75,7 @@ class ChunkStream(ABC):
 
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
         """Write the tokens `start` to `stop` of a choice."""
-        if not self._plain:
+        if answer.parts or not self._framed:
             return b"".join(self._chunks(choice, answer, start, stop))
         before, after = self._frames[choice] or self._render_frame(choice)
         self._sent[choice] = stop

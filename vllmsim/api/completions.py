@@ -149,7 +149,7 @@ class CompletionStream(ChunkStream):
     def __init__(self, reading: CompletionReading) -> None:
         super().__init__(reading, "text_completion")
         self._reading = reading
-        self._plain = self._plain and not reading.body.echo
+        self._framed = self._plain and not reading.body.echo
         self._offsets: list[int] = []
 
     def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:

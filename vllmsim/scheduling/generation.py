@@ -110,10 +110,15 @@ class Decode:
     _due: float
     _image: float = 0.0
     _sent: int = field(init=False, default=0)
+    _most: int = field(init=False)
     first_emission: float = field(init=False, default=0.0)
     last_emission: float = field(init=False, default=0.0)
     finished: Deferred[None] = field(init=False)
     """Fires after the last token; cancelling it stops the rest, and a sink may do so while it takes a token."""
+
+    @_most.default
+    def _most_at_once(self) -> int:
+        return _MOST_DETAILED if self._sequence.sampling.detailed else _MOST_TOKENS
 
     def __attrs_post_init__(self) -> None:
         place = self._model.pacer.add(self._due, self)
@@ -154,7 +159,7 @@ class Decode:
     def _reach(self, now: float, start: int, length: int) -> int:
         """Count the tokens that are due, no more than are written at a time, and move the deadline to the next."""
         latency = self._model.latency
-        most = min(length, start + (_MOST_DETAILED if self._sequence.sampling.detailed else _MOST_TOKENS))
+        most = min(length, start + self._most)
         if latency.instant and not self._image:
             return most
         due, stop, running, generator = self._due, start, self._model.running(), self._sequence.generator

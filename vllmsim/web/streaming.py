@@ -41,6 +41,7 @@ class EventStream:
     _behind: dict[int, tuple[Answer, int, int]] = field(init=False, factory=dict)
     """Of each choice the answer, the first token that is not written, and the one after the last."""
     _catching_up: Deferred[None] | None = field(init=False, default=None)
+    _encode: Callable[[int, Answer, int, int], bytes] = field(init=False)
     _channel: Channel = field(init=False)
     _write: Write = field(init=False)
 
@@ -50,12 +51,13 @@ class EventStream:
         self.begun = True
         self._request.setHeader(b"Content-Type", eventstream.CONTENT_TYPE)
         self._request.write(opening)
-        self._channel, self._write = self._request.channel, self._request.piece_writer()
+        self._encode, self._channel = self._encoder.tokens, self._request.channel
+        self._write = self._request.piece_writer()
 
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
         """Send a run of tokens, or have it wait until the client reads."""
         if not (self._channel.full or self._behind):
-            self._write(self._encoder.tokens(choice, answer, start, stop))
+            self._write(self._encode(choice, answer, start, stop))
             return
         first = self._behind[choice][1] if choice in self._behind else start
         self._behind[choice] = (answer, first, stop)
@@ -72,7 +74,7 @@ class EventStream:
                 self._behind[choice] = (answer, stop, last)
             else:
                 del self._behind[choice]
-            self._write(self._encoder.tokens(choice, answer, start, stop))
+            self._write(self._encode(choice, answer, start, stop))
             await deferLater(self._request.site.clock, 0)
         self._catching_up = None
 
