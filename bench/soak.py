@@ -11,7 +11,7 @@ from typing import Final
 from bench.lateness import Lateness
 from bench.paced import ITL, run
 from bench.plan import Plan, Result
-from bench.servers import vllmsim
+from bench.servers import Server, vllmsim
 
 _SHARE: Final = 0.7
 _PROBE: Final = 500
@@ -22,13 +22,17 @@ _LENGTH: Final = 600.0
 _MB: Final = 1 << 20
 
 
+def _enough(server: Server) -> int:
+    """Find how many streams keep a server's core as busy as it is to be."""
+    return int(_PROBE * _SHARE / run(server, _PROBE, _PROBE_TOKENS).window.server_share)
+
+
 def measure(plan: Plan) -> Result:
     """Run streams for ten minutes, or as many seconds as is said."""
     rows: list[list[str]] = []
     lates: list[Lateness] = []
     with vllmsim(plan.cores.server, ITL * 1e3) as server:
-        probe = run(server, _PROBE, _PROBE_TOKENS)
-        streams = (plan.streams or (int(_PROBE * _SHARE / probe.window.server_share),))[0]
+        streams = plan.streams[0] if plan.streams else _enough(server)
         seconds = min(_RUN, plan.seconds or _LENGTH)
         tokens = plan.tokens or int(seconds / ITL)
         sizes = [server.resident()]

@@ -59,13 +59,13 @@ def measure(plan: Plan) -> Result:
     count = (plan.streams or (_COUNT,))[0]
     tokens = plan.tokens or _TOKENS
     with vllmsim(plan.cores.server, ITL * 1e3) as server:
-        alone = run(server, count, _HEALTHY_TOKENS)
+        alone = run(server, count, min(tokens, _HEALTHY_TOKENS))
         before = server.resident()
         with stalled(server, requests.chat(stream=True, max_tokens=tokens), count) as clients:
             plan.say(f"  {count} readers stop")
             time.sleep(tokens * ITL + 1)
             grown = server.resident() - before
-            beside = run(server, count, _HEALTHY_TOKENS)
+            beside = run(server, count, min(tokens, _HEALTHY_TOKENS))
             with ThreadPoolExecutor(8) as readers:
                 events = set(readers.map(_read, clients))
         # The role, the tokens, and [DONE].
