@@ -21,6 +21,7 @@ _MAIN: Final = 64
 _SECONDS: Final = 0.6
 _WARM: Final = 0.3
 _ROUNDS: Final = 3
+_MAIN_ROUNDS: Final = 5
 _PATH: Final = "/v1/chat/completions"
 
 
@@ -88,7 +89,7 @@ def _compare(
             servers += [opened.enter_context(start(plan.cores.server, script)) for start in (floor, bare_twisted)]
         for count in connections:
             windows: dict[str, list[Window]] = {server.name: [] for server in servers}
-            for _ in range(plan.rounds or _ROUNDS):
+            for _ in range(plan.rounds or (_MAIN_ROUNDS if count == _MAIN else _ROUNDS)):
                 for server in servers:
                     window = run(server, count)
                     windows[server.name].append(window)

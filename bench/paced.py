@@ -2,15 +2,15 @@
 """Streams that have a token every 20 ms: what one costs, how late it is, and how many of them a core carries."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import gcd
 from statistics import median
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from bench import requests
-from bench.lateness import Lateness, summarize
+from bench.lateness import LATE, Lateness, summarize
 from bench.load import Window, run_paced
 from bench.plan import Plan, Result
 from bench.servers import Server, bare_twisted, eager_floor, floor, record, vllmsim
@@ -21,12 +21,12 @@ _STARTS: Final = 2500.0
 """Streams started in a second, at most: reading requests must not be what keeps the server busy."""
 _SETTLE: Final = 0.2
 _MAIN: Final = 500
-_USUAL: Final = {100: (80, 2), _MAIN: (320, 3), 1000: (90, 2), 2000: (110, 2)}
-"""For each number of streams: how many tokens they have, and how often vllmsim and the floor have their turns."""
-_LONG: Final = ("vllmsim", "floor")
-_BRIEF: Final = 110
-"""Tokens of those others, which are not asked how they drift."""
+_USUAL: Final = {100: (80, 2), _MAIN: (110, 5), 1000: (90, 2), 2000: (110, 2)}
+"""For each number of streams: how many tokens they have, and how often each server has its turn."""
 _ENOUGH: Final = 60
+_LONG: Final = LATE[1] + 10
+"""Tokens of streams that are asked how they drift."""
+_LONG_ROUNDS: Final = 2
 
 
 @frozen
@@ -125,6 +125,8 @@ def measure(plan: Plan) -> Result:
         servers = [subject, *(opened.enter_context(start(plan.cores.server, script)) for start in starts)]
         for streams in plan.streams or tuple(_USUAL):
             middles = _take_turns(plan, servers if streams == _MAIN else servers[:2], streams)
+            if streams == _MAIN:
+                middles["vllmsim"] = evolve(middles["vllmsim"], drift=_drift(plan, subject))
             control, eager = middles.get("floor"), middles.get("eager")
             rows += [[str(streams), name, *middle.cells(control, eager)] for name, middle in middles.items()]
             if streams == _MAIN and control:
@@ -135,16 +137,24 @@ def measure(plan: Plan) -> Result:
     return Result(_TITLE, _HEADER, rows, figures)
 
 
-def _take_turns(plan: Plan, servers: Sequence[Server], streams: int) -> Mapping[str, Middle]:
+def _take_turns(plan: Plan, servers: Sequence[Server], streams: int) -> dict[str, Middle]:
     """Run streams on each server in turn, round after round."""
     tokens, rounds = _USUAL.get(streams, (_ENOUGH + waves(streams), 2))
     runs: dict[str, list[Paced]] = {server.name: [] for server in servers}
     for _ in range(plan.rounds or rounds):
         for server in servers:
-            paced = run(server, streams, plan.tokens or (tokens if server.name in _LONG else _BRIEF))
-            runs[server.name].append(paced)
-            plan.say(
-                f"{streams:9} {server.name:>9} {paced.window.cpu_per_token:6.1f} us/token, "
-                f"p99 {paced.lateness.p99:.2f} ms late"
-            )
+            runs[server.name].append(_say(plan, server, run(server, streams, plan.tokens or tokens)))
     return {name: Middle.of(some) for name, some in runs.items()}
+
+
+def _drift(plan: Plan, server: Server) -> float:
+    """Run streams that are long enough to drift."""
+    rounds = range(min(plan.rounds or _LONG_ROUNDS, _LONG_ROUNDS))
+    runs = [_say(plan, server, run(server, _MAIN, _LONG)) for _ in rounds]
+    return median([paced.lateness.drift or 0.0 for paced in runs])
+
+
+def _say(plan: Plan, server: Server, paced: Paced) -> Paced:
+    late = f"p99 {paced.lateness.p99:.2f} ms late"
+    plan.say(f"{paced.streams:9} {server.name:>9} {paced.window.cpu_per_token:6.1f} us/token, {late}")
+    return paced

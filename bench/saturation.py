@@ -19,7 +19,7 @@ _DELIVERED: Final = 0.97
 _MOST: Final = 4000
 """Streams that vllmsim has room for, and some more."""
 _FIRST: Final = 600
-_STEPS: Final = 8
+_STEPS: Final = 7
 _CLOSE: Final = 1.07
 _STEP_UP: Final = 2
 _BUSY: Final = 0.95

@@ -26,7 +26,7 @@ class BarTests(SynchronousTestCase):
     def test_units(self) -> None:
         """Figures are written in the unit of their bar."""
         written = [BARS[name].write(figure) for name, figure in (("burst", 0.352), ("lateness", 0.5), ("memory", 5.04))]
-        self.assertEqual(["35 %", "+0.50 ms", "5.0 KB"], written)
+        self.assertEqual(["35.2 %", "+0.50 ms", "5.0 KB"], written)
 
 
 class PageTests(SynchronousTestCase):
