@@ -48,8 +48,9 @@ class Exchange:
         return self
 
     def drop(self) -> None:
-        """Go away without a word."""
-        self.protocol.connectionLost(Failure(ConnectionLost()))
+        """Go away without a word. Harmless for one that is gone."""
+        if self.protocol in self.site.channels:
+            self.protocol.connectionLost(Failure(ConnectionLost()))
 
     @property
     def raw(self) -> bytes:
@@ -116,8 +117,7 @@ class RankTestCase(SynchronousTestCase):
 
     def _stop(self, clock: Clock, rank: Rank, exchanges: list[Exchange]) -> None:
         for exchange in exchanges:
-            if exchange.protocol in rank.site.channels:
-                exchange.drop()
+            exchange.drop()
         rank.lifecycle.drain()
         rank.stop()
         clock.advance(0)

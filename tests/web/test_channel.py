@@ -1,12 +1,16 @@
 """Connections: what comes in, who is answered when, and what becomes of clients who do not read."""
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -14,6 +18,7 @@ from zope.interface.verify import verifyObject
 
 from tests.fakes import RecordingMetrics
 from tests.harness import Exchange
+from tests.wires import Wire
 from vllmsim.web import channel
 from vllmsim.web.request import Request
 from vllmsim.web.site import Limits, Site
@@ -195,6 +200,18 @@ class IdleTests(ChannelTestCase):
         self.clock.advance(59)
         self.exchange.send_bytes(b" HTTP/1.1\r\n\r\n")
         self.assertEqual(["/later ", "/b "], self.bodies())
+
+    def test_forgotten(self) -> None:
+        """A connection that is gone is forgotten at once, without the collector of garbage."""
+        wire = Wire(self.site.buildProtocol(None))
+        seen = weakref.ref(wire.connection.protocol)
+        wire.connection.protocol.dataReceived(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        gc.disable()
+        self.addCleanup(gc.enable)
+        wire.connection.connectionLost(Failure(ConnectionDone()))
+        wire.close()
+        del wire
+        self.assertIsNone(seen())
 
     def test_no_timer_left(self) -> None:
         """When the last connection is gone, so are all timers."""

@@ -289,6 +289,8 @@ class Channel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell those who are concerned."""
         self._closing = self._deaf = True
+        # It refers to this, and would keep it until the collector of garbage comes by.
+        del self._parser
         for request in (self._served, *self._waiting, self._coming):
             if request is not None:
                 request.connectionLost(reason)
