@@ -27,6 +27,7 @@ class Exchange:
     site: Site
     transport: StringTransport = field(factory=StringTransport)
     protocol: Any = field(init=False)
+    _gone: Any = field(init=False, default=None)
 
     @protocol.default
     def _connect(self) -> Any:
@@ -49,7 +50,8 @@ class Exchange:
 
     def drop(self) -> None:
         """Go away without a word. Harmless for one that is gone."""
-        if self.protocol in self.site.channels:
+        if self._gone is not self.protocol:
+            self._gone = self.protocol
             self.protocol.connectionLost(Failure(ConnectionLost()))
 
     @property
