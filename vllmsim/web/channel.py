@@ -50,6 +50,7 @@ class Channel(Protocol):
     _coming: Request | None = None
     _head: "list[tuple[bytes, bytes]] | None" = None
     _head_bytes = 0
+    _head_fed = 0
     _target = b""
     _served: Request | None = None
     _room: Deferred[None] | None = None
@@ -84,7 +85,7 @@ class Channel(Protocol):
             return
         self.site.resting.stop(self)
         if self._head is not None:
-            self._head_bytes += len(data)
+            self._head_fed += len(data)
         try:
             self._parse(data)
             if self._head is not None:
@@ -121,7 +122,7 @@ class Channel(Protocol):
         """Learn that a request begins."""
         if self._deaf:
             raise _TooMuch
-        self._target, self._head, self._head_bytes = b"", [], 0
+        self._target, self._head, self._head_bytes, self._head_fed = b"", [], 0, 0
 
     def on_url(self, piece: bytes) -> None:
         """Take a piece of the target."""
@@ -138,7 +139,10 @@ class Channel(Protocol):
 
     def _check_head(self) -> None:
         limits, head = self.site.limits, self._head
-        if self._head_bytes > limits.head_bytes or (head is not None and len(head) > limits.headers):
+        # What is parsed, and what was fed since the head began: a line without an end is in the second alone.
+        if max(self._head_bytes, self._head_fed) > limits.head_bytes or (
+            head is not None and len(head) > limits.headers
+        ):
             raise _TooMuch
 
     def on_headers_complete(self) -> None:

@@ -242,11 +242,6 @@ class Request(server.Request):
         else:
             self.write(data)
 
-    @property
-    def full(self) -> bool:
-        """Whether the client reads too slowly for more to be written."""
-        return not self.gone and self.channel.full
-
     def room(self) -> Deferred[None]:
         """Wait until more may be written.
 
