@@ -10,7 +10,16 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vllmsim.inference import Answer, Composition, InferenceRequest, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.inference import (
+    Answer,
+    Composition,
+    Extent,
+    InferenceRequest,
+    SequenceTimes,
+    TextPrompt,
+    TokenizedPrompt,
+    Tokens,
+)
 from vllmsim.interfaces import (
     IComposer,
     IEmbedder,
@@ -69,14 +78,14 @@ class FixedSource:
     """Says the same words to everyone, up to the limit."""
 
     words: Sequence[str]
-    asked: list[tuple[int, int, bool]] = field(factory=list)
+    asked: list[Extent] = field(factory=list)
 
     def respond(
-        self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
+        self, prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random
     ) -> Deferred[Tokens]:
         """Say the words."""
-        self.asked.append((least, limit, explicit))
-        words = list(self.words[:limit])
+        self.asked.append(extent)
+        words = list(self.words[: extent.most])
         return succeed(Tokens([len(word) for word in words], words))
 
 
@@ -88,10 +97,10 @@ class PlainComposer:
     source: Any
 
     async def compose(
-        self, prompt: TokenizedPrompt, form: Form, least: int, limit: int, explicit: bool, generator: random.Random
+        self, prompt: TokenizedPrompt, model: str, form: Form, extent: Extent, generator: random.Random
     ) -> Composition:
         """Ask the source."""
-        return Composition(await self.source.respond(prompt, least, limit, explicit, generator))
+        return Composition(await self.source.respond(prompt, model, extent, generator))
 
 
 @implementer(ILatencyModel)

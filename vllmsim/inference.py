@@ -4,10 +4,10 @@
 All are immutable. A request holds what every dialect can say about generation and nothing of how it was said.
 """
 
-from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from vllmsim.sampling import Sampling
 from vllmsim.structure import PLAIN, Form
@@ -50,22 +50,34 @@ class Message:
     """One turn of a conversation.
 
     :param role: who speaks; any text.
-    :param text: the content flattened to text.
+    :param text: the content and the calls of tools flattened to text.
     :param tool_call_id: which call a tool's answer belongs to.
     :param media: what the content has beside text, in its order.
+    :param turn: the same as chat templates read it, a message in OpenAI's form: ``content`` as text, or as parts that
+        each have a ``type``; ``tool_calls`` whose ``arguments`` are text; ``reasoning``; ``name``.
     """
 
     role: str
     text: str
     tool_call_id: str | None = None
     media: tuple[Media, ...] = ()
+    turn: Mapping[str, Any] = field(eq=False, repr=False)
+
+    @turn.default
+    def _plain_turn(self) -> Mapping[str, Any]:
+        call = {} if self.tool_call_id is None else {"tool_call_id": self.tool_call_id}
+        return {"role": self.role, "content": self.text, **call}
 
 
 @frozen
 class TextPrompt:
-    """Text to be continued."""
+    """Text to be continued.
+
+    :param special: whether the tokenizer puts its special tokens around it, as the model's configuration says.
+    """
 
     text: str
+    special: bool = True
 
 
 @frozen
@@ -76,10 +88,37 @@ class TokenPrompt:
 
 
 @frozen
+class Template:
+    """What a request says of the chat template.
+
+    :param begins: whether the answer is a turn of its own, so that the text ends where that begins.
+    :param goes_on: whether the answer goes on with the last message.
+    :param source: a template in Jinja's language that the request brings, and that takes the place of the model's.
+    :param tools: definitions of functions, in OpenAI's form.
+    :param documents: what the answer is to draw on.
+    :param arguments: whatever else the template is told, by name.
+    :param special: whether the tokenizer puts its special tokens around the text; templates write their own.
+    """
+
+    begins: bool = True
+    goes_on: bool = False
+    source: str | None = None
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    documents: tuple[Mapping[str, Any], ...] | None = None
+    arguments: Mapping[str, Any] = field(factory=dict)
+    special: bool = False
+
+
+PLAIN_TEMPLATE: Final = Template()
+"""What a request that says nothing says."""
+
+
+@frozen
 class Conversation:
     """Messages to be answered; the tokenizer's chat template makes them one text. Never empty."""
 
     messages: tuple[Message, ...]
+    template: Template = field(default=PLAIN_TEMPLATE, eq=False)
 
     @property
     def media(self) -> tuple[Media, ...]:
@@ -122,6 +161,20 @@ class TokenizedPrompt:
     text: str
     ids: Sequence[int]
     texts: Sequence[str]
+
+
+@frozen
+class Extent:
+    """How long an answer may be, in tokens.
+
+    :param least: the fewest tokens it may have, at most `most`.
+    :param most: the most tokens it may have, at least 1.
+    :param explicit: whether the client asked for that limit, or it is just what the context holds.
+    """
+
+    least: int
+    most: int
+    explicit: bool
 
 
 @frozen

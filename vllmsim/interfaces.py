@@ -17,9 +17,11 @@ from vllmsim.inference import (
     Composition,
     Conversation,
     Cut,
+    Extent,
     InferenceRequest,
     Prompt,
     SequenceTimes,
+    TextPrompt,
     TokenizedPrompt,
     Tokens,
 )
@@ -193,20 +195,28 @@ class ITokenizer(Interface):
     eos_text = Attribute("str: how log probabilities show that token.")
     vocabulary_size = Attribute("int: every id is below it.")
 
-    def render(conversation: Conversation) -> str:
-        """Apply the chat template.
+    def read(prompt: TextPrompt | Conversation, limit: int) -> Awaitable[TokenizedPrompt]:
+        """Make tokens of what a client sent, without letting the reactor wait for long texts.
 
-        :return: the prompt's text, up to where the answer begins.
+        A conversation becomes one text by the chat template, which ends where the answer begins. Special tokens are
+        put around a text where the prompt asks for them.
+
+        :param limit: stop after so many tokens.
+        :return: awaiting it raises :class:`vllmsim.errors.InvalidRequest` when the template refuses.
         """
 
     def encode(text: str, limit: int) -> Awaitable[Tokens]:
-        """Cut a text into tokens, without letting the reactor wait for long texts.
+        """Cut a text that the model says into tokens, without letting the reactor wait for long ones.
 
         :param limit: stop after so many tokens.
         """
 
-    def decode(ids: Sequence[int]) -> str:
-        """Join tokens to text; ids that mean nothing give nothing."""
+    def texts_of(ids: Sequence[int]) -> Sequence[str]:
+        """Tell what each of some tokens adds to the text that they are together.
+
+        :return: one text for each token. A character that is cut over several tokens belongs to the last of them. An
+            id that means nothing says nothing.
+        """
 
     def text_of(token: int) -> str | None:
         """Look up one token.
@@ -214,8 +224,17 @@ class ITokenizer(Interface):
         :return: its text, or None when the id means nothing to this tokenizer.
         """
 
-    def special_id(text: str) -> int:
-        """Find the one token that a tag of the chat template is, such as ``</think>``."""
+    def pieces_of(ids: Sequence[int]) -> Sequence[str]:
+        """Spell some tokens as the vocabulary does, which may write blanks as something else."""
+
+    def decode(ids: Sequence[int]) -> Awaitable[str]:
+        """Join tokens to text, without letting the reactor wait for many; ids that mean nothing give nothing."""
+
+    def tag(text: str) -> Tokens:
+        """Make tokens of a tag such as ``</think>``, or of a name.
+
+        :return: the one token that the vocabulary has for it, or those that its text is cut into; at least one.
+        """
 
     def describe() -> Mapping[str, object]:
         """Tell how the tokenizer was made.
@@ -248,16 +267,14 @@ class IEmbedder(Interface):
 class IResponseSource(Interface):
     """Decides what an answer says."""
 
-    def respond(
-        prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Awaitable[Tokens]:
+    def respond(prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random) -> Awaitable[Tokens]:
         """Compose one choice.
 
-        :param least: the fewest tokens it may have, at most `limit`.
-        :param limit: the most tokens it may have, at least 1.
-        :param explicit: whether the client asked for that limit, or it is just what the context holds.
+        :param model: the name that the answer carries: the first served name, or an adapter's.
+        :param extent: how long it may be.
         :param generator: the choice's own randomness; equal states give equal answers.
-        :return: gives the tokens; fewer than `limit` mean that the model ends here by itself.
+        :return: gives the tokens, as many as `extent` allows; fewer than the most mean that the model ends here by
+            itself.
         """
 
 
@@ -265,11 +282,11 @@ class IComposer(Interface):
     """Decides what an answer is made of: reasoning, text, calls of tools."""
 
     def compose(
-        prompt: TokenizedPrompt, form: Form, least: int, limit: int, explicit: bool, generator: random.Random
+        prompt: TokenizedPrompt, model: str, form: Form, extent: Extent, generator: random.Random
     ) -> Awaitable[Composition]:
         """Compose one choice; the arguments are those of :meth:`IResponseSource.respond`.
 
-        :return: gives the whole answer. Fewer than `limit` tokens mean that the model ends here by itself; more,
+        :return: gives the whole answer. Fewer than the most tokens mean that the model ends here by itself; more,
             that the limit cuts it.
         :raises vllmsim.errors.InvalidRequest: when it is awaited, if nothing can have the form.
         """

@@ -6,9 +6,9 @@ from typing import Any, Final, TypeAlias
 from attrs import frozen
 
 THINK: Final = ("<think>", "</think>")
-"""The tokens around reasoning."""
+"""The tags around reasoning."""
 CALL: Final = ("<tool_call>", "</tool_call>")
-"""The tokens around a call; the first is followed by one that is the tool's name."""
+"""The tags around a call; the first is followed by the tool's name."""
 
 
 @frozen(eq=False)

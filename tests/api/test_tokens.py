@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.api.golden import HEAD, recorded
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.errors import MalformedRequest, UnknownModel
-from vllmsim.inference import Conversation, Message, TextPrompt, Tokens
+from vllmsim.inference import Conversation, Message, TextPrompt
 from vllmsim.models import ModelCatalogue
 
 
@@ -20,9 +20,9 @@ class TokenDialectTests(SynchronousTestCase):
 
     def test_recording(self) -> None:
         """The answer has vLLM's bytes."""
-        written = self.dialect.tokenized(Tokens([297, 332, 343], ["He", "llo", "Ġworld"]), True)
+        written = self.dialect.tokenized([297, 332, 343], ["He", "llo", "Ġworld"])
         self.assertEqual(recorded("tok"), written)
-        self.assertIsNone(json.loads(self.dialect.tokenized(Tokens([1], ["a"]), False))["token_strs"])
+        self.assertIsNone(json.loads(self.dialect.tokenized([1], None))["token_strs"])
 
     def test_parse(self) -> None:
         """A prompt or messages are read; a prompt comes first if there are both."""

@@ -13,7 +13,7 @@ from tests.fakes import FixedSource, in_thread
 from vllmsim.composing.composer import Composer
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import Composition
+from vllmsim.inference import Composition, Extent
 from vllmsim.structure import PLAIN, ChoiceOutput, Form, JsonOutput, RegexOutput, Tool, ToolUse
 from vllmsim.structured.values import Ranges
 from vllmsim.tokenization.words import WordTokenizer
@@ -42,7 +42,7 @@ class ComposerTests(SynchronousTestCase):
             self.source, SentenceSource(self.tokenizer), self.tokenizer, in_thread, Ranges(), extra, share
         )
         composed: Composition = self.successResultOf(
-            composer.compose(prompt([1]), form, least, limit, True, random.Random(seed))
+            composer.compose(prompt([1]), "m", form, Extent(least, limit, explicit=True), random.Random(seed))
         )
         return composed
 
@@ -144,7 +144,9 @@ class ComposerTests(SynchronousTestCase):
             (RegexOutput("a" * 5000), 1),
         ):
             put_off.clear()
-            composing = composer.compose(prompt([1]), Form(output=output), 0, 500, True, random.Random(1))
+            composing = composer.compose(
+                prompt([1]), "m", Form(output=output), Extent(0, 500, explicit=True), random.Random(1)
+            )
             composed = Deferred.fromCoroutine(composing)
             self.assertEqual((expected, not expected), (len(put_off), composed.called))
 
@@ -161,7 +163,7 @@ class ComposerTests(SynchronousTestCase):
             Form(output=RegexOutput("(")),
             Form(tools=ToolUse((Tool("f", False),), 1, 1)),
         ):
-            refused = composer.compose(prompt([1]), form, 0, 50, True, random.Random(1))
+            refused = composer.compose(prompt([1]), "m", form, Extent(0, 50, explicit=True), random.Random(1))
             self.failureResultOf(refused, InvalidRequest)
 
     def test_reasoning(self) -> None:

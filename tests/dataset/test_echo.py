@@ -7,7 +7,7 @@ from zope.interface.verify import verifyObject
 
 from tests.fakes import in_thread
 from vllmsim.dataset.echo import EchoSource
-from vllmsim.inference import Conversation, Message, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt, Tokens
+from vllmsim.inference import Conversation, Extent, Message, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt, Tokens
 from vllmsim.interfaces import IResponseSource
 from vllmsim.tokenization.words import WordTokenizer
 
@@ -23,7 +23,9 @@ class EchoTests(SynchronousTestCase):
     def echo(self, prompt: Prompt, least: int = 0, limit: int = 100) -> Tokens:
         """Ask for an answer."""
         tokenized = TokenizedPrompt(prompt, "", [], [])
-        said: Tokens = self.successResultOf(self.source.respond(tokenized, least, limit, True, random.Random(1)))
+        said: Tokens = self.successResultOf(
+            self.source.respond(tokenized, "m", Extent(least, limit, explicit=True), random.Random(1))
+        )
         return said
 
     def test_provides(self) -> None:

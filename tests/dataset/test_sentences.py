@@ -7,7 +7,7 @@ from zope.interface.verify import verifyObject
 
 from tests.fakes import in_thread
 from vllmsim.dataset.sentences import SENTENCES, SentenceSource
-from vllmsim.inference import TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.inference import Extent, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource
 from vllmsim.tokenization.words import WordTokenizer
 
@@ -23,7 +23,9 @@ class SentenceTests(SynchronousTestCase):
 
     def respond(self, least: int, limit: int, *, explicit: bool = True, seed: int = 1) -> Tokens:
         """Ask for an answer."""
-        said: Tokens = self.successResultOf(self.source.respond(PROMPT, least, limit, explicit, random.Random(seed)))
+        said: Tokens = self.successResultOf(
+            self.source.respond(PROMPT, "m", Extent(least, limit, explicit), random.Random(seed))
+        )
         return said
 
     def test_provides(self) -> None:

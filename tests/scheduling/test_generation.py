@@ -19,7 +19,7 @@ from tests.fakes import (
     in_thread,
     request_for,
 )
-from vllmsim.inference import Answer, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.inference import Answer, Extent, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenSink
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.pacing import TokenPacer
@@ -145,7 +145,7 @@ class GenerationTests(SynchronousTestCase):
         """The least number of tokens is the request's, or the limit where the ending token is ignored."""
         self.start(min_tokens=2)
         self.start(ignore_eos=True)
-        self.assertEqual([(2, 16, True), (16, 16, True)], self.source.asked)
+        self.assertEqual([Extent(2, 16, explicit=True), Extent(16, 16, explicit=True)], self.source.asked)
         self.pacer.stop()
 
     def test_metrics(self) -> None:
@@ -329,7 +329,7 @@ class SlowSource:
     composing: Deferred[Tokens]
 
     def respond(
-        self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
+        self, prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random
     ) -> Deferred[Tokens]:
         """Begin to compose."""
         return self.composing

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
-from vllmsim.inference import Conversation, TextPrompt, Tokens
+from vllmsim.inference import Conversation, TextPrompt
 from vllmsim.interfaces import IModelCatalogue
 
 
@@ -86,13 +86,16 @@ class TokenDialect:
         check_template(chat.add_generation_prompt, chat.continue_final_message, chat.chat_template)
         return conversation_of(chat.messages), bool(chat.return_token_strs)
 
-    def tokenized(self, tokens: Tokens, strings: bool) -> bytes:
-        """Write the tokens of a text."""
+    def tokenized(self, ids: Sequence[int], strings: Sequence[str] | None) -> bytes:
+        """Write the tokens of a text.
+
+        :param strings: the tokens as the vocabulary spells them, if that is wanted.
+        """
         members: dict[str, Any] = {
-            "count": len(tokens),
+            "count": len(ids),
             "max_model_len": self._max_model_len,
-            "tokens": list(tokens.ids),
-            "token_strs": list(tokens.texts) if strings else None,
+            "tokens": list(ids),
+            "token_strs": None if strings is None else list(strings),
         }
         return orjson.dumps(members)
 

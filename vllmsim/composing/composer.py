@@ -1,15 +1,16 @@
 # -*- test-case-name: tests.composing.test_composer -*-
 """What an answer is made of: reasoning if the server reasons, then calls of tools, a structured output, or plain text.
 
-Reasoning stands between two tags and a call between two tags behind its name, each of which is one token that no
-client sees in the text; a call so has three tokens beside its arguments, as in llm-d-inference-sim.
+Reasoning stands between two tags and a call between two tags behind its name, none of which clients see in the text.
+With the word tokenizer each of them is one token; a call so has three tokens beside its arguments, as in
+llm-d-inference-sim.
 """
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 from attrs import define, field
@@ -18,7 +19,7 @@ from zope.interface import implementer
 
 from vllmsim.composing.calls import choose_calls
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import Composition, Part, PartKind, TokenizedPrompt, Tokens
+from vllmsim.inference import Composition, Extent, Part, PartKind, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IComposer, IResponseSource, ITokenizer
 from vllmsim.structure import CALL, THINK, ChoiceOutput, Form, JsonOutput, RegexOutput, StructuredOutput, Tool
 from vllmsim.structured.patterns import sample_pattern
@@ -26,7 +27,6 @@ from vllmsim.structured.references import REFERENCES
 from vllmsim.structured.schemas import SchemaSampler
 from vllmsim.structured.values import Ranges, json_text
 
-_TAGS: Final = 2
 _INLINE_BYTES: Final = 4096
 _ENDLESS: Final = tuple(f'"{keyword}"'.encode() for keyword in REFERENCES)
 """What lets a schema of some bytes have values of any depth, which take longer than their number tells."""
@@ -34,6 +34,8 @@ _REMEMBERED: Final = 256
 """How many samplers are remembered: of small schemas, as large ones take memory."""
 _MOST_REASONING: Final = 0.9
 """The largest share of reasoning in an answer that must say something else too."""
+
+Tags: TypeAlias = tuple[Tokens, Tokens]
 
 
 @define(eq=False)
@@ -45,27 +47,29 @@ class _Script:
     texts: list[str] = field(factory=list)
     parts: list[Part] = field(factory=list)
 
-    def add(self, kind: PartKind, said: Tokens, tags: tuple[str, str] | None = None, name: str = "") -> None:
+    def add(self, kind: PartKind, said: Tokens, tags: Tags | None = None, name: str = "") -> None:
         """Add a part.
 
         :param tags: what stands before and behind it.
         :param name: the tool that is called.
         """
         start = len(self.ids)
-        self._tag(tags[:1] if tags else ())
+        if tags:
+            self._append(tags[0])
         opens = len(self.ids)
-        self._tag((name,) if name else ())
+        if name:
+            self._append(self._tokenizer.tag(name))
+            opens = len(self.ids) - 1
         first = len(self.ids)
-        self.ids += said.ids
-        self.texts += said.texts
+        self._append(said)
         last = len(self.ids)
-        self._tag(tags[1:] if tags else ())
+        if tags:
+            self._append(tags[1])
         self.parts.append(Part(kind, start, opens, first, last, len(self.ids), name))
 
-    def _tag(self, texts: Iterable[str]) -> None:
-        for text in texts:
-            self.ids.append(self._tokenizer.special_id(text))
-            self.texts.append(text)
+    def _append(self, said: Tokens) -> None:
+        self.ids += said.ids
+        self.texts += said.texts
 
     def composed(self) -> Composition:
         """Finish."""
@@ -96,75 +100,86 @@ class Composer:
     _samplers: OrderedDict[bytes, SchemaSampler] = field(init=False, factory=OrderedDict)
 
     async def compose(
-        self, prompt: TokenizedPrompt, form: Form, least: int, limit: int, explicit: bool, generator: random.Random
+        self, prompt: TokenizedPrompt, model: str, form: Form, extent: Extent, generator: random.Random
     ) -> Composition:
         """Compose one choice; see :class:`vllmsim.interfaces.IComposer`."""
         share = self._reasoning_share if form.thinks and form.thinking_budget != 0 else 0.0
         if not (form.tools or form.output or share):
-            return Composition(await self._source.respond(prompt, least, limit, explicit, generator))
-        return await self._compose(prompt, form, share, least, limit, explicit, generator)
+            return Composition(await self._source.respond(prompt, model, extent, generator))
+        return await self._compose(prompt, model, form, share, extent, generator)
 
     async def _compose(
         self,
         prompt: TokenizedPrompt,
+        model: str,
         form: Form,
         share: float,
-        least: int,
-        limit: int,
-        explicit: bool,
+        extent: Extent,
         generator: random.Random,
     ) -> Composition:
-        script = _Script(self._tokenizer)
+        script, limit = _Script(self._tokenizer), extent.most
+        think = self._tags(THINK)
         calls = choose_calls(form.tools, self._extra_calls, generator) if form.tools else ()
         budget = limit if form.thinking_budget is None else form.thinking_budget
         if calls:
             arguments: list[Tokens] = []
+            tags = self._tags(CALL)
             length = 0
             for tool in calls:
                 arguments.append(await self._arguments(tool, limit, generator))
-                length += len(arguments[-1]) + _TAGS + 1
+                length += len(arguments[-1]) + _length(tags) + len(self._tokenizer.tag(tool.name))
                 if length >= limit:
                     break
-            await self._think(script, prompt, _beside(length, share, limit, budget), generator)
+            thought = min(_ratio(length, share), limit - length - _length(think) - 1, budget)
+            await self._think(script, prompt, model, thought, generator)
             for tool, said in zip(calls, arguments, strict=False):
-                script.add("call", said, CALL, tool.name)
+                script.add("call", said, tags, tool.name)
         elif form.output is not None:
             text = await self._text(form.output, generator)
             said = await self._tokenizer.encode(text, limit)
-            await self._think(script, prompt, _beside(len(said), share, limit, budget), generator)
+            thought = min(_ratio(len(said), share), limit - len(said) - _length(think) - 1, budget)
+            await self._think(script, prompt, model, thought, generator)
             script.add("text", said)
         else:
-            await self._say(script, prompt, share, budget, least, limit, explicit, generator)
+            await self._say(script, prompt, model, share, budget, extent, generator)
         return script.composed()
+
+    def _tags(self, texts: tuple[str, str]) -> Tags:
+        return self._tokenizer.tag(texts[0]), self._tokenizer.tag(texts[1])
 
     async def _say(
         self,
         script: _Script,
         prompt: TokenizedPrompt,
+        model: str,
         share: float,
         budget: int,
-        least: int,
-        limit: int,
-        explicit: bool,
+        extent: Extent,
         generator: random.Random,
     ) -> None:
         """Say text, after reasoning that has its share of it."""
-        most = min(int(limit * share), budget + _TAGS)
-        room = limit - most if most > _TAGS else limit
+        limit, tags = extent.most, self._tags(THINK)
+        beside = _length(tags)
+        most = min(int(limit * share), budget + beside)
+        room = limit - most if most > beside else limit
         alone = share == 1 and most == limit
-        room = limit - _TAGS if alone else room
-        said = await self._source.respond(prompt, min(least, max(room, 1)), max(room, 1), explicit, generator)
+        room = max(limit - beside if alone else room, 1)
+        said = await self._source.respond(
+            prompt, model, Extent(min(extent.least, room), room, extent.explicit), generator
+        )
         if alone:
-            script.add("reasoning", said, THINK)
+            script.add("reasoning", said, tags)
             return
-        thought = most - _TAGS if len(said) == room else min(most - _TAGS, _ratio(len(said), share))
-        await self._think(script, prompt, thought, generator)
+        thought = most - beside if len(said) == room else min(most - beside, _ratio(len(said), share))
+        await self._think(script, prompt, model, thought, generator)
         script.add("text", said)
 
-    async def _think(self, script: _Script, prompt: TokenizedPrompt, length: int, generator: random.Random) -> None:
+    async def _think(
+        self, script: _Script, prompt: TokenizedPrompt, model: str, length: int, generator: random.Random
+    ) -> None:
         if length > 0:
-            said = await self._thoughts.respond(prompt, length, length, False, generator)
-            script.add("reasoning", said, THINK)
+            said = await self._thoughts.respond(prompt, model, Extent(length, length, explicit=False), generator)
+            script.add("reasoning", said, self._tags(THINK))
 
     async def _arguments(self, tool: Tool, limit: int, generator: random.Random) -> Tokens:
         schema = {} if tool.parameters is True else tool.parameters
@@ -210,9 +225,5 @@ def _ratio(length: int, share: float) -> int:
     return round(length * share / (1 - share))
 
 
-def _beside(length: int, share: float, limit: int, budget: int) -> int:
-    """Count the tokens of reasoning before something that must have room too.
-
-    :param length: tokens of that.
-    """
-    return min(_ratio(length, share), limit - length - _TAGS - 1, budget)
+def _length(tags: Tags) -> int:
+    return len(tags[0]) + len(tags[1])

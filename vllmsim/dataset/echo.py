@@ -6,7 +6,7 @@ import random
 from attrs import frozen
 from zope.interface import implementer
 
-from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, TokenPrompt, Tokens
+from vllmsim.inference import Conversation, Extent, TextPrompt, TokenizedPrompt, TokenPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenizer
 
 
@@ -21,25 +21,24 @@ class EchoSource:
 
     _tokenizer: ITokenizer
 
-    async def respond(
-        self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Tokens:
-        """Repeat the question up to `limit` tokens."""
+    async def respond(self, prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random) -> Tokens:
+        """Repeat the question as far as it may be."""
         source = prompt.prompt
         if isinstance(source, TokenPrompt):
-            said = self._spell(source, limit)
+            said = self._spell(source, extent.most)
         else:
             text = source.text if isinstance(source, TextPrompt) else _last_text(source)
-            said = await self._tokenizer.encode(text, limit)
-        return self._repeat(said, least)
+            said = await self._tokenizer.encode(text, extent.most)
+        return self._repeat(said, extent.least)
 
     def _spell(self, prompt: TokenPrompt, limit: int) -> Tokens:
-        ids = prompt.ids[:limit]
-        texts = [self._tokenizer.text_of(token) for token in ids]
-        last = len(texts) - 1
-        return Tokens(
-            ids, [f"{ids[i]}{',' if i < last else ''}" if text is None else text for i, text in enumerate(texts)]
-        )
+        ids, look_up = prompt.ids[:limit], self._tokenizer.text_of
+        last = len(ids) - 1
+        texts = [
+            f"{token}{',' if place < last else ''}" if not text and look_up(token) is None else text
+            for place, (token, text) in enumerate(zip(ids, self._tokenizer.texts_of(ids), strict=True))
+        ]
+        return Tokens(ids, texts)
 
     def _repeat(self, said: Tokens, least: int) -> Tokens:
         if len(said) >= least:

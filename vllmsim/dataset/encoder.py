@@ -6,7 +6,7 @@ import random
 from attrs import frozen
 from zope.interface import implementer
 
-from vllmsim.inference import TokenizedPrompt, Tokens
+from vllmsim.inference import Extent, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenizer
 
 
@@ -17,8 +17,7 @@ class EncoderSource:
 
     _tokenizer: ITokenizer
 
-    async def respond(
-        self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Tokens:
+    async def respond(self, prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random) -> Tokens:
         """Say as many tokens as there may be."""
-        return await self._tokenizer.encode("!" * limit, limit)
+        mark = self._tokenizer.tag("!")
+        return Tokens((mark.ids[0],) * extent.most, (mark.texts[0],) * extent.most)

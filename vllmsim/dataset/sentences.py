@@ -2,13 +2,16 @@
 """Answers made of sentences chosen at random."""
 
 import random
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from zope.interface import implementer
 
 from vllmsim.dataset.lengths import free_length, limited_length
-from vllmsim.inference import TokenizedPrompt, Tokens
+from vllmsim.inference import Extent, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenizer
 
 SENTENCES: Final = (
@@ -39,6 +42,18 @@ SENTENCES: Final = (
 )
 
 
+@frozen(eq=False)
+class _Bank:
+    """The sentences as tokens. Many tokenizers join the blank between two sentences to one of them.
+
+    :param first: the sentences at the beginning of an answer.
+    :param further: the sentences behind another.
+    """
+
+    first: tuple[Tokens, ...]
+    further: tuple[Tokens, ...]
+
+
 @implementer(IResponseSource)
 @define(eq=False)
 class SentenceSource:
@@ -48,21 +63,44 @@ class SentenceSource:
     """
 
     _tokenizer: ITokenizer
-    _bank: tuple[Tokens, ...] = field(init=False, default=())
+    _bank: _Bank | None = field(init=False, default=None)
 
-    async def respond(
-        self, prompt: TokenizedPrompt, least: int, limit: int, explicit: bool, generator: random.Random
-    ) -> Tokens:
+    async def respond(self, prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random) -> Tokens:
         """Say as many tokens as the draw of the length says."""
-        if not self._bank:
-            self._bank = tuple([await self._tokenizer.encode(text, len(text)) for text in SENTENCES])
-        length = limit
-        if least < limit:
-            length = max(least, (limited_length if explicit else free_length)(limit, generator))
-        ids: list[int] = []
-        texts: list[str] = []
+        bank = self._bank
+        if bank is None:
+            bank = self._bank = await self._tokenize()
+        length = extent.most
+        if extent.least < length:
+            length = max(extent.least, (limited_length if extent.explicit else free_length)(length, generator))
+        said = generator.choice(bank.first)
+        ids, texts = [*said.ids], [*said.texts]
         while len(ids) < length:
-            sentence = generator.choice(self._bank)
-            ids += sentence.ids
-            texts += sentence.texts
+            said = generator.choice(bank.further)
+            ids += said.ids
+            texts += said.texts
         return Tokens(ids[:length], texts[:length])
+
+    async def _tokenize(self) -> _Bank:
+        after = (*SENTENCES[1:], SENTENCES[0])
+        first = [(await self._runs((sentence, then)))[0] for sentence, then in zip(SENTENCES, after, strict=True)]
+        around = await self._runs((SENTENCES[-1], *SENTENCES, SENTENCES[0]))
+        return _Bank(tuple(first), tuple(around[1:-1]))
+
+    async def _runs(self, sentences: Sequence[str]) -> list[Tokens]:
+        """Tokenize sentences as one text.
+
+        :return: for each the tokens that end in it, at least one.
+        """
+        text = "".join(sentences)
+        tokens = await self._tokenizer.encode(text, len(text.encode()))
+        ends = list(accumulate(map(len, tokens.texts)))
+        if not ends or ends[-1] != len(text):
+            # This tokenizer does not say what it is told: where a sentence ends cannot be told.
+            return [await self._alone(sentence) for sentence in sentences]
+        borders = [0, *(bisect_right(ends, end) for end in accumulate(map(len, sentences)))]
+        return [Tokens(tokens.ids[a:b], tokens.texts[a:b]) for a, b in pairwise(borders)]
+
+    async def _alone(self, sentence: str) -> Tokens:
+        tokens = await self._tokenizer.encode(sentence, len(sentence))
+        return tokens if len(tokens) else Tokens((self._tokenizer.eos_id,), ("",))

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from vllmsim.inference import NOTHING_SAID, Answer, SequenceTimes
+from vllmsim.inference import NOTHING_SAID, Answer, Extent, SequenceTimes
 from vllmsim.interfaces import IComposer, ILatencyModel, IRankMetrics, ITokenizer
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.pacing import TokenPacer
@@ -91,8 +91,8 @@ async def _generate(model: Model, sequence: Sequence) -> int:
 async def _compose(model: Model, sequence: Sequence) -> Answer:
     request, sampling, limit = sequence.submission.request, sequence.sampling, sequence.limit
     least = limit if sampling.ignore_eos else sampling.min_tokens
-    explicit = sampling.max_tokens is not None
-    said = await model.composer.compose(sequence.prompt, request.form, least, limit, explicit, sequence.generator)
+    extent = Extent(least, limit, explicit=sampling.max_tokens is not None)
+    said = await model.composer.compose(sequence.prompt, request.model, request.form, extent, sequence.generator)
     return settle(said, limit, sampling, model.tokenizer.eos_id, model.tokenizer.eos_text)
 
 

@@ -8,7 +8,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.errors import InvalidRequest, PromptTooLong
-from vllmsim.inference import Cut, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.inference import Cut, Prompt, TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import ITokenizer
 from vllmsim.scheduling.turns import Turn
 
@@ -43,15 +43,16 @@ class PromptReader:
                 given = cut.apply(given)
             self._check_length(len(given), exact=len(given) != self._max_model_len + 1)
             self._check_ids(given)
-            known = [self._tokenizer.text_of(token) or "" for token in given]
+            known = self._tokenizer.texts_of(given)
             return TokenizedPrompt(prompt, "".join(known), given, known)
-        text = prompt.text if isinstance(prompt, TextPrompt) else self._tokenizer.render(prompt)
-        tokens = await self._tokenizer.encode(text, self._most_needed(cuts))
-        ids, texts = tokens.ids, tokens.texts
-        for cut in cuts:
-            ids, texts = cut.apply(ids), cut.apply(texts)
-        self._check_length(len(ids), exact=False)
-        return TokenizedPrompt(prompt, "".join(texts) if cuts else text, ids, texts)
+        read = await self._tokenizer.read(prompt, self._most_needed(cuts))
+        if cuts:
+            ids, texts = read.ids, read.texts
+            for cut in cuts:
+                ids, texts = cut.apply(ids), cut.apply(texts)
+            read = TokenizedPrompt(prompt, "".join(texts), ids, texts)
+        self._check_length(len(read.ids), exact=False)
+        return read
 
     def _most_needed(self, cuts: Sequence[Cut]) -> int:
         """Tell how much of a text must be tokenized: one token too many is enough to refuse it."""

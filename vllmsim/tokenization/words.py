@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from vllmsim.hashing import fnv1a_32
-from vllmsim.inference import Conversation, Tokens
+from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import ITokenizer
 
 _BLANKS: Final = r"[ \t\n\f\r]*"
@@ -42,7 +42,13 @@ _TEMPLATE: Final = (
     "{% if message['tool_call_id'] %}({{ message['tool_call_id'] }}){% endif %}"
     ": {{ message['content'] }}\n{% endfor %}"
 )
-"""What :meth:`WordTokenizer.render` does, for those who ask."""
+"""What :func:`_flat` does, for those who ask."""
+
+
+def _flat(conversation: Conversation) -> str:
+    return "".join(
+        f"### {m.role}{f'({m.tool_call_id})' if m.tool_call_id else ''}: {m.text}\n" for m in conversation.messages
+    )
 
 
 def split(text: str) -> Iterator[str]:
@@ -72,11 +78,11 @@ class WordTokenizer:
     _characters: int = field(init=False, default=0)
     _learning: threading.Lock = field(init=False, factory=threading.Lock)
 
-    def render(self, conversation: Conversation) -> str:
-        """Write each message as ``### role(call): text`` on a line of its own."""
-        return "".join(
-            f"### {m.role}{f'({m.tool_call_id})' if m.tool_call_id else ''}: {m.text}\n" for m in conversation.messages
-        )
+    async def read(self, prompt: TextPrompt | Conversation, limit: int) -> TokenizedPrompt:
+        """Cut a prompt; a conversation has each message as ``### role(call): text`` on a line of its own."""
+        text = prompt.text if isinstance(prompt, TextPrompt) else _flat(prompt)
+        tokens = await self.encode(text, limit)
+        return TokenizedPrompt(prompt, text, tokens.ids, tokens.texts)
 
     async def encode(self, text: str, limit: int) -> Tokens:
         """Cut a text, in a thread if it is long."""
@@ -84,18 +90,26 @@ class WordTokenizer:
             return self._number(tuple(_TOKEN.findall(text)[:limit]))
         return await self._defer_to_thread(self._encode, text, limit)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Join the texts of the tokens that are remembered."""
+    def texts_of(self, ids: Sequence[int]) -> Sequence[str]:
+        """Look up those tokens that are remembered."""
         texts = self._texts
-        return "".join([texts.get(token, "") for token in ids])
+        return tuple([texts.get(token, "") for token in ids])
 
     def text_of(self, token: int) -> str | None:
         """Look up a token that is remembered."""
         return self._texts.get(token)
 
-    def special_id(self, text: str) -> int:
-        """Number a tag like any token."""
-        return self._ids.get(text) or self._learn(text)
+    def pieces_of(self, ids: Sequence[int]) -> Sequence[str]:
+        """Spell tokens as their texts."""
+        return self.texts_of(ids)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """Join the texts of the tokens that are remembered."""
+        return "".join(self.texts_of(ids))
+
+    def tag(self, text: str) -> Tokens:
+        """Make one token of any text."""
+        return Tokens((self._ids.get(text) or self._learn(text),), (text,))
 
     def describe(self) -> Mapping[str, object]:
         """Tell how the tokenizer was made; see :class:`vllmsim.interfaces.ITokenizer`."""

@@ -14,7 +14,6 @@ from vllmsim.api.shapes.errors import ErrorBody
 from vllmsim.api.shapes.messages import MessagesError, TokenCount
 from vllmsim.api.shapes.server import Detokenized, Tokenized
 from vllmsim.api.tokens import DetokenizeBody, TokenDialect, TokenizeBody
-from vllmsim.inference import Conversation
 from vllmsim.interfaces import ITokenizer
 from vllmsim.web.described import described
 from vllmsim.web.request import Request
@@ -36,16 +35,15 @@ class TokenRoutes:
     async def tokenize(self, request: Request) -> None:
         """Answer with the tokens of a text or a conversation."""
         prompt, strings = self._dialect.parse_tokenize(request.content.read(), request.head)
-        text = self._tokenizer.render(prompt) if isinstance(prompt, Conversation) else prompt.text
-        tokens = await self._tokenizer.encode(text, _NO_LIMIT)
-        request.answer(200, self._dialect.tokenized(tokens, strings))
+        ids = (await self._tokenizer.read(prompt, _NO_LIMIT)).ids
+        request.answer(200, self._dialect.tokenized(ids, self._tokenizer.pieces_of(ids) if strings else None))
 
     @app.route("/detokenize", methods=["POST"])
     @described("Tokens", Response(Detokenized), body=DetokenizeBody, errors=ASKING, example={"tokens": [1, 2]})
     async def detokenize(self, request: Request) -> None:
         """Answer with the text of some tokens."""
         ids = self._dialect.parse_detokenize(request.content.read(), request.head)
-        request.answer(200, self._dialect.detokenized(self._tokenizer.decode(ids)))
+        request.answer(200, self._dialect.detokenized(await self._tokenizer.decode(ids)))
 
 
 @define(slots=False, eq=False)
@@ -70,8 +68,8 @@ class CountRoutes:
         """Answer with the number of a Messages request's tokens."""
         request.error_body = anthropic_error_body
         prompt = self._messages.parse(request.content.read(), request.head)
-        tokens = await self._tokenizer.encode(self._tokenizer.render(prompt), _NO_LIMIT)
-        request.answer(200, self._messages.counted(len(tokens)))
+        read = await self._tokenizer.read(prompt, _NO_LIMIT)
+        request.answer(200, self._messages.counted(len(read.ids)))
 
 
 @define(slots=False, eq=False)

@@ -9,7 +9,7 @@ from tests.fakes import FixedSource, in_thread
 from vllmsim.api.scaleout.given import GivenEntry, GivenLogprob, GivenLogprobs
 from vllmsim.api.scaleout.reading import Words
 from vllmsim.composing.composer import Composer
-from vllmsim.inference import Answer, Part, TextPrompt, TokenizedPrompt
+from vllmsim.inference import Answer, Extent, Part, TextPrompt, TokenizedPrompt
 from vllmsim.sampling import Sampling
 from vllmsim.scheduling.answer import settle
 from vllmsim.structure import Form, Tool, ToolUse
@@ -25,10 +25,12 @@ class ReadingTests(SynchronousTestCase):
         """Have a vocabulary."""
         self.vocabulary = Vocabulary()
 
-    def read(self, *texts: str, eos: bool = False, reasons: bool = True, calls: bool = True) -> Answer:
+    def read(
+        self, *texts: str, eos: bool = False, reasons: bool = True, tools: tuple[str, ...] | None = ("f",)
+    ) -> Answer:
         """Read an answer."""
         ids = self.vocabulary.ids(*texts) + ([self.vocabulary.eos] if eos else [])
-        return self.vocabulary.words.answer(ids, reasons=reasons, calls=calls)
+        return self.vocabulary.words.answer(ids, reasons=reasons, tools=tools)
 
     def test_text(self) -> None:
         """Tokens are text; the one that ends it all has none, nor have those that mean nothing."""
@@ -54,7 +56,7 @@ class ReadingTests(SynchronousTestCase):
 
     def test_tags_that_mean_nothing(self) -> None:
         """Tags are text where they are not looked for."""
-        answer = self.read("<think>", "x", "</think>", *CALL, reasons=False, calls=False)
+        answer = self.read("<think>", "x", "</think>", *CALL, reasons=False, tools=None)
         self.assertEqual("<think>x</think><tool_call>f{}</tool_call>", answer.text)
         self.assertEqual((), answer.parts)
 
@@ -76,13 +78,13 @@ class ReadingTests(SynchronousTestCase):
         prompt = TokenizedPrompt(TextPrompt("x"), "x", [1], ["x"])
         for form in (Form(thinks=True), Form(tools=ToolUse((tool,), 1, 1), thinks=True), Form()):
             for limit in (4, 7, 100):
-                composed = composer.compose(prompt, form, 0, limit, False, random.Random(1))
+                composed = composer.compose(prompt, "m", form, Extent(0, limit, explicit=False), random.Random(1))
                 made = self.successResultOf(composed)
                 meant = settle(made, limit, Sampling(), self.vocabulary.eos, "<|im_end|>")
                 # The thoughts of a fixed source are numbered by length, not by text.
                 ids = [self.vocabulary.ids(text)[0] if text != "<|im_end|>" else 0 for text in meant.texts]
                 ids = [token or self.vocabulary.eos for token in ids]
-                read = self.vocabulary.words.answer(ids, reasons=True, calls=True)
+                read = self.vocabulary.words.answer(ids, reasons=True, tools=["f"])
                 plain = all(part.kind == "text" for part in meant.parts)
                 self.assertEqual(() if plain else meant.parts, read.parts)
                 self.assertEqual(list(meant.pieces), list(read.pieces))

@@ -28,4 +28,4 @@ class Vocabulary:
 
     def ids(self, *texts: str) -> list[int]:
         """Number some tokens."""
-        return [self.tokenizer.special_id(text) for text in texts]
+        return [self.tokenizer.tag(text).ids[0] for text in texts]

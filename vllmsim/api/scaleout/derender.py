@@ -96,7 +96,7 @@ class ChatDerenderer:
     def _write(self, asked: DerenderChatBody, conversed: Conversed) -> bytes:
         given, reading, words = asked.generate_response, conversed.reading, self._words
         answers = [
-            words.answer(_required(choice), reasons=conversed.reasons, calls=conversed.calls)
+            words.answer(_required(choice), reasons=conversed.reasons, tools=conversed.tools)
             for choice in given.choices
         ]
         ids = asked.prompt_token_ids or given.prompt_token_ids

@@ -7,10 +7,10 @@ have had in its place, and what is to be sent with the next one. There is one st
 choices has the usage.
 
 The state's members are vLLM's. Where reasoning and calls are told from the rest, the tokens so far are among them, as
-no other memory is kept.
+no other memory is kept; elsewhere the last few, as a character may be cut over several.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,9 @@ from vllmsim.api.scaleout.reading import Words
 from vllmsim.api.scaleout.render import repeat
 from vllmsim.api.stretches import Stretch, stretches
 from vllmsim.inference import Answer
+
+_CONTEXT: Final = 4
+"""The most tokens that a character can be cut over, in UTF-8."""
 
 
 class GivenUsage(Body):
@@ -48,7 +51,7 @@ class StreamState(Body):
     prefix_offset: Count = 0
     read_offset: Count = 0
     role_sent: bool = False
-    logprob_context_token_ids: Annotated[list[TokenId], Field(max_length=4)] = []
+    logprob_context_token_ids: Annotated[list[TokenId], Field(max_length=_CONTEXT)] = []
     logprob_text_offset: Count = 0
     output_token_ids: Annotated[list[TokenId], Field(fail_fast=True)] = []
     output_chunk_lens: Annotated[list[Annotated[int, Field(gt=0)]], Field(fail_fast=True)] = []
@@ -107,10 +110,10 @@ def chat_chunk(asked: ChatChunkBody, conversed: Conversed, words: Words) -> byte
     if not chunk.choices:
         return _answer({**head, "choices": [], "usage": asked.usage()}, state)
     [choice] = chunk.choices
-    parsed = conversed.reasons or conversed.calls
-    before = state.output_token_ids if parsed else []
+    parsed = conversed.reasons or conversed.tools is not None
+    before = state.output_token_ids if parsed else state.logprob_context_token_ids
     ids = [*before, *choice.ids]
-    answer = words.answer(ids, reasons=conversed.reasons, calls=conversed.calls)
+    answer = words.answer(ids, reasons=conversed.reasons, tools=conversed.tools)
     calls, call_ids = answer.calls, list(state.last_tool_call_ids)
     for number, part in enumerate(calls[len(call_ids) :], len(call_ids)):
         call_ids.append(reading.settings.tooling.call_id(part, number, reading.settings.new_id))
@@ -133,7 +136,8 @@ def chat_chunk(asked: ChatChunkBody, conversed: Conversed, words: Words) -> byte
     else:
         member["token_ids"] = None
     known = {"output_token_ids": ids, "output_chunk_lens": [*state.output_chunk_lens, *_count(choice)]}
-    after = {"role_sent": True, "tools_streamed": called, "last_tool_call_ids": call_ids, **(known if parsed else {})}
+    after = {"role_sent": True, "tools_streamed": called, "last_tool_call_ids": call_ids}
+    after |= known if parsed else {"logprob_context_token_ids": ids[-_CONTEXT:]}
     return _answer({**head, "choices": [member], "kv_transfer_params": None}, state.model_copy(update=after))
 
 
@@ -172,7 +176,9 @@ def completion_chunk(asked: CompletionChunkBody, model: str, created: int, words
     if not chunk.choices:
         return _answer({**head, "choices": [], "usage": asked.usage()}, state)
     [choice] = chunk.choices
-    text = "".join(words.texts(choice.ids))
+    before = state.logprob_context_token_ids
+    ids = [*before, *choice.ids]
+    text = "".join(words.texts(ids)[len(before) :])
     member = {
         "index": choice.index,
         "text": text,
@@ -183,7 +189,7 @@ def completion_chunk(asked: CompletionChunkBody, model: str, created: int, words
         "token_ids": None,
         "weight_versions": None,
     }
-    after = {"logprob_text_offset": state.logprob_text_offset + len(text)}
+    after = {"logprob_text_offset": state.logprob_text_offset + len(text), "logprob_context_token_ids": ids[-_CONTEXT:]}
     return _answer({**head, "choices": [member], "kv_transfer_params": None}, state.model_copy(update=after))
 
 

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.api.scaleout.test_derender -*-
 """What clients of the derender routes give back: answers of ``/inference/v1/generate``, and the requests of these."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from attrs import frozen
@@ -123,12 +123,12 @@ class Conversed:
 
     :param reading: the request as it would have been read.
     :param reasons: whether reasoning is told from the rest.
-    :param calls: whether calls of tools are.
+    :param tools: the names of the tools whose calls are; None for none.
     """
 
     reading: ChatReading
     reasons: bool = False
-    calls: bool = False
+    tools: Collection[str] | None = None
 
 
 def converse(settings: Settings, model: str, chat: ChatBody | None) -> Conversed:
@@ -144,5 +144,7 @@ def converse(settings: Settings, model: str, chat: ChatBody | None) -> Conversed
     conversation = conversation_of(chat.messages)
     form = chat_form(settings, chat, conversation)
     request = InferenceRequest("", False, model, (conversation,), Sampling(), form=form)
-    calls = bool(chat.tools and settings.tooling.parser and read_choice(chat.tool_choice).mode != "none")
-    return Conversed(ChatReading(settings, asked, request, settings.now()), settings.reasons, calls)
+    tools = None
+    if chat.tools and settings.tooling.parser and read_choice(chat.tool_choice).mode != "none":
+        tools = [tool.tool().name for tool in chat.tools]
+    return Conversed(ChatReading(settings, asked, request, settings.now()), settings.reasons, tools)

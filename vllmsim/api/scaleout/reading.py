@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.api.scaleout.test_reading -*-
 """Token ids, read as a client would see them: their texts, and what they are parts of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -23,9 +23,10 @@ class Words:
     as_ids: bool = False
 
     def texts(self, ids: Iterable[int]) -> list[str]:
-        """Look up the texts of some tokens; the one that ends an answer has none, nor have those that mean nothing."""
-        look_up, end = self.tokenizer.text_of, self.tokenizer.eos_id
-        return ["" if token == end else look_up(token) or "" for token in ids]
+        """Look up what some tokens say; the one that ends an answer says nothing, nor do those that mean nothing."""
+        ids = tuple(ids)
+        end = self.tokenizer.eos_id
+        return ["" if token == end else text for token, text in zip(ids, self.tokenizer.texts_of(ids), strict=True)]
 
     def name(self, token: int) -> str:
         """Show a token in log probabilities."""
@@ -65,15 +66,15 @@ class Words:
         name = self.name(given.token_id)
         return {"token": name, "logprob": given.logprob, "bytes": list(name.encode("utf-8", "replace"))}
 
-    def answer(self, ids: Sequence[int], *, reasons: bool = False, calls: bool = False) -> Answer:
+    def answer(self, ids: Sequence[int], *, reasons: bool = False, tools: Collection[str] | None = None) -> Answer:
         """Read what an answer says.
 
         :param reasons: whether reasoning is told from the rest.
-        :param calls: whether calls of tools are.
+        :param tools: the names of those that may be called; None where calls are text like any other.
         :return: an answer whose end means nothing.
         """
         texts = self.texts(ids)
-        parts = self._parts(ids, texts, reasons=reasons, calls=calls)
+        parts = self._parts(tuple(ids), texts, reasons=reasons, tools=tools)
         if not parts:
             return Answer(ids, texts, texts, "stop")
         pieces = [""] * len(ids)
@@ -81,37 +82,70 @@ class Words:
             pieces[part.first : part.last] = texts[part.first : part.last]
         return Answer(ids, texts, pieces, "stop", parts=parts)
 
-    def _parts(self, ids: Sequence[int], texts: Sequence[str], *, reasons: bool, calls: bool) -> tuple[Part, ...]:
-        special, ended = self.tokenizer.special_id, bool(ids) and ids[-1] == self.tokenizer.eos_id
-        length = len(ids) - ended
-        opening = {special(THINK[0]): THINK[1]} if reasons else {}
-        opening |= {special(CALL[0]): CALL[1]} if calls else {}
+    def _parts(
+        self, ids: tuple[int, ...], texts: Sequence[str], *, reasons: bool, tools: Collection[str] | None
+    ) -> tuple[Part, ...]:
+        length = len(ids) - (bool(ids) and ids[-1] == self.tokenizer.eos_id)
+        tags = ([THINK] if reasons else []) + ([] if tools is None else [CALL])
+        opening = {tag[0]: (tag, self._tag(closing)) for tag, closing in ((self._tag(t[0]), t[1]) for t in tags)}
+        names = {name: self._tag(name) for name in tools or ()}
         parts: list[Part] = []
         place = begun = 0
         while place < length:
-            closing = opening.get(ids[place])
-            if closing is None:
+            tag, closing = opening.get(ids[place], ((), ()))
+            if not tag or ids[place : place + len(tag)] != tag:
                 place += 1
                 continue
             if begun < place:
                 parts.append(Part("text", begun, begun, begun, place, place))
-            parts.append(self._tagged(ids, texts, place, length, closing))
-            place = begun = parts[-1].stop
+            inner = place + len(tag)
+            last = _find(ids, closing, inner, length)
+            stop = length if last is None else last + len(closing)
+            inside = range(inner, length if last is None else last)
+            if tag == self._tag(THINK[0]):
+                parts.append(Part("reasoning", place, inner, inner, inside.stop, stop))
+            else:
+                name, first = _name(ids, texts, inside, names, whole=last is not None)
+                opens = first - 1 if name else first
+                parts.append(Part("call", place, opens, first, inside.stop, stop, name))
+            place = begun = stop
         if not parts:
             return ()
         if begun < length:
             parts.append(Part("text", begun, begun, begun, length, len(ids)))
         return tuple(parts)
 
-    def _tagged(self, ids: Sequence[int], texts: Sequence[str], place: int, length: int, closing: str) -> Part:
-        """Read what stands between two tags, of which the second may be missing."""
-        inner = place + 1
+    def _tag(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.tag(text).ids)
+
+
+def _find(ids: tuple[int, ...], tag: tuple[int, ...], start: int, stop: int) -> int | None:
+    """Find where a tag begins."""
+    while True:
         try:
-            last = ids.index(self.tokenizer.special_id(closing), inner, length)
+            start = ids.index(tag[0], start, stop)
         except ValueError:
-            last = length
-        stop = min(last + 1, length)
-        if closing == THINK[1]:
-            return Part("reasoning", place, inner, inner, last, stop)
-        name = texts[inner] if inner < last else ""
-        return Part("call", place, inner, min(inner + 1, last), last, stop, name)
+            return None
+        if ids[start : min(start + len(tag), stop)] == tag:
+            return start
+        start += 1
+
+
+def _name(
+    ids: tuple[int, ...], texts: Sequence[str], inside: range, names: Mapping[str, tuple[int, ...]], *, whole: bool
+) -> tuple[str, int]:
+    """Find the name at the beginning of a call.
+
+    :param inside: where the call is, without its tags.
+    :param names: those that it may be, with their tokens.
+    :param whole: whether the call has ended; else the rest of the name may be to come.
+    :return: the name, and the token behind it; nothing if the name is not there yet.
+    """
+    said = ids[inside.start : inside.stop]
+    found = [name for name, tag in names.items() if said[: len(tag)] == tag]
+    if found:
+        name = max(found, key=lambda each: len(names[each]))
+        return name, inside.start + len(names[name])
+    if not said or (not whole and any(tag[: len(said)] == said for tag in names.values())):
+        return "", inside.stop
+    return texts[inside.start], inside.start + 1
