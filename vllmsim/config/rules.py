@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from vllmsim.config.datasets import is_sha256
 from vllmsim.config.schema import Configuration
 from vllmsim.durations import format_duration
 
@@ -147,7 +148,16 @@ def _dataset_file(c: Configuration) -> str | None:
 
 
 def _dataset_mode(c: Configuration) -> str | None:
-    return "echo uses no dataset" if c.mode == "echo" and (c.dataset_path or c.dataset_url) else None
+    return "echo uses no dataset" if c.mode == "echo" and (c.dataset_path or c.dataset_url or c.datasets) else None
+
+
+def _dataset_sum(c: Configuration) -> str | None:
+    return None if not c.dataset_sha256 or is_sha256(c.dataset_sha256) else "is not 64 hexadecimal digits"
+
+
+def _dataset_names(c: Configuration) -> str | None:
+    own = [name for name in c.datasets or () if name in c.served_names]
+    return f"{own[0]!r} and {own[1]!r} are names of one model" if len(own) > 1 else None
 
 
 def _fingerprint(c: Configuration) -> str | None:
@@ -178,7 +188,9 @@ RULES: Final[tuple[Rule, ...]] = (
     (("ssl-keyfile", "ssl-certfile"), _key_pair),
     (("self-signed-certs", "ssl-certfile"), _one_certificate),
     (("dataset-url", "dataset-path"), _dataset_file),
-    (("mode", "dataset-path", "dataset-url"), _dataset_mode),
+    (("mode", "dataset-path", "dataset-url", "datasets"), _dataset_mode),
+    (("dataset-sha256",), _dataset_sum),
+    (("datasets", "model", "served-model-name"), _dataset_names),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
 )
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 from attrs import frozen
 
+from vllmsim.config.datasets import Dataset, parse_datasets, write_datasets
 from vllmsim.config.fakemetrics import FakeMetrics, parse_fake_metrics, write_fake_metrics
 from vllmsim.config.kinds import Duration, Flag, Integer, Json, Kind, List, Number, Parsed, Text
 from vllmsim.config.lora import LoraModule, parse_lora_module, write_lora_module
@@ -174,13 +175,19 @@ class Configuration:
     mode: str = _option("answers", Text(choices=("random", "echo")), "random",
         "What answers say: sentences at random, or the request's own last message.")
     dataset_path: str = _option("answers", Text(), "",
-        "SQLite file with answers.", acts=False)
+        "SQLite file with answers; sentences are said while it is locked or cannot be read.", acts=False)
     dataset_url: str = _option("answers", Text(), "",
         "Where to download that file from if it is not there.", acts=False)
+    dataset_sha256: str = _option("answers", Text(), "",
+        "SHA-256 that the download must have, in hexadecimal.", acts=False)
     dataset_in_memory: bool = _option("answers", Flag(), False,
-        "Read the whole file into memory at the start.", acts=False)
+        "Read the whole file into memory at the start, and look at it no more.", acts=False)
     dataset_table_name: str = _option("answers", Text(required=True), "llmd",
         "Table with the answers.", acts=False)
+    datasets: Mapping[str, Dataset] | None = _option("answers",
+        Parsed(parse_datasets, write_datasets, "a map of model names to paths, or to maps of path, url, sha256,"
+               " in-memory and table-name"), None,
+        "SQLite files with the answers of single models and adapters; the one above is for all others.", acts=False)
 
     reasoning_parser: str = _option("answers", Text(), "",
         "Parser that would tell reasoning from the answer; with one, chat answers begin with reasoning.")
@@ -313,6 +320,23 @@ class Configuration:
     def served_names(self) -> tuple[str, ...]:
         """The model's names, at least one."""
         return self.served_model_name or (self.model,)
+
+    @property
+    def usual_dataset(self) -> Dataset | None:
+        """The dataset of every model that has none of its own, if there is one."""
+        dataset = Dataset(
+            self.dataset_path, self.dataset_url, self.dataset_sha256, self.dataset_in_memory, self.dataset_table_name
+        )
+        return dataset if dataset.path else None
+
+    @property
+    def model_datasets(self) -> dict[str, Dataset]:
+        """The datasets of single models, complete, by the name that answers carry."""
+        usual = Dataset("", in_memory=self.dataset_in_memory, table_name=self.dataset_table_name)
+        return {
+            self.served_names[0] if name in self.served_names else name: dataset.completed(usual)
+            for name, dataset in (self.datasets or {}).items()
+        }
 
     @property
     def ranks(self) -> range:
