@@ -1,5 +1,6 @@
 """Messages, flattened."""
 
+from functools import partial
 from typing import Any
 
 from hypothesis import given
@@ -7,8 +8,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness import RankTestCase
-from vllmsim.api.conversation import ChatMessage, flatten, image_text
-from vllmsim.inference import Media
+from vllmsim.api.chat import ChatBody
+from vllmsim.api.conversation import ChatMessage, flatten, image_text, read_template
+from vllmsim.errors import InvalidRequest
+from vllmsim.inference import Media, Template
 
 
 class FlattenTests(SynchronousTestCase):
@@ -67,6 +70,61 @@ MESSAGES = st.lists(
     min_size=1,
     max_size=5,
 )
+
+
+class TurnTests(SynchronousTestCase):
+    """Messages as chat templates read them."""
+
+    def test_parts(self) -> None:
+        """Text stays text; blocks are parts of which texts have one form; what is not known is left out."""
+        image = {"type": "image_url", "image_url": {"url": "u"}}
+        blocks = ["a", {"type": "input_text", "text": "b"}, {"type": "refusal", "refusal": "no"}, image, {"type": "x"}]
+        message = ChatMessage.model_validate({"role": "user", "content": blocks})
+        texts = [{"type": "text", "text": text} for text in ("a", "b", "no")]
+        self.assertEqual({"role": "user", "content": [*texts, image]}, message.flat().turn)
+        self.assertEqual({"role": "user", "content": "a"}, ChatMessage(role="user", content="a").flat().turn)
+        self.assertEqual({"role": "assistant", "content": ""}, ChatMessage(role="assistant").flat().turn)
+
+    def test_members(self) -> None:
+        """Calls, names and reasoning are there, under either name; what has the wrong type is not."""
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        given = {"role": "assistant", "content": None, "tool_calls": [call], "name": "bob", "reasoning_content": "hm"}
+        expected = {"role": "assistant", "content": "", "tool_calls": [call], "name": "bob", "reasoning": "hm"}
+        self.assertEqual(expected, ChatMessage.model_validate(given).flat().turn)
+        odd = {"role": "tool", "content": "x", "tool_call_id": "c", "name": 7, "reasoning": [], "tool_calls": []}
+        turn = ChatMessage.model_validate(odd).flat().turn
+        self.assertEqual({"role": "tool", "content": "x", "tool_call_id": "c"}, turn)
+
+    def test_template(self) -> None:
+        """A request's words for the template are collected; one of its own is refused unless that is allowed."""
+        asked = ChatBody.model_validate(
+            {
+                "messages": [],
+                "chat_template_kwargs": {"enable_thinking": False},
+                "documents": [{"text": "d"}],
+                "add_generation_prompt": False,
+                "continue_final_message": True,
+                "add_special_tokens": True,
+            }
+        )
+        template = read_template(asked, trusted=False, effort="low", tools=[{"type": "function"}])
+        expected = Template(
+            begins=False,
+            goes_on=True,
+            tools=({"type": "function"},),
+            documents=({"text": "d"},),
+            arguments={"reasoning_effort": "low", "enable_thinking": False},
+            special=True,
+        )
+        self.assertEqual(expected, template)
+        for fields in ({"chat_template": "x"}, {"chat_template_kwargs": {"chat_template": "x"}}):
+            own = ChatBody.model_validate({"messages": [], **fields})
+            self.assertRaisesRegex(
+                InvalidRequest, "untrusted chat template", partial(read_template, own, trusted=False)
+            )
+            read_template(own, trusted=True)
+        both = ChatBody.model_validate({"messages": [], "continue_final_message": True})
+        self.assertRaisesRegex(InvalidRequest, "Cannot set both", partial(read_template, both, trusted=True))
 
 
 class EchoTests(RankTestCase):

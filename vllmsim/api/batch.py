@@ -15,9 +15,9 @@ from attrs import evolve, frozen
 from pydantic import Field
 
 from vllmsim.api.body import Head, Listed, read_object, validate
-from vllmsim.api.chat import ChatBody, chat_form, chat_sampling, check_chat, check_media
+from vllmsim.api.chat import ChatBody, chat_form, chat_sampling, chat_template, check_chat, check_media
 from vllmsim.api.chatanswer import ChatReading, ChatWhole
-from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
+from vllmsim.api.conversation import ChatMessage, conversation_of
 from vllmsim.api.dialect import Call, Settings, completion_details, prompt_details, request_of, usage
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Answer, TokenizedPrompt
@@ -61,8 +61,8 @@ class BatchDialect:
         batch = validate(BatchBody, data, body)
         settings = self._settings
         model = settings.models.resolve(batch.model)
-        check_template(batch.add_generation_prompt, batch.continue_final_message, batch.chat_template)
-        conversations = tuple(map(conversation_of, batch.messages))
+        template = chat_template(settings, batch)
+        conversations = tuple(conversation_of(messages, template) for messages in batch.messages)
         for conversation in conversations:
             check_media(settings, conversation, model)
         form = chat_form(settings, batch, conversations[0])

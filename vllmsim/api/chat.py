@@ -10,13 +10,13 @@ from pydantic import Field
 
 from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chatanswer import ChatReading, ChatStream, ChatWhole
-from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
+from vllmsim.api.conversation import ChatMessage, conversation_of, read_template
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
 from vllmsim.api.toolcalls import NO_TOOLS, ChatTool, check_tools, read_choice, use_tools
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Conversation
+from vllmsim.inference import Conversation, Template
 from vllmsim.sampling import Sampling
 from vllmsim.structure import Form
 
@@ -88,6 +88,15 @@ def chat_form(settings: Settings, body: ChatBody, conversation: Conversation, *,
     )
 
 
+def chat_template(settings: Settings, body: ChatBody) -> Template:
+    """Collect what a chat request says of the chat template.
+
+    :raises InvalidRequest: when it says what it may not, or contradicts itself.
+    """
+    tools = [tool.model_dump() for tool in body.tools] if body.tools else None
+    return read_template(body, trusted=settings.trusts_templates, effort=body.reasoning_effort, tools=tools)
+
+
 def chat_sampling(settings: Settings, body: ChatBody) -> Sampling:
     """Collect the sampling parameters of a chat request."""
     limit = 1 if body.limit is None and settings.encoder_only else body.limit
@@ -132,8 +141,7 @@ class ChatDialect:
         chat = validate(ChatBody, data, body)
         settings = self._settings
         model = settings.models.resolve(chat.model)
-        check_template(chat.add_generation_prompt, chat.continue_final_message, chat.chat_template)
-        conversation = conversation_of(chat.messages)
+        conversation = conversation_of(chat.messages, chat_template(settings, chat))
         check_media(settings, conversation, model)
         form = chat_form(settings, chat, conversation, image=settings.wants_image(head.send_image))
         request = request_of(

@@ -47,7 +47,8 @@ class CompletionBody(SamplingBody):
             return (TokenPrompt(tuple(each for each in given if isinstance(each, int))),)
         if not all(given):
             raise InvalidParameter("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
-        return tuple(TextPrompt(each) if isinstance(each, str) else TokenPrompt(_ids(each)) for each in given)
+        special = self.add_special_tokens is not False
+        return tuple(TextPrompt(each, special) if isinstance(each, str) else TokenPrompt(_ids(each)) for each in given)
 
 
 def _ids(prompt: int | list[int]) -> tuple[int, ...]:

@@ -6,12 +6,12 @@ and films add nothing to the text. Calls of tools follow as ``[name(arguments)]`
 are accepted and say nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from vllmsim.api.body import Body, Listed
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import Conversation, Media, MediaKind, Message
+from vllmsim.inference import PLAIN_TEMPLATE, Conversation, Media, MediaKind, Message, Template
 
 Block = str | Mapping[str, Any]
 
@@ -31,14 +31,49 @@ class ChatMessage(Body):
     content: str | Listed[str | dict[str, Any]] | None = None
     tool_calls: Listed[dict[str, Any]] | None = None
     tool_call_id: str | None = None
+    name: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
 
     def flat(self) -> Message:
         """Write the turn as text."""
-        calls = "".join(map(_call, self.tool_calls or ()))
-        if isinstance(self.content, str):
-            return Message(self.role, self.content + calls, self.tool_call_id)
-        text, media = flatten(self.content or ())
-        return Message(self.role, text + calls, self.tool_call_id, media)
+        thought = self.reasoning if self.reasoning is not None else self.reasoning_content
+        return message_of(
+            self.role,
+            self.content or "",
+            self.tool_call_id,
+            self.tool_calls or (),
+            reasoning=thought if isinstance(thought, str) else None,
+            name=self.name if isinstance(self.name, str) else None,
+        )
+
+
+def message_of(
+    role: str,
+    content: str | Sequence[Block],
+    tool_call_id: str | None = None,
+    calls: Sequence[Mapping[str, Any]] = (),
+    **more: str | None,
+) -> Message:
+    """Make a message, both flat and as chat templates read it.
+
+    :param content: text, or blocks.
+    :param calls: the calls of tools that follow, in the form of chat requests.
+    :param more: further members that templates may know, but for those that are None.
+    """
+    text, media = (content, ()) if isinstance(content, str) else flatten(content)
+    turn: dict[str, Any] = {"role": role, "content": content if isinstance(content, str) else _parts(content)}
+    if tool_call_id is not None:
+        turn["tool_call_id"] = tool_call_id
+    if calls:
+        turn["tool_calls"] = calls
+    turn |= {name: value for name, value in more.items() if value is not None}
+    return Message(role, text + "".join(map(_call, calls)), tool_call_id, media, turn)
+
+
+def call_of(call_id: str | None, name: str, arguments: str) -> Mapping[str, Any]:
+    """Make the call of a tool in the form of chat requests."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def flatten(blocks: Iterable[Block]) -> tuple[str, tuple[Media, ...]]:
@@ -55,6 +90,20 @@ def flatten(blocks: Iterable[Block]) -> tuple[str, tuple[Media, ...]]:
             if found.kind == "image":
                 texts.append(image_text(found.source))
     return "\n".join(texts), tuple(media)
+
+
+def _parts(blocks: Iterable[Block]) -> list[Mapping[str, Any]]:
+    """List blocks of content as parts that templates know: text, and what is beside text as it was given."""
+    parts: list[Mapping[str, Any]] = []
+    for block in blocks:
+        text = block if isinstance(block, str) else block.get("text")
+        if not isinstance(text, str) and isinstance(block, Mapping):
+            text = block.get("refusal")
+        if isinstance(text, str):
+            parts.append({"type": "text", "text": text})
+        elif isinstance(block, Mapping) and (found := _media(block)) is not None:
+            parts.append({"type": found.kind, **block})
+    return parts
 
 
 def _media(block: Mapping[str, Any]) -> Media | None:
@@ -83,15 +132,15 @@ def _call(call: Mapping[str, Any]) -> str:
     return call_text(str(function["name"]), str(function.get("arguments") or ""))
 
 
-def conversation_of(messages: Iterable[ChatMessage]) -> Conversation:
+def conversation_of(messages: Iterable[ChatMessage], template: Template = PLAIN_TEMPLATE) -> Conversation:
     """Make a conversation of a chat request's messages.
 
     :raises InvalidRequest: when there are none.
     """
-    return conversation_from(message.flat() for message in messages)
+    return conversation_from((message.flat() for message in messages), template)
 
 
-def conversation_from(messages: Iterable[Message]) -> Conversation:
+def conversation_from(messages: Iterable[Message], template: Template = PLAIN_TEMPLATE) -> Conversation:
     """Make a conversation of flat messages.
 
     :raises InvalidRequest: when there are none.
@@ -99,21 +148,38 @@ def conversation_from(messages: Iterable[Message]) -> Conversation:
     turns = tuple(messages)
     if not turns:
         raise InvalidRequest("Cannot apply chat template to an empty conversation. Provide at least one message.")
-    return Conversation(turns)
+    return Conversation(turns, template)
 
 
-def check_template(
-    add_generation_prompt: bool | None, continue_final_message: bool | None, template: str | None = None
-) -> None:
-    """Check what a request says of the chat template.
+def read_template(
+    body: Body, *, trusted: bool, effort: str | None = None, tools: Sequence[Mapping[str, Any]] | None = None
+) -> Template:
+    """Collect what a request says of the chat template.
 
-    :param template: one that it brings itself.
-    :raises InvalidRequest: when it brings one, or the answer is to begin anew and to go on.
+    :param body: has those of the members ``add_generation_prompt``, ``continue_final_message``, ``chat_template``,
+        ``chat_template_kwargs``, ``documents`` and ``add_special_tokens`` that its route knows.
+    :param trusted: whether it may bring a template of its own.
+    :param effort: how much the model is to think, if the request says.
+    :raises InvalidRequest: when it brings one and may not, or the answer is to begin anew and to go on.
     """
-    if template is not None:
+    arguments: Mapping[str, Any] = getattr(body, "chat_template_kwargs", None) or {}
+    source = getattr(body, "chat_template", None)
+    if not trusted and (source is not None or arguments.get("chat_template") is not None):
         raise InvalidRequest(
             "Chat template is passed with request, but --trust-request-chat-template is not set. "
             "Refused request with untrusted chat template."
         )
-    if add_generation_prompt and continue_final_message:
+    begins = getattr(body, "add_generation_prompt", True)
+    goes_on = bool(getattr(body, "continue_final_message", None))
+    if begins and goes_on:
         raise InvalidRequest("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
+    documents = getattr(body, "documents", None)
+    return Template(
+        begins=bool(begins),
+        goes_on=goes_on,
+        source=source,
+        tools=tuple(tools) if tools else None,
+        documents=tuple(documents) if documents else None,
+        arguments=arguments if effort is None else {"reasoning_effort": effort, **arguments},
+        special=bool(getattr(body, "add_special_tokens", None)),
+    )

@@ -35,6 +35,7 @@ class Settings:
     :param encoder_only: whether the server encodes media and generates nothing.
     :param wants_image: tells whether an image follows an answer, given whether its request asks for one.
     :param remote: what a decoding server is told of this one.
+    :param trusts_templates: whether requests may bring chat templates of their own.
     """
 
     models: IModelCatalogue
@@ -53,6 +54,7 @@ class Settings:
     encoder_only: bool = False
     wants_image: Callable[[bool], bool] = bool
     remote: PrefillSource = field(factory=PrefillSource)
+    trusts_templates: bool = False
 
 
 class StreamEncoder(Protocol):

@@ -107,6 +107,11 @@ class Scoring:
         return self._body.query
 
     @property
+    def special(self) -> bool:
+        """Whether special tokens are put around a query that is text."""
+        return self._body.add_special_tokens
+
+    @property
     def items(self) -> Sequence[str | list[int]]:
         """The items, each as text or token ids."""
         return self._body.items

@@ -1,8 +1,5 @@
 # -*- test-case-name: tests.api.test_tokens -*-
-"""``/tokenize``, ``/detokenize`` and ``/tokenizer_info``, as vLLM 0.33 reads and writes them.
-
-Definitions of tools are accepted and make no tokens: the chat template here has no place for them.
-"""
+"""``/tokenize``, ``/detokenize`` and ``/tokenizer_info``, as vLLM 0.33 reads and writes them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -12,7 +9,7 @@ from attrs import frozen
 from pydantic import Field
 
 from vllmsim.api.body import Body, Head, Listed, read_object, validate
-from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
+from vllmsim.api.conversation import ChatMessage, conversation_of, read_template
 from vllmsim.inference import Conversation, TextPrompt
 from vllmsim.interfaces import IModelCatalogue
 
@@ -63,10 +60,12 @@ class TokenDialect:
     """Reads and writes the token routes.
 
     :param max_model_len: the context window, which answers report.
+    :param trusts_templates: whether requests may bring chat templates of their own.
     """
 
     _models: IModelCatalogue
     _max_model_len: int
+    _trusts_templates: bool = False
 
     def parse_tokenize(self, body: bytes, head: Head) -> tuple[TextPrompt | Conversation, bool]:
         """Read what is to be tokenized.
@@ -78,13 +77,13 @@ class TokenDialect:
         if data.get("prompt") is not None:
             text = validate(TokenizeTextBody, data, body)
             self._models.resolve(text.model)
-            return TextPrompt(text.prompt), bool(text.return_token_strs)
+            return TextPrompt(text.prompt, text.add_special_tokens is not False), bool(text.return_token_strs)
         if "messages" not in data:
             validate(_EmptyBody, data, body)
         chat = validate(TokenizeChatBody, data, body)
         self._models.resolve(chat.model)
-        check_template(chat.add_generation_prompt, chat.continue_final_message, chat.chat_template)
-        return conversation_of(chat.messages), bool(chat.return_token_strs)
+        template = read_template(chat, trusted=self._trusts_templates, tools=chat.tools)
+        return conversation_of(chat.messages, template), bool(chat.return_token_strs)
 
     def tokenized(self, ids: Sequence[int], strings: Sequence[str] | None) -> bytes:
         """Write the tokens of a text.

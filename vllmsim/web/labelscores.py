@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.web.test_labelscores -*-
 """The routes that judge: label scores, and two that ordinary models do not have."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from attrs import define
@@ -14,7 +15,7 @@ from vllmsim.api.dialect import Call
 from vllmsim.api.labelscores import LabelScoreDialect, Scoring, ScoringBody
 from vllmsim.api.shapes.pooling import Scores
 from vllmsim.errors import Unsupported
-from vllmsim.inference import TokenPrompt
+from vllmsim.inference import TextPrompt, TokenPrompt
 from vllmsim.interfaces import ITokenizer
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
@@ -65,7 +66,9 @@ class LabelScoreRoutes:
     async def _prepare(self, scoring: Scoring) -> Call:
         """Tokenize the query and each item for itself, letting other events in between."""
         clock, begun = self._clock, self._clock.seconds()
-        query = await self._ids(scoring.query, scoring.limit)
+        query: Sequence[int] = scoring.query if isinstance(scoring.query, list) else ()
+        if isinstance(scoring.query, str):
+            query = (await self._tokenizer.read(TextPrompt(scoring.query, scoring.special), scoring.limit)).ids
         prompts: list[TokenPrompt] = []
         length = 0
         for item in scoring.items:

@@ -127,6 +127,16 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(expected, turns(user(*results, {"type": "text", "text": "go on"})))
         self.assertEqual(expected[1:], turns(user(*results)))
 
+    def test_turns(self) -> None:
+        """Templates see parts, calls and what the model thought."""
+        use = {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}}
+        said = [{"type": "thinking", "thinking": "hm", "signature": ""}, {"type": "text", "text": "b"}, use]
+        [message] = turns({"role": "assistant", "content": said})
+        call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+        parts = [{"type": "text", "text": "b"}]
+        expected = {"role": "assistant", "content": parts, "tool_calls": [call], "reasoning": "hm"}
+        self.assertEqual(expected, message.turn)
+
     def test_others(self) -> None:
         """Blocks that say nothing are accepted, whatever they have; a user's message of nothing else is none."""
         blocks = [

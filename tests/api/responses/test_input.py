@@ -110,6 +110,19 @@ class InputTests(SynchronousTestCase):
             ),
         )  # fmt: skip
 
+    def test_turns(self) -> None:
+        """Templates see parts, calls and what the model thought before it spoke."""
+        thought = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]}
+        image = {"type": "input_image", "image_url": "u"}
+        asked = {"role": "user", "content": [{"type": "input_text", "text": "a"}, image]}
+        output = {"type": "function_call_output", "call_id": "c1", "output": "x"}
+        user, assistant, tool = (message.turn for message in self.read(asked, thought, CALL, output))
+        parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "u"}}]
+        self.assertEqual({"role": "user", "content": parts}, user)
+        call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+        self.assertEqual({"role": "assistant", "content": "", "tool_calls": [call], "reasoning": "hm"}, assistant)
+        self.assertEqual({"role": "tool", "content": "x", "tool_call_id": "c1"}, tool)
+
     def test_references(self) -> None:
         """A reference stands for the stored item, and its type need not be said."""
         self.assertEqual(

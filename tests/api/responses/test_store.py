@@ -73,7 +73,7 @@ class StoreTests(SynchronousTestCase):
         """The size counts all that clients can make large."""
         messages = (Message("user", "12345", media=(Media("image", "1234567"),)),)
         response = StoredResponse("a", "completed", b"123", messages, (), [b"1", b"23"])
-        self.assertEqual(2 * 3 + 5 + 7 + 3, response.size)
+        self.assertEqual(2 * (3 + 5 + 7) + 3, response.size)
 
     def test_same_id(self) -> None:
         """A response takes the place of an earlier one of its id, and of its items."""

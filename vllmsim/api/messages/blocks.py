@@ -14,7 +14,7 @@ import orjson
 from pydantic import Discriminator, Tag
 
 from vllmsim.api.body import Body, Listed
-from vllmsim.api.conversation import call_text, conversation_from, flatten
+from vllmsim.api.conversation import call_of, conversation_from, message_of
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Conversation, Message
 
@@ -56,7 +56,9 @@ class ToolResultBlock(_Block):
 
 
 class OtherBlock(_Block):
-    """A block that says nothing to the model."""
+    """A block that says nothing to the model, but for what the model said to itself, which some templates show."""
+
+    thinking: Any = None
 
 
 _KNOWN: Final = frozenset({"text", "image", "tool_use", "tool_result"})
@@ -118,7 +120,8 @@ def conversation_of_blocks(system: Content | None, messages: Sequence[BlockMessa
 
 def _turns(role: str, blocks: Iterable[_Block]) -> Iterator[Message]:
     said: list[Mapping[str, Any]] = []
-    calls: list[str] = []
+    calls: list[Mapping[str, Any]] = []
+    thoughts: list[str] = []
     results: list[Message] = []
     for block in blocks:
         if isinstance(block, TextBlock):
@@ -126,12 +129,13 @@ def _turns(role: str, blocks: Iterable[_Block]) -> Iterator[Message]:
         elif isinstance(block, ImageBlock):
             said.append(_image(block.source))
         elif isinstance(block, ToolUseBlock):
-            calls.append(call_text(block.name or "", _compact(block.input or {})))
+            calls.append(call_of(block.id, block.name or "", _compact(block.input or {})))
         elif isinstance(block, ToolResultBlock):
             results.append(_result(block))
+        elif isinstance(block, OtherBlock) and isinstance(block.thinking, str):
+            thoughts.append(block.thinking)
     if said or calls or role == "assistant":
-        text, media = flatten(said)
-        yield Message(role, text + "".join(calls), media=media)
+        yield message_of(role, said, calls=calls, reasoning="".join(thoughts) or None)
     yield from results
 
 
@@ -159,8 +163,7 @@ def _result(block: ToolResultBlock) -> Message:
             said += _text(part.get("text"))
         elif part.get("type") == "image":
             said.append(_image(part.get("source")))
-    text, media = flatten(said)
-    return Message("tool", text, block.tool_use_id, media)
+    return message_of("tool", said, block.tool_use_id)
 
 
 def _compact(value: Mapping[str, Any]) -> str:

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from vllmsim.api.body import Body, Head, Listed, read_object, validate
-from vllmsim.api.chat import ChatBody, chat_form, check_media
+from vllmsim.api.chat import ChatBody, chat_form, chat_template, check_media
+from vllmsim.api.conversation import read_template
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.messages.answer import MessagesReading, MessagesStream, MessagesWhole
 from vllmsim.api.messages.blocks import BlockMessage, Content, conversation_of_blocks
@@ -196,11 +197,12 @@ class MessagesBody(_TurnsBody):
 
 
 class CountBody(_TurnsBody):
-    """A request to count the tokens of a Messages request. Tools are no part of prompts here, so they do not count."""
+    """A request to count the tokens of a Messages request."""
 
     system: Content | None = None
     tool_choice: MessagesToolChoice | None = None
     tools: Listed[MessagesTool] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 @frozen(eq=False)
@@ -221,6 +223,7 @@ class MessagesDialect:
         conversation = conversation_of_blocks(message.system, message.messages)
         check_media(settings, conversation, model)
         chat = message.chat()
+        conversation = evolve(conversation, template=chat_template(settings, chat))
         form = chat_form(settings, chat, conversation, image=settings.wants_image(head.send_image))
         request = request_of(
             settings, head, chat, model, (conversation,), chat.sampling(chat.limit, None), "chatcmpl", form
@@ -247,9 +250,11 @@ class CountDialect:
         """
         count = validate(CountBody, read_object(body, head), body)
         model = self._settings.models.resolve(count.model)
+        tools = [tool.chat_tool().model_dump() for tool in count.tools or () if isinstance(tool, CustomTool)]
+        template = read_template(count, trusted=self._settings.trusts_templates, tools=tools)
         conversation = conversation_of_blocks(count.system, count.messages)
         check_media(self._settings, conversation, model)
-        return conversation
+        return evolve(conversation, template=template)
 
     def counted(self, tokens: int) -> bytes:
         """Write how many tokens there are."""

@@ -41,7 +41,7 @@ class EmbeddingDialect:
     def parse(self, body: bytes, head: Head) -> PoolingCall:
         """Read a request; see :class:`vllmsim.api.pooling.inputs.PoolingDialect`."""
         settings = self._settings
-        read = read_inputs(VectorBody, read_object(body, head), body)
+        read = read_inputs(VectorBody, read_object(body, head), body, trusted=self._settings.settings.trusts_templates)
         reading = settings.reading("embd", head, read)
         dimensions = settings.dimensions if read.dimensions is None else check_dimensions(read.dimensions, "dimensions")
         request = PoolingRequest("embed", settings.inputs(read.prompts(), settings.cuts(read)), dimensions)

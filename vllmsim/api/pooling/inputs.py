@@ -14,7 +14,7 @@ from pydantic import Field
 
 from vllmsim.api.body import Body, Head, Listed, validate
 from vllmsim.api.chat import check_media
-from vllmsim.api.conversation import ChatMessage, check_template, conversation_of
+from vllmsim.api.conversation import ChatMessage, conversation_of, read_template
 from vllmsim.api.dialect import Settings, usage
 from vllmsim.api.sampling import Int64, check_salt
 from vllmsim.errors import InvalidParameter, InvalidRequest, UnknownModel
@@ -68,13 +68,14 @@ class InputBody(PoolingBody):
         :raises InvalidRequest: when there are none, or a conversation is empty.
         """
         if self.input is None:
-            return [conversation_of(self.messages or [])]
+            return [conversation_of(self.messages or [], read_template(self, trusted=True))]
         given: Sequence[str | int | list[int]] = [self.input] if isinstance(self.input, str) else self.input
         if not given:
             raise InvalidRequest("You must pass at least one prompt")
         if isinstance(given[0], int):
             return [TokenPrompt(tuple(cast("Sequence[int]", given)))]
-        return [TextPrompt(each) if isinstance(each, str) else TokenPrompt(_ids(each)) for each in given]
+        special = self.add_special_tokens
+        return [TextPrompt(each, special) if isinstance(each, str) else TokenPrompt(_ids(each)) for each in given]
 
 
 B = TypeVar("B", bound=InputBody)
@@ -116,11 +117,12 @@ def check_removed(data: Mapping[str, Any]) -> None:
     check_salt(data.get("cache_salt"))
 
 
-def read_inputs(model: type[B], data: dict[str, Any], body: bytes) -> B:
+def read_inputs(model: type[B], data: dict[str, Any], body: bytes, *, trusted: bool) -> B:
     """Check the body of a request with inputs.
 
     :param model: what it is.
     :param data: what :func:`vllmsim.api.body.read_object` made of the body.
+    :param trusted: whether it may bring a chat template of its own.
     :raises vllmsim.errors.InferenceError: when the body is wrong.
     """
     check_removed(data)
@@ -130,12 +132,7 @@ def read_inputs(model: type[B], data: dict[str, Any], body: bytes) -> B:
     if data.get("messages") is None:
         validate(_NoInputs, data, body)
     read = validate(model, data, body)
-    check_template(read.add_generation_prompt, read.continue_final_message)
-    if read.chat_template is not None or (read.chat_template_kwargs or {}).get("chat_template") is not None:
-        raise InvalidRequest(
-            "Chat template is passed with request, but --trust-request-chat-template is not set. "
-            "Refused request with untrusted chat template."
-        )
+    read_template(read, trusted=trusted)
     return read
 
 

@@ -35,7 +35,9 @@ class PoolingTaskDialect:
     def parse(self, body: bytes, head: Head) -> PoolingCall:
         """Read a request; see :class:`vllmsim.api.pooling.inputs.PoolingDialect`."""
         settings = self._settings
-        read = read_inputs(PoolingTaskBody, read_object(body, head), body)
+        read = read_inputs(
+            PoolingTaskBody, read_object(body, head), body, trusted=self._settings.settings.trusts_templates
+        )
         if read.dimensions is not None:
             raise InvalidParameter("dimensions is currently not supported", "dimensions")
         task = next((task for task in _TASKS if task == (read.task or _TASKS[0])), None)
@@ -60,7 +62,7 @@ class ClassificationDialect:
     def parse(self, body: bytes, head: Head) -> PoolingCall:
         """Read a request; see :class:`vllmsim.api.pooling.inputs.PoolingDialect`."""
         settings = self._settings
-        read = read_inputs(InputBody, read_object(body, head), body)
+        read = read_inputs(InputBody, read_object(body, head), body, trusted=self._settings.settings.trusts_templates)
         reading = settings.reading("classify", head, read)
         request = PoolingRequest(
             "classify",

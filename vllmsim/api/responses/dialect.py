@@ -18,17 +18,17 @@ from pydantic import BeforeValidator, Field
 
 from vllmsim.api.body import Body, Head, Listed, read_object, read_query, validate
 from vllmsim.api.chat import check_media
-from vllmsim.api.conversation import conversation_from
+from vllmsim.api.conversation import conversation_from, read_template
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.responses.answer import Keep, ResponseReading, ResponseWhole
-from vllmsim.api.responses.form import AnyTool, Reasoning, TextConfig, response_form, shown
+from vllmsim.api.responses.form import AnyTool, FunctionTool, Reasoning, TextConfig, response_form, shown
 from vllmsim.api.responses.input import read_input
 from vllmsim.api.responses.store import ResponseStore
 from vllmsim.api.responses.stream import ResponseStream
 from vllmsim.api.sampling import GenerationBody, Int64, check_logprobs, check_salt
 from vllmsim.api.structuredoutputs import check_outputs
 from vllmsim.errors import InvalidParameter, InvalidRequest, InvalidResponseUse
-from vllmsim.inference import Message
+from vllmsim.inference import Message, Template
 
 
 def _only_wrong(value: Any) -> Any:
@@ -126,6 +126,12 @@ def _check(data: Mapping[str, Any]) -> None:
     check_outputs({"structured_outputs": data.get("structured_outputs")})
 
 
+def _template(settings: Settings, asked: ResponsesBody) -> Template:
+    tools = [tool.chat_tool().model_dump() for tool in asked.tools or () if isinstance(tool, FunctionTool)]
+    effort = asked.reasoning.effort if asked.reasoning else None
+    return read_template(asked, trusted=settings.trusts_templates, effort=effort, tools=tools)
+
+
 @frozen(eq=False)
 class ResponsesDialect:
     """Reads Responses requests.
@@ -167,7 +173,7 @@ class ResponsesDialect:
         said = self._said(asked)
         self._check_limit(asked.max_output_tokens)
         system = () if asked.instructions is None else (Message("system", asked.instructions),)
-        conversation = conversation_from((*system, *said))
+        conversation = conversation_from((*system, *said), _template(settings, asked))
         check_media(settings, conversation, model)
         form = response_form(settings, asked, answered=any(message.role == "tool" for message in said))
         limit = 1 if asked.max_output_tokens is None and settings.encoder_only else asked.max_output_tokens

@@ -4,8 +4,8 @@
 A message has content as text or as parts: ``input_text``, ``output_text`` and ``refusal`` are text, ``input_image`` is
 a line with its address, ``input_file`` one with its name, ``input_audio`` adds nothing to the text. A
 ``function_call`` belongs to the assistant's turn before it, if there is one; a ``function_call_output`` is a turn of
-its own. ``reasoning`` says nothing, as templates leave it out of earlier turns. An ``item_reference`` stands for an
-item of a stored response.
+its own. ``reasoning`` belongs to the assistant's turn behind it, and says nothing in the text. An ``item_reference``
+stands for an item of a stored response.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from vllmsim.api.conversation import call_text, image_text
+from vllmsim.api.conversation import call_of, call_text, image_text
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Media, Message
 
@@ -25,15 +25,25 @@ _FIELD: Final = "input"
 
 @define(eq=False)
 class _Turn:
-    """A message in the making."""
+    """A message in the making.
+
+    :param parts: its content, as parts that chat templates know.
+    """
 
     role: str
-    texts: list[str]
+    text: str = ""
     media: tuple[Media, ...] = ()
+    parts: str | list[Mapping[str, Any]] = ""
     call_id: str | None = None
+    thought: str | None = None
+    calls: list[Mapping[str, Any]] = field(factory=list)
 
     def message(self) -> Message:
-        return Message(self.role, "".join(self.texts), self.call_id, self.media)
+        turn: dict[str, Any] = {"role": self.role, "content": self.parts}
+        more = {"tool_call_id": self.call_id, "tool_calls": self.calls or None, "reasoning": self.thought}
+        turn |= {name: value for name, value in more.items() if value is not None}
+        calls = "".join(call_text(call["function"]["name"], call["function"]["arguments"]) for call in self.calls)
+        return Message(self.role, self.text + calls, self.call_id, self.media, turn)
 
 
 @define(eq=False)
@@ -45,6 +55,7 @@ class _Conversation:
 
     _find: Callable[[str], Item]
     turns: list[_Turn] = field(factory=list)
+    _thought: str | None = None
     _referred: set[str] = field(factory=set)
 
     def add(self, item: Any) -> None:
@@ -59,25 +70,37 @@ class _Conversation:
         reader(self, item)
 
     def add_message(self, item: Item) -> None:
-        text, media = _content(item.get("content"))
-        self.turns.append(_Turn(_text(item, "role", "a message"), [text], media))
+        content = _content(item.get("content"))
+        self._begin(_Turn(_text(item, "role", "a message"), *content))
 
     def add_call(self, item: Item) -> None:
-        said = call_text(_text(item, "name", "a function_call"), _text(item, "arguments", "a function_call", ""))
-        if self.turns and self.turns[-1].role == "assistant":
-            self.turns[-1].texts.append(said)
-        else:
-            self.turns.append(_Turn("assistant", [said]))
+        owner = "a function_call"
+        call_id = item.get("call_id")
+        call = call_of(
+            call_id if isinstance(call_id, str) else None,
+            _text(item, "name", owner),
+            _text(item, "arguments", owner, ""),
+        )
+        if not self.turns or self.turns[-1].role != "assistant":
+            self._begin(_Turn("assistant"))
+        self.turns[-1].calls.append(call)
 
     def add_output(self, item: Item) -> None:
         call_id = _text(item, "call_id", "a function_call_output")
         if item.get("output") is None:
             raise InvalidRequest("a function_call_output needs an output", _FIELD)
-        text, media = _content(item["output"])
-        self.turns.append(_Turn("tool", [text], media, call_id))
+        self._begin(_Turn("tool", *_content(item["output"]), call_id))
 
     def add_reasoning(self, item: Item) -> None:
-        """Say nothing."""
+        """Remember what the model said to itself, for the turn that follows."""
+        parts = item.get("content") or item.get("summary")
+        texts = [part.get("text") for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+        self._thought = "\n".join(text for text in texts if isinstance(text, str)) or None
+
+    def _begin(self, turn: _Turn) -> None:
+        if turn.role == "assistant":
+            turn.thought, self._thought = self._thought, None
+        self.turns.append(turn)
 
     def add_reference(self, item: Item) -> None:
         item_id = _text(item, "id", "an item_reference")
@@ -121,20 +144,31 @@ def _text(item: Item, name: str, owner: str, default: str | None = None) -> str:
     return value
 
 
-def _content(content: Any) -> tuple[str, tuple[Media, ...]]:
+def _content(content: Any) -> tuple[str, tuple[Media, ...], str | list[Mapping[str, Any]]]:
+    """Read content: its text, what it has beside text, and both as chat templates read it."""
     if content is None or isinstance(content, str):
-        return content or "", ()
+        return content or "", (), content or ""
     if not isinstance(content, list):
         raise InvalidRequest("content must be text or a list of parts", _FIELD)
     lines: list[str] = []
     media: list[Media] = []
+    parts: list[Mapping[str, Any]] = []
     for part in content:
         line, item = _part(part)
         if line is not None:
             lines.append(line)
         if item is not None:
             media.append(item)
-    return "\n".join(lines), tuple(media)
+            parts.append(_media_part(item))
+        elif line is not None:
+            parts.append({"type": "text", "text": line})
+    return "\n".join(lines), tuple(media), parts
+
+
+def _media_part(item: Media) -> Mapping[str, Any]:
+    if item.kind == "image":
+        return {"type": "image_url", "image_url": {"url": item.source}}
+    return {"type": "input_audio", "input_audio": {"data": item.source}}
 
 
 def _part(part: Any) -> tuple[str | None, Media | None]:

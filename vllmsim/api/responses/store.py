@@ -42,7 +42,7 @@ class StoredResponse:
     def size(self) -> int:
         """How much memory it takes, roughly, in bytes."""
         said = sum(len(m.text) + sum(len(item.source) for item in m.media) for m in self.conversation)
-        return 2 * len(self.body) + said + sum(map(len, self.events or ()))
+        return 2 * (len(self.body) + said) + sum(map(len, self.events or ()))
 
 
 @define(eq=False)
