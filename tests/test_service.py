@@ -40,11 +40,10 @@ class ServiceTests(SynchronousTestCase):
         """Make the services and start them."""
         configuration = configured(words)
         services = rank_services(configuration, configuration.ranks, 1, self.reactor)
-        for service in services:
-            service.privilegedStartService()
-            service.startService()
+        services.privilegedStartService()
+        services.startService()
         self.reactor.advance(0)
-        return services
+        return list(services)
 
     def exchange(self, number: int = 0) -> Exchange:
         """Connect to a listening rank."""

@@ -82,7 +82,8 @@ class ServiceTests(SynchronousTestCase):
 
     def test_tree(self) -> None:
         """The daemon is a service per rank and one for signals; its time does not follow the wall clock."""
-        names = [type(service).__name__ for service in self.make("--data-parallel-size", "2")]
+        ranks, signals = self.make("--data-parallel-size", "2")
+        names = [type(service).__name__ for service in (*ranks, signals)]
         self.assertEqual(["RankService", "RankService", "SignalService"], names)
         self.assertIs(time.monotonic, reactor.seconds)
 

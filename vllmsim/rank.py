@@ -17,12 +17,8 @@ from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource
 from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
-from vllmsim.dataset.echo import EchoSource
-from vllmsim.dataset.encoder import EncoderSource
-from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.embedding import WordEmbedder
 from vllmsim.identity import engine_id, fingerprint
-from vllmsim.interfaces import IResponseSource, ITokenizer
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.exposition import Page
@@ -43,9 +39,9 @@ from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
+from vllmsim.shared import Shared, build_shared
 from vllmsim.structured.values import Ranges
 from vllmsim.surfaces import Surfaces
-from vllmsim.tokenization.words import WordTokenizer
 from vllmsim.web.cors import Cors
 from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
@@ -88,6 +84,7 @@ def build_rank(
     defer_to_thread: Callable[..., Deferred[Any]],
     epoch: Callable[[], float] = time.time,
     environ: Mapping[str, str] = os.environ,
+    shared: Shared | None = None,
 ) -> Rank:
     """Wire the parts of a rank.
 
@@ -96,8 +93,11 @@ def build_rank(
     :param defer_to_thread: runs a function off the reactor.
     :param epoch: tells seconds since the epoch.
     :param environ: the environment.
+    :param shared: what it has in common with the other ranks of this process, if there are any.
     """
     c = configuration
+    if shared is None:
+        shared = build_shared(c, defer_to_thread)
     names = derive(seed, "names", c.pod_name, c.port, number)
 
     def new_id() -> str:
@@ -133,10 +133,10 @@ def build_rank(
             tensor_parallel_size=max(1, c.tensor_parallel_size),
         ),
     )
-    tokenizer: ITokenizer = WordTokenizer(defer_to_thread)
+    tokenizer = shared.tokenizer
     composer = Composer(
-        source=_source(c, tokenizer),
-        thoughts=SentenceSource(tokenizer),
+        source=shared.source,
+        thoughts=shared.sentences,
         tokenizer=tokenizer,
         defer_to_thread=defer_to_thread,
         ranges=_ranges(c),
@@ -201,12 +201,6 @@ def build_rank(
     cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
     site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers, cors=cors)
     return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource)
-
-
-def _source(c: Configuration, tokenizer: ITokenizer) -> IResponseSource:
-    if c.mm_encoder_only:
-        return EncoderSource(tokenizer)
-    return EchoSource(tokenizer) if c.mode == "echo" else SentenceSource(tokenizer)
 
 
 def _ranges(c: Configuration) -> Ranges:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
@@ -16,6 +16,7 @@ from vllmsim.config.schema import Configuration
 from vllmsim.identity import endpoint_of, url_of
 from vllmsim.listening import Listener
 from vllmsim.rank import Rank, build_rank
+from vllmsim.shared import Shared, build_shared
 
 _FLUSH_TIMEOUT: Final = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
@@ -82,7 +83,23 @@ class RankService(Service):
         rank.stop()
 
 
-def rank_services(configuration: Configuration, ranks: Iterable[int], seed: int, reactor: Any) -> list[RankService]:
+class RankServices(MultiService):
+    """The ranks of one process; gives back what they share when the last has stopped."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def stopService(self) -> Deferred[None]:
+        """Stop the ranks, then what they share."""
+        return Deferred.fromCoroutine(self._stop(super().stopService()))
+
+    async def _stop(self, ranks: Deferred[Any]) -> None:
+        await ranks
+        await self._shared.close()
+
+
+def rank_services(configuration: Configuration, ranks: Iterable[int], seed: int, reactor: Any) -> RankServices:
     """Make the services of the ranks that this process has.
 
     :param ranks: their numbers.
@@ -90,13 +107,14 @@ def rank_services(configuration: Configuration, ranks: Iterable[int], seed: int,
     :raises vllmsim.listening.StartError: when one cannot be.
     """
     in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    return [
+    shared = build_shared(configuration, in_thread)
+    services = RankServices(shared)
+    for number in ranks:
         RankService(
-            build_rank(configuration, number, seed, reactor, in_thread),
+            build_rank(configuration, number, seed, reactor, in_thread, shared=shared),
             endpoint_of(configuration, number),
             url_of(configuration, number),
             configuration.shutdown_timeout,
             reactor,
-        )
-        for number in ranks
-    ]
+        ).setServiceParent(services)
+    return services

@@ -97,8 +97,7 @@ def serve(
     # Deadlines must not move when the wall clock is set.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     top = MultiService()
-    for service in rank_services(configuration, ranks, seed, reactor):
-        service.setServiceParent(top)
+    rank_services(configuration, ranks, seed, reactor).setServiceParent(top)
     SignalService(reactor, leave).setServiceParent(top)
     gc.freeze()
     # Looking for garbage among thousands of streams takes longer than the gaps between their tokens.
