@@ -7,7 +7,7 @@ ARGS ?=
 FUZZ_CASES ?= 2000
 FUZZ_SEED ?= 2
 
-.PHONY: help run test lint unit fuzz test-oldest clients bench docs sample wheel clean
+.PHONY: help run test lint unit fuzz test-oldest clients bench docs sample tokenizer wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +45,9 @@ docs: $(VENV)/.dev ## build the documentation, with warnings as errors
 
 sample: $(VENV)/.run ## write etc/vllmsim/sim.yaml from the option table
 	$(BIN)/python -c "from vllmsim.config.listing import sample_yaml; print(sample_yaml(), end='')" > etc/vllmsim/sim.yaml
+
+tokenizer: $(VENV)/.run ## train the built-in tokenizer anew on tests/tokenization/corpus
+	$(BIN)/python -m tests.tokenization.training
 
 wheel: ## build the wheel and try it in an empty environment
 	.ci/try-wheel $(PYTHON)
