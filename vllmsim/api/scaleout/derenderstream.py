@@ -113,7 +113,8 @@ def chat_chunk(asked: ChatChunkBody, conversed: Conversed, words: Words) -> byte
     parsed = conversed.reasons or conversed.tools is not None
     before = state.output_token_ids if parsed else state.logprob_context_token_ids
     ids = [*before, *choice.ids]
-    answer = words.answer(ids, reasons=conversed.reasons, tools=conversed.tools)
+    more = choice.finish_reason is None
+    answer = words.answer(ids, reasons=conversed.reasons, tools=conversed.tools, more=more)
     calls, call_ids = answer.calls, list(state.last_tool_call_ids)
     for number, part in enumerate(calls[len(call_ids) :], len(call_ids)):
         call_ids.append(reading.settings.tooling.call_id(part, number, reading.settings.new_id))
@@ -178,7 +179,7 @@ def completion_chunk(asked: CompletionChunkBody, model: str, created: int, words
     [choice] = chunk.choices
     before = state.logprob_context_token_ids
     ids = [*before, *choice.ids]
-    text = "".join(words.texts(ids)[len(before) :])
+    text = "".join(words.texts(ids, more=choice.finish_reason is None)[len(before) :])
     member = {
         "index": choice.index,
         "text": text,

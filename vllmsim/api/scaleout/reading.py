@@ -2,7 +2,7 @@
 """Token ids, read as a client would see them: their texts, and what they are parts of."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -10,6 +10,9 @@ from vllmsim.api.scaleout.given import GivenLogprob, GivenLogprobs
 from vllmsim.inference import Answer, Part
 from vllmsim.interfaces import ITokenizer
 from vllmsim.structure import CALL, THINK
+
+_UNREADABLE: Final = "\ufffd"
+"""What is shown for a character that is cut off."""
 
 
 @frozen(eq=False)
@@ -22,11 +25,17 @@ class Words:
     tokenizer: ITokenizer
     as_ids: bool = False
 
-    def texts(self, ids: Iterable[int]) -> list[str]:
-        """Look up what some tokens say; the one that ends an answer says nothing, nor do those that mean nothing."""
+    def texts(self, ids: Iterable[int], *, more: bool = False) -> list[str]:
+        """Look up what some tokens say; the one that ends an answer says nothing, nor do those that mean nothing.
+
+        :param more: whether others follow, which may be the rest of a character.
+        """
         ids = tuple(ids)
         end = self.tokenizer.eos_id
-        return ["" if token == end else text for token, text in zip(ids, self.tokenizer.texts_of(ids), strict=True)]
+        texts = ["" if token == end else text for token, text in zip(ids, self.tokenizer.texts_of(ids), strict=True)]
+        if more and texts:
+            texts[-1] = texts[-1].rstrip(_UNREADABLE)
+        return texts
 
     def name(self, token: int) -> str:
         """Show a token in log probabilities."""
@@ -66,14 +75,17 @@ class Words:
         name = self.name(given.token_id)
         return {"token": name, "logprob": given.logprob, "bytes": list(name.encode("utf-8", "replace"))}
 
-    def answer(self, ids: Sequence[int], *, reasons: bool = False, tools: Collection[str] | None = None) -> Answer:
+    def answer(
+        self, ids: Sequence[int], *, reasons: bool = False, tools: Collection[str] | None = None, more: bool = False
+    ) -> Answer:
         """Read what an answer says.
 
         :param reasons: whether reasoning is told from the rest.
         :param tools: the names of those that may be called; None where calls are text like any other.
+        :param more: whether other tokens follow.
         :return: an answer whose end means nothing.
         """
-        texts = self.texts(ids)
+        texts = self.texts(ids, more=more)
         parts = self._parts(tuple(ids), texts, reasons=reasons, tools=tools)
         if not parts:
             return Answer(ids, texts, texts, "stop")
