@@ -174,6 +174,9 @@ def read_template(
     if begins and goes_on:
         raise InvalidRequest("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
     documents = getattr(body, "documents", None)
+    special = bool(getattr(body, "add_special_tokens", None))
+    if begins and not (arguments or effort or tools or documents or special or source is not None):
+        return PLAIN_TEMPLATE
     return Template(
         begins=bool(begins),
         goes_on=goes_on,
@@ -181,5 +184,5 @@ def read_template(
         tools=tuple(tools) if tools else None,
         documents=tuple(documents) if documents else None,
         arguments=arguments if effort is None else {"reasoning_effort": effort, **arguments},
-        special=bool(getattr(body, "add_special_tokens", None)),
+        special=special,
     )
