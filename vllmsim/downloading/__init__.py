@@ -1,0 +1,1 @@
+"""Files from the web: whole, checked, and there at once or not at all."""
