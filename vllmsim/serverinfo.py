@@ -11,7 +11,6 @@ from vllmsim import VLLM_VERSION, __version__
 from vllmsim.config.kinds import Kind
 from vllmsim.config.schema import Configuration, own_options
 
-_SECRET_OPTIONS: Final = frozenset({"api-key", "hf-token"})
 _SECRET_WORDS: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 _MASK: Final = "***"
 _PACKAGES: Final = ("Twisted", "klein", "attrs", "Automat", "prometheus-client", "pydantic", "orjson", "PyYAML")
@@ -19,7 +18,7 @@ _PACKAGES: Final = ("Twisted", "klein", "attrs", "Automat", "prometheus-client",
 
 def describe_configuration(configuration: Configuration) -> dict[str, Any]:
     """Show the effective value of every option that is no secret, in the form in which a file would have it."""
-    shown = (option for option in own_options() if option.name not in _SECRET_OPTIONS)
+    shown = (option for option in own_options() if not option.secret)
     return {option.name: _show(option.kind, getattr(configuration, option.attribute)) for option in shown}
 
 

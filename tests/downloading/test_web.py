@@ -58,7 +58,7 @@ class WebTests(WebTestCase):
     def test_not_elsewhere(self) -> None:
         """The answer that leads to another server can be had itself."""
         self.web.files |= {
-            "hub.test/a": (301, {"Location": "http://hub.test:80/b"}),
+            "hub.test/a": (301, {"Location": "/b"}),
             "hub.test/b": (302, {"Location": "http://cdn.test/c", "X-Repo-Commit": "abc"}),
         }
         answer = self.successResultOf(self.ask("http://hub.test/a", elsewhere=False))
@@ -84,6 +84,8 @@ class WebTests(WebTestCase):
         ):
             self.failureResultOf(self.ask(url), DownloadError)
             self.assertEqual([], self.web.asked)
+        self.web.files["hub.test/a"] = (302, {"Location": "http://[/"})
+        self.failureResultOf(self.ask("http://hub.test/a"), DownloadError)
         self.web.files["hub.test/a"] = (302, {"Location": "file:///etc/passwd"})
         failure = self.failureResultOf(self.ask("http://hub.test/a"), DownloadError)
         self.assertEqual("'file:///etc/passwd' is no address of http or https", failure.getErrorMessage())

@@ -42,6 +42,7 @@ class Option:
     :param environment: the variable that sets it.
     :param live: whether it may change while the daemon runs.
     :param acts: whether it does anything; setting one that does not is accepted, with a warning.
+    :param secret: whether its value must not be shown.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Option:
     environment: str | None = None
     live: bool = False
     acts: bool = True
+    secret: bool = False
 
     @property
     def attribute(self) -> str:

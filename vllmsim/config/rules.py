@@ -4,9 +4,11 @@
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 from vllmsim.config.datasets import is_sha256
 from vllmsim.config.schema import Configuration
+from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.durations import format_duration
 
 _MAX_DEVIATION: Final = 0.3
@@ -160,6 +162,17 @@ def _dataset_names(c: Configuration) -> str | None:
     return f"{own[0]!r} and {own[1]!r} are names of one model" if len(own) > 1 else None
 
 
+def _tokenizer(c: Configuration) -> str | None:
+    try:
+        kind = kind_of_tokenizer(c.tokenizer) if c.tokenizer else "words"
+    except ValueError as error:
+        return str(error)
+    address = urlsplit(c.render_url)
+    if kind == "remote" and (address.scheme not in {"http", "https"} or not address.netloc):
+        return f"remote goes to render-url, which is no address of http or https: {c.render_url!r}"
+    return None
+
+
 def _fingerprint(c: Configuration) -> str | None:
     wrong = c.fingerprint_mode == "custom" and not c.fingerprint_value
     return "is needed for fingerprint-mode custom" if wrong else None
@@ -191,6 +204,7 @@ RULES: Final[tuple[Rule, ...]] = (
     (("mode", "dataset-path", "dataset-url", "datasets"), _dataset_mode),
     (("dataset-sha256",), _dataset_sum),
     (("datasets", "model", "served-model-name"), _dataset_names),
+    (("tokenizer", "render-url"), _tokenizer),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
 )
 

@@ -177,9 +177,9 @@ class Configuration:
     dataset_path: str = _option("answers", Text(), "",
         "SQLite file with answers; sentences are said while it is locked or cannot be read.", acts=False)
     dataset_url: str = _option("answers", Text(), "",
-        "Where to download that file from if it is not there.", acts=False)
+        "Where to download that file from, before the port opens, if it is not there.")
     dataset_sha256: str = _option("answers", Text(), "",
-        "SHA-256 that the download must have, in hexadecimal.", acts=False)
+        "SHA-256 that the download must have, in hexadecimal.")
     dataset_in_memory: bool = _option("answers", Flag(), False,
         "Read the whole file into memory at the start, and look at it no more.", acts=False)
     dataset_table_name: str = _option("answers", Text(required=True), "llmd",
@@ -194,16 +194,25 @@ class Configuration:
     reasoning_share: int = _option("answers", _PERCENT, 50,
         "How much of an answer is reasoning, where there is any.", unit="%")
 
+    tokenizer: str = _option("tokenizer", Text(), "",
+        "What cuts text into tokens: words, builtin, remote (the render service), a tokenizer.json or its folder, or a"
+        " model on the hub, which is downloaded once; if empty, the model's where that is a folder, or words.")
+    tokenizer_revision: str | None = _option("tokenizer", Text(), None,
+        "Branch, tag or commit of the tokenizer on the hub; main if not given.")
+    revision: str | None = _option("tokenizer", Text(), None,
+        "Branch, tag or commit of the model on the hub, and of its tokenizer.")
     force_dummy_tokenizer: bool = _option("tokenizer", Flag(), False,
-        "Use the word tokenizer even where a real one is to be had; today it is the only one.")
+        "Use the word tokenizer, whatever else is said.")
     tokenizers_cache_dir: str = _option("tokenizer", Text(), "",
-        "Directory of downloaded tokenizers.", acts=False)
+        "Directory of downloaded tokenizers, in the hub's layout; if empty, the one that other programs use.")
+    hf_token: str | None = _option("tokenizer", Text(), None,
+        "Token for the model hub, and for datasets that are there.", environment="HF_TOKEN", secret=True)
     render_url: str = _option("tokenizer", Text(), "http://localhost:8082",
-        "Address of a vLLM render service that tokenizes.", acts=False)
+        "Address of a vLLM render service, which tokenizes with tokenizer remote.")
     render_timeout: float = _option("tokenizer", Duration(positive=True), 30.0,
-        "How long the render service may take.", unit="ms", acts=False)
+        "How long the render service may take.", unit="ms")
     mm_render_timeout: float = _option("tokenizer", Duration(positive=True), 60.0,
-        "How long it may take for prompts with media.", unit="ms", acts=False)
+        "How long it may take for prompts with media.", unit="ms")
 
     max_tool_call_integer_param: int = _option("tools", Integer(), 100,
         "Largest integer argument.")

@@ -165,7 +165,7 @@ class WebClient:
     ) -> Answer:
         """Ask once.
 
-        :param elsewhere: whether to follow redirects to other servers too.
+        :param elsewhere: whether to follow redirects that name a server too, and not a path alone.
         :return: the first answer that is no redirect, or is one that is not followed; its body is to be read or
             dropped.
         :raises PassingTrouble: when there is no answer, or the server has none to give now.
@@ -179,9 +179,9 @@ class WebClient:
             target = answer.header("Location") if answer.response.code in _REDIRECTS else None
             if target is None:
                 return self._checked(answer)
-            url = urljoin(url, target)
-            if not elsewhere and _origin(url) != here:
+            if not elsewhere and (not target.startswith("/") or target.startswith("//")):
                 return answer
+            url = _joined(url, target)
             answer.drop()
         raise DownloadError(f"{remote} leads nowhere: {_MAX_REDIRECTS} redirects were followed")
 
@@ -279,12 +279,15 @@ def _origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 
-def same_server(url: str, other: str) -> bool:
-    """Tell whether two addresses are of one server.
+def _joined(url: str, target: str) -> str:
+    """Find out where a redirect leads.
 
-    :raises DownloadError: when one is no address.
+    :raises DownloadError: when it leads to no address.
     """
-    return _origin(url) == _origin(other)
+    try:
+        return urljoin(url, target)
+    except ValueError as error:
+        raise DownloadError(f"a redirect leads to {target[:_MAX_SHOWN]!r}, which is no address: {error}") from None
 
 
 def _shown(parts: SplitResult) -> str:
