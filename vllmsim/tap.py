@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import MultiService
@@ -72,33 +73,65 @@ def makeService(options: Options) -> MultiService:
     if seed is None:
         seed = fresh_seed()
         _log.info("The seed is {seed}.", seed=seed)
-    if configuration.data_parallel_processes:
-        return supervise(configuration, seed)
-    return serve(configuration, configuration.ranks, seed)
+    build = _supervise if configuration.data_parallel_processes else partial(_serve, ranks=configuration.ranks)
+    return _prepared(configuration, partial(build, configuration=configuration, seed=seed))
 
 
 def serve(
     configuration: Configuration, ranks: Iterable[int], seed: int, leave: Callable[[int], Any] | None = os._exit
 ) -> MultiService:
-    """Build what serves ranks in this process.
+    """Build what serves ranks in this process, which have all that they need.
 
     :param ranks: their numbers.
     :param seed: the daemon's seed.
     :param leave: see :class:`vllmsim.stopping.SignalService`.
     :raises vllmsim.listening.StartError: when one cannot be.
     """
-    # What is made from here on stays: looking for garbage among it would take a fifth of the start.
-    gc.disable()
-    # Both install a reactor when they are imported, which must not happen before twistd has chosen one.
-    from twisted.internet import reactor  # noqa: PLC0415
+    top = MultiService()
+    _serve(top, configuration, ranks, seed)
+    return _signalled(top, leave)
 
-    from vllmsim.service import rank_services  # noqa: PLC0415
+
+def _prepared(configuration: Configuration, build: Callable[[MultiService], None]) -> MultiService:
+    """Build a daemon, after what is missing is there if something is."""
+    from vllmsim.preparing import Preparation, get, needs  # noqa: PLC0415
+
+    top = MultiService()
+    try:
+        needed = needs(configuration, os.environ)
+    except ValueError as error:
+        raise SystemExit(f"vllmsim: cannot start: {error}") from error
+    if needed:
+        reactor = _reactor()
+        Preparation(partial(get, needed, configuration, os.environ, reactor), build, reactor).setServiceParent(top)
+    else:
+        build(top)
+    return _signalled(top, os._exit)
+
+
+def _reactor() -> Any:
+    """Find the reactor, which is installed when it is imported: not before twistd has chosen one."""
+    from twisted.internet import reactor  # noqa: PLC0415
 
     # Deadlines must not move when the wall clock is set.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    top = MultiService()
+    return reactor
+
+
+def _signalled(top: MultiService, leave: Callable[[int], Any] | None) -> MultiService:
+    SignalService(_reactor(), leave).setServiceParent(top)
+    return top
+
+
+def _serve(top: MultiService, configuration: Configuration, ranks: Iterable[int], seed: int) -> None:
+    """Add ranks to the services of this process."""
+    # What is made from here on stays: looking for garbage among it would take a fifth of the start.
+    gc.disable()
+    reactor = _reactor()
+    # It installs a reactor too.
+    from vllmsim.service import rank_services  # noqa: PLC0415
+
     rank_services(configuration, ranks, seed, reactor).setServiceParent(top)
-    SignalService(reactor, leave).setServiceParent(top)
     gc.freeze()
     # Looking for garbage among thousands of streams takes longer than the gaps between their tokens.
     gc.set_threshold(_MORE_THAN_FREED, 20, 100)
@@ -107,21 +140,11 @@ def serve(
     sys.setswitchinterval(_SWITCH)
     # Scripts that start vLLM wait for these words.
     reactor.callWhenRunning(_log.info, "Application startup complete.")
-    return top
 
 
-def supervise(configuration: Configuration, seed: int) -> MultiService:
-    """Build what has other processes serve ranks.
-
-    :param seed: the daemon's seed.
-    :raises vllmsim.listening.StartError: when there is no place for the supervisor's port.
-    """
-    from twisted.internet import reactor  # noqa: PLC0415
-
+def _supervise(top: MultiService, configuration: Configuration, seed: int) -> None:
+    """Add what has other processes serve ranks."""
+    # It installs a reactor too.
     from vllmsim.processes.supervisor import Supervisor  # noqa: PLC0415
 
-    reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    top = MultiService()
-    Supervisor(configuration, seed, reactor).setServiceParent(top)
-    SignalService(reactor).setServiceParent(top)
-    return top
+    Supervisor(configuration, seed, _reactor()).setServiceParent(top)

@@ -13,7 +13,7 @@ from tests.harness import Exchange
 from tests.processes.reactor import ProcessReactor
 from vllmsim.listening import StartError
 from vllmsim.processes.assignment import Assignment
-from vllmsim.processes.supervisor import Supervisor, _leave
+from vllmsim.processes.supervisor import Supervisor
 
 
 class SupervisorTests(SynchronousTestCase):
@@ -167,10 +167,3 @@ class SupervisorTests(SynchronousTestCase):
         self.reactor.processes[1].ends(signal=9)
         self.successResultOf(stopped)
         self.assertEqual([], self.left)
-
-    def test_leave(self) -> None:
-        """The status is that of the process when everything else is done."""
-        registered: list[tuple[Any, ...]] = []
-        self.patch(__import__("atexit"), "register", lambda *arguments: registered.append(arguments))
-        _leave(1)
-        self.assertEqual([(__import__("os")._exit, 1)], registered)

@@ -5,8 +5,6 @@ A rank that ends is started again. One that fails before it has ever listened en
 it from that, such as a port in use, is for the operator to put right.
 """
 
-import atexit
-import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +19,7 @@ from twisted.python.failure import Failure
 
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import endpoint_of, supervisor_endpoint
+from vllmsim.leaving import leave_with
 from vllmsim.listening import Listener
 from vllmsim.processes.assignment import Assignment
 from vllmsim.processes.children import RankProcesses
@@ -30,11 +29,6 @@ from vllmsim.processes.site import SupervisorSite
 
 _KILL_MARGIN: Final = 15.0
 """Seconds beyond its shutdown timeout that a rank may take to end; its clients have 5 of them to read."""
-
-
-def _leave(status: int) -> None:
-    """Have the process end with a status when all else is done; twistd always ends with 0."""
-    atexit.register(os._exit, status)
 
 
 class Supervisor(Service):
@@ -53,7 +47,7 @@ class Supervisor(Service):
         configuration: Configuration,
         seed: int,
         reactor: Any,
-        leave: Callable[[int], object] = _leave,
+        leave: Callable[[int], object] = leave_with,
     ) -> None:
         c = configuration
         self._reactor = reactor
