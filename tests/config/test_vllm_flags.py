@@ -33,6 +33,7 @@ SPECIAL = {
     "--block-size": "16",
     "--lora-modules": "a=/p",
     "--data-parallel-rank": "0",
+    "--chat-template-content-format": "openai",
 }
 
 

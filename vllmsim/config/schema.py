@@ -203,6 +203,14 @@ class Configuration:
         "Branch, tag or commit of the model on the hub, and of its tokenizer.")
     force_dummy_tokenizer: bool = _option("tokenizer", Flag(), False,
         "Use the word tokenizer, whatever else is said.")
+    chat_template: str | None = _option("tokenizer", Text(), None,
+        "Chat template in Jinja's language that takes the place of the model's own: a file, or the template itself.")
+    chat_template_content_format: str = _option("tokenizer", Text(choices=("auto", "string", "openai")), "auto",
+        "How chat templates take what messages say: as one text, as OpenAI's parts, or (auto) as the template looks.")
+    trust_request_chat_template: bool = _option("tokenizer", Flag(), False,
+        "Let requests bring chat templates.")
+    default_chat_template_kwargs: Mapping[str, Any] | None = _option("tokenizer", Json(), None,
+        "What chat templates are told by name unless a request says otherwise.")
     tokenizers_cache_dir: str = _option("tokenizer", Text(), "",
         "Directory of downloaded tokenizers, in the hub's layout; if empty, the one that other programs use.")
     hf_token: str | None = _option("tokenizer", Text(), None,
