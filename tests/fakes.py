@@ -190,6 +190,10 @@ class RecordingMetrics:
         """Remember."""
         self.heard.append(("aborted",))
 
+    def dataset_asked(self, dataset: str, result: str, trouble: str | None) -> None:
+        """Remember."""
+        self.heard.append(("dataset", dataset, result, trouble))
+
     def prompt_finished(self, n: int, longest: int) -> None:
         """Remember."""
         self.heard.append(("prompt", n, longest))

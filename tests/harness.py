@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.commandline import load_words
 from tests.fakes import in_thread
 from vllmsim.rank import Rank, build_rank
+from vllmsim.shared import build_shared
 from vllmsim.web.site import Site
 
 JSON = "application/json"
@@ -110,7 +112,9 @@ class RankTestCase(SynchronousTestCase):
         """
         self.clock = Clock()
         self.configuration = load_words(("--seed", "7", *words), {}).configuration
-        self.rank = build_rank(self.configuration, 0, 7, self.clock, in_thread, lambda: EPOCH)
+        shared = build_shared(self.configuration, self.clock, in_thread)
+        self.addCleanup(lambda: Deferred.fromCoroutine(shared.close()))
+        self.rank = build_rank(self.configuration, 0, 7, self.clock, in_thread, lambda: EPOCH, shared=shared)
         self.rank.start()
         self.clock.advance(0)
         self.exchanges: list[Exchange] = []

@@ -139,3 +139,9 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(stopped)
         exchange.drop()
         self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_no_dataset(self) -> None:
+        """A dataset that cannot be used stops the start, with one line that says which and why."""
+        error = self.assertRaises(SystemExit, self.services, "--dataset-path /none/such")
+        expected = "vllmsim: dataset initialization error: database file does not exist: /none/such"
+        self.assertEqual(expected, str(error))

@@ -1,5 +1,6 @@
 """What ranks share."""
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -22,7 +23,7 @@ class SharedTests(SynchronousTestCase):
             (("--mode", "echo"), EchoSource),
             (("--mm-encoder-only",), EncoderSource),
         ):
-            shared = build_shared(load_words(words, {}).configuration, in_thread)
+            shared = build_shared(load_words(words, {}).configuration, Clock(), in_thread)
             self.assertIsInstance(shared.source, expected)
             verifyObject(IResponseSource, shared.source)
             verifyObject(ITokenizer, shared.tokenizer)

@@ -375,6 +375,14 @@ class IRankMetrics(Interface):
         :param level: from 0 to 2; None for awake.
         """
 
+    def dataset_asked(dataset: str, result: str, trouble: str | None) -> None:
+        """A dataset was asked for an answer.
+
+        :param dataset: what the metrics call it.
+        :param result: ``hit`` for an answer to the prompt, ``miss`` for one to another, ``fallback`` for none.
+        :param trouble: why there was none: ``locked``, ``broken`` or ``empty``.
+        """
+
     def prompt_finished(n: int, longest: int) -> None:
         """Every choice of one prompt is delivered.
 

@@ -97,7 +97,7 @@ def build_rank(
     """
     c = configuration
     if shared is None:
-        shared = build_shared(c, defer_to_thread)
+        shared = build_shared(c, clock, defer_to_thread)
     names = derive(seed, "names", c.pod_name, c.port, number)
 
     def new_id() -> str:
@@ -106,7 +106,15 @@ def build_rank(
     def now() -> int:
         return int(epoch())
 
-    metrics = RankMetrics(str(number), c.served_names[0], c.max_model_len, cache_config_labels(c), epoch())
+    datasets = shared.datasets
+    metrics = RankMetrics(
+        str(number),
+        c.served_names[0],
+        c.max_model_len,
+        cache_config_labels(c),
+        epoch(),
+        datasets.names if datasets else (),
+    )
     http = HttpMetrics(epoch())
     models = ModelCatalogue(c.model, c.served_names)
     for module in c.lora_modules:
@@ -135,7 +143,7 @@ def build_rank(
     )
     tokenizer = shared.tokenizer
     composer = Composer(
-        source=shared.source,
+        source=datasets.answers(shared.source, tokenizer, metrics) if datasets else shared.source,
         thoughts=shared.sentences,
         tokenizer=tokenizer,
         defer_to_thread=defer_to_thread,

@@ -105,9 +105,10 @@ def rank_services(configuration: Configuration, ranks: Iterable[int], seed: int,
     :param ranks: their numbers.
     :param reactor: provides time, sockets and a thread pool.
     :raises vllmsim.listening.StartError: when one cannot be.
+    :raises SystemExit: when what they share cannot be; the message says why.
     """
     in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    shared = build_shared(configuration, in_thread)
+    shared = build_shared(configuration, reactor, in_thread)
     services = RankServices(shared)
     for number in ranks:
         RankService(

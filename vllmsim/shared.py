@@ -1,11 +1,12 @@
 # -*- test-case-name: tests.test_shared -*-
-"""What the ranks of one process have in common: the tokenizer, and what says answers."""
+"""What the ranks of one process have in common: the tokenizer, the datasets, and what else says answers."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.config.schema import Configuration
 from vllmsim.dataset.echo import EchoSource
@@ -14,27 +15,37 @@ from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.interfaces import IResponseSource, ITokenizer
 from vllmsim.tokenization.words import WordTokenizer
 
+if TYPE_CHECKING:
+    from vllmsim.dataset.datasets import Datasets
+
 
 @define(eq=False)
 class Shared:
     """What is made once for all ranks.
 
-    :param source: says what answers say.
+    :param source: says what answers say, where no dataset does.
     :param sentences: says anything, such as reasoning.
+    :param datasets: what answers are from, if there are any.
     """
 
     tokenizer: ITokenizer
     source: IResponseSource
     sentences: IResponseSource
+    datasets: "Datasets | None" = None
 
     async def close(self) -> None:
         """Give back what was opened, when the last rank has stopped."""
+        if self.datasets is not None:
+            await self.datasets.close()
 
 
-def build_shared(configuration: Configuration, defer_to_thread: Callable[..., Deferred[Any]]) -> Shared:
+def build_shared(
+    configuration: Configuration, clock: IReactorTime, defer_to_thread: Callable[..., Deferred[Any]]
+) -> Shared:
     """Make what ranks share.
 
     :param defer_to_thread: runs a function off the reactor.
+    :raises SystemExit: with all that is wrong with datasets.
     """
     tokenizer: ITokenizer = WordTokenizer(defer_to_thread)
     sentences = SentenceSource(tokenizer)
@@ -43,4 +54,21 @@ def build_shared(configuration: Configuration, defer_to_thread: Callable[..., De
         source = EncoderSource(tokenizer)
     elif configuration.mode == "echo":
         source = EchoSource(tokenizer)
-    return Shared(tokenizer, source, sentences)
+    return Shared(tokenizer, source, sentences, _datasets(configuration, clock, defer_to_thread))
+
+
+def _datasets(
+    c: Configuration, clock: IReactorTime, defer_to_thread: Callable[..., Deferred[Any]]
+) -> "Datasets | None":
+    usual, by_model = c.usual_dataset, c.model_datasets
+    if c.mm_encoder_only or not (usual or by_model):
+        return None
+    # SQLite takes some milliseconds, which a start without datasets can do without.
+    from vllmsim.dataset.database import DatasetError  # noqa: PLC0415
+    from vllmsim.dataset.datasets import Datasets  # noqa: PLC0415
+
+    served = {*c.served_names, *(module.name for module in c.lora_modules)}
+    try:
+        return Datasets.open(usual, by_model, served, clock, defer_to_thread)
+    except DatasetError as error:
+        raise SystemExit(f"vllmsim: dataset initialization error: {error}") from error

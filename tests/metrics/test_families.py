@@ -133,3 +133,19 @@ class RankMetricsTests(SynchronousTestCase):
         self.metrics.prompt_finished(3, 42)
         sums = [self.value(f"vllm:{n}_sum") for n in ("request_params_n", "request_max_num_generation_tokens")]
         self.assertEqual([3, 42], sums)
+
+    def test_datasets(self) -> None:
+        """Lookups are counted by dataset and result, and random answers by their reason, from zero on."""
+        cache = cache_config_labels(Configuration())
+        self.metrics = m = RankMetrics("0", "m1", 256, cache, 1.0, ("a", "b"))
+        m.dataset_asked("a", "hit", None)
+        m.dataset_asked("a", "miss", None)
+        m.dataset_asked("b", "fallback", "locked")
+        m.dataset_asked("b", "fallback", "broken")
+        m.dataset_asked("b", "fallback", "broken")
+        for dataset, results in (("a", (1, 1, 0)), ("b", (0, 0, 3))):
+            for result, expected in zip(("hit", "miss", "fallback"), results, strict=True):
+                value = self.value("vllmsim:dataset_lookups_total", dataset=dataset, result=result)
+                self.assertEqual(expected, value)
+        for reason, expected in (("locked", 1), ("broken", 2), ("empty", 0)):
+            self.assertEqual(expected, self.value("vllmsim:dataset_fallbacks_total", dataset="b", reason=reason))

@@ -175,19 +175,19 @@ class Configuration:
     mode: str = _option("answers", Text(choices=("random", "echo")), "random",
         "What answers say: sentences at random, or the request's own last message.")
     dataset_path: str = _option("answers", Text(), "",
-        "SQLite file with answers; sentences are said while it is locked or cannot be read.", acts=False)
+        "SQLite file with answers; sentences are said while it is locked or cannot be read.")
     dataset_url: str = _option("answers", Text(), "",
         "Where to download that file from, before the port opens, if it is not there.")
     dataset_sha256: str = _option("answers", Text(), "",
         "SHA-256 that the download must have, in hexadecimal.")
     dataset_in_memory: bool = _option("answers", Flag(), False,
-        "Read the whole file into memory at the start, and look at it no more.", acts=False)
+        "Read the whole file into memory at the start, and look at it no more.")
     dataset_table_name: str = _option("answers", Text(required=True), "llmd",
-        "Table with the answers.", acts=False)
+        "Table with the answers.")
     datasets: Mapping[str, Dataset] | None = _option("answers",
         Parsed(parse_datasets, write_datasets, "a map of model names to paths, or to maps of path, url, sha256,"
                " in-memory and table-name"), None,
-        "SQLite files with the answers of single models and adapters; the one above is for all others.", acts=False)
+        "SQLite files with the answers of single models and adapters; the one above is for all others.")
 
     reasoning_parser: str = _option("answers", Text(), "",
         "Parser that would tell reasoning from the answer; with one, chat answers begin with reasoning.")

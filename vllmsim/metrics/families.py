@@ -20,6 +20,8 @@ from vllmsim.metrics.series import Counter, Gauge, Histogram, Labels
 _REASONS: Final = ("stop", "length", "abort", "error", "repetition")
 _SLEEP_STATES: Final = {"awake": None, "weights_offloaded": 1, "discard_all": 2}
 _ADMISSION_LIMITS: Final = ("max_num_queued_reqs", "max_num_queued_tokens")
+_LOOKUP_RESULTS: Final = ("hit", "miss", "fallback")
+_TROUBLES: Final = ("locked", "broken", "empty")
 
 
 @implementer(IRankMetrics)
@@ -31,9 +33,18 @@ class RankMetrics:
     :param max_model_len: where the token buckets end.
     :param cache_config: labels of ``vllm:cache_config_info``.
     :param created: when counting began, in seconds since the epoch.
+    :param datasets: the names of datasets that answers are from; vLLM has none, so there are no families without.
     """
 
-    def __init__(self, engine: str, model_name: str, max_model_len: int, cache_config: Labels, created: float) -> None:
+    def __init__(
+        self,
+        engine: str,
+        model_name: str,
+        max_model_len: int,
+        cache_config: Labels,
+        created: float,
+        datasets: Sequence[str] = (),
+    ) -> None:
         self.families = f = Families({"engine": engine, "model_name": model_name}, created)
         # Families are written in the order in which they are made, which is vLLM's.
         self._show_states(f)
@@ -52,6 +63,22 @@ class RankMetrics:
         self._show_histograms(f, series.token_buckets(max_model_len))
         info = f.family("vllm:cache_config_info", "How the KV cache is set up.", Gauge)
         info.add(Gauge(1), {"engine": engine, **cache_config})
+        self._lookups: dict[tuple[str, str], Counter] = {}
+        self._fallbacks: dict[tuple[str, str], Counter] = {}
+        if datasets:
+            self._show_datasets(f, {"engine": engine, "model_name": model_name}, datasets)
+
+    def _show_datasets(self, f: Families, labels: Labels, datasets: Sequence[str]) -> None:
+        text = "Lookups in datasets, by what they found: an answer to the prompt (hit), to another (miss), or none."
+        lookups = f.family("vllmsim:dataset_lookups", text, Counter)
+        text = "Answers that were random because a dataset could not be used, by the reason for it."
+        fallbacks = f.family("vllmsim:dataset_fallbacks", text, Counter)
+        for dataset in datasets:
+            own = {**labels, "dataset": dataset}
+            for result in _LOOKUP_RESULTS:
+                self._lookups[dataset, result] = lookups.add(Counter(), {**own, "result": result})
+            for trouble in _TROUBLES:
+                self._fallbacks[dataset, trouble] = fallbacks.add(Counter(), {**own, "reason": trouble})
 
     def _show_states(self, f: Families) -> None:
         f.show("vllm:estimated_flops_per_gpu", "Floating point operations per GPU, estimated.", Counter())
@@ -199,6 +226,12 @@ class RankMetrics:
         """Remember how deep the rank sleeps."""
         for state, gauge in self._sleep.items():
             gauge.value = int(level == _SLEEP_STATES[state])
+
+    def dataset_asked(self, dataset: str, result: str, trouble: str | None) -> None:
+        """Count a lookup, and the random answer if there has to be one."""
+        self._lookups[dataset, result].value += 1
+        if trouble is not None:
+            self._fallbacks[dataset, trouble].value += 1
 
     def prompt_finished(self, n: int, longest: int) -> None:
         """Observe the choices of a prompt; vLLM too counts prompts here, not requests."""
