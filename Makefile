@@ -33,9 +33,9 @@ test-oldest: ## run the tests on the oldest libraries that are supported
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test
 	.venv-oldest/bin/python -m pytest
 
-clients: ## try large client libraries against the daemon
+clients: ## try large client libraries against the daemon, and compare tokens and chat templates with transformers
 	$(MAKE) VENV=.venv-clients EXTRAS=test,clients .venv-clients/.test
-	.venv-clients/bin/python -m pytest tests/integration/test_clients.py
+	.venv-clients/bin/python -m pytest tests/integration/test_clients.py tests/integration/test_transformers.py
 
 bench: $(VENV)/.run ## measure what tokens and requests cost beside controls; ARGS="paced --streams 500" measures one thing
 	$(BIN)/python -m bench $(ARGS)

@@ -195,15 +195,13 @@ class HuggingFaceTokenizer:
         return Tokens(ids, self._texts.of(ids))
 
     def _ids(self, text: str, special: bool) -> list[int]:
-        # Of the calls that there are, this one certainly lets other threads run, and it counts no characters.
-        encode = self._backend.encode_batch_fast
         try:
-            (encoding,) = encode([text], add_special_tokens=special)
-        except TypeError:
+            text.encode()
+        except UnicodeEncodeError:
             # Half a pair of surrogates is no character.
-            (encoding,) = encode(
-                [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")], add_special_tokens=special
-            )
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        # Of the calls that there are, this one certainly lets other threads run, and it counts no characters.
+        (encoding,) = self._backend.encode_batch_fast([text], add_special_tokens=special)
         ids: list[int] = encoding.ids
         return ids
 
