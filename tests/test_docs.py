@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness import RankTestCase
 from vllmsim.config.names import find
-from vllmsim.scripts.clock.command import parser
+from vllmsim.scripts.clock import command as clock
+from vllmsim.scripts.dataset import options
 
 ROOT = Path(__file__).parents[1]
 EVERYTHING = ("--profiler-config", '{"profiler": "torch"}')
@@ -67,14 +68,19 @@ class DocumentationTests(RankTestCase):
                 self.assertTrue(ROOT.joinpath("tests", *name.split(".")).with_suffix(".py").exists(), name)
 
     def test_options(self) -> None:
-        """Every option that a page names exists, here or in the clock's own."""
-        clock = {word.lstrip("-") for action in parser()._actions for word in action.option_strings}
+        """Every option that a page names exists, here or in another command's own."""
+        commands = {
+            word.lstrip("-")
+            for parser in (clock.parser(), options.parser())
+            for action in parser._actions
+            for word in action.option_strings
+        }
         pages = [ROOT / "README.rst", *ROOT.joinpath("docs").glob("*.rst")]
         for page in pages:
             for name in re.findall(r"--([a-z][a-z-]+)", page.read_text("utf-8")):
                 known = (
                     find(name)
-                    or name in clock
+                    or name in commands
                     or name
                     in {
                         "config",

@@ -1,0 +1,1 @@
+"""``vllmsim-dataset``: makes a database of answers of people's own conversations."""
