@@ -26,8 +26,12 @@ class TokenizingTests(SynchronousTestCase):
         """Read a command line, and make its tokenizer."""
         tokenizer = make_tokenizer(load_words(words, {}).configuration, self.environ, in_thread)
         verifyObject(ITokenizer, tokenizer)
-        self.successResultOf(tokenizer.close())
+        self.successResultOf(self.close(tokenizer))
         return tokenizer
+
+    async def close(self, tokenizer: ITokenizer) -> None:
+        """Close a tokenizer."""
+        await tokenizer.close()
 
     def test_kinds(self) -> None:
         """The dummy is what one gets unless the model is a folder, or another is asked for."""
