@@ -1,5 +1,6 @@
 """Messages as chat templates take them."""
 
+import json
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,6 +15,7 @@ PARTS = [
     {"type": "text", "text": None},
     {"type": "future", "future": 1},
     {"video_url": {"url": "y"}},
+    {"type": "audio", "input_audio": {"data": "z"}},
     {"type": "thinking", "thinking": "four"},
     7,
 ]
@@ -39,7 +41,8 @@ class TurnTests(SynchronousTestCase):
         """A template that takes parts gets parts, of media just their kind."""
         said = [{"type": "text", "text": text} for text in ("one", "two", "three", "four")]
         self.assertEqual(
-            [*said[:2], {"type": "image"}, said[2], {"type": "video"}, said[3]], self.content(PARTS, parts=True)
+            [*said[:2], {"type": "image"}, said[2], {"type": "video"}, {"type": "audio"}, said[3]],
+            self.content(PARTS, parts=True),
         )
         self.assertEqual([{"type": "text", "text": "hi"}], self.content("hi", parts=True))
         self.assertEqual([], self.content(None, parts=True))
@@ -62,6 +65,14 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual([{"a": 1}, {}, {}, {}, {}, {"b": 2}, {}], found)
         self.assertEqual('{"a": 1}', calls[0]["function"]["arguments"])  # type: ignore[index]
         self.assertEqual("", turn["content"])
+
+    def test_long_arguments(self) -> None:
+        """Long arguments become the same objects."""
+        value = {"a": [1, 2.5, None, True, "é\n"] * 10_000, "b": {"c": -1e30}}
+        for text, expected in ((json.dumps(value), value), (json.dumps(value)[:-1], {})):
+            calls = [{"type": "function", "function": {"name": "f", "arguments": text}}]
+            (turn,) = self.turns({"role": "assistant", "content": None, "tool_calls": calls})
+            self.assertEqual(expected, turn["tool_calls"][0]["function"]["arguments"])
 
     def test_no_calls(self) -> None:
         """An empty list of calls is none."""

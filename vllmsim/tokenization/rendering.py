@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 from jinja2 import Environment, TemplateError, nodes
@@ -26,6 +27,7 @@ from vllmsim.tokenization.turns import RefusedError, Turn, turns_for
 _REASONING: Final = ("reasoning_content", "thinking", "reasoning")
 _MARK: Final = "CONTINUE_FINAL_MESSAGE_TAG "
 """Written behind the last message while it is rendered, to find where it ends. Templates may cut the blank off."""
+_AT_ONCE: Final = 4096
 
 hurried: Final = ContextVar("hurried", default=True)
 """Whether JSON is written at one go, which is fast and lets no other thread run meanwhile."""
@@ -87,7 +89,8 @@ def _tojson(
     encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
     if hurried.get():
         return encoder.encode(value)
-    return "".join(encoder.iterencode(value))
+    pieces = encoder.iterencode(value)
+    return "".join(iter(lambda: "".join(islice(pieces, _AT_ONCE)), ""))
 
 
 def make_environment(epoch: Callable[[], float]) -> Environment:

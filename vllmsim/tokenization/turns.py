@@ -8,6 +8,7 @@ are JSON text in OpenAI's form, become objects; those that are none become empty
 
 import json
 from collections.abc import Iterable, Mapping
+from json.scanner import py_make_scanner  # type: ignore[attr-defined] # not annotated
 from typing import Any, Final, TypeAlias
 
 Turn: TypeAlias = dict[str, Any]
@@ -20,7 +21,14 @@ _MEDIA: Final[Mapping[str, str]] = {
     "image_url": "image", "input_image": "image", "image_pil": "image", "image_embeds": "image",
     "audio_url": "audio", "input_audio": "audio", "audio_embeds": "audio",
     "video_url": "video", "video_embeds": "video",
+    "image": "image", "audio": "audio", "video": "video",
 }  # fmt: skip
+
+_LONG: Final = 1 << 16
+_DECODER: Final = json.JSONDecoder()
+_PATIENT: Final = json.JSONDecoder()
+# The one that is written in Python lets other threads run meanwhile.
+_PATIENT.scan_once = py_make_scanner(_PATIENT)  # type: ignore[attr-defined] # not annotated
 
 
 class RefusedError(ValueError):
@@ -106,7 +114,7 @@ def _call(call: object) -> Turn:
 def _arguments(given: object) -> object:
     if isinstance(given, str):
         try:
-            given = json.loads(given)
+            given = (_PATIENT if len(given) > _LONG else _DECODER).decode(given)
         except (ValueError, RecursionError):
             return {}
     return given if isinstance(given, dict) else {}
