@@ -243,6 +243,9 @@ class ITokenizer(Interface):
             one, and ``tokenizer_class``.
         """
 
+    def close() -> Awaitable[None]:
+        """Give back what was opened; nothing is asked of it any more."""
+
 
 class IEmbedder(Interface):
     """Turns texts into vectors. Pure: equal texts give equal vectors, in every process and on every machine."""

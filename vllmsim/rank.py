@@ -97,7 +97,7 @@ def build_rank(
     """
     c = configuration
     if shared is None:
-        shared = build_shared(c, clock, defer_to_thread)
+        shared = build_shared(c, clock, defer_to_thread, environ)
     names = derive(seed, "names", c.pod_name, c.port, number)
 
     def new_id() -> str:
@@ -134,6 +134,7 @@ def build_rank(
         reasons=bool(c.reasoning_parser),
         multimodal=not c.language_model_only,
         encoder_only=c.mm_encoder_only,
+        trusts_templates=c.trust_request_chat_template,
         wants_image=ImageEmission(c, derive(seed, "images", number)),
         remote=PrefillSource(
             engine_id(c, seed, number),

@@ -1,7 +1,8 @@
 # -*- test-case-name: tests.test_shared -*-
 """What the ranks of one process have in common: the tokenizer, the datasets, and what else says answers."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
@@ -13,7 +14,7 @@ from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.interfaces import IResponseSource, ITokenizer
-from vllmsim.tokenization.words import WordTokenizer
+from vllmsim.tokenizing import make_tokenizer
 
 if TYPE_CHECKING:
     from vllmsim.dataset.datasets import Datasets
@@ -37,17 +38,22 @@ class Shared:
         """Give back what was opened, when the last rank has stopped."""
         if self.datasets is not None:
             await self.datasets.close()
+        await self.tokenizer.close()
 
 
 def build_shared(
-    configuration: Configuration, clock: IReactorTime, defer_to_thread: Callable[..., Deferred[Any]]
+    configuration: Configuration,
+    clock: IReactorTime,
+    defer_to_thread: Callable[..., Deferred[Any]],
+    environ: Mapping[str, str] = os.environ,
 ) -> Shared:
     """Make what ranks share.
 
     :param defer_to_thread: runs a function off the reactor.
-    :raises SystemExit: with all that is wrong with datasets.
+    :param environ: the environment.
+    :raises SystemExit: when the tokenizer cannot be had, or with all that is wrong with datasets.
     """
-    tokenizer: ITokenizer = WordTokenizer(defer_to_thread)
+    tokenizer = make_tokenizer(configuration, environ, defer_to_thread)
     sentences = SentenceSource(tokenizer)
     source: IResponseSource = sentences
     if configuration.mm_encoder_only:

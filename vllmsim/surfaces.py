@@ -194,7 +194,7 @@ class Surfaces:
     def _common(self) -> Iterator[Klein]:
         """Make the routes that every server has."""
         c, settings = self.configuration, self.settings
-        tokens = TokenDialect(self.models, c.max_model_len)
+        tokens = TokenDialect(self.models, c.max_model_len, c.trust_request_chat_template)
         yield TokenRoutes(tokens, self.tokenizer).app
         if c.enable_tokenizer_info_endpoint:
             yield TokenizerRoutes(tokens, self.tokenizer).app

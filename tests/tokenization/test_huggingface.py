@@ -40,7 +40,7 @@ class HuggingFaceTestCase(SynchronousTestCase):
         with TemporaryDirectory() as folder:
             small.write_folder(folder, backend or small.bpe(), **{"chat_template": CHATML, **config})
             loaded = load_tokenizer(folder, defer_to_thread, **(options or {}))
-        self.addCleanup(loaded.close)
+        self.addCleanup(lambda: Deferred.fromCoroutine(loaded.close()))
         return loaded
 
     def encode(self, tokenizer: HuggingFaceTokenizer, text: str, limit: int = 10**9) -> Tokens:

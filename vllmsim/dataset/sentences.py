@@ -52,6 +52,14 @@ class _Bank:
 
     first: tuple[Tokens, ...]
     further: tuple[Tokens, ...]
+    joins: bool = field(init=False)
+    """Whether sentences say the same in any order: the blank between two belongs to the same side of each."""
+
+    @joins.default
+    def _look(self) -> bool:
+        first, further = (["".join(said.texts) for said in bank] for bank in (self.first, self.further))
+        bare = [sentence.rstrip() for sentence in SENTENCES]
+        return (first, further) in (([*SENTENCES],) * 2, (bare, [f" {sentence}" for sentence in bare]))
 
 
 @implementer(IResponseSource)
@@ -79,7 +87,8 @@ class SentenceSource:
             said = generator.choice(bank.further)
             ids += said.ids
             texts += said.texts
-        return Tokens(ids[:length], texts[:length])
+        del ids[length:]
+        return Tokens(ids, texts[:length] if bank.joins else self._tokenizer.texts_of(ids))
 
     async def _tokenize(self) -> _Bank:
         after = (*SENTENCES[1:], SENTENCES[0])
@@ -99,6 +108,10 @@ class SentenceSource:
             # This tokenizer does not say what it is told: where a sentence ends cannot be told.
             return [await self._alone(sentence) for sentence in sentences]
         borders = [0, *(bisect_right(ends, end) for end in accumulate(map(len, sentences)))]
+        for place, border in enumerate(borders):
+            # A blank that is a token belongs to what follows it, as one does that is joined to a word.
+            if border and tokens.texts[border - 1].isspace():
+                borders[place] -= 1
         return [Tokens(tokens.ids[a:b], tokens.texts[a:b]) for a, b in pairwise(borders)]
 
     async def _alone(self, sentence: str) -> Tokens:

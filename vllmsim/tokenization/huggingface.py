@@ -174,7 +174,7 @@ class HuggingFaceTokenizer:
         template = self._templates.default
         return told if template is None else {**told, "chat_template": template}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of what renders the templates of requests."""
         self._templates.close()
 

@@ -122,6 +122,9 @@ class WordTokenizer:
             "tokenizer_class": type(self).__name__,
         }
 
+    async def close(self) -> None:
+        """Keep nothing open."""
+
     def _encode(self, text: str, limit: int) -> Tokens:
         # One text for all tokens that are the same: a million of them would take long to make and to forget.
         same: dict[str, str] = {}

@@ -10,6 +10,7 @@ The state's members are vLLM's. Where reasoning and calls are told from the rest
 no other memory is kept; elsewhere the last few, as a character may be cut over several.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -21,7 +22,6 @@ from vllmsim.api.dialect import usage
 from vllmsim.api.scaleout.given import Conversed, Count, GivenChoice, TokenId
 from vllmsim.api.scaleout.reading import Words
 from vllmsim.api.scaleout.render import repeat
-from vllmsim.api.stretches import Stretch, stretches
 from vllmsim.inference import Answer
 
 _CONTEXT: Final = 4
@@ -113,16 +113,13 @@ def chat_chunk(asked: ChatChunkBody, conversed: Conversed, words: Words) -> byte
     parsed = conversed.reasons or conversed.tools is not None
     before = state.output_token_ids if parsed else state.logprob_context_token_ids
     ids = [*before, *choice.ids]
-    more = choice.finish_reason is None
-    answer = words.answer(ids, reasons=conversed.reasons, tools=conversed.tools, more=more)
-    calls, call_ids = answer.calls, list(state.last_tool_call_ids)
-    for number, part in enumerate(calls[len(call_ids) :], len(call_ids)):
+    earlier = words.answer(before, reasons=conversed.reasons, tools=conversed.tools, more=True)
+    answer = words.answer(ids, reasons=conversed.reasons, tools=conversed.tools, more=choice.finish_reason is None)
+    call_ids = list(state.last_tool_call_ids)
+    for number, part in enumerate(answer.calls[len(call_ids) :], len(call_ids)):
         call_ids.append(reading.settings.tooling.call_id(part, number, reading.settings.new_id))
-    numbers = {part.start: number for number, part in enumerate(calls)}
     delta = {} if state.role_sent else {"role": reading.settings.response_role}
-    for stretch in stretches(answer, len(before), len(ids)):
-        if not reading.hides(stretch.part):
-            _add(delta, answer, stretch, numbers.get(stretch.part.start, 0), call_ids)
+    delta |= _delta(earlier, answer, call_ids, hidden=reading.body.include_reasoning is False)
     called = state.tools_streamed or "tool_calls" in delta
     member: dict[str, Any] = {
         "index": choice.index,
@@ -142,28 +139,31 @@ def chat_chunk(asked: ChatChunkBody, conversed: Conversed, words: Words) -> byte
     return _answer({**head, "choices": [member], "kv_transfer_params": None}, state.model_copy(update=after))
 
 
-def _add(delta: dict[str, Any], answer: Answer, stretch: Stretch, number: int, call_ids: list[str]) -> None:
-    """Add what some tokens say to a delta.
+def _delta(earlier: Answer, answer: Answer, call_ids: Sequence[str], *, hidden: bool) -> dict[str, Any]:
+    """Find what an answer says that its beginning did not.
 
-    :param number: which call it is, if it is one.
+    :param hidden: whether the client does not want to see reasoning.
     """
-    part, said = stretch.part, "".join(answer.pieces[stretch.body.start : stretch.body.stop])
-    if part.kind == "text":
-        delta["content"] = (delta.get("content") or "") + said
-        return
-    if part.kind == "reasoning":
-        if said:
-            delta["reasoning"] = delta.get("reasoning", "") + said
-        return
-    if not (stretch.opens or said):
-        return
-    entry: dict[str, Any] = {"index": number, "function": {}}
-    if stretch.opens:
-        entry = {"id": call_ids[number], "type": "function", "index": number, "function": {"name": part.name}}
-    if said:
-        entry["function"]["arguments"] = said
-    delta.setdefault("content", None)
-    delta.setdefault("tool_calls", []).append(entry)
+    delta: dict[str, Any] = {}
+    said = answer.text[len(earlier.text) :]
+    if said or (len(answer) > len(earlier) and (not answer.parts or answer.parts[-1].kind == "text")):
+        delta["content"] = said
+    if not hidden and (thought := answer.reasoning[len(earlier.reasoning) :]):
+        delta["reasoning"] = thought
+    known = earlier.calls
+    entries: list[dict[str, Any]] = []
+    for number, part in enumerate(answer.calls):
+        function: dict[str, Any] = {} if number < len(known) else {"name": part.name}
+        start = len(earlier.said(known[number])) if number < len(known) else 0
+        if arguments := answer.said(part)[start:]:
+            function["arguments"] = arguments
+        if function:
+            opens = {"id": call_ids[number], "type": "function"} if "name" in function else {}
+            entries.append({**opens, "index": number, "function": function})
+    if entries:
+        delta.setdefault("content", None)
+        delta["tool_calls"] = entries
+    return delta
 
 
 def completion_chunk(asked: CompletionChunkBody, model: str, created: int, words: Words) -> bytes:

@@ -86,7 +86,7 @@ class Words:
         :return: an answer whose end means nothing.
         """
         texts = self.texts(ids, more=more)
-        parts = self._parts(tuple(ids), texts, reasons=reasons, tools=tools)
+        parts = self._parts(tuple(ids), texts, reasons=reasons, tools=tools, more=more)
         if not parts:
             return Answer(ids, texts, texts, "stop")
         pieces = [""] * len(ids)
@@ -95,7 +95,7 @@ class Words:
         return Answer(ids, texts, pieces, "stop", parts=parts)
 
     def _parts(
-        self, ids: tuple[int, ...], texts: Sequence[str], *, reasons: bool, tools: Collection[str] | None
+        self, ids: tuple[int, ...], texts: Sequence[str], *, reasons: bool, tools: Collection[str] | None, more: bool
     ) -> tuple[Part, ...]:
         length = len(ids) - (bool(ids) and ids[-1] == self.tokenizer.eos_id)
         tags = ([THINK] if reasons else []) + ([] if tools is None else [CALL])
@@ -113,18 +113,21 @@ class Words:
             inner = place + len(tag)
             last = _find(ids, closing, inner, length)
             stop = length if last is None else last + len(closing)
-            inside = range(inner, length if last is None else last)
-            if tag == self._tag(THINK[0]):
-                parts.append(Part("reasoning", place, inner, inner, inside.stop, stop))
+            if last is None:
+                last, open_ = length - (_begun(ids, (closing,), inner, length) if more else 0), more
             else:
-                name, first = _name(ids, texts, inside, names, whole=last is not None)
-                opens = first - 1 if name else first
-                parts.append(Part("call", place, opens, first, inside.stop, stop, name))
+                open_ = False
+            if tag == self._tag(THINK[0]):
+                parts.append(Part("reasoning", place, inner, inner, last, stop))
+            else:
+                name, first = _name(ids, texts, range(inner, last), names, more=open_)
+                parts.append(Part("call", place, first - 1 if name else stop, first, last, stop, name))
             place = begun = stop
-        if not parts:
+        held = _begun(ids, [tag for tag, _ in opening.values()], begun, length) if more else 0
+        if not parts and not held:
             return ()
         if begun < length:
-            parts.append(Part("text", begun, begun, begun, length, len(ids)))
+            parts.append(Part("text", begun, begun, begun, length - held, len(ids)))
         return tuple(parts)
 
     def _tag(self, text: str) -> tuple[int, ...]:
@@ -143,21 +146,34 @@ def _find(ids: tuple[int, ...], tag: tuple[int, ...], start: int, stop: int) -> 
         start += 1
 
 
+def _begun(ids: tuple[int, ...], tags: Iterable[tuple[int, ...]], start: int, stop: int) -> int:
+    """Count the last tokens that may be the beginning of a tag, the rest of which is to come."""
+    return max(
+        (
+            count
+            for tag in tags
+            for count in range(1, min(len(tag), stop - start + 1))
+            if ids[stop - count : stop] == tag[:count]
+        ),
+        default=0,
+    )
+
+
 def _name(
-    ids: tuple[int, ...], texts: Sequence[str], inside: range, names: Mapping[str, tuple[int, ...]], *, whole: bool
+    ids: tuple[int, ...], texts: Sequence[str], inside: range, names: Mapping[str, tuple[int, ...]], *, more: bool
 ) -> tuple[str, int]:
     """Find the name at the beginning of a call.
 
     :param inside: where the call is, without its tags.
     :param names: those that it may be, with their tokens.
-    :param whole: whether the call has ended; else the rest of the name may be to come.
+    :param more: whether the rest of it may be to come.
     :return: the name, and the token behind it; nothing if the name is not there yet.
     """
     said = ids[inside.start : inside.stop]
+    if not said or (more and any(len(tag) > len(said) and tag[: len(said)] == said for tag in names.values())):
+        return "", inside.stop
     found = [name for name, tag in names.items() if said[: len(tag)] == tag]
     if found:
         name = max(found, key=lambda each: len(names[each]))
         return name, inside.start + len(names[name])
-    if not said or (not whole and any(tag[: len(said)] == said for tag in names.values())):
-        return "", inside.stop
     return texts[inside.start], inside.start + 1
