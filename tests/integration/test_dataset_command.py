@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from tests.folders import make_folder
 from tests.integration.daemon import PATIENCE, ROOT, Daemon, DaemonTestCase
 
 PROGRAM = [sys.executable, "-c", "from vllmsim.scripts.dataset.command import main; main()"]
@@ -32,8 +32,7 @@ class CommandCase(DaemonTestCase):
 
     def setUp(self) -> None:
         """Make a folder with prompts."""
-        self.folder = Path(self.mktemp()).resolve()
-        self.folder.mkdir()
+        self.folder = make_folder(self)
         self.input = self.folder / "in.jsonl"
         self.input.write_text("".join(json.dumps(each) + "\n" for each in PROMPTS))
 

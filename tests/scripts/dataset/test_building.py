@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 from treq.client import HTTPClient
@@ -15,6 +14,7 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from tests.fakes import in_thread
+from tests.folders import make_folder
 from tests.scripts.dataset.test_server import GOOD, Script
 from vllmsim.errors import InferenceError, InvalidRequest
 from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
@@ -49,8 +49,7 @@ class BuilderTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Have room for the files."""
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
+        self.folder = make_folder(self)
         self.clock = Clock()
         self.told = io.StringIO()
 

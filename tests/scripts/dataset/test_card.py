@@ -1,10 +1,9 @@
 """The page, and the summary."""
 
-from pathlib import Path
-
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.folders import make_folder
 from vllmsim.scripts.dataset.card import Facts
 
 FACTS = Facts(
@@ -45,9 +44,10 @@ class CardTests(SynchronousTestCase):
 
     def test_summary(self) -> None:
         """The summary says what was made, what was not and why, how large it is and how long it took."""
-        path = Path(self.mktemp())
+        folder = make_folder(self)
+        path = folder / "a"
         path.write_bytes(b"x" * 1_234_567)
-        small = Path(self.mktemp())
+        small = folder / "b"
         small.write_bytes(b"x" * 12)
         lines = [*FACTS.summary({".a": path, ".b": small}, 2.0)]
         expected = [

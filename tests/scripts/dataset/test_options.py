@@ -4,6 +4,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.folders import make_folder
 from vllmsim.scripts.dataset.faults import UsageError
 from vllmsim.scripts.dataset.options import HubFile, Plan, Recorded, parser, plan
 
@@ -52,7 +53,7 @@ class PlanTests(SynchronousTestCase):
 
     def test_configuration(self) -> None:
         """The tokenizer's options are the daemon's, from all its sources; other options of it change nothing."""
-        path = Path(self.mktemp())
+        path = make_folder(self) / "sim.yaml"
         path.write_text("model: from-file\nmode: echo\nport: 1234\nrender-timeout: 9s\n")
         c = planned(f"a --config {path} --force-dummy-tokenizer --render-url http://r").configuration
         self.assertEqual(("from-file", "random", 9.0), (c.model, c.mode, c.render_timeout))

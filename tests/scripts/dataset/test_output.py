@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.folders import make_folder
 from vllmsim.dataset.records import decode_answer
 from vllmsim.inference import Tokens
 from vllmsim.scripts.dataset.faults import BuildError, UsageError
@@ -21,8 +22,7 @@ class PlaceTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a folder."""
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
+        self.folder = make_folder(self)
 
     def fill(self, place: Place) -> None:
         """Write drafts."""
@@ -120,8 +120,7 @@ class WriterTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a folder."""
-        folder = Path(self.mktemp())
-        folder.mkdir()
+        folder = make_folder(self)
         self.database, self.listing = folder / f"n{DATABASE}", folder / f"n{LISTING}"
 
     def write(self, *records: Record, table: str = "llmd", index: bool = True) -> Writer:

@@ -4,7 +4,6 @@ import io
 import json
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import in_thread
+from tests.folders import make_folder
 from vllmsim.scripts.dataset.faults import BuildError
 from vllmsim.scripts.dataset.options import plan
 from vllmsim.scripts.dataset.progress import Progress
@@ -28,8 +28,7 @@ class WorkTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Write an input."""
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
+        self.folder = make_folder(self)
         self.input = self.folder / "in.json"
         self.input.write_text(json.dumps(INPUT))
         self.output = self.folder / "out"
