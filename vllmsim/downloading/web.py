@@ -32,10 +32,11 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 10
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of servers that may have more to give a little later."""
-_NO_ANSWER: Final = (
+NO_ANSWER: Final = (
     ResponseFailed, RequestTransmissionFailed, ConnectError, ConnectionLost, DNSLookupError, DeferredTimeoutError,
     OSError,
 )  # fmt: skip
+"""What a request may fail with when no answer comes."""
 _CONNECT_TIMEOUT: Final = 20.0
 _ANSWER_TIMEOUT: Final = 60.0
 _PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
@@ -196,8 +197,8 @@ class WebClient:
                 unbuffered=True,
                 reactor=self.clock,  # type: ignore[arg-type]
             )
-            response: IResponse = await asked.addErrback(_uncover).addTimeout(_ANSWER_TIMEOUT, self.clock)
-        except _NO_ANSWER as error:
+            response: IResponse = await asked.addErrback(uncover).addTimeout(_ANSWER_TIMEOUT, self.clock)
+        except NO_ANSWER as error:
             raise PassingTrouble(f"no answer from {shown}: {describe(error)}") from error
         except (ValueError, UnicodeError) as error:
             raise DownloadError(f"{shown} is no address that can be asked: {error}") from error
@@ -246,7 +247,7 @@ class Patience:
         self._tries = 0
 
 
-def _uncover(reason: Failure) -> Failure:
+def uncover(reason: Failure) -> Failure:
     """Find what a client has wrapped: that its request was cancelled."""
     error = reason.value
     inner = error.reasons if isinstance(error, ResponseFailed | RequestTransmissionFailed) else [reason]

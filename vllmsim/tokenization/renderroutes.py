@@ -1,0 +1,177 @@
+# -*- test-case-name: tests.tokenization.test_renderroutes -*-
+"""The routes of a vLLM render service, and the shapes of their bodies.
+
+- ``POST /v1/completions/render`` takes ``prompt`` and ``add_special_tokens``, and answers with a list of generate
+  requests, one for each prompt, whose ``token_ids`` are the prompt's.
+- ``POST /v1/chat/completions/render`` takes ``messages``, ``tools``, ``documents`` and what there is to say of the chat
+  template, and answers with one generate request.
+- ``POST /tokenize`` takes either, and answers with ``tokens`` and, as ``token_strs``, how the vocabulary spells them.
+- ``POST /detokenize`` takes ``tokens`` and answers with the text as ``prompt``.
+- ``GET /tokenizer_info`` answers with how the tokenizer was made.
+
+All but the first two may be missing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from vllmsim.inference import Conversation
+from vllmsim.tokenization.renderservice import NoSuchRoute, RenderService
+
+_IDS: Final = 1 << 32
+_ID_LENGTH: Final = 8
+
+
+@frozen
+class RenderTimeouts:
+    """How long the service may take, in seconds.
+
+    :param media: for prompts with media.
+    """
+
+    text: float
+    media: float
+
+
+@frozen
+class Question:
+    """Something that is to be tokens.
+
+    :param path: where it is rendered.
+    :param body: what is posted there.
+    :param within: how long that may take, in seconds.
+    :param size: about how many bytes it has.
+    """
+
+    path: str
+    body: Mapping[str, Any]
+    within: float
+    size: int
+
+
+@frozen(eq=False)
+class RenderRoutes:
+    """Asks a render service.
+
+    Each question raises what :meth:`RenderService.ask` raises, but for what is told of missing routes.
+
+    :param model: the model's name there.
+    """
+
+    _service: RenderService
+    _model: str
+    _timeouts: RenderTimeouts
+
+    def text(self, text: str, *, special: bool) -> Question:
+        """Make a question of a text.
+
+        :param special: whether special tokens are added.
+        """
+        body = {"model": self._model, "prompt": text, "add_special_tokens": special}
+        return Question("/v1/completions/render", body, self._timeouts.text, len(text))
+
+    def conversation(self, conversation: Conversation) -> Question:
+        """Make a question of a conversation."""
+        media, template = conversation.media, conversation.template
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [dict(message.turn) for message in conversation.messages],
+            "add_generation_prompt": template.begins,
+            "continue_final_message": template.goes_on,
+            "add_special_tokens": template.special,
+        }
+        if template.source is not None:
+            body["chat_template"] = template.source
+        if template.tools is not None:
+            # They are in the prompt all the same, and the service need not be able to find calls of them.
+            body |= {"tools": template.tools, "tool_choice": "none"}
+        if template.documents is not None:
+            body["documents"] = template.documents
+        if template.arguments:
+            body["chat_template_kwargs"] = template.arguments
+        size = sum(len(message.text) for message in conversation.messages) + sum(len(each.source) for each in media)
+        return Question(
+            "/v1/chat/completions/render", body, self._timeouts.media if media else self._timeouts.text, size
+        )
+
+    async def render(self, question: Question) -> Sequence[int]:
+        """Ask which tokens a prompt has."""
+        # The service looks whether there is room for an answer too.
+        body = {**question.body, "max_tokens": 1}
+        return await self._service.ask(question.path, body, _read_rendered, within=question.within, size=question.size)
+
+    async def tokenize(self, question: Question) -> tuple[Sequence[int], Sequence[str] | None] | None:
+        """Ask which tokens something has, and how they are spelled.
+
+        :return: both, the latter if it is told; None when the service has no such route.
+        """
+        body = {**question.body, "return_token_strs": True}
+        try:
+            return await self._service.ask(
+                "/tokenize", body, _read_tokenized, within=question.within, size=question.size
+            )
+        except NoSuchRoute:
+            return None
+
+    async def detokenize(self, ids: Sequence[int]) -> str | None:
+        """Ask for the text of tokens.
+
+        :return: it, or None when the service has no such route.
+        """
+        body, size = {"model": self._model, "tokens": list(ids)}, _ID_LENGTH * len(ids)
+        try:
+            return await self._service.ask("/detokenize", body, _read_text, within=self._timeouts.text, size=size)
+        except NoSuchRoute:
+            return None
+
+    async def describe(self) -> Mapping[str, Any] | None:
+        """Ask how the tokenizer was made.
+
+        :return: what is told, or None when the service has no such route.
+        """
+        try:
+            return await self._service.ask("/tokenizer_info", None, _read_object, within=self._timeouts.text)
+        except NoSuchRoute:
+            return None
+
+    async def close(self) -> None:
+        """Close the connections to the service."""
+        await self._service.close()
+
+
+def _read_object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError("it is no object")
+    return value
+
+
+def _read_ids(value: Any) -> Sequence[int]:
+    if not isinstance(value, list) or not all(type(each) is int for each in value):
+        raise ValueError("it has no list of tokens")
+    if value and not 0 <= min(value) <= max(value) < _IDS:
+        raise ValueError("it has tokens that are none")
+    return value
+
+
+def _read_rendered(value: Any) -> Sequence[int]:
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("it is an empty list")
+        value = value[0]
+    return _read_ids(_read_object(value).get("token_ids"))
+
+
+def _read_tokenized(value: Any) -> tuple[Sequence[int], Sequence[str] | None]:
+    answer = _read_object(value)
+    ids, pieces = _read_ids(answer.get("tokens")), answer.get("token_strs")
+    told = isinstance(pieces, list) and len(pieces) == len(ids) and all(isinstance(each, str) for each in pieces)
+    return ids, pieces if told else None
+
+
+def _read_text(value: Any) -> str:
+    text = _read_object(value).get("prompt")
+    if not isinstance(text, str):
+        raise ValueError("it has no text")
+    return text
