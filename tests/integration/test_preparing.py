@@ -4,12 +4,13 @@ import hashlib
 import http.server
 import json
 import os
+import sqlite3
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,22 @@ from tests.downloading.fakeweb import new_directory
 from tests.integration.daemon import PATIENCE, Daemon, free_port
 from tests.tokenization.fakehub import COMMIT
 
-CONTENT = os.urandom(300_000)
+
+def dataset() -> bytes:
+    """Make a dataset of one conversation, with much beside it."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute(
+            "CREATE TABLE llmd (id INTEGER PRIMARY KEY, prompt_hash BLOB NOT NULL, gen_tokens JSON NOT NULL,"
+            " n_gen_tokens INTEGER NOT NULL)"
+        )
+        database.execute("INSERT INTO llmd VALUES (1, ?, ?, 1)", (b"x" * 32, '{"Tokens": [1], "Strings": ["a"]}'))
+        database.execute("CREATE TABLE more (data BLOB)")
+        database.execute("INSERT INTO more VALUES (?)", (os.urandom(300_000),))
+        database.commit()
+        return database.serialize()
+
+
+CONTENT = dataset()
 TOKENIZER = b'{"version": "1.0"}'
 
 
@@ -113,7 +129,7 @@ class PreparingTests(SynchronousTestCase):
             self.go.set()
             daemon.wait()
             self.assertEqual(CONTENT, self.path.read_bytes())
-            self.assertEqual(["dataset"], [each.name for each in self.path.parent.iterdir()])
+            self.assertEqual([], [each.name for each in self.path.parent.iterdir() if ".part" in each.name])
             self.assertEqual(0, daemon.stop())
             self.assertIn("Application startup complete.", daemon.output())
 
