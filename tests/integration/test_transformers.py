@@ -218,7 +218,7 @@ class TransformersTests(SynchronousTestCase):
 
         small.write_folder(self.folder, backend, bos_token="<s>", chat_template=template, **config)
         ours = load_tokenizer(self.folder, in_thread)
-        self.addCleanup(ours.close)
+        self.addCleanup(lambda: Deferred.fromCoroutine(ours.close()))
         return ours, AutoTokenizer.from_pretrained(self.folder)
 
     def ours(self, tokenizer: Any, prompt: Any) -> Any:
