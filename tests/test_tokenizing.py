@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -24,7 +25,7 @@ class TokenizingTests(SynchronousTestCase):
 
     def make(self, *words: str) -> ITokenizer:
         """Read a command line, and make its tokenizer."""
-        tokenizer = make_tokenizer(load_words(words, {}).configuration, self.environ, in_thread)
+        tokenizer = make_tokenizer(load_words(words, {}).configuration, self.environ, MemoryReactorClock(), in_thread)
         verifyObject(ITokenizer, tokenizer)
         self.successResultOf(self.close(tokenizer))
         return tokenizer
@@ -47,6 +48,15 @@ class TokenizingTests(SynchronousTestCase):
             (("--tokenizer", "builtin", "--model", folder), 8192),
         ):
             self.assertEqual(size, self.make(*words).vocabulary_size, words)
+
+    def test_remote(self) -> None:
+        """A render service is not asked anything before there is a prompt."""
+        reactor = MemoryReactorClock()
+        words = ("--tokenizer", "remote", "--render-url", "http://127.0.0.1:9")
+        tokenizer = make_tokenizer(load_words(words, {}).configuration, self.environ, reactor, in_thread)
+        verifyObject(ITokenizer, tokenizer)
+        self.assertEqual([], reactor.tcpClients)
+        self.successResultOf(self.close(tokenizer))
 
     def test_template(self) -> None:
         """The chat template is the folder's unless another is given."""

@@ -43,24 +43,25 @@ class Shared:
 
 def build_shared(
     configuration: Configuration,
-    clock: IReactorTime,
+    reactor: Any,
     defer_to_thread: Callable[..., Deferred[Any]],
     environ: Mapping[str, str] = os.environ,
 ) -> Shared:
     """Make what ranks share.
 
+    :param reactor: provides time, and connections where the tokenizer needs some.
     :param defer_to_thread: runs a function off the reactor.
     :param environ: the environment.
     :raises SystemExit: when the tokenizer cannot be had, or with all that is wrong with datasets.
     """
-    tokenizer = make_tokenizer(configuration, environ, defer_to_thread)
+    tokenizer = make_tokenizer(configuration, environ, reactor, defer_to_thread)
     sentences = SentenceSource(tokenizer)
     source: IResponseSource = sentences
     if configuration.mm_encoder_only:
         source = EncoderSource(tokenizer)
     elif configuration.mode == "echo":
         source = EchoSource(tokenizer)
-    return Shared(tokenizer, source, sentences, _datasets(configuration, clock, defer_to_thread))
+    return Shared(tokenizer, source, sentences, _datasets(configuration, reactor, defer_to_thread))
 
 
 def _datasets(

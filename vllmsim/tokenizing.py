@@ -17,11 +17,15 @@ BUILTIN: Final = str(files("vllmsim.tokenization") / "builtin")
 
 
 def make_tokenizer(
-    configuration: Configuration, environ: Mapping[str, str], defer_to_thread: Callable[..., Deferred[Any]]
+    configuration: Configuration,
+    environ: Mapping[str, str],
+    reactor: Any,
+    defer_to_thread: Callable[..., Deferred[Any]],
 ) -> ITokenizer:
     """Make a tokenizer.
 
     :param environ: the environment, which says where the hub's cache is.
+    :param reactor: provides connections to a render service.
     :param defer_to_thread: runs a function off the reactor.
     :raises SystemExit: when it cannot be read, or is not there.
     """
@@ -32,6 +36,10 @@ def make_tokenizer(
         raise SystemExit(f"vllmsim: cannot start: {error}") from error
     if choice.kind == "words":
         return WordTokenizer(defer_to_thread)
+    if choice.kind == "remote":
+        from vllmsim.tokenization.remote import remote_tokenizer  # noqa: PLC0415
+
+        return remote_tokenizer(c, reactor, defer_to_thread)
     path = BUILTIN if choice.kind == "builtin" else choice.path
     if path is None:
         raise SystemExit(f"vllmsim: cannot start: the tokenizer {c.tokenizer!r} is not in the hub's cache")
