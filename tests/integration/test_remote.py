@@ -1,5 +1,8 @@
 """The render service's tokenizer, with another daemon as the service."""
 
+import json
+import urllib.error
+import urllib.request
 from typing import Any
 
 from twisted.internet import reactor
@@ -10,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.commandline import load_words
 from tests.fakes import in_thread
-from tests.integration.daemon import Daemon, free_port
+from tests.integration.daemon import PATIENCE, Daemon, free_port
 from vllmsim.errors import InvalidRequest, Unavailable
 from vllmsim.inference import Conversation, Message, Template, TextPrompt
 from vllmsim.tokenization.remote import RemoteTokenizer, remote_tokenizer
@@ -87,3 +90,72 @@ class RemoteTests(TestCase):
         finally:
             daemon.stop()
             daemon.log.close()
+
+
+class ServedTests(TestCase):
+    """A whole daemon that has its tokens from another."""
+
+    def setUp(self) -> None:
+        """Start both."""
+        self.service = self.start("--model", "m", "--tokenizer", "builtin", "--max-model-len", "200")
+        words = ("--tokenizer", "remote", "--render-url", self.service.url(), "--reasoning-parser", "deepseek_r1")
+        self.daemon = self.start("--model", "m", "--max-model-len", "2000", *words)
+
+    def start(self, *words: str) -> Daemon:
+        """Start a daemon."""
+        daemon = Daemon(*words)
+        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.stop)
+        daemon.wait()
+        return daemon
+
+    def post(self, daemon: Daemon, path: str, **body: Any) -> Any:
+        """Send a request."""
+        data = json.dumps(body).encode()
+        asked = urllib.request.Request(daemon.url(path), data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(asked, timeout=PATIENCE) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+
+    def test_tokens(self) -> None:
+        """Prompts and answers have the tokens that the other counts, to the byte."""
+        text = "I hear it's very cold. \u00e9\u4f60\u597d \U0001f600"
+        messages = [{"role": "user", "content": text}]
+        for body in ({"prompt": text}, {"messages": messages}):
+            ours, theirs = (
+                self.post(daemon, "/tokenize", return_token_strs=True, **body) for daemon in (self.daemon, self.service)
+            )
+            self.assertEqual(theirs["tokens"], ours["tokens"])
+            self.assertEqual(theirs["token_strs"], ours["token_strs"])
+        answer = self.post(self.daemon, "/v1/chat/completions", messages=messages, max_tokens=50, return_token_ids=True)
+        self.assertEqual(ours["count"], answer["usage"]["prompt_tokens"])
+        said = self.post(self.service, "/detokenize", tokens=answer["choices"][0]["token_ids"])["prompt"]
+        message = answer["choices"][0]["message"]
+        self.assertIn(message["reasoning"], said)
+        self.assertIn(message["content"] or "", said)
+
+    def test_refused(self) -> None:
+        """A prompt that the other refuses is refused here; when the other is gone, that is said."""
+        words = "several words " * 200
+        answer = self.post(self.daemon, "/v1/completions", prompt=words)
+        self.assertEqual(400, answer["error"]["code"])
+        self.assertIn("maximum context length is 200 tokens", answer["error"]["message"])
+        self.post(self.daemon, "/v1/completions", prompt="Hello")
+        self.service.stop()
+        away = "The render service cannot be reached."
+        for path, body in (
+            ("/v1/completions", {"prompt": "new"}),
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": "new"}]}),
+            ("/v1/embeddings", {"input": "new"}),
+            ("/tokenize", {"prompt": "new"}),
+            ("/v1/responses", {"input": "new"}),
+        ):
+            answer = self.post(self.daemon, path, **body)
+            self.assertEqual((503, away), (answer["error"]["code"], answer["error"]["message"]))
+        messages = [{"role": "user", "content": "new"}]
+        answer = self.post(self.daemon, "/v1/messages", model="m", max_tokens=5, messages=messages)
+        self.assertEqual(("error", away), (answer["type"], answer["error"]["message"]))
+        self.assertEqual(0, self.daemon.stop())
+        self.assertNotIn("Traceback", self.daemon.output())
