@@ -11,6 +11,7 @@ from tests.commandline import load_words
 from tests.fakes import in_thread
 from tests.tokenization.fakerender import HOST, RenderTestCase, strings
 from vllmsim.errors import InferenceError, InvalidRequest, Unavailable
+from vllmsim.hashing import fnv1a_32
 from vllmsim.inference import Conversation, Media, Message, Template, TextPrompt
 from vllmsim.interfaces import ITokenizer
 from vllmsim.tokenization.remote import RemoteTokenizer, remote_tokenizer, spread
@@ -160,6 +161,12 @@ class BytesTests(RemoteTestCase):
         self.assertEqual((1, ["other"]), (len(ids), texts))
         self.assertEqual(["other"], list(self.tokenizer.texts_of(ids)))
         self.assertEqual("other", self.result(self.tokenizer.decode(ids)))
+
+    def test_own_tags(self) -> None:
+        """A tag of ours is never a token that the service may have."""
+        for name, number in (("other", fnv1a_32("other")), ("name221", fnv1a_32("name221") | 1 << 31)):
+            self.assertEqual([number], self.tag(name)[0])
+            self.assertLess(1 << 24, number)
 
     def test_told(self) -> None:
         """What the service tells of its tokenizer is repeated, and its end of text is ours."""

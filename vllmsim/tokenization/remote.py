@@ -42,6 +42,9 @@ _LONGEST_CACHED: Final = 1 << 16
 _MAX_TAGS: Final = 1024
 _MAX_NAMES: Final = 32
 _LONGEST_TAG: Final = 256
+_LARGEST: Final = 1 << 24
+"""More tokens than vocabularies have, so that tags of ours are none of theirs."""
+_OURS: Final = 1 << 31
 _INLINE: Final = 2048
 """How many tokens are looked up without a thread."""
 
@@ -134,7 +137,8 @@ class RemoteTokenizer:
         """Look up what the service makes of a tag, or make one token of any text."""
         tokens = self._tags.get(text)
         if tokens is None:
-            tokens = Tokens((fnv1a_32(text),), (text,))
+            number = fnv1a_32(text)
+            tokens = Tokens((number if number > _LARGEST else number | _OURS,), (text,))
             self._spellings.remember(tokens.ids, tokens.texts)
         return tokens
 
