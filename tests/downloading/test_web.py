@@ -96,6 +96,8 @@ class WebTests(WebTestCase):
         self.successResultOf(self.ask("http://me:p%40ss@hub.test/a")).drop()
         self.assertEqual([("hub.test/a", "Basic bWU6cEBzcw=="), ("cdn.test/c", None)], self.secrets())
         self.assertEqual("http://hub.test/a", str(Remote("http://me:p@hub.test/a?key=1#x")))
+        for url in ("http://me:secret@hub.test:x/", "ftp://me:secret@hub.test/", "http://me:secret@[/"):
+            self.assertNotIn("secret", str(self.failureResultOf(self.ask(url), DownloadError).value))
         self.assertNotIn("secret", repr(Remote("http://me:secret@hub.test/a", "secret")))
 
     def test_no_connection(self) -> None:

@@ -274,7 +274,7 @@ def _origin(url: str) -> tuple[str, str, int]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise DownloadError(f"{url[:_MAX_SHOWN]!r} is no address: {error}") from None
+        raise DownloadError(f"{url.rpartition('@')[2][:_MAX_SHOWN]!r} is no address: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise DownloadError(f"{_shown(parts)!r} is no address of http or https")
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
