@@ -10,7 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from bench import closed, memory, paced, ranks, report, request_cost, saturation, soak, stalled, stalls, startup
+from bench import (
+    closed,
+    dataset,
+    memory,
+    paced,
+    ranks,
+    report,
+    request_cost,
+    saturation,
+    soak,
+    stalled,
+    stalls,
+    startup,
+)
 from bench.building import HERE, CannotBuildError, build
 from bench.load import LoadError
 from bench.machine import Cores, Others, allow_many_files, describe, pin
@@ -29,7 +42,11 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "prompt": stalls.measure_prompt,
     "request-cost": request_cost.measure_all,
 }
-ON_REQUEST: Final[Mapping[str, Callable[[Plan], Result]]] = {"stalled": stalled.measure, "soak": soak.measure}
+ON_REQUEST: Final[Mapping[str, Callable[[Plan], Result]]] = {
+    "stalled": stalled.measure,
+    "soak": soak.measure,
+    "dataset": dataset.measure,
+}
 """What is measured only when it is named, because it takes long."""
 _RESULTS: Final = HERE / "results.md"
 _NOISE: Final = 0.05

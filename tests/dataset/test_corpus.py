@@ -119,13 +119,10 @@ class SideFileTests(CorpusTestCase):
         self.assertEqual((5, 2), (len(self.open().places), len(scans)))
 
     def test_not_needed(self) -> None:
-        """With an index in the database, or a small one, or in memory, there is no side file."""
+        """For a small database, or in memory, there is no side file."""
         self.database(ROWS)
         self.open(in_memory=True)
         self.patch(corpus_module, "_SMALL", 1 << 20)
-        self.open()
-        self.patch(corpus_module, "_SMALL", 0)
-        self.database([], create_index("llmd"))
         self.open()
         self.assertEqual({self.path.name}, self.files())
 

@@ -11,7 +11,7 @@ from unittest import skipUnless
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench import closed, memory, paced, ranks, request_cost, requests, soak, stalled, stalls, startup
+from bench import closed, dataset, memory, paced, ranks, request_cost, requests, soak, stalled, stalls, startup
 from bench.load import LoadError, run_closed, run_paced, run_pings
 from bench.machine import Cores
 from bench.plan import Plan
@@ -116,3 +116,6 @@ class MeasurementTests(SynchronousTestCase):
         """So do those that take long unless they are told otherwise."""
         self.assertEqual(3, len(soak.measure(self.plan).rows))
         self.assertEqual(3, len(stalled.measure(self.plan).rows))
+        few = evolve(self.plan, tokens=100, streams=(4,))
+        self.assertEqual({"dataset-build", "dataset-start", "dataset-rate", "dataset-p99", "dataset-stall"},
+                         set(dataset.measure(few).figures))  # fmt: skip

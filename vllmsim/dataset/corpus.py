@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attrs import define, frozen
 
-from vllmsim.dataset.database import DatasetError, DatasetLockedError, Identity, Stamp, connect, told_of, verify
+from vllmsim.dataset.database import DatasetError, DatasetLockedError, Stamp, connect, told_of, verify
 from vllmsim.dataset.places import Choice, Places, find_places
 from vllmsim.dataset.records import BadRecordError, Saved, create_index, decode_answer, quoted
 from vllmsim.dataset.sidefile import load_places, save_places
@@ -47,7 +47,7 @@ class Corpus:
 
     :param stamp: how the file was when it was opened.
     :param places: where the rows are.
-    :param unkept: why the places could not be kept beside the database, if that was tried.
+    :param unkept: why the places cannot be kept beside the database, if they should be: each start takes long then.
     :param watched: whether the file is looked at at each lookup.
     """
 
@@ -71,7 +71,7 @@ class Corpus:
         :raises DatasetLockedError: when the file is locked.
         :raises DatasetError: when it is gone, or changed and cannot be read any more.
         """
-        current = not self.watched or Identity.of(self.path) == self.stamp.identity
+        current = not self.watched or self.stamp.is_of(self.path)
         choice = self.places.choose(hashes, least, most, generator)
         if choice is None:
             return Found(None, hit=False, current=current)
@@ -131,12 +131,12 @@ def open_corpus(
             places = _known_places(path, table, stamp, former)
             if places is None:
                 places = find_places(connection, table, None if indexed else tell or _say_nothing)
-                if not (indexed or in_memory or stamp.identity.size < _SMALL):
+                if not in_memory and stamp.identity.size >= _SMALL:
                     unkept = _keep(path, table, stamp, places)
         except BaseException:
             connection.close()
             raise
-    return Corpus(path, table, stamp, places, unkept, not in_memory, connection)
+    return Corpus(path, table, stamp, places, None if indexed else unkept, not in_memory, connection)
 
 
 def _known_places(path: str, table: str, stamp: Stamp, former: Corpus | None) -> Places | None:
@@ -151,7 +151,7 @@ def _keep(path: str, table: str, stamp: Stamp, places: Places) -> str | None:
     :return: why that is not possible.
     """
     try:
-        if Identity.of(path) == stamp.identity:
+        if stamp.is_of(path):
             save_places(path, table, stamp, places)
     except (OSError, DatasetError) as error:
         return getattr(error, "strerror", None) or str(error)
