@@ -35,7 +35,7 @@ test-oldest: ## run the tests on the oldest libraries that are supported
 
 clients: ## try large client libraries against the daemon, and compare tokens and chat templates with transformers
 	$(MAKE) VENV=.venv-clients EXTRAS=test,clients .venv-clients/.test
-	.venv-clients/bin/python -m pytest tests/integration/test_clients.py tests/integration/test_transformers.py
+	.venv-clients/bin/python -m pytest tests/integration/test_clients.py tests/integration/test_transformers.py tests/integration/test_load_client.py
 
 bench: $(VENV)/.run ## measure what tokens and requests cost beside controls; ARGS="paced --streams 500" measures one thing
 	$(BIN)/python -m bench $(ARGS)
