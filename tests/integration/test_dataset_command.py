@@ -147,17 +147,44 @@ class BuildingTests(CommandCase):
     """An input's answers."""
 
     def test_built(self) -> None:
-        """What is built is served: the same questions get the answers of the input."""
-        pair = {"prompt": "Hello world!", "completion": "I hear it's very cold."}
+        """What is built is served: the same questions get the answers of the input, with the same tokenizer."""
+        pair = {"prompt": "Hello, wörld! 你好 😀", "completion": "I hear it's very cold in 東京 😀."}
         self.input.write_text(json.dumps(pair))
-        out, _ = self.make(str(self.input))
-        self.assertIn("2 records: 1 of conversations, 1 of completions", out)
-        self.make(str(self.input), status=1)
-        other = self.start("--model", "x", "--dataset-path", str(self.folder / "inference-sim-dataset.sqlite3"))
-        other.wait()
-        for chat in (False, True):
-            said, ids = self.ask(other, {"prompt": "Hello world!"}, chat=chat)
-            self.assertEqual((pair["completion"], 8), (said, len(ids)))
+        for tokenizer in ("words", "builtin"):
+            words = ("--output-file", tokenizer, "--tokenizer", tokenizer)
+            out, _ = self.make(str(self.input), *words)
+            self.assertIn("2 records: 1 of conversations, 1 of completions", out)
+            _, err = self.make(str(self.input), *words, status=1)
+            self.assertIn(f"output file already exists: {tokenizer}.sqlite3; --force replaces it", err)
+            database = str(self.folder / f"{tokenizer}.sqlite3")
+            other = self.start("--model", "x", "--tokenizer", tokenizer, "--dataset-path", database)
+            other.wait()
+            recorded = json.loads((self.folder / f"{tokenizer}.json").read_bytes())
+            for chat in (False, True):
+                said = self.ask(other, {"prompt": pair["prompt"]}, chat=chat)
+                self.assertEqual((pair["completion"], recorded[0]["gen_tokens"]["Tokens"]), said)
+
+    def test_render_service(self) -> None:
+        """A render service makes the tokens of prompts: those that its own chats have."""
+        self.input.write_text('{"prompt": "Where is Tōkyō?", "completion": "Far from here, in 日本."}\n')
+        self.make(str(self.input), "--output-file", "a", "--tokenizer", "words")
+        words = ("--render-url", self.daemon.url(), "--model", "m")
+        self.make(str(self.input), "--output-file", "b", *words)
+        first, second = (json.loads((self.folder / name).read_bytes()) for name in ("a.json", "b.json"))
+        hashes = [[record["prompt_hash"] for record in records] for records in (first, second)]
+        self.assertEqual(hashes[0], hashes[1])
+        self.assertEqual(["Far from here, in 日本."] * 2, [record["generated"] for record in second])
+        _, err = self.make(str(self.input), "--render-url", "http://127.0.0.1:1", "--output-file", "c", status=1)
+        self.assertEqual("vllmsim-dataset: The render service cannot be reached.", err.splitlines()[-1])
+
+    def test_tokenizer(self) -> None:
+        """A tokenizer that is not there is told in a line."""
+        _, err = self.make(str(self.input), "--tokenizer", "./none", status=2)
+        self.assertIn("there is nothing at './none'", err)
+        (self.folder / "tokenizer.json").write_text("{}")
+        _, err = self.make(str(self.input), "--tokenizer", "./tokenizer.json", status=1)
+        self.assertEqual(1, len(err.splitlines()), err)
+        self.assertTrue(err.startswith("vllmsim-dataset: "), err)
 
     def test_large(self) -> None:
         """An interrupt in the middle of a large input leaves nothing, and a failure neither."""

@@ -57,7 +57,8 @@ class PlanTests(SynchronousTestCase):
         path.write_text("model: from-file\nmode: echo\nport: 1234\nrender-timeout: 9s\n")
         c = planned(f"a --config {path} --force-dummy-tokenizer --render-url http://r").configuration
         self.assertEqual(("from-file", "random", 9.0), (c.model, c.mode, c.render_timeout))
-        self.assertEqual((True, "http://r"), (c.force_dummy_tokenizer, c.render_url))
+        self.assertEqual((True, "http://r", "remote"), (c.force_dummy_tokenizer, c.render_url, c.tokenizer))
+        self.assertEqual("words", planned("a --render-url http://r --tokenizer words").configuration.tokenizer)
 
     def test_nonsense(self) -> None:
         """Words that do not go together are refused in a line."""

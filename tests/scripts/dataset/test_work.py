@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -16,6 +17,7 @@ from vllmsim.scripts.dataset.faults import BuildError
 from vllmsim.scripts.dataset.options import plan
 from vllmsim.scripts.dataset.progress import Progress
 from vllmsim.scripts.dataset.work import Work
+from vllmsim.tokenizing import BUILTIN
 
 INPUT = [
     {"id": str(n), "conversations": [{"from": "human", "value": f"q{n}?"}, {"from": "gpt", "value": f"a{n} " * n}]}
@@ -51,6 +53,7 @@ class WorkTests(SynchronousTestCase):
         lines = self.successResultOf(self.begin("--output-file", "n", "--table-name", "t t"))
         self.assertEqual(["n.json", "n.md", "n.sqlite3"], sorted(self.files()))
         self.assertEqual("58 records: 29 of conversations, 29 of completions", lines[0])
+        self.assertTrue(lines[1].endswith("token ids: WordTokenizer"))
         self.assertIn("| prompts | in.json |", self.files()["n.md"].decode())
         with closing(sqlite3.connect(self.output / "n.sqlite3")) as connection:
             rows = connection.execute('SELECT id, n_gen_tokens FROM "t t" ORDER BY id').fetchall()
@@ -66,6 +69,18 @@ class WorkTests(SynchronousTestCase):
         self.input.write_text(json.dumps(INPUT[1:]))
         self.successResultOf(self.begin("--force"))
         self.assertEqual(3, sum(first[name] != data for name, data in self.files().items()))
+
+    def test_tokenizer(self) -> None:
+        """The page names the tokenizer: as it was asked for, without the folders of this machine, and its class."""
+        folder = self.folder / "mine"
+        shutil.copytree(BUILTIN, folder)
+        for words, name in (
+            (("--tokenizer", "words"), "words (WordTokenizer)"),
+            (("--tokenizer", "builtin", "--force-dummy-tokenizer"), "WordTokenizer"),
+            (("--tokenizer", str(folder)), "mine (PreTrainedTokenizerFast)"),
+        ):
+            self.successResultOf(self.begin("--force", *words))
+            self.assertIn(f"| token ids | {name} |", self.files()["inference-sim-dataset.md"].decode())
 
     def test_there(self) -> None:
         """Files that are there are looked for before anything is done."""

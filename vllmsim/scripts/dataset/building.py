@@ -5,7 +5,7 @@ Records are written in the order of the input, whoever is done first, so that eq
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import orjson
@@ -28,8 +28,9 @@ _MOST_TOLD: Final = 20
 _WIDTH: Final = 4
 """How many texts are with the tokenizer at the same time."""
 
-_Task: TypeAlias = tuple[int, Exchange | Skipped | BadItem]
-_Result: TypeAlias = tuple[int, Record | Skipped | BadItem]
+_Task: TypeAlias = tuple[int, Sequence[Exchange | Skipped | BadItem]]
+_Result: TypeAlias = tuple[int, Sequence[Record | Skipped | BadItem]]
+"""A line, and what is there."""
 
 
 @frozen
@@ -66,7 +67,6 @@ class Builder:
     """How many records are not made, by the reason."""
     chats: int = field(init=False, default=0)
     """How many of the records are for conversations."""
-    _encoded: tuple[str, Tokens] = field(init=False, default=("", Tokens((), ())))
     _told: int = field(init=False, default=0)
     warned: bool = field(init=False, default=False)
     """Whether token ids were made here, because the server tells none."""
@@ -80,7 +80,10 @@ class Builder:
             await self._server.prepare()
 
         def take(result: _Result) -> int:
-            self._take(source, *result)
+            line, results = result
+            for each in results:
+                if self._room > 0:
+                    self._take(source, line, each)
             return self._room
 
         width = _WIDTH if self._server is None else self._width
@@ -92,42 +95,49 @@ class Builder:
         return _EVERYTHING if most is None else most - self._writer.count
 
     def _tasks(self, source: Source) -> Iterator[_Task]:
+        """Read what there is to do; a server is asked one prompt at a time, and no more than are wanted."""
         wishes = self._wishes
         for item in source.items():
             if isinstance(item.value, BadItem):
-                yield item.line, item.value
+                yield item.line, [item.value]
                 continue
             try:
-                found = exchanges(item.value, wishes.form, wishes.records, asked=self._server is not None)
-                yield from ((item.line, each) for each in found)
+                found = [*exchanges(item.value, wishes.form, wishes.records, asked=self._server is not None)]
             except BadItem as error:
-                yield item.line, error
+                yield item.line, [error]
+                continue
+            if self._server is None:
+                yield item.line, found
+            else:
+                yield from ((item.line, [each]) for each in found)
 
     async def _work(self, task: _Task) -> _Result:
-        line, what = task
-        if not isinstance(what, Exchange):
-            return line, what
+        line, some = task
+        # Two records have the same answer.
+        said: dict[str, Tokens] = {}
+        return line, [await self._make(each, said) if isinstance(each, Exchange) else each for each in some]
+
+    async def _make(self, exchange: Exchange, said: dict[str, Tokens]) -> Record | Skipped | BadItem:
         try:
-            return line, await (self._tokenize(what) if self._server is None else self._record(self._server, what))
+            if self._server is None:
+                return await self._tokenize(exchange, exchange.answer or "", said)
+            return await self._record(self._server, exchange)
         except BadItem as error:
-            return line, error
+            return error
         except InvalidRequest as error:
-            return line, BadItem(error.message)
+            return BadItem(error.message)
         except InferenceError as error:
             raise BuildError(error.message) from None
 
-    async def _tokenize(self, exchange: Exchange, answer: str | None = None) -> Record | Skipped:
-        prompt = await self._tokenizer.read(exchange.prompt, _EVERYTHING)
-        said = await self._encode(answer or exchange.answer or "")
-        return _record_of(exchange, tuple(prompt.ids), prompt.text, said)
+    async def _tokenize(self, exchange: Exchange, answer: str, said: dict[str, Tokens]) -> Record | Skipped:
+        """Make the tokens of a prompt and its answer.
 
-    async def _encode(self, answer: str) -> Tokens:
-        """Make an answer's tokens, once for both records that have it."""
-        text, said = self._encoded
-        if text is not answer:
-            said = await self._tokenizer.encode(answer, _EVERYTHING)
-            self._encoded = answer, said
-        return said
+        :param said: the tokens of answers, as far as they are known.
+        """
+        prompt = await self._tokenizer.read(exchange.prompt, _EVERYTHING)
+        if answer not in said:
+            said[answer] = await self._tokenizer.encode(answer, _EVERYTHING)
+        return _record_of(exchange, tuple(prompt.ids), prompt.text, said[answer])
 
     async def _record(self, server: Server, exchange: Exchange) -> Record | Skipped:
         heard = await server.ask(exchange)
@@ -135,7 +145,7 @@ class Builder:
             if not self.warned:
                 self.warned = True
                 self._progress.say("the server tells no token ids; they are made with the tokenizer of this command")
-            return await self._tokenize(exchange, heard.text)
+            return await self._tokenize(exchange, heard.text, {})
         text = heard.prompt_text or (
             exchange.prompt.text
             if isinstance(exchange.prompt, TextPrompt)

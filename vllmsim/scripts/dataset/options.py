@@ -33,6 +33,8 @@ _DAEMONS: Final = (
     "revision",
     "tokenizer-revision",
     "chat-template",
+    "chat-template-content-format",
+    "default-chat-template-kwargs",
     "tokenizers-cache-dir",
     "hf-token",
     "force-dummy-tokenizer",
@@ -287,6 +289,9 @@ def _configuration(own: Namespace, environ: Mapping[str, str]) -> Configuration:
     names = (*_DAEMONS, "config")
     given = {name: getattr(own, name.replace("-", "_")) for name in names}
     words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    if own.render_url is not None and own.tokenizer is None:
+        # Who names a render service means it.
+        words.append("--tokenizer=remote")
     try:
         configuration = load(scan(words), environ).configuration
     except ConfigurationError as error:

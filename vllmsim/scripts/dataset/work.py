@@ -10,6 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from vllmsim.config.schema import Configuration
+from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.interfaces import ITokenizer
 from vllmsim.scripts.dataset.building import Builder
 from vllmsim.scripts.dataset.card import Facts, counted
@@ -20,7 +22,7 @@ from vllmsim.scripts.dataset.output import CARD, DATABASE, LISTING, Place, Write
 from vllmsim.scripts.dataset.progress import Progress
 from vllmsim.scripts.dataset.reading import Source
 from vllmsim.scripts.dataset.server import Server
-from vllmsim.shared import build_shared
+from vllmsim.tokenizing import make_tokenizer
 
 
 @define(eq=False)
@@ -70,13 +72,13 @@ class Work:
 
     async def _build(self, place: Place, source: Source) -> Facts:
         try:
-            shared = build_shared(self._plan.configuration, self._reactor, self._defer_to_thread)
+            tokenizer = make_tokenizer(self._plan.configuration, self._environ, self._reactor, self._defer_to_thread)
         except SystemExit as error:
-            raise BuildError(str(error.code).removeprefix("vllmsim: ")) from None
+            raise BuildError(str(error.code).removeprefix("vllmsim: cannot start: ")) from None
         try:
-            return await self._fill(place, source, shared.tokenizer)
+            return await self._fill(place, source, tokenizer)
         finally:
-            await shared.close()
+            await tokenizer.close()
 
     async def _fill(self, place: Place, source: Source, tokenizer: ITokenizer) -> Facts:
         p = self._plan
@@ -90,7 +92,7 @@ class Work:
                 raise BuildError(f"no record can be made of {source.name}{_reasons(builder)}")
             await _to_its_end(self._defer_to_thread(writer.finish), writer.interrupt)
         answers = "the input's own"
-        tokens = str(tokenizer.describe()["tokenizer_class"])
+        tokens = _described(p.configuration, tokenizer)
         if p.recorded is not None and server is not None:
             answers = f"recorded from {server.model} at {p.recorded.shown}"
             tokens = tokens if builder.warned else "as the server tells them"
@@ -107,6 +109,15 @@ class Work:
             longest=writer.longest,
             skipped=builder.skipped,
         )
+
+
+def _described(c: Configuration, tokenizer: ITokenizer) -> str:
+    """Name a tokenizer: as it was asked for, but for folders of this machine, and its class."""
+    name = "" if c.force_dummy_tokenizer else c.tokenizer
+    if name and kind_of_tokenizer(name) == "path":
+        name = Path(name).resolve().name
+    kind = str(tokenizer.describe()["tokenizer_class"])
+    return f"{name} ({kind})" if name else kind
 
 
 def _source(path: Path, file: BinaryIO) -> Source:
