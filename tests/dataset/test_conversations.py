@@ -4,6 +4,7 @@ import os
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -14,11 +15,11 @@ from tests.dataset.making import DatasetTestCase, hash_of, prompt_of, row_of
 from tests.fakes import in_thread
 from vllmsim.dataset import corpus as corpus_module
 from vllmsim.dataset.conversations import Conversations, Finding
-from vllmsim.dataset.database import DatasetError
+from vllmsim.dataset.database import DatasetError, told_of
 from vllmsim.dataset.lookups import Lookups
 from vllmsim.dataset.places import find_places
 from vllmsim.dataset.records import BadRecordError
-from vllmsim.inference import Extent
+from vllmsim.inference import Extent, TokenizedPrompt, TokenPrompt
 
 
 class ConversationsTestCase(DatasetTestCase):
@@ -89,6 +90,14 @@ class UseTests(ConversationsTestCase):
         self.database(rows)
         self.start()
         self.assertEqual(["hit: old one", "hit: new one"], [self.said("by text"), self.said("by ids")])
+
+    def test_large_ids(self) -> None:
+        """A prompt with ids that no dataset can have is another one."""
+        self.write("Hello")
+        self.start()
+        prompt = TokenizedPrompt(TokenPrompt((2**40,)), "", (2**40,), ("",))
+        found = Deferred.fromCoroutine(self.used.find(prompt, Extent(0, 9, explicit=True), random.Random(1)))
+        self.assertEqual("miss", self.successResultOf(found).result)
 
     def test_wrong_at_start(self) -> None:
         """What is no dataset is told at the start."""
@@ -162,6 +171,35 @@ class TroubleTests(ConversationsTestCase):
             self.clock.advance(0.1)
             self.assertEqual(["fallback: locked", "hit: Hello"], [self.said(), self.said()])
             self.assertEqual(1, len(self.warnings()))
+
+    def test_waiting_for_a_lock(self) -> None:
+        """Of those who ask at once only the first waits for a lock."""
+        self.write("Hello")
+        turns: list[Callable[[], object]] = []
+
+        def later(function: Callable[..., None], *arguments: Any) -> Deferred[None]:
+            done: Deferred[None] = Deferred()
+            turns.append(lambda: in_thread(function, *arguments).chainDeferred(done))
+            return done
+
+        self.used = Conversations("d", str(self.path), "llmd", False, self.clock, Lookups(later), in_thread)
+        self.used.open()
+        tries: list[str] = []
+
+        def counted(path: str) -> AbstractContextManager[None]:
+            tries.append(path)
+            return told_of(path)
+
+        self.patch(corpus_module, "told_of", counted)
+        self.lock()
+        extent = Extent(0, 9, explicit=True)
+        findings = [
+            Deferred.fromCoroutine(self.used.find(prompt_of("hi"), extent, random.Random(1))) for _ in range(40)
+        ]
+        while turns:
+            turns.pop(0)()
+        self.assertEqual({"locked"}, {self.successResultOf(finding).trouble for finding in findings})
+        self.assertEqual((1, 1), (len(tries), len(self.warnings())))
 
     def test_deleted(self) -> None:
         """A file that is deleted is used again when it is back, whatever it is then, if it is a dataset."""

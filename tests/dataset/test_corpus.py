@@ -187,7 +187,7 @@ class TroubleTests(CorpusTestCase):
     """What becomes of an open dataset."""
 
     def test_locked(self) -> None:
-        """A lock is told as such, at the start and later, and is over when it is over; memory has none."""
+        """A lock is told as such, at the start and later, until the file is opened anew; memory has none."""
         self.database(ROWS)
         corpus, memory = self.open(), self.open(in_memory=True)
         other = self.lock()
@@ -196,7 +196,8 @@ class TroubleTests(CorpusTestCase):
         self.assertRaises(DatasetLockedError, self.say, corpus, 1)
         self.assertTrue(self.say(memory, 1)[0])
         other.execute("ROLLBACK")
-        self.assertTrue(self.say(corpus, 1)[0])
+        self.assertRaises(DatasetLockedError, self.say, corpus, 1)
+        self.assertTrue(self.say(self.open(former=corpus), 1)[0])
 
     def test_locked_log(self) -> None:
         """A database with a log can be read into memory too."""

@@ -77,6 +77,13 @@ class DatasetsTests(DatasetTestCase):
         )
         self.assertEqual(expected, str(error))
 
+    def test_no_path(self) -> None:
+        """What can be no path is told too."""
+        loop = self.folder / "loop"
+        loop.symlink_to(loop)
+        for path in ("a\0b", str(loop)):
+            self.assertIn("cannot be read", str(self.assertRaises(DatasetError, self.open, Dataset(path))))
+
     def test_not_served(self) -> None:
         """A name that is not served is warned of, as an adapter of that name may come later."""
         path = self.make("one", "1")

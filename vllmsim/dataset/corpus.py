@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from vllmsim.dataset.database import DatasetError, DatasetLockedError, Stamp, connect, told_of, verify
 from vllmsim.dataset.places import Choice, Places, find_places
@@ -58,6 +58,7 @@ class Corpus:
     unkept: str | None
     watched: bool
     _connection: sqlite3.Connection
+    _failure: DatasetError | None = field(init=False, default=None)
 
     @property
     def advice(self) -> str:
@@ -67,10 +68,21 @@ class Corpus:
     def find(self, hashes: Iterable[bytes], least: int, most: int, generator: random.Random) -> Found:
         """Draw an answer; see :meth:`vllmsim.dataset.places.Places.choose`.
 
+        What can be read no more is not tried again, as all who wait would wait for its lock one after the other.
+
         :raises BadRecordError: when a row cannot be read.
         :raises DatasetLockedError: when the file is locked.
         :raises DatasetError: when it is gone, or changed and cannot be read any more.
         """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._find(hashes, least, most, generator)
+        except DatasetError as error:
+            self._failure = error
+            raise
+
+    def _find(self, hashes: Iterable[bytes], least: int, most: int, generator: random.Random) -> Found:
         current = not self.watched or self.stamp.is_of(self.path)
         choice = self.places.choose(hashes, least, most, generator)
         if choice is None:

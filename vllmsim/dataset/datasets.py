@@ -1,8 +1,9 @@
 # -*- test-case-name: tests.dataset.test_datasets -*-
 """All datasets of a process, and which model answers from which."""
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -50,7 +51,7 @@ class Datasets:
         :raises DatasetError: with all that is wrong with them.
         """
         lookups = Lookups(defer_to_thread)
-        opened: dict[tuple[Path, str], Conversations] = {}
+        opened: dict[tuple[str, str], Conversations] = {}
         wanted = [*([usual] if usual else []), *by_model.values()]
         for dataset in wanted:
             in_memory = any(other.in_memory for other in wanted if _key(other) == _key(dataset))
@@ -93,8 +94,12 @@ class Datasets:
         return [*([self.usual] if self.usual else []), *self.by_model.values()]
 
 
-def _key(dataset: Dataset) -> tuple[Path, str]:
-    return Path(dataset.path).resolve(), dataset.table_name or TABLE
+def _key(dataset: Dataset) -> tuple[str, str]:
+    path = dataset.path
+    # What cannot be a path at all is told when it is opened.
+    with suppress(ValueError):
+        path = os.path.realpath(path)
+    return path, dataset.table_name or TABLE
 
 
 def _open(conversations: Collection[Conversations]) -> None:
