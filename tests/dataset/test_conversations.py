@@ -18,7 +18,7 @@ from vllmsim.dataset.conversations import Conversations, Finding
 from vllmsim.dataset.database import DatasetError, told_of
 from vllmsim.dataset.lookups import Lookups
 from vllmsim.dataset.places import find_places
-from vllmsim.dataset.records import BadRecordError
+from vllmsim.dataset.records import BadRecordError, create_index
 from vllmsim.inference import Extent, TokenizedPrompt, TokenPrompt
 
 
@@ -120,6 +120,17 @@ class UseTests(ConversationsTestCase):
         self.assertEqual(["fallback: broken", "hit: a", "fallback: broken"], [*map(self.said, ("bad", "hi", "bad"))])
         [warning] = self.warnings()
         self.assertIn(f"Dataset {self.path} has a bad row: gen_tokens of row 1: it is not JSON", warning)
+
+    def test_no_side_file(self) -> None:
+        """Where nothing can be kept beside the file, the log says what would make a start quick, and answers come."""
+        self.patch(corpus_module, "_SMALL", 0)
+        self.path = self.folder / ("x" * 245)
+        self.write("a")
+        self.start()
+        [warning] = self.warnings()
+        self.assertIn(f"No index can be kept beside dataset {self.path} (File name too long)", warning)
+        self.assertTrue(warning.endswith(create_index("llmd")), warning)
+        self.assertEqual("hit: a", self.said())
 
     def test_progress(self) -> None:
         """How far a long reading is, is said every two seconds."""

@@ -11,7 +11,7 @@ from typing import Any
 from tests.dataset.making import DatasetTestCase, Row, hash_of, lengths_to_rows
 from vllmsim.dataset import corpus as corpus_module
 from vllmsim.dataset.corpus import Corpus, open_corpus
-from vllmsim.dataset.database import DatasetError, DatasetLockedError, Stamp
+from vllmsim.dataset.database import DatasetError, DatasetLockedError, Stamp, verify
 from vllmsim.dataset.places import find_places
 from vllmsim.dataset.records import BadRecordError, Saved, create_index
 from vllmsim.dataset.sidefile import SUFFIX, side_path
@@ -198,6 +198,18 @@ class TroubleTests(CorpusTestCase):
         other.execute("ROLLBACK")
         self.assertRaises(DatasetLockedError, self.say, corpus, 1)
         self.assertTrue(self.say(self.open(former=corpus), 1)[0])
+
+    def test_locked_while_copying(self) -> None:
+        """A file that is locked just when it is to be read into memory is told as such, and not waited for."""
+        self.database(ROWS)
+
+        def verify_and_lock(*arguments: Any) -> bool:
+            indexed = verify(*arguments)
+            self.lock()
+            return indexed
+
+        self.patch(corpus_module, "verify", verify_and_lock)
+        self.assertRaises(DatasetLockedError, self.open, in_memory=True)
 
     def test_locked_log(self) -> None:
         """A database with a log can be read into memory too."""
