@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent
 
 from tests.commandline import load_words
+from tests.dataset.making import fill, row_of
 from tests.downloading.fakeweb import Served, WebTestCase, new_directory
 from tests.tokenization.fakehub import ENDPOINT, TOKENIZER, put_model
 from vllmsim import preparing
@@ -18,6 +19,15 @@ from vllmsim.downloading import web
 from vllmsim.listening import StartError
 from vllmsim.preparing import Needs, Preparation, Unprepared, get, needs
 from vllmsim.tokenization.hub import HubModel
+
+
+def database(directory: Path, rows: int) -> bytes:
+    """Make a dataset, and leave nothing of it in the directory."""
+    path = directory / "made"
+    fill(path, [row_of("hi", "a")] * rows)
+    content = path.read_bytes()
+    path.unlink()
+    return content
 
 
 class NeedsTests(SynchronousTestCase):
@@ -93,12 +103,13 @@ class GettingTests(WebTestCase):
     def test_everything(self) -> None:
         """The tokenizer and the datasets are there afterwards; the hub's token goes to the hub alone."""
         put_model(self.web)
-        self.web.files |= {"hub.test/d": Served(b"one"), "data.test/d": Served(b"two")}
+        contents = database(self.directory, 1), database(self.directory, 2)
+        self.web.files |= {"hub.test/d": Served(contents[0]), "data.test/d": Served(contents[1])}
         one, two = self.directory / "one", self.directory / "two"
         maps = f'{{"a": {{"path": "{two}", "url": "http://data.test/d"}}}}'
         words = ("--tokenizer", "org/model", "--hf-token", "secret", "--datasets", maps)
         self.successResultOf(self.get(*words, "--dataset-path", str(one), "--dataset-url", "http://hub.test/d"))
-        self.assertEqual((b"one", b"two"), (one.read_bytes(), two.read_bytes()))
+        self.assertEqual(contents, (one.read_bytes(), two.read_bytes()))
         [path] = self.directory.glob("models--org--model/snapshots/*/tokenizer.json")
         self.assertEqual(TOKENIZER, path.read_bytes())
         told = {where: headers.get("authorization") for _, where, headers in self.web.asked}
@@ -112,6 +123,17 @@ class GettingTests(WebTestCase):
         failure = self.failureResultOf(self.get(*words), Unprepared)
         self.assertIn("d from http://data.test/d has not the SHA-256 0000", str(failure.value))
         self.assertEqual([], self.there())
+
+    def test_no_database(self) -> None:
+        """What is no database, or a part of one, is not kept, so that the next start does not stumble over it."""
+        path = str(self.directory / "d")
+        words = ("--dataset-path", path, "--dataset-url", "http://data.test/d")
+        cut = database(self.directory, 1)[:-1000]
+        for content, fault in ((b"<html>Log in</html>", "no SQLite database"), (cut, "no whole SQLite database (")):
+            self.web.files["data.test/d"] = Served(content, chunked=True)
+            failure = self.failureResultOf(self.get(*words), Unprepared)
+            self.assertIn(f"d from http://data.test/d is {fault}", str(failure.value))
+            self.assertEqual([], self.there())
 
     def test_offline(self) -> None:
         """Without a network what is missing is named."""

@@ -65,6 +65,7 @@ async def get(needed: Needs, configuration: Configuration, environ: Mapping[str,
     # They take a tenth of a second, which a start without downloads can do without.
     from twisted.internet.threads import deferToThreadPool  # noqa: PLC0415
 
+    from vllmsim.dataset.database import look  # noqa: PLC0415
     from vllmsim.downloading.download import Downloader, Wanted  # noqa: PLC0415
     from vllmsim.downloading.web import DownloadError, Remote, web_client  # noqa: PLC0415
     from vllmsim.tokenization.hubdownload import HubDownload  # noqa: PLC0415
@@ -77,7 +78,7 @@ async def get(needed: Needs, configuration: Configuration, environ: Mapping[str,
         for dataset in needed.datasets:
             path = Path(dataset.path)
             remote = Remote(dataset.url, token_for(dataset.url, access))
-            await downloader.fetch(Wanted(remote, path.name, dataset.sha256), path)
+            await downloader.fetch(Wanted(remote, path.name, dataset.sha256, look=look), path)
     except DownloadError as error:
         raise Unprepared(str(error)) from error
 

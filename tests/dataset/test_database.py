@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.dataset.making import DatasetTestCase, fill, row_of
-from vllmsim.dataset.database import DatasetError, DatasetLockedError, Identity, Stamp, connect, told_of, verify
+from vllmsim.dataset.database import DatasetError, DatasetLockedError, Identity, Stamp, connect, look, told_of, verify
 from vllmsim.dataset.records import create_index, create_table
 
 CRASH = """
@@ -122,6 +122,18 @@ class FileTests(DatabaseTestCase):
         self.database([row_of("hi", "a" * 50_000)])
         os.truncate(self.path, self.path.stat().st_size - 4096)
         self.assertIn(f"failed to read database: {self.path}: it is damaged or has been cut off", self.fault())
+
+    def test_look(self) -> None:
+        """A whole database is told from what is none, or cut off, and nothing is left beside it."""
+        for journal in ("delete", "wal"):
+            self.path.unlink(missing_ok=True)
+            self.database([row_of("hi", "a" * 99)] * 999, journal=journal)
+            self.assertIsNone(look(self.path))
+            self.assertEqual([self.path.name], [each.name for each in self.folder.iterdir()])
+            os.truncate(self.path, self.path.stat().st_size // 2)
+            self.assertIn("is no whole SQLite database (", look(self.path) or "")
+            self.path.write_bytes(b"<html>" * 99)
+            self.assertEqual("is no SQLite database", look(self.path))
 
     def test_garbage(self) -> None:
         """A file whose pages are no pages is told as such."""

@@ -1,5 +1,7 @@
 """The file beside a database."""
 
+import os
+from array import array
 from pathlib import Path
 
 from attrs import evolve
@@ -80,6 +82,19 @@ class SideFileTests(DatasetTestCase):
         self.side.unlink()
         self.assertIsNone(self.load())
         self.side.mkdir()
+        self.assertIsNone(self.load())
+
+    def test_forged(self) -> None:
+        """A file that promises more than it has, or places that there are not, is of no use; nor is a pipe."""
+        content = self.side.read_bytes()
+        for rows in (10**12, 10**17, 10**30, -1, 1.5):
+            self.side.write_bytes(content.replace(b'"rows":4', b'"rows":' + str(rows).encode()))
+            self.assertIsNone(self.load(), rows)
+        for places in ([9, 0, 1, 2], [4, 0, 1, 2]):
+            save_places(self.name, "llmd", self.stamp, evolve(PLACES, places=array("I", places)))
+            self.assertIsNone(self.load(), places)
+        self.side.unlink()
+        os.mkfifo(self.side)
         self.assertIsNone(self.load())
 
     def test_cannot_be_written(self) -> None:

@@ -111,6 +111,38 @@ class DownloadTests(WebTestCase):
         self.assertEqual(b"new" * 1000, self.path.read_bytes())
         self.assertEqual([None, "bytes=3-"], self.ranges())
 
+    def test_changed_in_parts(self) -> None:
+        """A part of another version than it was asked for is not put behind what is there."""
+        self.leave_part(b"abc", '"v0"')
+
+        def go_on(request: Request) -> Any:
+            self.web.files[WHERE] = Served(CONTENT)
+            request.setResponseCode(206)
+            request.setHeader("ETag", '"v1"')
+            request.setHeader("Content-Range", "bytes 3-5/6")
+            return b"xyz"
+
+        self.web.files[WHERE] = go_on
+        self.successResultOf(self.fetch())
+        self.assertEqual(CONTENT, self.path.read_bytes())
+        self.assertEqual(["bytes=3-", None], self.ranges())
+
+    def test_look(self) -> None:
+        """A whole file that is not what it should be is an error; one that an earlier start has begun is begun anew."""
+        self.web.files[WHERE] = Served(CONTENT)
+        seen: list[int] = []
+
+        def look(path: Path) -> str | None:
+            seen.append(path.stat().st_size)
+            return None if path.read_bytes() == CONTENT else "is no picture"
+
+        self.leave_part(b"abc", '"v1"')
+        self.successResultOf(self.fetch(look=look))
+        self.assertEqual(([len(CONTENT)] * 2, CONTENT), (seen, self.path.read_bytes()))
+        self.path.unlink()
+        self.web.files[WHERE] = Served(b"abc")
+        self.assertEqual("dataset from http://data.test/d.sqlite3 is no picture", self.refused(look=look))
+
     def test_wrong_range(self) -> None:
         """A server that sends another part than it was asked for is asked for all of it."""
 

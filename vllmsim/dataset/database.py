@@ -9,7 +9,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -164,6 +164,23 @@ def connect(path: str, stamp: Stamp, patience: float) -> sqlite3.Connection:
         # SQLite would want to make a log, where it cannot. There is none, so that the file has everything.
         address += "&immutable=1"
     return sqlite3.connect(address, timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
+
+
+def look(path: Path) -> str | None:
+    """Tell what is wrong with a file to which nobody writes, apart from what its tables are; None if nothing is."""
+    try:
+        Stamp.of(str(path))
+        address = f"file:{quote(str(path.resolve()))}?immutable=1"
+        with told_of(str(path)), closing(sqlite3.connect(address, uri=True, check_same_thread=False)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+            [(whole,)] = connection.execute(size)
+    except DatasetError as error:
+        cause = error.__cause__
+        return f"is no whole SQLite database ({cause})" if cause else "is no SQLite database"
+    # SQLite forgives that a piece of the last page is missing.
+    there = path.stat().st_size
+    return f"is no whole SQLite database ({there} of {whole} bytes)" if there < whole else None
 
 
 def verify(connection: sqlite3.Connection, path: str, table: str) -> bool:

@@ -75,7 +75,8 @@ class Places:
         """
         if not self.numbers:
             return None
-        first, last = bisect_left(self.lengths, least), bisect_right(self.lengths, most)
+        first = bisect_left(self.lengths, least)
+        last = bisect_right(self.lengths, most, first)
         for each in hashes:
             key = int.from_bytes(each[:_KEY], "big")
             start = bisect_left(self.keys, key)
@@ -90,7 +91,8 @@ class Places:
 
     def choose_other(self, least: int, most: int, generator: random.Random) -> Choice:
         """Draw a row whatever prompt it answers; there must be one."""
-        first, last = bisect_left(self.lengths, least), bisect_right(self.lengths, most)
+        first = bisect_left(self.lengths, least)
+        last = bisect_right(self.lengths, most, first)
         if first == last:
             first, last = 0, len(self.numbers)
         return Choice(self.numbers[generator.randrange(first, last)], None)

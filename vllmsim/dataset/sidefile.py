@@ -58,23 +58,31 @@ def load_places(path: str, table: str, stamp: Stamp) -> Places | None:
     :param stamp: how the database is now.
     :return: None when there is none, or it says nothing of that.
     """
+    side = side_path(path, table)
     try:
-        with side_path(path, table).open("rb") as file:
+        # A pipe would never begin.
+        if not side.is_file():
+            return None
+        with side.open("rb") as file:
             line = file.readline(_LONGEST_LINE)
             facts = orjson.loads(line)
             rows, keys, checksum = facts["rows"], facts["keys"], facts["checksum"]
             if line != _line(table, stamp, rows, keys, checksum):
                 return None
             arrays = [array(code) for code in _CODES]
+            counts = (rows, rows, keys, keys)
+            expected = sum(count * items.itemsize for items, count in zip(arrays, counts, strict=True))
+            if os.fstat(file.fileno()).st_size != len(line) + expected:
+                return None
             sum_ = 0
-            for items, count in zip(arrays, (rows, rows, keys, keys), strict=True):
+            for items, count in zip(arrays, counts, strict=True):
                 content = file.read(count * items.itemsize)
                 items.frombytes(content)
                 sum_ = zlib.crc32(content, sum_)
-            whole = sum_ == checksum and not file.read(1)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Places(*arrays) if whole else None
+    places = Places(*arrays)
+    return places if sum_ == checksum and max(places.places, default=-1) < rows else None
 
 
 def save_places(path: str, table: str, stamp: Stamp, places: Places) -> None:

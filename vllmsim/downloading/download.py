@@ -55,12 +55,14 @@ class Wanted:
     :param name: how the log calls it.
     :param sha256: the hash that its bytes must have, in hexadecimal; empty if that is not known.
     :param size: how many bytes it must have, if that is known.
+    :param look: looks at the whole file, off the reactor, and tells what is wrong with it, as in "is no picture".
     """
 
     remote: Remote
     name: str
     sha256: str = ""
     size: int | None = None
+    look: Callable[[Path], str | None] | None = None
 
 
 class _Body(Protocol):
@@ -160,27 +162,31 @@ class Downloader:
     async def _fill(self, wanted: Wanted, part: PartFile) -> None:
         inherited = part.size > 0
         await self._transfer(wanted, part)
-        right = await self._is_right(wanted, part)
-        if inherited and not right:
+        fault = await self._fault(wanted, part)
+        if inherited and fault:
             # What an earlier start has left may be to blame.
             self._log.warn("{name} is not what it should be; beginning anew.", name=wanted.name)
             part.restart(wanted.remote.url, "")
             await self._transfer(wanted, part)
-            right = await self._is_right(wanted, part)
-        if not part.size:
-            raise DownloadError(f"{wanted.name} from {wanted.remote} is empty")
-        if not right:
-            what = f"the SHA-256 {wanted.sha256}" if wanted.size in {None, part.size} else f"{wanted.size} bytes"
-            raise DownloadError(f"{wanted.name} from {wanted.remote} has not {what}")
+            fault = await self._fault(wanted, part)
+        if fault:
+            raise DownloadError(f"{wanted.name} from {wanted.remote} {fault}")
 
-    async def _is_right(self, wanted: Wanted, part: PartFile) -> bool:
+    async def _fault(self, wanted: Wanted, part: PartFile) -> str | None:
+        """Find out what is wrong with a whole file, if anything is."""
+        if not part.size:
+            return "is empty"
         if wanted.size not in {None, part.size}:
-            return False
-        if not wanted.sha256:
-            return True
-        digest = hashlib.sha256()
-        await self._defer_to_thread(part.read_into, digest.update)
-        return digest.hexdigest() == wanted.sha256.lower()
+            return f"has not {wanted.size} bytes"
+        if wanted.sha256:
+            digest = hashlib.sha256()
+            await self._defer_to_thread(part.read_into, digest.update)
+            if digest.hexdigest() != wanted.sha256.lower():
+                return f"has not the SHA-256 {wanted.sha256}"
+        fault: str | None = None
+        if wanted.look is not None:
+            fault = await self._defer_to_thread(part.show, wanted.look)
+        return fault
 
     async def _transfer(self, wanted: Wanted, part: PartFile) -> None:
         patience = Patience(self.web.clock)
@@ -235,6 +241,9 @@ class Downloader:
             if said is None or int(said[1]) != part.size:
                 part.restart(wanted.remote.url, "")
                 raise PassingTrouble(f"{wanted.remote} sent another part of the file than it was asked for", 0)
+            if answer.header("ETag") not in {None, part.etag}:
+                part.restart(wanted.remote.url, "")
+                raise PassingTrouble(f"{wanted.remote} has another file by now", 0)
             total = int(said[2]) if said[2] != "*" else None if known is None else part.size + known
         elif status == _OK:
             etag = answer.header("ETag") or ""

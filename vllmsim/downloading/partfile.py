@@ -110,6 +110,15 @@ class PartFile:
         while block := self._file.read(_BLOCK):
             consume(block)
 
+    def show(self, look: Callable[[Path], Any]) -> Any:
+        """Have something look at all that is there.
+
+        :param look: given where it is.
+        :return: what it returns.
+        """
+        self._file.flush()
+        return look(self._part)
+
     def sync(self) -> None:
         """Have the disk keep what was written."""
         self._file.flush()

@@ -152,6 +152,15 @@ class MessageTests(SynchronousTestCase):
             [("q\ufffd", "a\ufffd")], read({"messages": messages("user: q\ud800", "assistant: a\ud800")}, "completions")
         )
 
+    def test_deep(self) -> None:
+        """A record that is deeper than any request may be is bad."""
+        for depth in (500, 5000):
+            nested: list[Any] = []
+            for _ in range(depth):
+                nested = [nested]
+            value = {"messages": [{"role": "user", "content": "q\ud800", "more": nested}]}
+            self.assertIn("cannot be read", self.assertRaises(BadItem, read, value).reason)
+
 
 class CompletionTests(SynchronousTestCase):
     """Prompts and completions."""

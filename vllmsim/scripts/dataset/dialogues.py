@@ -148,11 +148,17 @@ def _request(value: Any, form: Form | None) -> Mapping[str, Any]:
 
 
 def _written(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give texts the characters that a request of them would have: halves of surrogate pairs have no UTF-8."""
+    """Give texts the characters that a request of them would have: halves of surrogate pairs have no UTF-8.
+
+    :raises BadItem: when it is deeper than what a request may have.
+    """
     try:
         orjson.dumps(value)
     except TypeError:
-        return read_object(json.dumps(value).encode(), _JSON)
+        try:
+            return read_object(json.dumps(value).encode(), _JSON)
+        except (InferenceError, RecursionError) as error:
+            raise BadItem(f"it is JSON that cannot be read: {getattr(error, 'message', error)}") from None
     return value
 
 
