@@ -55,6 +55,15 @@ class ForeignTests(SynchronousTestCase):
         """A template that wants all memory is refused."""
         self.assertIn("Memory", self.refused("{{ 'x' * 10 ** 10 }}"))
 
+    def test_deep(self) -> None:
+        """Arguments that are nested too deeply for JSON are refused."""
+        deep: list[Any] = []
+        for _ in range(5000):
+            deep = [deep]
+        told = {**HI, "variables": {"deep": deep}}
+        rendered = Deferred.fromCoroutine(self.foreign.render("{{ deep }}", "auto", told))
+        self.assertIn("nested too deeply", str(self.failureResultOf(rendered, RefusedError).value))
+
     def test_long(self) -> None:
         """A text that is too long is refused."""
         self.assertIn("too long a text", self.refused("{{ 'x' * 10 ** 7 }}"))

@@ -33,6 +33,7 @@ _MOST_CHARACTERS: Final = 8 << 20
 """How long a rendered conversation may be."""
 _MOST_MEMORY: Final = 512 << 20
 _REMEMBERED: Final = 16
+_TOO_DEEP: Final = "What the chat template is told is nested too deeply."
 _START: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); from vllmsim.tokenization.foreign import main; main(sys.argv)"
 )
@@ -77,10 +78,13 @@ class ForeignTemplates:
             process.communicate()
 
     def _render(self, source: str, form: str, arguments: Mapping[str, Any]) -> str:
+        try:
+            request = json.dumps({"source": source, "form": form, "arguments": arguments}).encode()
+        except RecursionError:
+            raise RefusedError(_TOO_DEEP) from None
         process = self._process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
-        request = json.dumps({"source": source, "form": form, "arguments": arguments}).encode()
         try:
             _send(process.stdin, request)
             answer = _receive(process.stdout)
@@ -141,11 +145,13 @@ def serve(requests: IO[bytes], answers: IO[bytes], patience: float) -> None:
 
     while message := _receive(requests):
         signal.setitimer(signal.ITIMER_REAL, patience)
-        request = json.loads(message)
         try:
+            request = json.loads(message)
             text = compiled(request["source"], request["form"]).render(**request["arguments"])
             answer = "+" + text if len(text) <= _MOST_CHARACTERS else "-The chat template makes too long a text."
         except (RefusedError, MemoryError) as error:
             answer = f"-{str(error) or 'The chat template takes too much memory.'}"
+        except RecursionError:
+            answer = f"-{_TOO_DEEP}"
         _send(answers, answer.encode("utf-8", "surrogatepass"))
         signal.setitimer(signal.ITIMER_REAL, 0)
