@@ -49,6 +49,11 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual(list(range(2, 12)), list(self.read(ids, Cut(-1, "left")).ids))
         self.assertEqual("truncate_prompt_tokens", self.refusal(text, Cut(11)).param)
 
+    def test_nothing(self) -> None:
+        """A prompt of which the tokenizer makes nothing is refused, in vLLM's words."""
+        error = self.assertRaises(InvalidRequest, self.bound, 0)
+        self.assertEqual("The decoder prompt cannot be empty", error.message)
+
     def test_text(self) -> None:
         """A text becomes its tokens."""
         prompt = self.read(TextPrompt("Hello world!"))

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from vllmsim.errors import InvalidParameter
+from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Cut, Prompt, TokenizedPrompt
 from vllmsim.interfaces import IAdmission, ITokenizer
 from vllmsim.sampling import Sampling
@@ -55,7 +55,11 @@ class Admission:
 
     def bound(self, prompt: TokenizedPrompt, sampling: Sampling) -> Sampling:
         """Settle how long an answer may be; see :class:`vllmsim.interfaces.IAdmission`."""
-        return attrs.evolve(sampling, max_tokens=self.limit(prompt, sampling))
+        limit = self.limit(prompt, sampling)
+        if not prompt.ids:
+            # A tokenizer may make nothing of a text, and a chat template of a conversation.
+            raise InvalidRequest("The decoder prompt cannot be empty")
+        return attrs.evolve(sampling, max_tokens=limit)
 
     def limit(self, prompt: TokenizedPrompt, sampling: Sampling) -> int:
         """Settle how long an answer may be, and check everything else.
