@@ -53,6 +53,16 @@ class CountTests(RealTokensTestCase):
                 decoded = self.post("/detokenize", {"tokens": ids}).json()["prompt"]
                 self.assertEqual(tokenizer.decode(ids, skip_special_tokens=False), decoded)
 
+    def test_tools(self) -> None:
+        """A conversation with tools has the same tokens when it is answered, rendered and tokenized."""
+        self.make_rank("--tokenizer", "builtin", "--max-model-len", "20k")
+        tool = {"function": {"name": "f", "parameters": {"type": "object"}, "more": 1}, "cache": True}
+        asked = {"messages": [{"role": "user", "content": "x"}], "tools": [tool]}
+        tokens = self.post("/tokenize", asked).json()["tokens"]
+        answered = self.post("/v1/chat/completions", {**asked, "max_tokens": 1, "return_token_ids": True}).json()
+        self.assertEqual(answered["prompt_token_ids"], tokens)
+        self.assertEqual(self.post("/v1/chat/completions/render", asked).json()["token_ids"], tokens)
+
     def test_pieces(self) -> None:
         """Tokens are spelled as the vocabulary does."""
         self.make_model(bpe())

@@ -37,6 +37,7 @@ Not for a member that has a default and may not be null: pydantic 2.10 gives tha
 """
 
 _MOST_ERRORS: Final = 10
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HUGE: Final = re.compile(rb"\d{19}")
 _UNREADABLE: Final = "There was an error parsing the body"
 
@@ -91,7 +92,7 @@ def _read_leniently(body: bytes) -> Any:
 def _without_surrogates(value: Any) -> Any:
     """Replace code points that no UTF-8 text can have."""
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return _SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
         return [_without_surrogates(each) for each in value]
     if isinstance(value, dict):

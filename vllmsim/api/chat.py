@@ -3,37 +3,33 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from attrs import frozen
 from pydantic import Field
 
 from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chatanswer import ChatReading, ChatStream, ChatWhole
-from vllmsim.api.conversation import ChatMessage, conversation_of, read_template
+from vllmsim.api.conversation import MOST_MESSAGES, ChatMessage, conversation_of, read_template
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
-from vllmsim.api.toolcalls import NO_TOOLS, ChatTool, check_tools, read_choice, use_tools
+from vllmsim.api.toolcalls import MOST_TOOLS, NO_TOOLS, ChatTool, check_tools, read_choice, use_tools
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Conversation, Template
 from vllmsim.sampling import Sampling
 from vllmsim.structure import Form
 
-_MOST_MESSAGES: Final = 16_384
-_MOST_TOOLS: Final = 4_096
-"""More than any agent has, and few enough to be checked in no time."""
-
 
 class ChatBody(SamplingBody):
     """A chat completion request."""
 
-    messages: Annotated[Listed[ChatMessage], Field(max_length=_MOST_MESSAGES)]
+    messages: Annotated[Listed[ChatMessage], Field(max_length=MOST_MESSAGES)]
     logprobs: bool | None = False
     top_logprobs: int | None = 0
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    tools: Annotated[Listed[ChatTool], Field(max_length=_MOST_TOOLS)] | None = None
+    tools: Annotated[Listed[ChatTool], Field(max_length=MOST_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     parallel_tool_calls: bool | None = True

@@ -9,7 +9,8 @@ from attrs import frozen
 from pydantic import Field
 
 from vllmsim.api.body import Body, Head, Listed, read_object, validate
-from vllmsim.api.conversation import ChatMessage, conversation_of, read_template
+from vllmsim.api.conversation import MOST_MESSAGES, ChatMessage, conversation_of, read_template
+from vllmsim.api.toolcalls import MOST_TOOLS, ChatTool
 from vllmsim.inference import Conversation, TextPrompt
 from vllmsim.interfaces import IModelCatalogue
 
@@ -29,13 +30,13 @@ class TokenizeTextBody(_TokenBody):
 class TokenizeChatBody(_TokenBody):
     """A conversation to be tokenized."""
 
-    messages: Listed[ChatMessage]
+    messages: Annotated[Listed[ChatMessage], Field(max_length=MOST_MESSAGES)]
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     mm_processor_kwargs: dict[str, Any] | None = None
-    tools: Listed[dict[str, Any]] | None = None
+    tools: Annotated[Listed[ChatTool], Field(max_length=MOST_TOOLS)] | None = None
 
 
 TokenizeBody = TokenizeTextBody | TokenizeChatBody
@@ -82,7 +83,9 @@ class TokenDialect:
             validate(_EmptyBody, data, body)
         chat = validate(TokenizeChatBody, data, body)
         self._models.resolve(chat.model)
-        template = read_template(chat, trusted=self._trusts_templates, tools=chat.tools)
+        # A template sees them as it does in a chat.
+        tools = [tool.model_dump() for tool in chat.tools] if chat.tools else None
+        template = read_template(chat, trusted=self._trusts_templates, tools=tools)
         return conversation_of(chat.messages, template), bool(chat.return_token_strs)
 
     def tokenized(self, ids: Sequence[int], strings: Sequence[str] | None) -> bytes:
