@@ -225,7 +225,10 @@ class ITokenizer(Interface):
         """
 
     def pieces_of(ids: Sequence[int]) -> Sequence[str]:
-        """Spell some tokens as the vocabulary does, which may write blanks as something else."""
+        """Spell some tokens as the vocabulary does, which may write blanks as something else.
+
+        It may be called in any thread.
+        """
 
     def decode(ids: Sequence[int]) -> Awaitable[str]:
         """Join tokens to text, without letting the reactor wait for many; ids that mean nothing give nothing."""

@@ -132,7 +132,7 @@ class Surfaces:
         ).app
         store = ResponseStore(c.max_stored_responses if c.enable_responses_store else 0)
         yield ResponseRoutes(answering, ResponsesDialect(settings, c.max_model_len, store), store, self.clock).app
-        yield CountRoutes(CountDialect(settings), self.tokenizer).app
+        yield CountRoutes(CountDialect(settings), self.tokenizer, self.defer_to_thread).app
         scores = LabelScoreDialect(settings, c.max_model_len, self.tokenizer.vocabulary_size)
         yield LabelScoreRoutes(self.clock, answering, scores, self.tokenizer).app
         yield from self._scaled_out(answering)
@@ -195,7 +195,7 @@ class Surfaces:
         """Make the routes that every server has."""
         c, settings = self.configuration, self.settings
         tokens = TokenDialect(self.models, c.max_model_len, c.trust_request_chat_template)
-        yield TokenRoutes(tokens, self.tokenizer).app
+        yield TokenRoutes(tokens, self.tokenizer, self.defer_to_thread).app
         if c.enable_tokenizer_info_endpoint:
             yield TokenizerRoutes(tokens, self.tokenizer).app
         yield OperationRoutes(

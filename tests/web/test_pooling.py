@@ -396,7 +396,7 @@ class ThreadTests(SynchronousTestCase):
 
     def test_long_text(self) -> None:
         """A long text is tokenized and embedded in a thread."""
-        self.assertEqual(["_encode", "_embed"], self.calls({"input": "word " * 10_000}))
+        self.assertEqual(["parse", "_encode", "_embed"], self.calls({"input": "word " * 10_000}))
 
     def test_long_answer(self) -> None:
         """A long answer is written in a thread."""

@@ -2,7 +2,15 @@
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
+from tests.fakes import in_thread
 from tests.harness import RankTestCase
+from vllmsim.api.tokens import TokenDialect
+from vllmsim.models import ModelCatalogue
+from vllmsim.tokenization.words import WordTokenizer
+from vllmsim.web.root import RankResource
+from vllmsim.web.tokens import TokenRoutes
 
 
 class TokenTests(RankTestCase):
@@ -42,6 +50,34 @@ class TokenTests(RankTestCase):
         wrongs: list[dict[str, Any]] = [{"tools": [1]}, {"chat_template_kwargs": 1}]
         for wrong in wrongs:
             self.assertEqual(400, self.post("/tokenize", {"messages": messages, **wrong}).status)
+
+    def test_large(self) -> None:
+        """Large bodies are read, and many tokens spelled, in a thread, so that nobody waits for them."""
+        deferred: list[Deferred[Any]] = []
+
+        def defer(function: Any, *arguments: Any) -> Deferred[Any]:
+            deferred.append(Deferred().addCallback(lambda _: function(*arguments)))
+            return deferred[-1]
+
+        dialect = TokenDialect(ModelCatalogue("model", ("model",)), 2048)
+        self.rank.site.resource = RankResource([TokenRoutes(dialect, WordTokenizer(in_thread), defer).app])
+        exchange = self.post("/tokenize", {"prompt": "x " * 10_000, "return_token_strs": True})
+        for _ in range(2):
+            self.assertEqual(0, exchange.status)
+            deferred.pop().callback(None)
+        self.assertEqual(["x "] * 10_000, exchange.json()["token_strs"])
+        exchange = self.post("/detokenize", {"tokens": [1] * 10_000})
+        self.assertEqual(0, exchange.status)
+        deferred.pop().callback(None)
+        self.assertEqual(200, exchange.status)
+        self.assertEqual(200, self.post("/tokenize", {"prompt": "x", "return_token_strs": True}).status)
+        self.assertEqual([], deferred)
+
+    def test_many_messages(self) -> None:
+        """A conversation is as long as one of a chat may be."""
+        messages = [{"role": "user", "content": "a"}] * 16_385
+        self.assertIn("too_long", self.post("/tokenize", {"messages": messages}).json()["error"]["message"])
+        self.assertEqual(200, self.post("/tokenize", {"messages": messages[1:]}).status)
 
     def test_unknown_ids(self) -> None:
         """Ids that mean nothing are no text."""

@@ -24,6 +24,21 @@ _INLINE_TOKENS: Final = 128
 """How many tokens with log probabilities are written without a thread: some 4 ms with 20 alternatives each."""
 
 
+async def read_body(
+    parse: Callable[[bytes, Head], R], request: Request, defer_to_thread: Callable[..., Deferred[Any]]
+) -> R:
+    """Read a request's body, in a thread if it is large.
+
+    :param parse: a dialect's method; it must not mind in which thread it is called.
+    :raises InferenceError: when the body is wrong.
+    """
+    body = request.content.read()
+    if len(body) <= _INLINE_BYTES:
+        return parse(body, request.head)
+    read: R = await defer_to_thread(parse, body, request.head)
+    return read
+
+
 @define(eq=False)
 class Answering:
     """Answers inference requests.
@@ -40,18 +55,10 @@ class Answering:
     _defer_to_thread: Callable[..., Deferred[Any]]
 
     async def read(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
-        """Read a request, and sign its answer.
-
-        :param parse: a dialect's method; it must not mind in which thread it is called.
-        :raises InferenceError: when the body is wrong.
-        """
+        """Read a request as :func:`read_body` does, and sign its answer."""
         for name, value in self._signature.items():
             request.setHeader(name, value)
-        body = request.content.read()
-        if len(body) <= _INLINE_BYTES:
-            return parse(body, request.head)
-        read: R = await self._defer_to_thread(parse, body, request.head)
-        return read
+        return await read_body(parse, request, self._defer_to_thread)
 
     async def answer(self, call: Call, request: Request) -> None:
         """Have a call served, and write its answer.

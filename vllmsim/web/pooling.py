@@ -16,6 +16,7 @@ from vllmsim.api.pooling.tasks import PoolingTaskBody
 from vllmsim.api.pooling.vectors import VectorBody
 from vllmsim.api.shapes.pooling import Classifications, CohereEmbeddings, Embeddings, Poolings, Ranking, Scores
 from vllmsim.interfaces import IPooler
+from vllmsim.web.answering import read_body
 from vllmsim.web.delivery import deliver
 from vllmsim.web.described import described
 from vllmsim.web.request import Request
@@ -118,7 +119,7 @@ class PoolingRoutes:
     async def _answer(self, dialect: PoolingDialect, request: Request) -> None:
         for name, value in self._signature.items():
             request.setHeader(name, value)
-        await self.answer(dialect.parse(request.content.read(), request.head), request)
+        await self.answer(await read_body(dialect.parse, request, self._defer_to_thread), request)
 
     async def answer(self, call: PoolingCall, request: Request) -> None:
         """Have a call served, and write its answer.

@@ -2,10 +2,12 @@
 """The routes that tokenize."""
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
 from attrs import define
 from klein import Klein
+from twisted.internet.defer import Deferred
 
 from vllmsim.api.description import ASKING, Response
 from vllmsim.api.errorbody import anthropic_error_body
@@ -15,45 +17,62 @@ from vllmsim.api.shapes.messages import MessagesError, TokenCount
 from vllmsim.api.shapes.server import Detokenized, Tokenized
 from vllmsim.api.tokens import DetokenizeBody, TokenDialect, TokenizeBody
 from vllmsim.interfaces import ITokenizer
+from vllmsim.web.answering import read_body
 from vllmsim.web.described import described
 from vllmsim.web.request import Request
 
 _NO_LIMIT: Final = sys.maxsize
+_INLINE_SPELLINGS: Final = 2048
+"""How many tokens are spelled without a thread: some 2 ms."""
 
 
 @define(slots=False, eq=False)
 class TokenRoutes:
-    """Turns text into tokens and back, for clients that count them."""
+    """Turns text into tokens and back, for clients that count them.
+
+    :param defer_to_thread: runs a function off the reactor; large bodies are read and many tokens spelled there.
+    """
 
     app: ClassVar[Klein] = Klein()
 
     _dialect: TokenDialect
     _tokenizer: ITokenizer
+    _defer_to_thread: Callable[..., Deferred[Any]]
 
     @app.route("/tokenize", methods=["POST"])
     @described("Tokens", Response(Tokenized), body=TokenizeBody, errors=ASKING, example={"prompt": "Hello!"})
     async def tokenize(self, request: Request) -> None:
         """Answer with the tokens of a text or a conversation."""
-        prompt, strings = self._dialect.parse_tokenize(request.content.read(), request.head)
+        prompt, spelled = await read_body(self._dialect.parse_tokenize, request, self._defer_to_thread)
         ids = (await self._tokenizer.read(prompt, _NO_LIMIT)).ids
-        request.answer(200, self._dialect.tokenized(ids, self._tokenizer.pieces_of(ids) if strings else None))
+        request.answer(200, self._dialect.tokenized(ids, await self._spell(ids) if spelled else None))
 
     @app.route("/detokenize", methods=["POST"])
     @described("Tokens", Response(Detokenized), body=DetokenizeBody, errors=ASKING, example={"tokens": [1, 2]})
     async def detokenize(self, request: Request) -> None:
         """Answer with the text of some tokens."""
-        ids = self._dialect.parse_detokenize(request.content.read(), request.head)
+        ids = await read_body(self._dialect.parse_detokenize, request, self._defer_to_thread)
         request.answer(200, self._dialect.detokenized(await self._tokenizer.decode(ids)))
+
+    async def _spell(self, ids: Sequence[int]) -> Sequence[str]:
+        if len(ids) <= _INLINE_SPELLINGS:
+            return self._tokenizer.pieces_of(ids)
+        pieces: Sequence[str] = await self._defer_to_thread(self._tokenizer.pieces_of, ids)
+        return pieces
 
 
 @define(slots=False, eq=False)
 class CountRoutes:
-    """Counts the tokens of Messages requests."""
+    """Counts the tokens of Messages requests.
+
+    :param defer_to_thread: runs a function off the reactor; large bodies are read there.
+    """
 
     app: ClassVar[Klein] = Klein()
 
     _messages: CountDialect
     _tokenizer: ITokenizer
+    _defer_to_thread: Callable[..., Deferred[Any]]
 
     @app.route("/v1/messages/count_tokens", methods=["POST"])
     @described(
@@ -67,7 +86,7 @@ class CountRoutes:
     async def count_tokens(self, request: Request) -> None:
         """Answer with the number of a Messages request's tokens."""
         request.error_body = anthropic_error_body
-        prompt = self._messages.parse(request.content.read(), request.head)
+        prompt = await read_body(self._messages.parse, request, self._defer_to_thread)
         read = await self._tokenizer.read(prompt, _NO_LIMIT)
         request.answer(200, self._messages.counted(len(read.ids)))
 
