@@ -4,7 +4,8 @@
 Each conversation has two rows, one for completions and one for chat. The first start goes through the table, and leaves
 a file beside it for those that follow. Lookups are timed in the process that streams (see :mod:`bench.lookups`). How
 long they hold the reactor is how much longer the longest wait for ``/health`` is, which is asked every millisecond,
-than without them.
+than without them. Of such waits the least of all rounds counts: whatever else the machine does adds to them, and
+nothing takes from them.
 """
 
 import json
@@ -67,7 +68,7 @@ def measure(plan: Plan) -> Result:
         ["how long they hold the reactor", f"{looked_up['dataset-stall']:.2f} ms"],
     ]
     return Result(
-        f"A dataset, with {plan.streams[0] if plan.streams else _STREAMS} streams", ("", "median"), rows, figures
+        f"A dataset, with {plan.streams[0] if plan.streams else _STREAMS} streams", ("", "figure"), rows, figures
     )
 
 
@@ -145,8 +146,8 @@ def _measure_lookups(plan: Plan, path: Path, rows: int) -> dict[str, float]:
                     p99s.append(took[int(len(took) * 0.99)])
                     plan.say(f"{rates[-1]:.0f} /s, p99 {p99s[-1]:.2f} ms, worst {took[-1]:.1f} ms, {found['results']}")
                 plan.say(f"{'asking' if asking else 'quiet':>22} {wait:.2f} ms longest wait")
-    stall = median(waits[True]) - median(waits[False])
-    return {"dataset-rate": median(rates), "dataset-p99": median(p99s), "dataset-stall": stall}
+    stall = min(waits[True]) - min(waits[False])
+    return {"dataset-rate": median(rates), "dataset-p99": min(p99s), "dataset-stall": stall}
 
 
 def _round(plan: Plan, server: Server, talk: TextIO, rate: float) -> tuple[dict[str, Any], float]:
