@@ -31,7 +31,7 @@ fuzz: $(VENV)/.dev ## send thousands of made requests to all routes; FUZZ_CASES 
 
 test-oldest: ## run the tests on the oldest libraries that are supported
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test
-	.venv-oldest/bin/python -m pytest
+	.venv-oldest/bin/python -m pytest --ignore=tests/integration/test_bench.py
 
 clients: ## try large client libraries against the daemon, and compare tokens and chat templates with transformers
 	$(MAKE) VENV=.venv-clients EXTRAS=test,clients .venv-clients/.test

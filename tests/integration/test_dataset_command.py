@@ -17,7 +17,9 @@ from typing import Any
 from tests.folders import make_folder
 from tests.integration.daemon import PATIENCE, ROOT, Daemon, DaemonTestCase
 
-PROGRAM = [sys.executable, "-c", "from vllmsim.scripts.dataset.command import main; main()"]
+# Jobs in the background, such as tests may be, have some signals ignored.
+HEARING = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); s.signal(s.SIGHUP, s.SIG_DFL)"
+PROGRAM = [sys.executable, "-c", f"{HEARING}; from vllmsim.scripts.dataset.command import main; main()"]
 PROMPTS: list[dict[str, Any]] = [
     {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where is Tōkyō?"}]},
     {"messages": [{"role": "user", "content": "Say it again."}]},

@@ -68,7 +68,8 @@ async def _work(reactor: Any, what: Plan) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", leave)
     globalLogPublisher.addObserver(tell)
     # The reactor itself knows the two other signals that ask for an end.
-    signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reactor.stop))
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reactor.stop))
     try:
         lines = await work
     except (UsageError, BuildError) as error:
