@@ -6,7 +6,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from tests.harness import RankTestCase
-from tests.tokenization.small import FAMILIES, SCRIPTS, bpe, texts, unigram, write_folder
+from tests.tokenization.small import FAMILIES, SCRIPTS, bpe, texts, unigram, wordpiece, write_folder
 from tests.tokenization.training import tokenizer_json
 from vllmsim.tokenizing import BUILTIN
 
@@ -52,6 +52,15 @@ class CountTests(RealTokensTestCase):
                 self.assertEqual((ids, len(ids)), (chat["prompt_token_ids"], chat["usage"]["prompt_tokens"]))
                 decoded = self.post("/detokenize", {"tokens": ids}).json()["prompt"]
                 self.assertEqual(tokenizer.decode(ids, skip_special_tokens=False), decoded)
+
+    def test_nothing(self) -> None:
+        """A prompt of which nothing is left is refused: a cut may leave nothing, and a tokenizer make nothing."""
+        self.make_model(wordpiece())
+        for more in ({}, {"echo": True, "logprobs": 1}, {"prompt": "a", "truncate_prompt_tokens": 0}):
+            exchange = self.post("/v1/completions", {"prompt": "\ufffd", **more})
+            self.assertEqual(
+                (400, "The decoder prompt cannot be empty"), (exchange.status, exchange.json()["error"]["message"])
+            )
 
     def test_tools(self) -> None:
         """A conversation with tools has the same tokens when it is answered, rendered and tokenized."""

@@ -55,11 +55,7 @@ class Admission:
 
     def bound(self, prompt: TokenizedPrompt, sampling: Sampling) -> Sampling:
         """Settle how long an answer may be; see :class:`vllmsim.interfaces.IAdmission`."""
-        limit = self.limit(prompt, sampling)
-        if not prompt.ids:
-            # A tokenizer may make nothing of a text, and a chat template of a conversation.
-            raise InvalidRequest("The decoder prompt cannot be empty")
-        return attrs.evolve(sampling, max_tokens=limit)
+        return attrs.evolve(sampling, max_tokens=self.limit(prompt, sampling))
 
     def limit(self, prompt: TokenizedPrompt, sampling: Sampling) -> int:
         """Settle how long an answer may be, and check everything else.
@@ -83,6 +79,9 @@ class Admission:
         self._check_logprobs("sample", "logprobs", sampling.logprobs)
         self._check_logprobs("prompt", "prompt_logprobs", sampling.prompt_logprobs)
         self._check_chosen(sampling)
+        if not prompt.ids:
+            # A tokenizer may make nothing of a text, and a chat template of a conversation.
+            raise InvalidRequest("The decoder prompt cannot be empty")
         return limit
 
     def _check_logprobs(self, what: str, param: str, asked: int | None) -> None:
