@@ -1,6 +1,7 @@
 """A tokenizer's files."""
 
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -61,6 +62,12 @@ class FolderTests(SynchronousTestCase):
         self.assertIn("no tokenizer.json, only tokenizer.model", told)
         self.assertIn("save_pretrained", told)
 
+    def test_device(self) -> None:
+        """What is neither a file nor a folder is told."""
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        self.assertIn("it is no file", self.refused(pipe))
+
     def test_wrong(self) -> None:
         """Files that are not what they should be are named."""
         self.write("tokenizer.json", "{}")
@@ -74,6 +81,14 @@ class FolderTests(SynchronousTestCase):
                 self.assertIn(expected, told)
                 self.assertIn(name, told)
                 path.unlink()
+
+    def test_wrong_tokens(self) -> None:
+        """Special tokens that are no list are told, and facts of tokens are yes or no, whatever stands there."""
+        self.write("tokenizer.json")
+        self.write("tokenizer_config.json", {"extra_special_tokens": 5})
+        self.assertIn("special tokens are neither", self.refused(self.folder))
+        found = self.read(added_tokens_decoder={"1": {"content": "<a>", "lstrip": "yes", "rstrip": None}})
+        self.assertEqual({"special": True, "lstrip": True, "rstrip": False}, found.added[0].options)
 
     def test_unreadable(self) -> None:
         """A file that is no text, or no file, is told."""

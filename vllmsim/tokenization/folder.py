@@ -89,7 +89,7 @@ def read_folder(path: str) -> TokenizerFolder:
     if place.is_file():
         return TokenizerFolder(place)
     if not place.is_dir():
-        raise TokenizerError(place, "there is no such file or folder")
+        raise TokenizerError(place, "it is no file" if place.exists() else "there is no such file or folder")
     file = place / "tokenizer.json"
     if not file.is_file():
         found = [name for name in _OTHER_KINDS if (place / name).exists()]
@@ -165,14 +165,18 @@ def _added(place: Path, config: Mapping[str, Any], named: Mapping[str, Any]) -> 
         for text in sorted(tokens, key=lambda each: tokens[each] if isinstance(tokens[each], int) else 0):
             yield AddedToken(text, {"special": text in special, "normalized": text not in special})
     more = named.get("extra_special_tokens") or named.get("additional_special_tokens") or ()
-    for token in (*(named.get(name) for name in _NAMED), *(more if isinstance(more, Sequence) else more.values())):
+    if isinstance(more, Mapping):
+        more = tuple(more.values())
+    elif not isinstance(more, Sequence):
+        raise TokenizerError(place / "tokenizer_config.json", "its special tokens are neither a list nor an object")
+    for token in (*(named.get(name) for name in _NAMED), *more):
         if _text_of(token) is not None:
             yield _token(token)
 
 
 def _token(token: object) -> AddedToken:
     facts = token if isinstance(token, Mapping) else {}
-    options = {name: facts[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in facts}
+    options = {name: bool(facts[name]) for name in ("single_word", "lstrip", "rstrip", "normalized") if name in facts}
     return AddedToken(_text_of(token) or "", {**options, "special": bool(facts.get("special", True))})
 
 
