@@ -81,6 +81,17 @@ class FindTests(CorpusTestCase):
         found = self.open().find([hash_of(1)], 0, 9, random.Random(1))
         self.assertEqual((None, False), (found.saved, found.hit))
 
+    def test_huge_row(self) -> None:
+        """A row that would take long to read is not read, and does not keep others from being found."""
+        self.patch(corpus_module, "LONGEST_ANSWER", 5000)
+        huge = lengths_to_rows([(9, 1000)])
+        self.database([*huge, *ROWS])
+        for in_memory in (False, True):
+            corpus = self.open(in_memory=in_memory)
+            self.assertEqual((True, [f"2.{place} " for place in range(6)]), self.say(corpus, 2))
+            error = self.assertRaises(BadRecordError, self.say, corpus, 9)
+            self.assertIn("too big", str(error))
+
     def test_bad_row(self) -> None:
         """A row that cannot be read is named, and others can be."""
         self.database([*lengths_to_rows([(1, 3)]), (hash_of(2), "oops", 3)])

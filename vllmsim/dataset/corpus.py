@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 
 from vllmsim.dataset.database import DatasetError, DatasetLockedError, Stamp, connect, told_of, verify
 from vllmsim.dataset.places import Choice, Places, find_places
-from vllmsim.dataset.records import BadRecordError, Saved, create_index, decode_answer, quoted
+from vllmsim.dataset.records import LONGEST_ANSWER, BadRecordError, Saved, create_index, decode_answer, quoted
 from vllmsim.dataset.sidefile import load_places, save_places
 
 PATIENCE: Final = 0.05
@@ -145,6 +145,7 @@ def open_corpus(
                 places = find_places(connection, table, None if indexed else tell or _say_nothing)
                 if not in_memory and stamp.identity.size >= _SMALL:
                     unkept = _keep(path, table, stamp, places)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_ANSWER)
         except BaseException:
             connection.close()
             raise

@@ -35,6 +35,8 @@ TABLE: Final = "llmd"
 COLUMNS: Final = {"id": "INTEGER", "prompt_hash": "BLOB", "gen_tokens": "JSON", "n_gen_tokens": "INTEGER"}
 """The columns that a table must have, with their types as they are declared."""
 LARGEST_ID: Final = 2**32 - 1
+LONGEST_ANSWER: Final = 1 << 23
+"""Bytes of ``gen_tokens``, at most: other threads would wait too long while more is read."""
 
 _CHUNK: Final = 4096
 """How many ids are hashed at a time: other threads may have a turn in between."""

@@ -19,6 +19,7 @@ from tests.scripts.dataset.test_server import GOOD, Script
 from vllmsim.errors import InferenceError, InvalidRequest
 from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import ITokenizer
+from vllmsim.scripts.dataset import output
 from vllmsim.scripts.dataset.building import Builder, Wishes
 from vllmsim.scripts.dataset.dialogues import Form
 from vllmsim.scripts.dataset.faults import BuildError
@@ -138,6 +139,16 @@ class BuilderTests(SynchronousTestCase):
         self.assertEqual(2, len(self.build(data, skip_bad=True)))
         self.assertEqual(21, len(self.told.getvalue().splitlines()))
         self.assertEqual({"a record that cannot be used": 100}, self.builder.skipped)
+
+    def test_too_long(self) -> None:
+        """An answer that is longer than what the daemon reads of one is bad."""
+        self.patch(output, "LONGEST_ANSWER", 200)
+        data = json.dumps({"prompt": "q", "completion": "word " * 99}) + '\n{"prompt": "q", "completion": "a"}'
+        error = self.assertRaises(BuildError, self.build, data)
+        self.assertIn("f, line 1: its answer's 99 tokens take more than 200 bytes; --skip-bad", str(error))
+        self.assertEqual(["a", "a"], [each["generated"] for each in self.build(data, skip_bad=True)])
+        self.assertEqual({"a record that cannot be used": 2}, self.builder.skipped)
+        self.assertEqual(1, self.builder.chats)
 
     def test_skipped(self) -> None:
         """What makes no record is counted by its reason."""

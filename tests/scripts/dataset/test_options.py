@@ -77,6 +77,7 @@ class PlanTests(SynchronousTestCase):
             "a --timeout nan": "--timeout must be more than 0 and at most 1000000 seconds, not nan",
             "a --record h:1": "--record must be the address of a server such as http://localhost:8000, not 'h:1'",
             "a --record http://h:x": "--record must be the address of a server such as http://localhost:8000, not 'http://h:x'",
+            "a --record http://h?x": "--record must be the address of a server such as http://localhost:8000, not 'http://h?x'",
             "a --record http://h --api-key ü": "--api-key has characters that no header can have",
         }.items():
             self.assertEqual(problem, str(self.assertRaises(UsageError, planned, line)))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from typing import Any
 
 from hypothesis import given
@@ -41,6 +42,17 @@ class LineTests(SynchronousTestCase):
         self.assertEqual([(1, {"a": 1}), (3, {"b": "é"})], found('{"a": 1}\n \r\n{"b": "é"}'.encode()))
         self.assertEqual([], found(b""))
         self.assertEqual([], found(b" \n\n"))
+
+    def test_blank(self) -> None:
+        """However many blanks come first, they are not kept in memory."""
+        self.patch(reading, "_PIECE", 1 << 10)
+        for content in (b"", b'{"a": 1}', b'[{"a": 1}]'):
+            source = Source("f", io.BytesIO(b" \n" * (1 << 20) + content))
+            self.addCleanup(tracemalloc.stop)
+            tracemalloc.start()
+            self.assertEqual([{"a": 1}] if content else [], [item.value for item in source.items()])
+            self.assertLess(tracemalloc.get_traced_memory()[1], 1 << 17)
+            tracemalloc.stop()
 
     def test_mark(self) -> None:
         """A byte order mark is no part of what is read."""

@@ -155,14 +155,17 @@ class Builder:
 
     def _take(self, source: Source, line: int, what: Record | Skipped | BadItem) -> None:
         if isinstance(what, Record):
-            self._writer.add(what)
-            self.chats += what.chat
-        elif isinstance(what, Skipped):
+            try:
+                self._writer.add(what)
+                self.chats += what.chat
+            except BadItem as error:
+                what = error
+        if isinstance(what, Skipped):
             self.skipped[what.reason] += 1
-        elif self._wishes.skip_bad:
+        elif isinstance(what, BadItem) and self._wishes.skip_bad:
             self.skipped["a record that cannot be used"] += 1
             self._tell(f"{source.name}, line {line}: {what.reason}; skipped")
-        else:
+        elif isinstance(what, BadItem):
             raise BuildError(f"{source.name}, line {line}: {what.reason}; --skip-bad goes on without it")
         self._progress.advance(source.position, self._writer.count)
 

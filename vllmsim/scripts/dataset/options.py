@@ -273,6 +273,7 @@ def _recorded(own: Namespace, environ: Mapping[str, str]) -> Recorded | None:
     try:
         parts = urlsplit(own.record)
         known = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port)
+        known = known and not (parts.query or parts.fragment)
     except ValueError:
         known = False
     if not known or not own.record.isascii():

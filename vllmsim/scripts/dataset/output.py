@@ -19,9 +19,9 @@ from typing import IO, Final, Self
 import orjson
 from attrs import define, field, frozen
 
-from vllmsim.dataset.records import create_index, create_table, insert_row, make_row
+from vllmsim.dataset.records import LONGEST_ANSWER, create_index, create_table, insert_row, make_row
 from vllmsim.inference import Tokens
-from vllmsim.scripts.dataset.faults import BuildError, UsageError
+from vllmsim.scripts.dataset.faults import BadItem, BuildError, UsageError
 
 DATABASE, LISTING, CARD = ".sqlite3", ".json", ".md"
 _ENDINGS: Final = (DATABASE, LISTING, CARD)
@@ -211,9 +211,12 @@ class Writer:
         """Add a record.
 
         :return: how many there are now.
+        :raises BadItem: when its answer is longer than what is read of one.
         :raises BuildError: when the disk is full.
         """
         prompt_hash, answer, length = row = make_row(record.prompt, record.answer)
+        if len(answer.encode()) > LONGEST_ANSWER:
+            raise BadItem(f"its answer's {length} tokens take more than {LONGEST_ANSWER} bytes")
         try:
             self._connection.execute(self._insert, row)
             self._file.write(b",\n" if self.count else b"[\n")

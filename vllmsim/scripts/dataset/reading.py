@@ -73,7 +73,7 @@ class Source:
             piece = self._take()
             if not piece:
                 return b""
-            self._begun = (self._begun + piece)[-_LONGEST:]
+            self._begun = (self._begun + piece)[-_PIECE:]
         return text[:1]
 
     def _read(self) -> bytes:
