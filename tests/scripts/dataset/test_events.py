@@ -113,6 +113,18 @@ class RefusalTests(SynchronousTestCase):
             (b'{"choices": []}', "the answer has no end"),
         ):
             self.assertEqual(fault, str(self.assertRaises(Broken, read, data)))
+        for reason in (["stop"], {"a": 1}, 5):
+            self.assertIn(
+                "is no chunk", str(self.assertRaises(Broken, read, said("a", 5, finish_reason=reason) + DONE))
+            )
+
+    def test_endless_line(self) -> None:
+        """A line without an end takes no longer than its bytes do."""
+        recording, piece = Recording(), b"x" * 256
+        recording.received(b"data: ")
+        with self.assertRaises(BadItem):
+            for _ in range(1 << 19):
+                recording.received(piece)
 
     def test_useless(self) -> None:
         """An answer that is empty, calls a tool, or has ids that are none is no record."""

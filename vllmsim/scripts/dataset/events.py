@@ -43,7 +43,7 @@ class Recording:
     """The prompt as the chat template writes it, likewise."""
     finished: bool = field(init=False, default=False)
     """Whether the stream came to its end."""
-    _rest: bytes = field(init=False, default=b"")
+    _rest: list[bytes] = field(init=False, factory=list)
     _bytes: int = field(init=False, default=0)
     _ids: list[int] = field(init=False, factory=list)
     _texts: list[str] = field(init=False, factory=list)
@@ -62,7 +62,11 @@ class Recording:
         self._bytes += len(data)
         if self._bytes > _LONGEST:
             raise BadItem(f"its answer is longer than {_LONGEST} bytes")
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest.append(data)
+        if b"\n" not in data:
+            return
+        *lines, rest = b"".join(self._rest).split(b"\n")
+        self._rest = [rest]
         for line in lines:
             name, _, value = line.partition(b":")
             if name == b"data":
@@ -119,13 +123,15 @@ class Recording:
         parts = (delta.get("reasoning") or delta.get("reasoning_content"), delta.get("content"), choice.get("text"))
         text = "".join(part for part in parts if part)
         self._text.append(text)
-        ids = choice.get("token_ids")
-        self._reason = choice.get("finish_reason") or self._reason
+        ids, reason = choice.get("token_ids"), choice.get("finish_reason")
+        if not isinstance(reason, str | None):
+            raise TypeError
+        self._reason = reason or self._reason
         if text and not ids and not self._ids:
             self._numbered = False
         self._ids += ids or ()
         self._texts += [""] * len(ids or ())
-        if choice.get("finish_reason") == "stop" and ids and not isinstance(choice.get("stop_reason"), str):
+        if reason == "stop" and ids and not isinstance(choice.get("stop_reason"), str):
             # The token that ends an answer is the server's to add again.
             self._ids.pop()
             self._texts.pop()
