@@ -268,6 +268,15 @@ class TroubleTests(CorpusTestCase):
         self.assertIn("damaged", str(self.assertRaises(BadRecordError, self.say, corpus, 1)))
         self.assertTrue(self.say(corpus, 2)[0])
 
+    def test_row_spoilt(self) -> None:
+        """A row that became bad tells that the file has changed, so that it is read anew."""
+        self.database(ROWS)
+        corpus = self.open()
+        self.database([], "UPDATE llmd SET gen_tokens = 'oops', n_gen_tokens = 0")
+        os.utime(self.path, (1, 1))
+        found = corpus.find([hash_of(2)], 0, 9, random.Random(1))
+        self.assertEqual((None, False), (found.saved, found.current))
+
     def test_row_gone(self) -> None:
         """A row that was deleted since is not found; when the table is, that is told."""
         self.database(lengths_to_rows([(1, 3)]))

@@ -31,7 +31,7 @@ Tell = Callable[[float], object]
 class Found:
     """What a lookup found.
 
-    :param saved: what to say; None if the table is empty, or the file has changed and the row is gone.
+    :param saved: what to say; None if the table is empty, or the file has changed and the row is gone or bad.
     :param hit: whether it answers this prompt.
     :param current: whether the file is still as it was when it was opened.
     """
@@ -106,6 +106,8 @@ class Corpus:
         try:
             return Found(decode_answer(content[0]), choice.prompt_hash is not None, current)
         except BadRecordError as error:
+            if not current:
+                return Found(None, hit=False, current=False)
             raise BadRecordError(f"gen_tokens of row {choice.number}: {error}") from None
 
     def _read(self, choice: Choice) -> tuple[Any, ...] | None:
