@@ -4,5 +4,7 @@
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+# Not every shell does that when a signal ends it.
+trap 'exit 130' INT HUP
 vllmsim-dataset "$(dirname "$0")/conversations.jsonl" --output-path "$folder" --output-file example "$@"
 vllmsim --dataset-path "$folder/example.sqlite3"
