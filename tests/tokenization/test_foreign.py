@@ -55,6 +55,16 @@ class ForeignTests(SynchronousTestCase):
         """A template that wants all memory is refused."""
         self.assertIn("Memory", self.refused("{{ 'x' * 10 ** 10 }}"))
 
+    def test_surrogates(self) -> None:
+        """Halves of surrogate pairs are replaced, in what a template says and in why it refuses."""
+        rendered = self.render("{{ '\\ud800 \\ud83d\\ude42' }}")
+        self.assertEqual("\ufffd \U0001f642", self.successResultOf(rendered))
+        self.assertEqual("\ufffd", self.refused("{{ raise_exception('\\ud800') }}"))
+
+    def test_long_refusal(self) -> None:
+        """Of a refusal the beginning is told."""
+        self.assertEqual("x" * 4096, self.refused("{{ raise_exception('x' * 10 ** 6) }}"))
+
     def test_deep(self) -> None:
         """Arguments that are nested too deeply for JSON are refused."""
         deep: list[Any] = []

@@ -31,6 +31,8 @@ from vllmsim.tokenization.turns import RefusedError
 _LENGTH: Final = 4
 _MOST_CHARACTERS: Final = 8 << 20
 """How long a rendered conversation may be."""
+_MOST_REASON: Final = 4096
+"""How many characters of a template's own refusal are told."""
 _MOST_MEMORY: Final = 512 << 20
 _REMEMBERED: Final = 16
 _TOO_DEEP: Final = "What the chat template is told is nested too deeply."
@@ -93,7 +95,7 @@ class ForeignTemplates:
         if not answer:
             self.close()
             raise RefusedError(f"The chat template takes more than {self._patience:g} seconds, or too much memory.")
-        text = answer[1:].decode("utf-8", "surrogatepass")
+        text = answer[1:].decode()
         if answer[:1] != b"+":
             raise RefusedError(text)
         return text
@@ -150,8 +152,9 @@ def serve(requests: IO[bytes], answers: IO[bytes], patience: float) -> None:
             text = compiled(request["source"], request["form"]).render(**request["arguments"])
             answer = "+" + text if len(text) <= _MOST_CHARACTERS else "-The chat template makes too long a text."
         except (RefusedError, MemoryError) as error:
-            answer = f"-{str(error) or 'The chat template takes too much memory.'}"
+            answer = f"-{str(error)[:_MOST_REASON] or 'The chat template takes too much memory.'}"
         except RecursionError:
             answer = f"-{_TOO_DEEP}"
-        _send(answers, answer.encode("utf-8", "surrogatepass"))
+        # Half a pair of surrogates is no character. To replace many takes long, which is to be bounded here.
+        _send(answers, answer.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode())
         signal.setitimer(signal.ITIMER_REAL, 0)
