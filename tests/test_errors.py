@@ -14,6 +14,10 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(("It is wrong. (parameter=n, value=0)", "n"), (error.message, error.param))
         self.assertEqual("It is wrong. (parameter=n)", errors.InvalidParameter("It is wrong.", "n").message)
 
+    def test_halves(self) -> None:
+        """A message can be written, whatever was put into it."""
+        self.assertEqual(b"half a ? pair", InvalidRequest("half a \ud800 pair").message.encode())
+
     def test_kinds(self) -> None:
         """Every error has a status of its own kind."""
         kinds = {

@@ -12,7 +12,7 @@ from typing import ClassVar
 class InferenceError(Exception):
     """A request that cannot be served, with what its client is told.
 
-    :param message: one sentence for the client.
+    :param message: one sentence for the client. Halves of surrogate pairs, which no body can have, become ``?``.
     :param param: the request field at fault, if one is.
     """
 
@@ -21,7 +21,7 @@ class InferenceError(Exception):
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = message.encode("utf-8", "replace").decode()
         self.param = param
 
 
