@@ -16,7 +16,7 @@ class ErrorTests(SynchronousTestCase):
 
     def test_halves(self) -> None:
         """A message can be written, whatever was put into it."""
-        self.assertEqual(b"half a ? pair", InvalidRequest("half a \ud800 pair").message.encode())
+        self.assertEqual(b"half a ? pair", errors.InvalidRequest("half a \ud800 pair").message.encode())
 
     def test_kinds(self) -> None:
         """Every error has a status of its own kind."""

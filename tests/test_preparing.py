@@ -18,7 +18,7 @@ from vllmsim import preparing
 from vllmsim.downloading import web
 from vllmsim.listening import StartError
 from vllmsim.preparing import Needs, Preparation, Unprepared, get, needs
-from vllmsim.tokenization.hub import HubModel
+from vllmsim.tokenization.hub.cache import HubModel
 
 
 def database(directory: Path, rows: int) -> bytes:

@@ -21,7 +21,7 @@ from vllmsim.config.datasets import Dataset
 from vllmsim.config.schema import Configuration
 from vllmsim.leaving import leave_with
 from vllmsim.tokenization.choice import choose
-from vllmsim.tokenization.hub import HubModel, hub_access, hub_cache, token_for
+from vllmsim.tokenization.hub.cache import HubModel, hub_access, hub_cache, token_for
 
 
 class Unprepared(Exception):
@@ -68,7 +68,7 @@ async def get(needed: Needs, configuration: Configuration, environ: Mapping[str,
     from vllmsim.dataset.database import look  # noqa: PLC0415
     from vllmsim.downloading.download import Downloader, Wanted  # noqa: PLC0415
     from vllmsim.downloading.web import DownloadError, Remote, web_client  # noqa: PLC0415
-    from vllmsim.tokenization.hubdownload import HubDownload  # noqa: PLC0415
+    from vllmsim.tokenization.hub.download import HubDownload  # noqa: PLC0415
 
     downloader = Downloader(web_client(reactor), partial(deferToThreadPool, reactor, reactor.getThreadPool()))
     access = hub_access(configuration, environ)

@@ -37,7 +37,7 @@ def make_tokenizer(
     if choice.kind == "words":
         return WordTokenizer(defer_to_thread)
     if choice.kind == "remote":
-        from vllmsim.tokenization.remote import remote_tokenizer  # noqa: PLC0415
+        from vllmsim.tokenization.render.tokenizer import remote_tokenizer  # noqa: PLC0415
 
         return remote_tokenizer(c, reactor, defer_to_thread)
     path = BUILTIN if choice.kind == "builtin" else choice.path

@@ -16,7 +16,7 @@ from tests.fakes import in_thread
 from tests.integration.daemon import PATIENCE, Daemon, free_port
 from vllmsim.errors import InvalidRequest, Unavailable
 from vllmsim.inference import Conversation, Message, Template, TextPrompt
-from vllmsim.tokenization.remote import RemoteTokenizer, remote_tokenizer
+from vllmsim.tokenization.render.tokenizer import RemoteTokenizer, remote_tokenizer
 from vllmsim.tokenization.words import WordTokenizer
 
 TOOLS = ({"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}},)

@@ -16,8 +16,8 @@ from tests.fakes import in_thread
 from tests.tokenization import small
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Conversation, Message, Template, TextPrompt
+from vllmsim.tokenization.chat.turns import turns_for
 from vllmsim.tokenization.huggingface import load_tokenizer
-from vllmsim.tokenization.turns import turns_for
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="transformers is not installed"

@@ -12,8 +12,8 @@ from twisted.web.server import Request
 
 from tests.downloading.fakeweb import FakeWeb
 from tests.fakes import in_thread
-from vllmsim.tokenization.renderroutes import RenderRoutes, RenderTimeouts
-from vllmsim.tokenization.renderservice import RenderService, render_client
+from vllmsim.tokenization.render.routes import RenderRoutes, RenderTimeouts
+from vllmsim.tokenization.render.service import RenderService, render_client
 
 HOST = "render.test"
 TEXTS = ["Hello world, how are you?", "The queue is short, the cache is cold.", "H\u00e9, w\u00f6rld \u4f60\u597d"] * 3

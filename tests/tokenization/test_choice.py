@@ -6,7 +6,7 @@ from tests.commandline import load_words
 from tests.downloading.fakeweb import new_directory
 from tests.tokenization.fakehub import COMMIT
 from vllmsim.tokenization.choice import Choice, choose
-from vllmsim.tokenization.hub import HubCache, HubModel
+from vllmsim.tokenization.hub.cache import HubCache, HubModel
 
 
 class ChoiceTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from vllmsim.config.schema import Configuration
 from vllmsim.config.tokenizers import TokenizerKind, kind_of_tokenizer
-from vllmsim.tokenization.hub import TOKENIZER_FILE, HubModel, hub_cache
+from vllmsim.tokenization.hub.cache import TOKENIZER_FILE, HubModel, hub_cache
 
 
 @frozen

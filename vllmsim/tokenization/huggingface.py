@@ -15,10 +15,10 @@ from zope.interface import implementer
 
 from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import ITokenizer
+from vllmsim.tokenization.chat.templates import ChatTemplates
+from vllmsim.tokenization.chat.turns import RefusedError
 from vllmsim.tokenization.folder import TokenizerError, TokenizerFolder, read_chat_template, read_folder
-from vllmsim.tokenization.templates import ChatTemplates
 from vllmsim.tokenization.texts import TokenTexts, token_texts
-from vllmsim.tokenization.turns import RefusedError
 
 _INLINE_BYTES: Final = 800
 """About 200 tokens, which take half a millisecond."""

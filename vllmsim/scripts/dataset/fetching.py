@@ -16,7 +16,7 @@ from vllmsim.config.schema import Configuration
 from vllmsim.preparing import Unprepared, get, needs
 from vllmsim.scripts.dataset.faults import BuildError
 from vllmsim.scripts.dataset.options import HubFile
-from vllmsim.tokenization.hub import hub_access
+from vllmsim.tokenization.hub.cache import hub_access
 
 
 async def fetch_tokenizer(configuration: Configuration, environ: Mapping[str, str], reactor: Any) -> None:

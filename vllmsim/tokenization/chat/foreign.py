@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_foreign -*-
+# -*- test-case-name: tests.tokenization.chat.test_foreign -*-
 """Templates that requests bring are rendered by a process that may be lost.
 
 What a template does cannot be bounded from inside: ``9 ** (9 ** 9)`` holds the interpreter, and a text that is doubled
@@ -6,8 +6,8 @@ forty times takes all memory. The process has a bound for its memory, and an ala
 too long; then the next template gets a new one. It is started when the first such template comes.
 
 Parent and child speak over pipes. Each message is its length in four bytes and as many bytes. The child is told the
-arguments of :class:`vllmsim.tokenization.rendering.Renderer` and of its method in JSON, and answers ``+`` and a text,
-or ``-`` and why there is none.
+arguments of :class:`vllmsim.tokenization.chat.rendering.Renderer` and of its method in JSON, and answers ``+`` and a
+text, or ``-`` and why there is none.
 """
 
 import json
@@ -26,7 +26,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
-from vllmsim.tokenization.turns import RefusedError
+from vllmsim.tokenization.chat.turns import RefusedError
 
 _LENGTH: Final = 4
 _MOST_CHARACTERS: Final = 8 << 20
@@ -37,7 +37,7 @@ _MOST_MEMORY: Final = 512 << 20
 _REMEMBERED: Final = 16
 _TOO_DEEP: Final = "What the chat template is told is nested too deeply."
 _START: Final = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from vllmsim.tokenization.foreign import main; main(sys.argv)"
+    "import sys; sys.path.insert(0, sys.argv[1]); from vllmsim.tokenization.chat.foreign import main; main(sys.argv)"
 )
 
 
@@ -59,7 +59,7 @@ class ForeignTemplates:
 
         :param source: the template.
         :param form: how it takes content; ``auto`` to look.
-        :param arguments: those of :meth:`vllmsim.tokenization.rendering.Renderer.render`.
+        :param arguments: those of :meth:`vllmsim.tokenization.chat.rendering.Renderer.render`.
         :raises RefusedError: when the template refuses, or is too much.
         """
         await self._turn.acquire()
@@ -101,7 +101,7 @@ class ForeignTemplates:
         return text
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        root = Path(__file__).parents[2]
+        root = Path(__file__).parents[3]
         words = [sys.executable, "-I", "-c", _START, str(root), str(self._patience)]
         return subprocess.Popen(words, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)  # noqa: S603 - words of ours
 
@@ -135,7 +135,7 @@ def serve(requests: IO[bytes], answers: IO[bytes], patience: float) -> None:
 
     :param patience: seconds that one may take; then the process ends.
     """
-    from vllmsim.tokenization.rendering import Renderer, make_environment  # noqa: PLC0415 - the parent needs no Jinja
+    from vllmsim.tokenization.chat.rendering import Renderer, make_environment  # noqa: PLC0415 - the parent needs no Jinja
 
     environment = make_environment(time.time)
     # The system's own way to take SIGALRM ends the process, whatever it does.

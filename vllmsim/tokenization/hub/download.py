@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_hubdownload -*-
+# -*- test-case-name: tests.tokenization.hub.test_download -*-
 """Downloads a model's tokenizer from the Hugging Face hub, into the cache that other programs share.
 
 A file is at ``ENDPOINT/ID/resolve/REVISION/NAME``. ``HEAD`` there tells of it: ``X-Repo-Commit`` is the commit that the
@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from vllmsim.config.tokenizers import is_revision
 from vllmsim.downloading.download import Downloader, Wanted
 from vllmsim.downloading.web import Answer, DownloadError, Patience, Remote
-from vllmsim.tokenization.hub import TOKENIZER_FILE, HubAccess, HubCache, HubModel, is_commit
+from vllmsim.tokenization.hub.cache import TOKENIZER_FILE, HubAccess, HubCache, HubModel, is_commit
 
 _OTHER_FILES: Final = (
     "tokenizer_config.json",

@@ -11,9 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import in_thread
-from vllmsim.tokenization import foreign
-from vllmsim.tokenization.foreign import ForeignTemplates
-from vllmsim.tokenization.turns import RefusedError
+from vllmsim.tokenization.chat import foreign
+from vllmsim.tokenization.chat.foreign import ForeignTemplates
+from vllmsim.tokenization.chat.turns import RefusedError
 
 HI: dict[str, Any] = {"turns": [{"role": "user", "content": "hi é"}]}
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_hub -*-
+# -*- test-case-name: tests.tokenization.hub.test_cache -*-
 """The cache of the Hugging Face hub on this machine, which we share with other programs.
 
 For each model it has a folder ``models--ORGANIZATION--NAME``. In it ``blobs`` has the files, under the entity tags that

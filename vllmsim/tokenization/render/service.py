@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_renderservice -*-
+# -*- test-case-name: tests.tokenization.render.test_service -*-
 """Questions to a vLLM render service, over HTTP: JSON is posted, and JSON comes back.
 
 Connections are kept open and used again. A service closes one that has been idle for a while, perhaps just when the

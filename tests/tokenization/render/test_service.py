@@ -15,8 +15,8 @@ from tests.downloading.fakeweb import hang_up
 from tests.fakes import in_thread
 from tests.tokenization.fakerender import HOST, RenderTestCase, body_of
 from vllmsim.errors import InferenceError, InvalidRequest, Unavailable
-from vllmsim.tokenization import renderservice
-from vllmsim.tokenization.renderservice import NoSuchRoute, RenderService, render_client, render_service
+from vllmsim.tokenization.render import service
+from vllmsim.tokenization.render.service import NoSuchRoute, RenderService, render_client, render_service
 
 PATH = "/x"
 
@@ -124,7 +124,7 @@ class AskingTests(RenderTestCase):
 
     def test_endless(self) -> None:
         """An answer that has no end is given up."""
-        self.patch(renderservice, "_MAX_ANSWER", 1000)
+        self.patch(service, "_MAX_ANSWER", 1000)
         self.answer_with(200, b"1" * 2000)
         self.assertEqual(503, self.refused(Unavailable).status)
 

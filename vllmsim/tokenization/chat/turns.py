@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_turns -*-
+# -*- test-case-name: tests.tokenization.chat.test_turns -*-
 """Messages as clients send them become messages as chat templates take them, as in vLLM.
 
 Content is one text, its parts on lines of their own, or it is a list of parts, as the template wants it. Of media only

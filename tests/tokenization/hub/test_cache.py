@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.commandline import load_words
 from tests.downloading.fakeweb import new_directory
 from tests.tokenization.fakehub import COMMIT
-from vllmsim.tokenization.hub import HubAccess, HubCache, HubModel, hub_access, hub_cache, token_for
+from vllmsim.tokenization.hub.cache import HubAccess, HubCache, HubModel, hub_access, hub_cache, token_for
 
 MODEL = HubModel("org/model")
 

@@ -14,7 +14,7 @@ from vllmsim.errors import InferenceError, InvalidRequest, Unavailable
 from vllmsim.hashing import fnv1a_32
 from vllmsim.inference import Conversation, Media, Message, Template, TextPrompt
 from vllmsim.interfaces import ITokenizer
-from vllmsim.tokenization.remote import RemoteTokenizer, remote_tokenizer, spread
+from vllmsim.tokenization.render.tokenizer import RemoteTokenizer, remote_tokenizer, spread
 
 CHAT = Conversation((Message("user", "Hello world"), Message("assistant", "Hi")))
 RENDERED = "<think>user</think>\nHello world<think>assistant</think>\nHi"

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tokenization.fakerender import Kind, strings, tokenizer_of
-from vllmsim.tokenization.spelling import Spellings
+from vllmsim.tokenization.render.spelling import Spellings
 
 TEXT = "H\u00e9, w\u00f6rld! \u4f60\u597d  \U0001f600 x"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.tokenization.rendering import Renderer, hurried, make_environment
-from vllmsim.tokenization.turns import RefusedError
+from vllmsim.tokenization.chat.rendering import Renderer, hurried, make_environment
+from vllmsim.tokenization.chat.turns import RefusedError
 
 NOW = 1795339833.0
 USER = {"role": "user", "content": "hi"}

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_contents -*-
+# -*- test-case-name: tests.tokenization.chat.test_contents -*-
 """How a chat template takes what messages say: as one text, or as a list of parts.
 
 The answer is vLLM's: parts, if the template has a loop over the content of a message, where a message is what another

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_remote -*-
+# -*- test-case-name: tests.tokenization.render.test_tokenizer -*-
 """The tokenizer of a vLLM render service, as llm-d-inference-sim uses it.
 
 Prompts are rendered there, with the service's own chat template, and what the model says is cut there. The service
@@ -28,9 +28,9 @@ from vllmsim.hashing import fnv1a_32
 from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import ITokenizer
 from vllmsim.structure import CALL, THINK
-from vllmsim.tokenization.renderroutes import Question, RenderRoutes, RenderTimeouts
-from vllmsim.tokenization.renderservice import render_service
-from vllmsim.tokenization.spelling import Spellings
+from vllmsim.tokenization.render.routes import Question, RenderRoutes, RenderTimeouts
+from vllmsim.tokenization.render.service import render_service
+from vllmsim.tokenization.render.spelling import Spellings
 from vllmsim.tokenization.words import split
 
 _TAGS: Final = (*THINK, *CALL, "!")

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_rendering -*-
+# -*- test-case-name: tests.tokenization.chat.test_rendering -*-
 """Chat templates in Jinja's language, rendered as transformers renders them.
 
 It knows Jinja and JSON and nothing else of ours, because templates that requests bring are rendered by a process of
@@ -21,8 +21,8 @@ from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from vllmsim.tokenization.contents import content_format
-from vllmsim.tokenization.turns import RefusedError, Turn, turns_for
+from vllmsim.tokenization.chat.contents import content_format
+from vllmsim.tokenization.chat.turns import RefusedError, Turn, turns_for
 
 _REASONING: Final = ("reasoning_content", "thinking", "reasoning")
 _MARK: Final = "CONTINUE_FINAL_MESSAGE_TAG "

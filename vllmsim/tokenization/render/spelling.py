@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_spelling -*-
+# -*- test-case-name: tests.tokenization.render.test_spelling -*-
 """What a distant vocabulary is known to have: how tokens are spelled, and what that means as text.
 
 A vocabulary may spell blanks and bytes by other characters. Which of the ways to read such spellings is the right one

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_renderroutes -*-
+# -*- test-case-name: tests.tokenization.render.test_routes -*-
 """The routes of a vLLM render service, and the shapes of their bodies.
 
 - ``POST /v1/completions/render`` takes ``prompt`` and ``add_special_tokens``, and answers with a list of generate
@@ -18,7 +18,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from vllmsim.inference import Conversation
-from vllmsim.tokenization.renderservice import NoSuchRoute, RenderService
+from vllmsim.tokenization.render.service import NoSuchRoute, RenderService
 
 _IDS: Final = 1 << 32
 _ID_LENGTH: Final = 8

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fakes import in_thread
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Conversation, Message, Template
-from vllmsim.tokenization.templates import ChatTemplates
-from vllmsim.tokenization.turns import RefusedError
+from vllmsim.tokenization.chat.templates import ChatTemplates
+from vllmsim.tokenization.chat.turns import RefusedError
 
 TOLD = "{{ tools }} {{ documents }} {{ add_generation_prompt }} {{ x }} {{ bos_token }}"
 

@@ -9,8 +9,8 @@ from twisted.internet.defer import CancelledError
 from tests.downloading.fakeweb import Served, WebTestCase
 from tests.tokenization.fakehub import CDN, COMMIT, CONFIG, ENDPOINT, TOKENIZER, git_tag, put_model, where
 from vllmsim.downloading.web import DownloadError
-from vllmsim.tokenization.hub import HubAccess, HubCache, HubModel
-from vllmsim.tokenization.hubdownload import HubDownload
+from vllmsim.tokenization.hub.cache import HubAccess, HubCache, HubModel
+from vllmsim.tokenization.hub.download import HubDownload
 
 MODEL = HubModel("org/model")
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.tokenization.test_templates -*-
+# -*- test-case-name: tests.tokenization.chat.test_templates -*-
 """Which chat template a conversation gets, what the template is told, and what becomes of one that refuses.
 
 A model may have several templates by name. One that the operator gives comes before all of these, and one that a
@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Conversation, Template
-from vllmsim.tokenization.foreign import ForeignTemplates
-from vllmsim.tokenization.turns import RefusedError
+from vllmsim.tokenization.chat.foreign import ForeignTemplates
+from vllmsim.tokenization.chat.turns import RefusedError
 
 _NOT_FOR_REQUESTS: Final = ("chat_template", "tokenize")
 _NOT_TOLD: Final = frozenset({"add_generation_prompt", "continue_final_message"})
@@ -138,7 +138,7 @@ class ChatTemplates:
         }
 
     def _renderer(self, source: str) -> Any:
-        from vllmsim.tokenization.rendering import Renderer, make_environment  # noqa: PLC0415 - most starts need none
+        from vllmsim.tokenization.chat.rendering import Renderer, make_environment  # noqa: PLC0415 - most starts need none
 
         if source not in self._renderers:
             self._renderers[source] = Renderer(make_environment(self._epoch), source, self._content_format)
@@ -149,7 +149,7 @@ class ChatTemplates:
 
     def _render_slowly(self, source: str, arguments: Mapping[str, Any]) -> str:
         """Render so that other threads may run meanwhile."""
-        from vllmsim.tokenization.rendering import hurried  # noqa: PLC0415
+        from vllmsim.tokenization.chat.rendering import hurried  # noqa: PLC0415
 
         token = hurried.set(False)
         try:

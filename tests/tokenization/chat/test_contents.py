@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.tokenization.contents import content_format
-from vllmsim.tokenization.rendering import make_environment
+from vllmsim.tokenization.chat.contents import content_format
+from vllmsim.tokenization.chat.rendering import make_environment
 
 
 class ContentTests(SynchronousTestCase):

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.tokenization.turns import RefusedError, turns_for
+from vllmsim.tokenization.chat.turns import RefusedError, turns_for
 
 PARTS = [
     {"type": "text", "text": "one"},

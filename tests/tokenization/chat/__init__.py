@@ -1,0 +1,1 @@
+"""Tests of tokenizers: Chat templates: conversations to text."""

@@ -1,0 +1,1 @@
+"""Tests of tokenizers: The tokenizer of a render service."""

@@ -1,0 +1,1 @@
+"""Models on the hub: their cache on this machine, and what fills it."""
