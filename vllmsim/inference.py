@@ -53,8 +53,8 @@ class Message:
     :param text: the content and the calls of tools flattened to text.
     :param tool_call_id: which call a tool's answer belongs to.
     :param media: what the content has beside text, in its order.
-    :param turn: the same as chat templates read it, a message in OpenAI's form: ``content`` as text, or as parts that
-        each have a ``type``; ``tool_calls`` whose ``arguments`` are text; ``reasoning``; ``name``.
+    :param turn: the same as chat templates read it, a message in OpenAI's form: ``content`` as text, or as the blocks
+        that the client sent; ``tool_calls`` whose ``arguments`` are text; ``reasoning``; ``name``.
     """
 
     role: str

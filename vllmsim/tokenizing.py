@@ -50,6 +50,5 @@ def make_tokenizer(
         defer_to_thread,
         chat_template=c.chat_template,
         content_format=c.chat_template_content_format,
-        trusts_requests=c.trust_request_chat_template,
         arguments=c.default_chat_template_kwargs,
     )

@@ -65,7 +65,7 @@ def message_of(
     :param more: further members that templates may know, but for those that are None.
     """
     text, media = (content, ()) if isinstance(content, str) else flatten(content)
-    turn: dict[str, Any] = {"role": role, "content": content if isinstance(content, str) else _parts(content)}
+    turn: dict[str, Any] = {"role": role, "content": content}
     if tool_call_id is not None:
         turn["tool_call_id"] = tool_call_id
     if calls:
@@ -93,20 +93,6 @@ def flatten(blocks: Iterable[Block]) -> tuple[str, tuple[Media, ...]]:
             if found.kind == "image":
                 texts.append(image_text(found.source))
     return "\n".join(texts), tuple(media)
-
-
-def _parts(blocks: Iterable[Block]) -> list[Mapping[str, Any]]:
-    """List blocks of content as parts that templates know: text, and what is beside text as it was given."""
-    parts: list[Mapping[str, Any]] = []
-    for block in blocks:
-        text = block if isinstance(block, str) else block.get("text")
-        if not isinstance(text, str) and isinstance(block, Mapping):
-            text = block.get("refusal")
-        if isinstance(text, str):
-            parts.append({"type": "text", "text": text})
-        elif isinstance(block, Mapping) and (found := _media(block)) is not None:
-            parts.append({"type": found.kind, **block})
-    return parts
 
 
 def _media(block: Mapping[str, Any]) -> Media | None:

@@ -42,7 +42,6 @@ def load_tokenizer(
     *,
     chat_template: str | None = None,
     content_format: str = "auto",
-    trusts_requests: bool = False,
     arguments: Mapping[str, Any] | None = None,
     epoch: Callable[[], float] = time.time,
 ) -> "HuggingFaceTokenizer":
@@ -52,7 +51,6 @@ def load_tokenizer(
     :param defer_to_thread: runs a function off the reactor.
     :param chat_template: one that takes the place of the model's: a file, or the template itself.
     :param content_format: how chat templates take content: ``string``, ``openai`` for parts, or ``auto`` to look.
-    :param trusts_requests: whether requests may bring chat templates.
     :param arguments: what chat templates are told unless a request says otherwise.
     :param epoch: tells seconds since the epoch.
     :raises TokenizerError: when it cannot be read.
@@ -80,7 +78,6 @@ def load_tokenizer(
         defer_to_thread,
         None if chat_template is None else read_chat_template(chat_template),
         content_format,
-        trusts_requests,
         arguments or {},
         epoch,
     )

@@ -92,13 +92,12 @@ class TemplatesTests(SynchronousTestCase):
         self.assertEqual("Roles must alternate.", self.refused(self.make(given=source)))
 
     def test_brought(self) -> None:
-        """A request may bring a template, or name one of the model's, only where the operator allows it."""
-        self.assertIn("--trust-request-chat-template is not set", self.refused(self.make(), source="{{ 1 }}"))
-        templates = self.make(trusts_requests=True, templates={"rag": "r{{ x }}"}, given="g")
+        """A request may bring a template, or name one of the model's."""
+        templates = self.make(templates={"rag": "r{{ x }}"}, given="g")
         self.assertEqual("5<s>", self.render(templates, source="{{ x }}{{ bos_token }}", arguments={"x": 5}))
         self.assertIsNotNone(templates._foreign._process)
         self.assertEqual("no", self.refused(templates, source="{{ raise_exception('no') }}"))
-        named = self.make(trusts_requests=True, templates={"rag": "r{{ x }}"})
+        named = self.make(templates={"rag": "r{{ x }}"})
         self.assertEqual("r5", self.render(named, source="rag", arguments={"x": 5}))
         self.assertIsNone(named._foreign._process)
 

@@ -46,6 +46,7 @@ class TurnTests(SynchronousTestCase):
         )
         self.assertEqual([{"type": "text", "text": "hi"}], self.content("hi", parts=True))
         self.assertEqual([], self.content(None, parts=True))
+        self.assertEqual("hi", self.content([{"type": "new", "text": "hi"}, {"type": "new"}, {"type": []}]))
 
     def test_tool(self) -> None:
         """What a tool says is one text where it is text alone, and names its call."""

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from vllmsim.api.conversation import call_of, call_text, image_text
+from vllmsim.api.conversation import call_of, message_of
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import Media, Message
+from vllmsim.inference import Message
 
 Item = Mapping[str, Any]
 
@@ -27,23 +27,17 @@ _FIELD: Final = "input"
 class _Turn:
     """A message in the making.
 
-    :param parts: its content, as parts that chat templates know.
+    :param content: text, or parts in the form of chat requests.
     """
 
     role: str
-    text: str = ""
-    media: tuple[Media, ...] = ()
-    parts: str | list[Mapping[str, Any]] = ""
+    content: str | list[Mapping[str, Any]] = ""
     call_id: str | None = None
     thought: str | None = None
     calls: list[Mapping[str, Any]] = field(factory=list)
 
     def message(self) -> Message:
-        turn: dict[str, Any] = {"role": self.role, "content": self.parts}
-        more = {"tool_call_id": self.call_id, "tool_calls": self.calls or None, "reasoning": self.thought}
-        turn |= {name: value for name, value in more.items() if value is not None}
-        calls = "".join(call_text(call["function"]["name"], call["function"]["arguments"]) for call in self.calls)
-        return Message(self.role, self.text + calls, self.call_id, self.media, turn)
+        return message_of(self.role, self.content, self.call_id, self.calls, reasoning=self.thought)
 
 
 @define(eq=False)
@@ -71,7 +65,7 @@ class _Conversation:
 
     def add_message(self, item: Item) -> None:
         content = _content(item.get("content"))
-        self._begin(_Turn(_text(item, "role", "a message"), *content))
+        self._begin(_Turn(_text(item, "role", "a message"), content))
 
     def add_call(self, item: Item) -> None:
         owner = "a function_call"
@@ -89,7 +83,7 @@ class _Conversation:
         call_id = _text(item, "call_id", "a function_call_output")
         if item.get("output") is None:
             raise InvalidRequest("a function_call_output needs an output", _FIELD)
-        self._begin(_Turn("tool", *_content(item["output"]), call_id))
+        self._begin(_Turn("tool", _content(item["output"]), call_id))
 
     def add_reasoning(self, item: Item) -> None:
         """Remember what the model said to itself, for the turn that follows."""
@@ -144,54 +138,40 @@ def _text(item: Item, name: str, owner: str, default: str | None = None) -> str:
     return value
 
 
-def _content(content: Any) -> tuple[str, tuple[Media, ...], str | list[Mapping[str, Any]]]:
-    """Read content: its text, what it has beside text, and both as chat templates read it."""
+def _content(content: Any) -> str | list[Mapping[str, Any]]:
+    """Write content in the form of chat requests."""
     if content is None or isinstance(content, str):
-        return content or "", (), content or ""
+        return content or ""
     if not isinstance(content, list):
         raise InvalidRequest("content must be text or a list of parts", _FIELD)
-    lines: list[str] = []
-    media: list[Media] = []
-    parts: list[Mapping[str, Any]] = []
-    for part in content:
-        line, item = _part(part)
-        if line is not None:
-            lines.append(line)
-        if item is not None:
-            media.append(item)
-            parts.append(_media_part(item))
-        elif line is not None:
-            parts.append({"type": "text", "text": line})
-    return "\n".join(lines), tuple(media), parts
+    return [_part(part) for part in content]
 
 
-def _media_part(item: Media) -> Mapping[str, Any]:
-    if item.kind == "image":
-        return {"type": "image_url", "image_url": {"url": item.source}}
-    return {"type": "input_audio", "input_audio": {"data": item.source}}
+def _said(text: str) -> Mapping[str, Any]:
+    return {"type": "text", "text": text}
 
 
-def _part(part: Any) -> tuple[str | None, Media | None]:
-    """Read a part: its line of text, and what it has beside text."""
+def _part(part: Any) -> Mapping[str, Any]:
     if isinstance(part, str):
-        return part, None
+        return _said(part)
     if not isinstance(part, Mapping):
         raise InvalidRequest("parts of content must be objects", _FIELD)
     kind = part.get("type")
     if not isinstance(kind, str | None):
         kind = str(kind)
     if kind in _TEXTS:
-        return _text(part, "text", f"a part of type {kind or 'input_text'}"), None
+        return _said(_text(part, "text", f"a part of type {kind or 'input_text'}"))
     if kind == "refusal":
-        return _text(part, "refusal", "a refusal"), None
+        return _said(_text(part, "refusal", "a refusal"))
     if kind == "input_image":
         source = _source(part, ("image_url", "file_id"), "url", "an input_image")
-        return image_text(source), Media("image", source)
+        return {"type": "image_url", "image_url": {"url": source}}
     if kind == "input_audio":
-        return None, Media("audio", _source(part, ("input_audio", "data"), "data", "an input_audio"))
+        source = _source(part, ("input_audio", "data"), "data", "an input_audio")
+        return {"type": "input_audio", "input_audio": {"data": source}}
     if kind == "input_file":
         named = ("filename", "file_id", "file_url", "file_data")
-        return f"file: {_brief(_source(part, named, 'url', 'an input_file'))}", None
+        return _said(f"file: {_brief(_source(part, named, 'url', 'an input_file'))}")
     raise InvalidRequest(f'unsupported input content type "{kind}"', _FIELD)
 
 

@@ -2,7 +2,8 @@
 """Which chat template a conversation gets, what the template is told, and what becomes of one that refuses.
 
 A model may have several templates by name. One that the operator gives comes before all of these, and one that a
-request brings before that, where the operator allows it. As with transformers 4.44 and later there is none by default.
+request brings before that: whether it may is settled where requests are read. As with transformers 4.44 and later
+there is none by default.
 """
 
 import time
@@ -33,7 +34,6 @@ class ChatTemplates:
     :param defer_to_thread: runs a function off the reactor; long conversations are rendered there.
     :param given: the operator's own template.
     :param content_format: how templates take content: ``string``, ``openai`` for parts, or ``auto`` to look.
-    :param trusts_requests: whether requests may bring templates.
     :param arguments: what templates are told unless the request says otherwise.
     :param epoch: tells seconds since the epoch.
     """
@@ -43,7 +43,6 @@ class ChatTemplates:
     _defer_to_thread: Callable[..., Deferred[Any]]
     _given: str | None = None
     _content_format: str = "auto"
-    _trusts_requests: bool = False
     _arguments: Mapping[str, Any] = field(factory=dict)
     _epoch: Callable[[], float] = time.time
     _renderers: dict[str, Any] = field(init=False, factory=dict)
@@ -67,9 +66,12 @@ class ChatTemplates:
         turns = [message.turn for message in conversation.messages]
         try:
             arguments = self._told(said, turns)
-            source = self._chosen(arguments["tools"]) if said.source is None else self._brought(said.source)
-            if said.source is not None and source not in self._templates.values():
-                return await self._foreign.render(source, self._content_format, arguments)
+            if said.source is None:
+                source = self._chosen(arguments["tools"])
+            elif said.source in self._templates:
+                source = self._templates[said.source]
+            else:
+                return await self._foreign.render(said.source, self._content_format, arguments)
             if _weight((turns, arguments["tools"], arguments["documents"], arguments["variables"])) <= _INLINE:
                 return self._render(source, arguments)
             text: str = await self._defer_to_thread(self._render_slowly, source, arguments)
@@ -104,14 +106,6 @@ class ChatTemplates:
                 "template if the tokenizer does not define one."
             )
         return source
-
-    def _brought(self, source: str) -> str:
-        if not self._trusts_requests:
-            raise RefusedError(
-                "Chat template is passed with request, but --trust-request-chat-template is not set. "
-                "Refused request with untrusted chat template."
-            )
-        return self._templates.get(source, source)
 
     def _told(self, said: Template, turns: list[Mapping[str, Any]]) -> dict[str, Any]:
         """Gather what the template is told."""

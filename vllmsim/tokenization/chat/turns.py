@@ -88,7 +88,7 @@ def _part(part: object) -> Turn | None:
     if not isinstance(part, Mapping):
         return None
     kind = part.get("type")
-    if not isinstance(kind, str):
+    if not isinstance(kind, str) or (kind not in _MEDIA and kind not in _TEXTS):
         kind = next((name for name in (*_MEDIA, *_TEXTS) if part.get(name) is not None), "")
     if kind in _MEDIA:
         return {"type": _MEDIA[kind]}
