@@ -16,7 +16,7 @@ from bench.plan import Plan, Result
 from vllmsim.api.body import Head
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.dialect import Call, Dialect, Settings
-from vllmsim.inference import Answer, Conversation, TokenizedPrompt
+from vllmsim.inference import Answer, Conversation, Prefill, TokenizedPrompt
 from vllmsim.models import ModelCatalogue
 from vllmsim.tokenization.words import WordTokenizer
 
@@ -66,9 +66,10 @@ def _answer(text: str) -> Answer:
 
 def _write(call: Call, prompt: TokenizedPrompt, answer: Answer) -> bytes:
     if call.stream_encoder is None:
-        return call.whole_encoder().body([prompt], 0, [answer])
+        return call.whole_encoder().body([prompt], Prefill(len(prompt.ids)), [answer])
     encoder = call.stream_encoder()
-    return encoder.opening([prompt], 0) + encoder.tokens(0, answer, 0, len(answer)) + encoder.closing()
+    opening = encoder.opening([prompt], Prefill(len(prompt.ids)))
+    return opening + encoder.tokens(0, answer, 0, len(answer)) + encoder.closing()
 
 
 def measure(dialect: Dialect, fields: dict[str, Any], rounds: int = _ROUNDS) -> tuple[float, float, float]:
@@ -86,7 +87,7 @@ def measure(dialect: Dialect, fields: dict[str, Any], rounds: int = _ROUNDS) -> 
     ids, texts = _tokenize(_QUESTION)
     prompt = TokenizedPrompt(conversation, _QUESTION, ids, texts)
     answer = _answer("It takes as long as it takes to read it, to queue it, and to say these twenty-odd words. ")
-    written = call.whole_encoder().body([prompt], 0, [answer])
+    written = call.whole_encoder().body([prompt], Prefill(len(prompt.ids)), [answer])
     reading = _best(lambda: dialect.parse(body, _HEAD), rounds)
     writing = _best(lambda: _write(call, prompt, answer), rounds)
     control = _best(lambda: (json.loads(body), json.dumps(json.loads(written))), rounds)

@@ -15,6 +15,7 @@ from vllmsim.inference import (
     Composition,
     Extent,
     InferenceRequest,
+    Prefill,
     SequenceTimes,
     TextPrompt,
     TokenizedPrompt,
@@ -45,6 +46,11 @@ def request_for(*texts: str, n: int = 1, **sampling: Any) -> InferenceRequest:
     return InferenceRequest("r1", named_by_client=False, model="m", prompts=prompts, sampling=Sampling(n=n, **sampling))
 
 
+def prefilled(prompts: Sequence[TokenizedPrompt], cached: int = 0) -> Prefill:
+    """Tell that the first of some prompts is computed, but for what was cached."""
+    return Prefill(len(prompts[0].ids) if prompts else 0, cached)
+
+
 @implementer(ITokenSink)
 @define(eq=False)
 class RecordingSink:
@@ -53,7 +59,7 @@ class RecordingSink:
     calls: list[tuple[Any, ...]] = field(factory=list)
     broken: bool = False
 
-    def started(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> None:
+    def started(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> None:
         """Remember the prompts' lengths."""
         self.calls.append(("started", [len(prompt.ids) for prompt in prompts]))
 
@@ -154,9 +160,9 @@ class RecordingMetrics:
         """Remember."""
         self.heard.append(("started",))
 
-    def prefill_finished(self, prompt_tokens: int, cached_tokens: int, since_arrival: float) -> None:
+    def prefill_finished(self, prefill: Prefill, since_arrival: float) -> None:
         """Remember."""
-        self.heard.append(("prefilled", prompt_tokens, since_arrival))
+        self.heard.append(("prefilled", prefill.tokens, since_arrival))
 
     def tokens_emitted(self, count: int, gap: float | None) -> None:
         """Remember."""
@@ -169,8 +175,7 @@ class RecordingMetrics:
     def sequence_finished(
         self,
         reason: str,
-        prompt_tokens: int,
-        cached_tokens: int,
+        prefill: Prefill,
         generated_tokens: int,
         max_tokens: int,
         times: SequenceTimes,

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 from vllmsim.sampling import Sampling
 from vllmsim.structure import PLAIN, Form
 
-FinishReason: TypeAlias = Literal["stop", "length", "abort"]
+FinishReason: TypeAlias = Literal["stop", "length", "abort", "cache_threshold"]
 PartKind: TypeAlias = Literal["reasoning", "text", "call"]
 MediaKind: TypeAlias = Literal["image", "audio", "video"]
 
@@ -81,10 +81,27 @@ class TextPrompt:
 
 
 @frozen
+class Span:
+    """Tokens of a prompt that stand for an image, a sound or a film.
+
+    :param identifier: the item's hash.
+    :param offset: the first of them.
+    """
+
+    identifier: str
+    offset: int
+    length: int
+
+
+@frozen
 class TokenPrompt:
-    """Token ids to be continued."""
+    """Token ids to be continued.
+
+    :param media: what some of them stand for.
+    """
 
     ids: tuple[int, ...]
+    media: tuple[Span, ...] = ()
 
 
 @frozen
@@ -155,12 +172,96 @@ class TokenizedPrompt:
     :param text: the whole text, after the chat template.
     :param ids: the prompt's token ids.
     :param texts: each token's own text; empty for an id that means nothing to the tokenizer.
+    :param media: which of them stand for images, sounds and films, by offset.
     """
 
     prompt: Prompt
     text: str
     ids: Sequence[int]
     texts: Sequence[str]
+    media: tuple[Span, ...] = ()
+
+
+@frozen
+class Adapter:
+    """A LoRA adapter.
+
+    :param path: where its weights would be; the name if nobody said.
+    :param parent: the name of the model it adapts.
+    :param number: how many adapters had been loaded when it was, this one included.
+    """
+
+    name: str
+    path: str
+    parent: str
+    number: int
+
+
+@frozen(eq=False)
+class HashedPrompt:
+    """A prompt as the KV cache knows it: its full blocks by their hashes.
+
+    :param ids: all its token ids.
+    :param hashes: one for each full block, each depending on all before it.
+    :param keys: for each full block what was hashed beside the tokens, as events tell it: names of adapters, salts,
+        and pairs of a media item's hash and its offset in the block; None for nothing.
+    :param adapter: the adapter that all blocks of the sequence belong to.
+    :param shared: how many leading blocks a cache outside this server has.
+    """
+
+    ids: Sequence[int]
+    hashes: Sequence[bytes] = ()
+    keys: Sequence[tuple[Any, ...] | None] = ()
+    adapter: Adapter | None = None
+    shared: int = 0
+
+
+@frozen(eq=False)
+class StoredBlocks:
+    """Blocks of one sequence that became full together.
+
+    :param hashes: one for each, in their order in the sequence.
+    :param parent: the hash of the block before the first; None for the sequence's first.
+    :param ids: the tokens of all, one block after the other.
+    :param keys: those of :class:`HashedPrompt`, one for each block.
+    :param adapter: the adapter that they belong to.
+    """
+
+    hashes: Sequence[bytes]
+    parent: bytes | None
+    ids: Sequence[int]
+    keys: Sequence[tuple[Any, ...] | None]
+    adapter: Adapter | None = None
+
+
+@frozen
+class Prefill:
+    """Where the tokens of one prompt come from, and where they went.
+
+    :param tokens: how many there are.
+    :param cached: how many of them this server's own prefix cache had.
+    :param external: how many were fetched: from the server that ran the prefill, or from a cache outside.
+    :param blocks: the ids of the KV blocks that have them; none where no blocks are simulated.
+    """
+
+    tokens: int
+    cached: int = 0
+    external: int = 0
+    blocks: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def found(self) -> int:
+        """How many tokens were not computed here: what usage calls ``cached_tokens``."""
+        return self.cached + self.external
+
+    @property
+    def computed(self) -> int:
+        """How many tokens were computed here."""
+        return self.tokens - self.found
+
+
+NOT_PREFILLED: Final = Prefill(0)
+"""A prompt of which nothing is known yet."""
 
 
 @frozen
@@ -186,9 +287,15 @@ class InferenceRequest:
     :param model: the name answers and metrics carry: the first served name, or an adapter's.
     :param prompts: what to continue; each is answered ``sampling.n`` times. Choice ``i`` answers prompt ``i // n``.
     :param remote_prefill: whether another server has computed the prompt and its KV blocks are to be fetched.
+    :param remote_tokens: how many tokens that server has computed; None for the whole prompt.
     :param form: what its answers must be made of.
     :param cut: how each prompt is shortened before its length is checked; None to leave them as they are.
     :param prefix: what clients see before `request_id` in the answer's id, such as ``chatcmpl-``.
+    :param cache_salt: who shares KV blocks with this request: those with the same salt.
+    :param reads_cache: whether it may be served from the prefix cache; what it computes goes there all the same.
+    :param hit_threshold: the share of the prompt, from 0 to 1, that must be cached for the request to be served; None
+        for what the server wants.
+    :param below_threshold: whether it is to be answered as if less were cached than that, whatever there is.
     """
 
     request_id: str
@@ -200,6 +307,11 @@ class InferenceRequest:
     form: Form = PLAIN
     cut: Cut | None = None
     prefix: str = ""
+    remote_tokens: int | None = None
+    cache_salt: str | None = None
+    reads_cache: bool = True
+    hit_threshold: float | None = None
+    below_threshold: bool = False
 
     @property
     def answer_id(self) -> str:
@@ -309,6 +421,10 @@ class Answer:
 
 NOTHING_SAID: Final = Answer((), (), (), "abort")
 """The answer of a choice that is ended before its first token."""
+
+
+NOT_CACHED: Final = Answer((), (), (), "cache_threshold")
+"""The answer of a choice that is not served since too little of its prompt is cached."""
 
 
 @frozen

@@ -13,14 +13,18 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from vllmsim.inference import (
+    Adapter,
     Answer,
     Composition,
     Conversation,
     Cut,
     Extent,
+    HashedPrompt,
     InferenceRequest,
+    Prefill,
     Prompt,
     SequenceTimes,
+    StoredBlocks,
     TextPrompt,
     TokenizedPrompt,
     Tokens,
@@ -39,11 +43,11 @@ class ITokenSink(Interface):
     An exception from any method fails the request, and no other.
     """
 
-    def started(prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> None:
+    def started(prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> None:
         """Learn that the first token is due. Called once, before any `tokens`.
 
         :param prompts: the request's prompts, in order.
-        :param cached_tokens: how many of their tokens were found in the prefix cache.
+        :param prefill: how the prompt of the choice that begins was computed.
         """
 
     def tokens(choice: int, answer: Answer, start: int, stop: int) -> None:
@@ -326,6 +330,114 @@ class ILatencyModel(Interface):
         """
 
 
+class IKVCache(Interface):
+    """The blocks of one rank's KV cache, seen by those who fill them."""
+
+    capacity = Attribute("int or None: the most tokens that it holds; None for any number.")
+    waiting = Attribute("int: how many sequences wait for blocks.")
+
+    def hash(prompt: TokenizedPrompt, request: InferenceRequest) -> Awaitable[HashedPrompt]:
+        """Hash a prompt's full blocks, and find out how many of them a cache outside has.
+
+        Other events are let in while a long prompt is hashed.
+        """
+
+    def allocate(
+        prompt: HashedPrompt, answer: Sequence[int], reads: bool, remote_tokens: int
+    ) -> "Deferred[ISequenceBlocks]":
+        """Take the blocks of a prompt: those that have its prefix already, and others.
+
+        :param answer: the ids of all tokens that will be generated.
+        :param reads: whether blocks that have its prefix may be used.
+        :param remote_tokens: how many tokens of the prompt are fetched from the server that ran its prefill.
+        :return: fires when there is room for the prompt and the whole answer; who asks first is first. Cancelling
+            gives the turn up. With prompt and answer longer than `capacity` it would never fire.
+        """
+
+    def reset(running: bool) -> bool:
+        """Forget what blocks hold.
+
+        :param running: do so even when sequences have blocks; what they have computed is known again at once, as if
+            they had been preempted and had computed it anew.
+        :return: whether it is forgotten.
+        """
+
+    def forget(adapter: Adapter) -> None:
+        """Learn that an adapter is served no more: its blocks are the first that others get."""
+
+
+class ISequenceBlocks(Interface):
+    """The KV blocks of one sequence."""
+
+    prefill = Attribute("Prefill: where the prompt's tokens come from.")
+
+    def grow(tokens: int) -> None:
+        """Learn how many tokens of prompt and answer are computed, and take the blocks that these need.
+
+        :param tokens: at least as many as before.
+        """
+
+    def release() -> None:
+        """Give the blocks back; they keep what they hold until others need them. Harmless when it is done."""
+
+
+class IBlockListener(Interface):
+    """Hears what happens to the blocks of a KV cache, in order. No method may raise."""
+
+    def stored(blocks: StoredBlocks) -> None:
+        """Blocks became full and can be found by their hashes.
+
+        Several blocks may have the same hash; each is told.
+        """
+
+    def removed(digest: bytes) -> None:
+        """A block with this hash was given to another sequence."""
+
+    def cleared() -> None:
+        """No block can be found any more."""
+
+
+class ICacheMetrics(Interface):
+    """Hears what happens to KV blocks."""
+
+    def prefix_looked_up(tokens: int, hits: int) -> None:
+        """A sequence looked for its prefix.
+
+        :param tokens: its length.
+        :param hits: how many of its tokens were there.
+        """
+
+    def external_looked_up(tokens: int, hits: int) -> None:
+        """What was not there was looked for outside.
+
+        :param tokens: how many tokens that were.
+        :param hits: how many of them were there.
+        """
+
+    def blocks_counted(used: int, cached: int, usable: int) -> None:
+        """The number of blocks changed that sequences have, or that can be found by their hashes.
+
+        :param usable: how many blocks there are.
+        """
+
+    def block_evicted(lifetime: float, idle: float, reuse_gaps: Sequence[float]) -> None:
+        """A block whose life is measured was given to another sequence; all times are seconds.
+
+        :param lifetime: since it was taken from those that hold nothing.
+        :param idle: since it was used last.
+        :param reuse_gaps: between its uses by one sequence and the next.
+        """
+
+    def events_published(events: int) -> None:
+        """A batch of block events is on its way to subscribers."""
+
+    def events_dropped(events: int, reason: str) -> None:
+        """A batch does not reach everyone whom it should.
+
+        :param reason: ``slow`` for a subscriber whose queue is full, ``full`` for a queue of our own.
+        """
+
+
 class IRankMetrics(Interface):
     """Hears what happens to sequences. Methods say what happened; only the provider knows metric names."""
 
@@ -338,7 +450,7 @@ class IRankMetrics(Interface):
     def sequence_started() -> None:
         """A sequence left the queue for a slot."""
 
-    def prefill_finished(prompt_tokens: int, cached_tokens: int, since_arrival: float) -> None:
+    def prefill_finished(prefill: Prefill, since_arrival: float) -> None:
         """A sequence's first token is out.
 
         :param since_arrival: the time to first token.
@@ -355,8 +467,7 @@ class IRankMetrics(Interface):
 
     def sequence_finished(
         reason: str,
-        prompt_tokens: int,
-        cached_tokens: int,
+        prefill: Prefill,
         generated_tokens: int,
         max_tokens: int,
         times: SequenceTimes,

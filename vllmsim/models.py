@@ -1,32 +1,20 @@
 # -*- test-case-name: tests.test_models -*-
 """Which model names are served: the base model's, and those of LoRA adapters."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, field
 from zope.interface import implementer
 
 from vllmsim.errors import InvalidUserInput, UnknownAdapter, UnknownModel
+from vllmsim.inference import Adapter
 from vllmsim.interfaces import IAdapterRegistry, IModelCatalogue
 
 _LONGEST: Final = 1024
 """Most characters of a name or a path that clients may register."""
 _MOST: Final = 1000
 """Most adapters that clients may register."""
-
-
-@frozen
-class Adapter:
-    """A LoRA adapter.
-
-    :param path: where its weights would be; the name if nobody said.
-    :param parent: the name of the model it adapts.
-    """
-
-    name: str
-    path: str
-    parent: str
 
 
 @implementer(IModelCatalogue, IAdapterRegistry)
@@ -41,6 +29,9 @@ class ModelCatalogue:
     _root: str
     _names: tuple[str, ...]
     _adapters: dict[str, Adapter] = field(init=False, factory=dict)
+    _loaded: int = field(init=False, default=0)
+    unloaded: Callable[[Adapter], object] = field(init=False, default=lambda _: None)
+    """Hears of each adapter that is served no more."""
 
     def add(self, name: str, path: str, base: str | None) -> None:
         """Serve an adapter from the start.
@@ -48,7 +39,11 @@ class ModelCatalogue:
         :param path: where its weights would be; nowhere if empty.
         :param base: the model it adapts; None for the first served name.
         """
-        self._adapters[name] = Adapter(name, path or name, base or self._names[0])
+        known = self._adapters.get(name)
+        if known is None:
+            self._loaded += 1
+        number = self._loaded if known is None else known.number
+        self._adapters[name] = Adapter(name, path or name, base or self._names[0], number)
 
     def load(self, name: str, path: str, in_place: bool) -> None:
         """Serve an adapter; see :class:`vllmsim.interfaces.IAdapterRegistry`."""
@@ -66,8 +61,14 @@ class ModelCatalogue:
 
     def unload(self, name: str) -> None:
         """Serve an adapter no more; see :class:`vllmsim.interfaces.IAdapterRegistry`."""
-        if self._adapters.pop(name, None) is None:
+        adapter = self._adapters.pop(name, None)
+        if adapter is None:
             raise UnknownAdapter(f"The LoRA adapter '{name[:_LONGEST]}' is not loaded.")
+        self.unloaded(adapter)
+
+    def adapter(self, name: str) -> Adapter | None:
+        """Find the adapter of a name; None for names of the base model, and for one that is served no more."""
+        return self._adapters.get(name)
 
     def resolve(self, name: str | None) -> str:
         """Find the first served name for any of them, or for no name at all; an adapter's name is its own."""

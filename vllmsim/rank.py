@@ -19,6 +19,7 @@ from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
 from vllmsim.identity import engine_id, fingerprint
+from vllmsim.kvcache.absent import NoCache
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.exposition import Page
@@ -156,14 +157,15 @@ def build_rank(
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     pacer = TokenPacer(clock, metrics.iteration_finished)
     latency = LatencyModel(c)
-    model = Model(clock, tokenizer, composer, latency, pacer, metrics, lambda: slots.running)
+    cache = NoCache()
+    model = Model(clock, tokenizer, composer, cache, latency, pacer, metrics, lambda: slots.running - cache.waiting)
     waiting = WaitingQueue(c.max_waiting_queue_length)
     slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
     admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)
     backlog = Backlog(c.max_num_queued_reqs, c.max_num_queued_tokens, metrics)
     own_seed = derive(seed, "rank", number).getrandbits(63)
-    simulator = RankSimulator(clock, lifecycle, admission, backlog, slots, metrics, own_seed)
-    control = RankControl(simulator, slots, pacer, metrics, c.enable_sleep_mode)
+    simulator = RankSimulator(clock, lifecycle, admission, cache, backlog, slots, metrics, own_seed)
+    control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode)
 
     # What pooling computes may take long. Threads that compute at the same time are no faster, and the reactor's thread
     # would wait for each of them at each system call.

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.fakes import prefilled
 from tests.harness import EPOCH
 from vllmsim.api.body import Head
 from vllmsim.api.dialect import Dialect, Settings
@@ -52,9 +53,9 @@ def written(dialect: Dialect, body: dict[str, Any], prompts: list[TokenizedPromp
     """Write a whole answer, or a stream whose choices take turns token by token."""
     call = dialect.parse(json.dumps(body).encode(), HEAD)
     if call.stream_encoder is None:
-        return call.whole_encoder().body(prompts, 0, answers)
+        return call.whole_encoder().body(prompts, prefilled(prompts), answers)
     encoder = call.stream_encoder()
-    parts = [encoder.opening(prompts, 0)]
+    parts = [encoder.opening(prompts, prefilled(prompts))]
     for token in range(max(map(len, answers))):
         parts += [encoder.tokens(i, each, token, token + 1) for i, each in enumerate(answers) if token < len(each)]
     return b"".join([*parts, encoder.closing()])

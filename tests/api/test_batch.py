@@ -6,6 +6,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import EOS, HEAD, answer, normal, prompt, recorded, settings, written
+from tests.fakes import prefilled
 from vllmsim.api.batch import BatchDialect
 from vllmsim.errors import InferenceError, InvalidParameter, InvalidRequest, MalformedRequest, UnknownModel
 from vllmsim.inference import Answer, Conversation, InferenceRequest, Media, Message
@@ -46,7 +47,7 @@ class AnswerTests(SynchronousTestCase):
         call = dialect.parse(json.dumps({"messages": conversations, **asked}).encode(), HEAD)
         prompts = [prompt([1]), prompt([2])]
         given = [type(p)(asked, p.text, p.ids, p.texts) for p, asked in zip(prompts, call.request.prompts, strict=True)]
-        sent = json.loads(call.whole_encoder().body(given, 0, [answer(71, EOS), answer(72, EOS)]))
+        sent = json.loads(call.whole_encoder().body(given, prefilled(given), [answer(71, EOS), answer(72, EOS)]))
         self.assertEqual(["xa", "yb"], [choice["message"]["content"] for choice in sent["choices"]])
 
     def test_details(self) -> None:

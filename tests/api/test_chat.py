@@ -6,6 +6,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import CHAT_PROMPT, EOS, HEAD, answer, normal, prompt, recorded, settings, written
+from tests.fakes import prefilled
 from vllmsim.api.body import Head
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.dialect import Call
@@ -82,7 +83,7 @@ class StreamTests(SynchronousTestCase):
                 )
                 assert call.stream_encoder is not None
                 encoder = call.stream_encoder()
-                encoder.opening([prompt([1])], 0)
+                encoder.opening([prompt([1])], prefilled([prompt([1])]))
                 runs = [encoder.tokens(0, ABCD, i, min(i + step, 6)) for i in range(0, 6, step)]
                 streams.append(b"".join(runs))
             self.assertEqual(1, len(set(streams)))

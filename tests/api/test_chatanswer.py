@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import HEAD, normal, prompt, recorded, settings, written
+from tests.fakes import prefilled
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.inference import Answer, Part
@@ -100,7 +101,7 @@ class StreamTests(SynchronousTestCase):
                 call = ChatDialect(settings(reasons=True)).parse(data, HEAD)
                 assert call.stream_encoder is not None
                 encoder = call.stream_encoder()
-                encoder.opening([PROMPT], 0)
+                encoder.opening([PROMPT], prefilled([PROMPT]))
                 streams.add(b"".join(encoder.tokens(0, RECORDED, i, min(i + step, 29)) for i in range(0, 29, step)))
             self.assertEqual(1, len(streams), body)
 
@@ -188,7 +189,7 @@ class StreamTests(SynchronousTestCase):
         call = ChatDialect(settings()).parse(json.dumps({"messages": HI, "stream": True}).encode(), HEAD)
         assert call.stream_encoder is not None
         encoder = call.stream_encoder()
-        encoder.opening([PROMPT], 0)
+        encoder.opening([PROMPT], prefilled([PROMPT]))
         encoder.tokens(0, RECORDED, 0, 3)
         [end] = [json.loads(part[6:]) for part in encoder.tokens(0, cut, 3, 3).decode().split("\n\n")[:-1]]
         self.assertEqual(("length", {"content": ""}), (end["choices"][0]["finish_reason"], end["choices"][0]["delta"]))

@@ -6,10 +6,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import EOS, HEAD, answer, prompt, settings
+from tests.fakes import prefilled
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.completions import CompletionDialect
 from vllmsim.api.dialect import Dialect
-from vllmsim.inference import NOTHING_SAID
+from vllmsim.inference import NOTHING_SAID, Prefill
 
 DIALECTS: list[tuple[Dialect, dict[str, Any]]] = [
     (ChatDialect(settings()), {"messages": [{"role": "user", "content": "Hello"}]}),
@@ -33,7 +34,7 @@ class AbortedStreamTests(SynchronousTestCase):
         call = dialect.parse(json.dumps({**body, "stream": True}).encode(), HEAD)
         assert call.stream_encoder is not None
         encoder, whole = call.stream_encoder(), answer(71, 72, 73, EOS)
-        parts = [encoder.opening([prompt([1, 2], "Hello")], 0)]
+        parts = [encoder.opening([prompt([1, 2], "Hello")], prefilled([prompt([1, 2], "Hello")]))]
         parts += [encoder.tokens(0, whole, token, token + 1) for token in range(sent)]
         parts += [encoder.tokens(0, whole.aborted(sent) if sent else NOTHING_SAID, sent, sent), encoder.closing()]
         texts = [part.removeprefix("data: ") for part in b"".join(parts).decode().split("\n\n") if part]
@@ -71,7 +72,7 @@ class AbortedStreamTests(SynchronousTestCase):
                 call = dialect.parse(json.dumps({**body, **details}).encode(), HEAD)
                 for sent in range(4):
                     said = answer(71, 72, 73, EOS).aborted(sent)
-                    written = json.loads(call.whole_encoder().body([prompt([1, 2], "Hello")], 0, [said]))
+                    written = json.loads(call.whole_encoder().body([prompt([1, 2], "Hello")], Prefill(2), [said]))
                     [choice] = written["choices"]
                     text = choice["text"] if "text" in choice else choice["message"]["content"]
                     self.assertEqual(

@@ -10,7 +10,7 @@ from tests.api.golden import HEAD, answer, prompt, settings
 from vllmsim.api.body import Head
 from vllmsim.api.labelscores import LabelScoreDialect, Scoring, score
 from vllmsim.errors import InvalidParameter, InvalidRequest, MalformedRequest, UnknownModel
-from vllmsim.inference import TokenPrompt
+from vllmsim.inference import Prefill, TokenPrompt
 
 
 class ScoreTests(SynchronousTestCase):
@@ -49,7 +49,11 @@ class DialectTests(SynchronousTestCase):
         """Every item has a score, in order; each prompt and each step is counted."""
         call = self.read().call([TokenPrompt((5, 6)), TokenPrompt((5, 7, 8))])
         self.assertEqual((1, 2), (call.request.sampling.max_tokens, call.request.sampling.logprobs))
-        whole = call.whole_encoder().body([prompt([5, 6]), prompt([5, 7, 8])], 0, [answer(71), answer(72)])
+        whole = call.whole_encoder().body(
+            [prompt([5, 6]), prompt([5, 7, 8])],
+            Prefill(2),
+            [answer(71), answer(72)],
+        )
         sent = json.loads(whole)
         self.assertEqual(["id", "object", "created", "model", "data", "usage"], list(sent))
         self.assertEqual(

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.metrics.reading import rewrite
 from vllmsim.config.schema import Configuration
-from vllmsim.inference import SequenceTimes
+from vllmsim.inference import Prefill, SequenceTimes
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.exposition import Families, Page
 from vllmsim.metrics.families import RankMetrics
@@ -117,10 +117,11 @@ class RankTests(SynchronousTestCase):
         for seconds, tokens in work:
             metrics.sequence_queued()
             metrics.sequence_started()
-            metrics.prefill_finished(tokens, tokens // 2, seconds)
+            metrics.prefill_finished(Prefill(tokens, tokens // 2), seconds)
             metrics.tokens_emitted(tokens, seconds)
             metrics.iteration_finished()
-            metrics.sequence_finished("stop", tokens, 0, tokens, tokens, SequenceTimes(0, 0, seconds, 2 * seconds))
+            times = SequenceTimes(0, 0, seconds, 2 * seconds)
+            metrics.sequence_finished("stop", Prefill(tokens), tokens, tokens, times)
             http.exchange_finished(f"/{tokens % 3}", "GET", 100 * (1 + tokens % 5), seconds, tokens, tokens)
         for families in (metrics.families, http.families):
             self.assertEqual(rewrite(families), families.write())

@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from tests.metrics.reading import read
 from vllmsim.config.schema import Configuration
-from vllmsim.inference import SequenceTimes
+from vllmsim.inference import Prefill, SequenceTimes
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.families import RankMetrics
@@ -60,7 +60,7 @@ class RankMetricsTests(SynchronousTestCase):
         m.sequence_started()
         m.sequence_unqueued()
         m.sequence_aborted()
-        m.sequence_finished("stop", 1, 0, 1, 1, SequenceTimes(0, 0, 0, 0))
+        m.sequence_finished("stop", Prefill(1, 0), 1, 1, SequenceTimes(0, 0, 0, 0))
         self.assertEqual((0, 0), (self.value("vllm:num_requests_running"), self.value("vllm:num_requests_waiting")))
 
     def test_sleep(self) -> None:
@@ -84,7 +84,7 @@ class RankMetricsTests(SynchronousTestCase):
     def test_tokens(self) -> None:
         """Tokens are counted as they come, and by iteration."""
         m = self.metrics
-        m.prefill_finished(10, 4, 0.3)
+        m.prefill_finished(Prefill(10, 4), 0.3)
         m.tokens_emitted(1, None)
         m.iteration_finished()
         m.tokens_emitted(2, 0.03)
@@ -109,7 +109,7 @@ class RankMetricsTests(SynchronousTestCase):
 
     def test_finished(self) -> None:
         """A finished sequence is observed with the times between its stages."""
-        self.metrics.sequence_finished("length", 10, 4, 5, 100, SequenceTimes(1.0, 1.5, 2.5, 4.5))
+        self.metrics.sequence_finished("length", Prefill(10, 4), 5, 100, SequenceTimes(1.0, 1.5, 2.5, 4.5))
         expected = {
             "e2e_request_latency_seconds": 3.5,
             "request_queue_time_seconds": 0.5,
@@ -125,7 +125,7 @@ class RankMetricsTests(SynchronousTestCase):
         }
         self.assertEqual(expected, {name: self.value(f"vllm:{name}_sum") for name in expected})
         self.assertEqual(1, self.value("vllm:request_success_total", finished_reason="length"))
-        self.metrics.sequence_finished("stop", 1, 0, 1, 1, SequenceTimes(0, 0, 0, 9))
+        self.metrics.sequence_finished("stop", Prefill(1, 0), 1, 1, SequenceTimes(0, 0, 0, 9))
         self.assertEqual(0.5, self.value("vllm:request_time_per_output_token_seconds_sum"))
 
     def test_prompts(self) -> None:

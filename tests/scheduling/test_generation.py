@@ -19,8 +19,9 @@ from tests.fakes import (
     in_thread,
     request_for,
 )
-from vllmsim.inference import Answer, Extent, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.inference import Answer, Extent, HashedPrompt, Prefill, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenSink
+from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence, Submission
@@ -44,6 +45,7 @@ class GenerationTests(SynchronousTestCase):
             self.clock,
             WordTokenizer(in_thread),
             PlainComposer(self.source),
+            NoCache(),
             self.latency,
             self.pacer,
             self.metrics,
@@ -69,6 +71,7 @@ class GenerationTests(SynchronousTestCase):
             Submission(request, [prompt], self.sink),
             0,
             prompt,
+            HashedPrompt(prompt.ids),
             limit,
             random.Random(1),
             0.0,
@@ -343,9 +346,9 @@ class LeavingSink(RecordingSink):
     leave_at: str = "started"
     leave: Callable[[], None] = lambda: None
 
-    def started(self, prompts: Several[TokenizedPrompt], cached_tokens: int) -> None:
+    def started(self, prompts: Several[TokenizedPrompt], prefill: Prefill) -> None:
         """Remember, and perhaps leave."""
-        super().started(prompts, cached_tokens)
+        super().started(prompts, prefill)
         if self.leave_at == "started":
             self.leave()
 

@@ -18,6 +18,7 @@ from tests.fakes import (
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
 from vllmsim.inference import Answer, InferenceRequest
+from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.generation import Model, generate
@@ -46,10 +47,12 @@ class SimulatorTests(SynchronousTestCase):
         self.lifecycle = rank_lifecycle(self.clock, 0)
         self.pacer = TokenPacer(self.clock, self.metrics.iteration_finished)
         self.waiting = WaitingQueue(2)
+        self.cache = NoCache()
         self.model = Model(
             self.clock,
             self.tokenizer,
             PlainComposer(self.source),
+            self.cache,
             self.latency,
             self.pacer,
             self.metrics,
@@ -59,7 +62,7 @@ class SimulatorTests(SynchronousTestCase):
         admission = Admission(self.clock, self.tokenizer, 100, 20)
         self.backlog = Backlog(None, None, self.metrics)
         self.simulator = RankSimulator(
-            self.clock, self.lifecycle, admission, self.backlog, self.slots, self.metrics, seed
+            self.clock, self.lifecycle, admission, self.cache, self.backlog, self.slots, self.metrics, seed
         )
         self.lifecycle.start()
         self.pacer.start()

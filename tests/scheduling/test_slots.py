@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import RecordingMetrics, RecordingSink, request_for
 from vllmsim.errors import QueueFull
-from vllmsim.inference import TextPrompt, TokenizedPrompt
+from vllmsim.inference import HashedPrompt, TextPrompt, TokenizedPrompt
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
@@ -46,7 +46,17 @@ class SlotTests(SynchronousTestCase):
         """Add a sequence."""
         self.sink = RecordingSink()
         submission = Submission(request_for("x"), [PROMPT], self.sink)
-        sequence = Sequence(submission, 0, PROMPT, 16, random.Random(1), 0.0, self.slots.remove, lambda _: None)
+        sequence = Sequence(
+            submission,
+            0,
+            PROMPT,
+            HashedPrompt(PROMPT.ids),
+            16,
+            random.Random(1),
+            0.0,
+            self.slots.remove,
+            lambda _: None,
+        )
         self.slots.add(sequence)
         return sequence
 

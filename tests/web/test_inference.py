@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.fakes import ScriptedSimulator
+from tests.fakes import ScriptedSimulator, prefilled
 from tests.harness import RankTestCase
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.chatanswer import ChatStream
@@ -480,7 +480,7 @@ class ErrorTests(RankTestCase):
         """An error after the first token is an event, and the stream ends as always."""
 
         def fail(request: InferenceRequest, sink: ITokenSink) -> None:
-            sink.started([PROMPT], 0)
+            sink.started([PROMPT], prefilled([PROMPT]))
             raise Unavailable("busy") if request.sampling.n == 1 else KeyError("secret")
 
         self.serve(fail)
@@ -497,7 +497,7 @@ class ErrorTests(RankTestCase):
             pending: Deferred[None] = Deferred(cancelled.append)
 
             def wait(_: InferenceRequest, sink: ITokenSink, pending: Deferred[None] = pending) -> Deferred[None]:
-                sink.started([PROMPT], 0)
+                sink.started([PROMPT], prefilled([PROMPT]))
                 return pending
 
             self.serve(wait)
@@ -509,7 +509,7 @@ class ErrorTests(RankTestCase):
         """A request that is given up while its client is there ends with an error of ours."""
 
         def give_up(_: InferenceRequest, sink: ITokenSink) -> None:
-            sink.started([PROMPT], 0)
+            sink.started([PROMPT], prefilled([PROMPT]))
             raise CancelledError
 
         self.serve(give_up)
@@ -521,7 +521,7 @@ class ErrorTests(RankTestCase):
     def test_broken_end(self) -> None:
         """A stream whose end cannot be written ends with an error; if that cannot be written either, it is cut off."""
         self.patch(ChatStream, "closing", lambda _: 1 / 0)
-        self.serve(lambda _, sink: sink.started([PROMPT], 0))
+        self.serve(lambda _, sink: sink.started([PROMPT], prefilled([PROMPT])))
         stream = self.chat(stream=True)
         self.assertEqual((500, "[DONE]"), (stream.events()[-2]["error"]["code"], stream.events()[-1]))
         self.patch(ChatStream, "failure", lambda *_: 1 / 0)
@@ -533,7 +533,7 @@ class ErrorTests(RankTestCase):
         """A long answer with log probabilities is written in a thread; its client may go meanwhile."""
 
         def say(request: InferenceRequest, sink: ITokenSink) -> None:
-            sink.started([PROMPT], 0)
+            sink.started([PROMPT], prefilled([PROMPT]))
             count = request.sampling.max_tokens or 0
             sink.tokens(0, Answer([1] * count, ["x"] * count, ["x"] * count, "length"), 0, count)
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.fakes import ScriptedSimulator, in_thread
+from tests.fakes import ScriptedSimulator, in_thread, prefilled
 from tests.harness import Exchange, RankTestCase
 from vllmsim.api.messages.dialect import MessagesDialect
 from vllmsim.errors import Unavailable
@@ -219,7 +219,8 @@ class ErrorTests(MessagesTestCase):
 
         def fail(request: InferenceRequest, sink: ITokenSink) -> None:
             if request.sampling.max_tokens == 1:
-                sink.started([TokenizedPrompt(TextPrompt("x"), "x", [1], ["x"])], 0)
+                prompts = [TokenizedPrompt(TextPrompt("x"), "x", [1], ["x"])]
+                sink.started(prompts, prefilled(prompts))
             raise Unavailable("busy") if request.sampling.top_k else KeyError("secret")
 
         dialect = MessagesDialect(_settings())

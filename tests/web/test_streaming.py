@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.api.golden import EOS, answer
+from tests.fakes import prefilled
 from vllmsim.errors import Unavailable
 from vllmsim.inference import TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
@@ -99,7 +100,7 @@ class SinkTests(SynchronousTestCase):
         stream = EventStream(self.request, self.encoder)
         verifyObject(ITokenSink, stream)
         self.assertFalse(stream.begun)
-        stream.started([], 0)
+        stream.started([], prefilled([]))
         self.assertTrue(stream.begun)
         stream.tokens(0, answer(71, EOS), 0, 2)
         self.finish(stream)
@@ -116,7 +117,7 @@ class SinkTests(SynchronousTestCase):
         """Make a stream whose client has read the opening and nothing else."""
         stream = EventStream(self.request, self.encoder)
         self.request.most = 2
-        stream.started([], 0)
+        stream.started([], prefilled([]))
         return stream
 
     def test_stalled(self) -> None:
@@ -189,12 +190,13 @@ class SinkTests(SynchronousTestCase):
         whole = WholeAnswer()
         verifyObject(ITokenSink, whole)
         prompts = [TokenizedPrompt(TextPrompt("x y"), "x y", [1, 2], ["x ", "y"])]
-        whole.started(prompts, 1)
+        whole.started(prompts, prefilled(prompts, 1))
         first, second = answer(EOS), answer(71, EOS)
         whole.tokens(1, second, 0, 1)
         whole.tokens(0, first, 0, 1)
         whole.tokens(1, second, 1, 2)
-        self.assertEqual((prompts, 1, [first, second]), (whole.prompts, whole.cached_tokens, whole.choices))
+        self.assertEqual((prompts, [first, second]), (whole.prompts, whole.choices))
+        self.assertEqual(prefilled(prompts, 1), whole.prefill)
         self.assertEqual(5, whole.length)
 
     def test_opening_fails(self) -> None:

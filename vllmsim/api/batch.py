@@ -20,7 +20,7 @@ from vllmsim.api.chatanswer import ChatReading, ChatWhole
 from vllmsim.api.conversation import ChatMessage, conversation_of
 from vllmsim.api.dialect import Call, Settings, completion_details, prompt_details, request_of, usage
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Answer, TokenizedPrompt
+from vllmsim.inference import Answer, Prefill, TokenizedPrompt
 
 _MOST_CONVERSATIONS: Final = 1024
 
@@ -78,19 +78,19 @@ class BatchWhole:
 
     _reading: ChatReading
 
-    def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
+    def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
         reading, settings = self._reading, self._reading.settings
         choices: list[dict[str, Any]] = []
         for prompt, answer in zip(prompts, answers, strict=True):
             alone = evolve(reading, request=evolve(reading.request, prompts=(prompt.prompt,)))
-            value = ChatWhole(alone).value([prompt], 0, [answer])
+            value = ChatWhole(alone).value([prompt], prefill, [answer])
             choices.append(value["choices"][0] | {"index": len(choices)})
         thought = completion_details(sum(each.reasoning_tokens for each in answers)) if settings.reasons else None
         counts = usage(
             sum(len(prompt.ids) for prompt in prompts),
             sum(map(len, answers)),
-            prompt_details(settings, cached_tokens),
+            prompt_details(settings, prefill),
             thought,
             nulls=True,
         )

@@ -21,7 +21,7 @@ from vllmsim.api.dialect import Reading, completion_details, prompt_details, usa
 from vllmsim.api.eventstream import event
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.stretches import stretches
-from vllmsim.inference import Answer, Conversation, Part, TokenizedPrompt
+from vllmsim.inference import Answer, Conversation, Part, Prefill, TokenizedPrompt
 
 if TYPE_CHECKING:
     from vllmsim.api.chat import ChatBody  # noqa: F401 - names what a reading reads
@@ -92,9 +92,9 @@ class ChatStream(ChunkStream):
         """By choice and first token: the place of each call among the calls, and its id."""
         self._part_frames: dict[tuple[int, int], tuple[bytes, bytes]] = {}
 
-    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Write a role chunk for each choice, and the echo if one is asked for."""
-        super().opening(prompts, cached_tokens)
+        super().opening(prompts, prefill)
         prompt, body, choices = prompts[0], self._reading.body, range(self._choices)
         delta = {"role": self._settings.response_role, "content": ""}
         written = [
@@ -236,13 +236,11 @@ class ChatWhole:
 
     _reading: ChatReading
 
-    def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
+    def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
-        return orjson.dumps(self.value(prompts, cached_tokens, answers))
+        return orjson.dumps(self.value(prompts, prefill, answers))
 
-    def value(
-        self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]
-    ) -> dict[str, Any]:
+    def value(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> dict[str, Any]:
         """Make the answer's object."""
         reading, body, settings = self._reading, self._reading.body, self._reading.settings
         shower, prompt = reading.shower, prompts[0]
@@ -256,14 +254,14 @@ class ChatWhole:
             "usage": usage(
                 sum(len(each.ids) for each in prompts),
                 sum(map(len, answers)),
-                prompt_details(settings, cached_tokens),
+                prompt_details(settings, prefill),
                 thought,
                 nulls=True,
             ),
             "prompt_logprobs": None if count is None else Shower(count, as_ids=False).prompt(prompt),
             "prompt_token_ids": list(prompt.ids) if body.return_token_ids else None,
             "prompt_text": prompt.text if body.return_prompt_text else None,
-            "kv_transfer_params": reading.handover(prompts),
+            "kv_transfer_params": reading.handover(prefill),
             "ec_transfer_params": reading.encoded,
             "metrics": None,
         }

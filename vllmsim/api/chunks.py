@@ -15,7 +15,7 @@ import orjson
 from vllmsim.api.dialect import Reading, completion_details, prompt_details, usage
 from vllmsim.api.eventstream import DONE, error_event, event
 from vllmsim.errors import InferenceError
-from vllmsim.inference import Answer, TokenizedPrompt
+from vllmsim.inference import NOT_PREFILLED, Answer, Prefill, TokenizedPrompt
 
 MARKER: Final = "\ue000text\ue000"
 """Text in whose place a token's own comes."""
@@ -44,7 +44,7 @@ class ChunkStream(ABC):
         self._interval = body.stream_interval or settings.stream_interval
         self._choices = reading.choices
         self._prompts: Sequence[TokenizedPrompt] = ()
-        self._cached_tokens = 0
+        self._prefill = NOT_PREFILLED
         self._thought = 0
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
@@ -67,9 +67,9 @@ class ChunkStream(ABC):
     def _prompt_of(self, choice: int) -> TokenizedPrompt:
         """Find the prompt that a choice answers."""
 
-    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Learn about the prompts."""
-        self._prompts, self._cached_tokens = prompts, cached_tokens
+        self._prompts, self._prefill = prompts, prefill
         self._sent, self._frames = [0] * self._choices, [None] * self._choices
         return b""
 
@@ -94,7 +94,7 @@ class ChunkStream(ABC):
         if not self._include_usage:
             return DONE
         prompt_tokens = sum(len(prompt.ids) for prompt in self._prompts)
-        details = prompt_details(self._settings, self._cached_tokens)
+        details = prompt_details(self._settings, self._prefill)
         thought = completion_details(self._thought) if self._reasons else None
         chunk = {
             **self._head,
@@ -140,7 +140,7 @@ class ChunkStream(ABC):
         handover = None
         if stop == len(answer):
             self._thought += answer.reasoning_tokens
-            handover = self._handover(self._prompts)
+            handover = self._handover(self._prefill)
             if not self._include_usage:
                 chunk["system_fingerprint"] = self._settings.fingerprint
         return event(chunk | {"kv_transfer_params": handover})

@@ -19,7 +19,7 @@ from vllmsim.api.logprobs import Shower
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Answer, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
+from vllmsim.inference import Answer, Prefill, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
 from vllmsim.structure import PLAIN, Form
 
 _MOST_PROMPTS: Final = 1024
@@ -153,10 +153,10 @@ class CompletionStream(ChunkStream):
         self._framed = self._plain and not reading.body.echo
         self._offsets: list[int] = []
 
-    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Learn about the prompts; a completion has no opening chunk."""
         self._offsets = [0] * self._choices
-        return super().opening(prompts, cached_tokens)
+        return super().opening(prompts, prefill)
 
     def _prompt_of(self, choice: int) -> TokenizedPrompt:
         return self._reading.prompt_of(choice, self._prompts)
@@ -190,11 +190,11 @@ class CompletionWhole:
 
     _reading: CompletionReading
 
-    def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
+    def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
         reading, settings = self._reading, self._reading.settings
         prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
-        details = prompt_details(settings, cached_tokens)
+        details = prompt_details(settings, prefill)
         return orjson.dumps(
             {
                 **reading.head("text_completion"),
@@ -202,7 +202,7 @@ class CompletionWhole:
                 "service_tier": None,
                 "system_fingerprint": settings.fingerprint,
                 "usage": usage(prompt_tokens, sum(map(len, answers)), details, nulls=True),
-                "kv_transfer_params": reading.handover(prompts),
+                "kv_transfer_params": reading.handover(prefill),
                 "ec_transfer_params": None,
                 "metrics": None,
             }

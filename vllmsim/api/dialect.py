@@ -13,7 +13,7 @@ from vllmsim.api.sampling import GenerationBody
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource, encoder_outputs
 from vllmsim.errors import InferenceError, InvalidRequest
-from vllmsim.inference import Answer, Conversation, Cut, InferenceRequest, Prompt, TokenizedPrompt
+from vllmsim.inference import Answer, Conversation, Cut, InferenceRequest, Prefill, Prompt, TokenizedPrompt
 from vllmsim.interfaces import IModelCatalogue
 from vllmsim.sampling import Sampling
 from vllmsim.structure import PLAIN, Form
@@ -60,7 +60,7 @@ class Settings:
 class StreamEncoder(Protocol):
     """Writes a streamed answer piece by piece."""
 
-    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Write what comes before the first token."""
 
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
@@ -76,7 +76,7 @@ class StreamEncoder(Protocol):
 class WholeEncoder(Protocol):
     """Writes an answer in one piece."""
 
-    def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
+    def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the answer; `answers` has one per choice."""
 
 
@@ -140,11 +140,11 @@ class Reading(Generic[B]):
         """Whether an answer may begin with reasoning, whose tokens are then counted apart."""
         return self.settings.reasons
 
-    def handover(self, prompts: Sequence[TokenizedPrompt]) -> dict[str, Any] | None:
+    def handover(self, prefill: Prefill) -> dict[str, Any] | None:
         """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other."""
         if not self.body.remote_decode:
             return None
-        return self.settings.remote.handover(self.request.request_id, len(prompts[0].ids), self.created)
+        return self.settings.remote.handover(self.request.request_id, prefill, self.created)
 
     @property
     def encoded(self) -> dict[str, Any] | None:
@@ -252,11 +252,11 @@ def usage(
     return counts
 
 
-def prompt_details(settings: Settings, cached_tokens: int) -> dict[str, Any] | None:
+def prompt_details(settings: Settings, prefill: Prefill) -> dict[str, Any] | None:
     """Say where the prompt's tokens came from, if the server shows that."""
     if not settings.prompt_tokens_details:
         return None
-    return {"cached_tokens": cached_tokens, "created_cache_tokens": None, "multimodal_tokens": None}
+    return {"cached_tokens": prefill.found, "created_cache_tokens": None, "multimodal_tokens": None}
 
 
 def completion_details(reasoning_tokens: int) -> dict[str, Any]:

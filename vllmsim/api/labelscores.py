@@ -19,7 +19,7 @@ from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.dialect import Call, Settings, request_of, usage
 from vllmsim.api.sampling import Int64
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.inference import Answer, InferenceRequest, TokenizedPrompt, TokenPrompt
+from vllmsim.inference import Answer, InferenceRequest, Prefill, TokenizedPrompt, TokenPrompt
 from vllmsim.sampling import Sampling
 
 _PREFIX: Final = "generative-scoring"
@@ -148,7 +148,7 @@ class LabelScores:
     _request: InferenceRequest
     _created: int
 
-    def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
+    def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
         body, request = self._body, self._request
         scores = [score(prompt.ids, body.label_token_ids, among_labels=body.apply_softmax) for prompt in prompts]

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from vllmsim.inference import Prefill
+
 _NIXL_PORT: Final = 5600
 _EXPIRY: Final = 480
 """Seconds that blocks are kept for the decode server; vLLM's own default."""
@@ -38,16 +40,15 @@ class PrefillSource:
     block_size: int = 16
     tensor_parallel_size: int = 1
 
-    def handover(self, request_id: str, prompt_tokens: int, now: int) -> dict[str, Any]:
+    def handover(self, request_id: str, prefill: Prefill, now: int) -> dict[str, Any]:
         """Tell where the blocks of a prompt are.
 
-        :param prompt_tokens: how many tokens were computed.
         :param now: seconds since the epoch.
         """
         return {
             "do_remote_prefill": True,
             "do_remote_decode": False,
-            "remote_block_ids": [list(range(1, -(-prompt_tokens // self.block_size) + 1))],
+            "remote_block_ids": [list(prefill.blocks or range(1, -(-prefill.tokens // self.block_size) + 1))],
             "remote_engine_id": self.engine_id,
             "remote_request_id": request_id,
             "remote_host": self.host,
@@ -55,7 +56,7 @@ class PrefillSource:
             "tp_size": self.tensor_parallel_size,
             "dcp_size": 1,
             "pp_size": 1,
-            "remote_num_tokens": prompt_tokens,
+            "remote_num_tokens": prefill.tokens,
             "remote_blocks_expiry_time": now + _EXPIRY,
             "remote_registration_generation": 0,
             "transfer_mode": "pull",

@@ -11,9 +11,10 @@ from typing import Final
 
 from zope.interface import implementer
 
-from vllmsim.inference import SequenceTimes
+from vllmsim.inference import Prefill, SequenceTimes
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.metrics import series
+from vllmsim.metrics.cache import CacheMetrics
 from vllmsim.metrics.exposition import Families
 from vllmsim.metrics.series import Counter, Gauge, Histogram, Labels
 
@@ -34,6 +35,8 @@ class RankMetrics:
     :param cache_config: labels of ``vllm:cache_config_info``.
     :param created: when counting began, in seconds since the epoch.
     :param datasets: the names of datasets that answers are from; vLLM has none, so there are no families without.
+    :param blocks: whether KV blocks are simulated.
+    :param block_lives: whether to show how long KV blocks live.
     """
 
     def __init__(
@@ -44,17 +47,20 @@ class RankMetrics:
         cache_config: Labels,
         created: float,
         datasets: Sequence[str] = (),
+        *,
+        blocks: bool = False,
+        block_lives: bool = False,
     ) -> None:
-        self.families = f = Families({"engine": engine, "model_name": model_name}, created)
+        own = self._labels = {"engine": engine, "model_name": model_name}
+        self.families = f = Families(own, created)
         # Families are written in the order in which they are made, which is vLLM's.
         self._show_states(f)
         self._show_tokens(f)
-        self._finished = f.show_by(
-            "finished_reason",
-            "vllm:request_success",
-            "Sequences that came to their end, by the reason for it.",
-            {reason: Counter() for reason in _REASONS},
-        )
+        text = "Sequences that came to their end, by the reason for it."
+        self._endings = f.family("vllm:request_success", text, Counter)
+        self._finished: dict[str, Counter] = {}
+        for reason in _REASONS:
+            self._ended(reason)
         self._rejected = {limit: Counter() for limit in _ADMISSION_LIMITS}
         rejections = "Requests that were not let in, by the limit they hit."
         family = f.family("vllm:admission_rejections", rejections, Counter)
@@ -66,7 +72,11 @@ class RankMetrics:
         self._lookups: dict[tuple[str, str], Counter] = {}
         self._fallbacks: dict[tuple[str, str], Counter] = {}
         if datasets:
-            self._show_datasets(f, {"engine": engine, "model_name": model_name}, datasets)
+            self._show_datasets(f, own, datasets)
+        if block_lives:
+            self.cache.show_lives(f)
+        if blocks:
+            self.cache.show_own(f)
 
     def _show_datasets(self, f: Families, labels: Labels, datasets: Sequence[str]) -> None:
         text = "Lookups in datasets, by what they found: an answer to the prompt (hit), to another (miss), or none."
@@ -99,32 +109,34 @@ class RankMetrics:
             {state: Gauge() for state in _SLEEP_STATES},
         )
         self.sleep_level_changed(None)
-        usage = f.show("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use.", Gauge())
-        f.show("vllm:gpu_cache_usage_perc", "The same, under its older name.", usage)
+        self.cache = CacheMetrics(f)
 
     def _show_tokens(self, f: Families) -> None:
-        f.show("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.", Counter())
-        f.show("vllm:prefix_cache_hits", "Tokens found in the prefix cache.", Counter())
-        outside = "in a prefix cache outside this server."
-        f.show("vllm:external_prefix_cache_queries", f"Tokens looked up {outside}", Counter())
-        f.show("vllm:external_prefix_cache_hits", f"Tokens found {outside}", Counter())
         f.show("vllm:mm_cache_queries", "Media items looked up in the media cache.", Counter())
         f.show("vllm:mm_cache_hits", "Media items found in the media cache.", Counter())
         f.show("vllm:num_preemptions", "Sequences that lost their slot to others.", Counter())
-        computed, cached = self._computed, self._cached = Counter(), Counter()
+        self._computed, self._cached, self._external, self._found = Counter(), Counter(), Counter(), Counter()
         self._prompt = f.show("vllm:prompt_tokens", "Prompt tokens.", Counter())
         f.show_by(
             "source",
             "vllm:prompt_tokens_by_source",
             "Prompt tokens that were computed, found in the cache, or fetched from another server.",
-            {"local_compute": computed, "local_cache_hit": cached, "external_kv_transfer": Counter()},
+            {
+                "local_compute": self._computed,
+                "local_cache_hit": self._cached,
+                "external_kv_transfer": self._external,
+            },
         )
-        f.show("vllm:prompt_tokens_cached", "Prompt tokens not computed.", cached)
+        f.show("vllm:prompt_tokens_cached", "Prompt tokens not computed.", self._found)
         f.show_by(
             "source",
             "vllm:prompt_tokens_cached_by_source",
             "Prompt tokens not computed, by the tier of the cache that had them.",
-            {"device": cached, **{t: Counter() for t in ("host", "p2p", "disk", "external_unspecified")}},
+            {
+                "device": self._cached,
+                **{tier: Counter() for tier in ("host", "p2p", "disk")},
+                "external_unspecified": self._external,
+            },
         )
         self._generated = f.show("vllm:generation_tokens", "Generated tokens.", Counter())
         self._tokens_before = 0.0
@@ -170,11 +182,13 @@ class RankMetrics:
         self._waiting.value -= 1
         self._running.value += 1
 
-    def prefill_finished(self, prompt_tokens: int, cached_tokens: int, since_arrival: float) -> None:
+    def prefill_finished(self, prefill: Prefill, since_arrival: float) -> None:
         """Count a prompt and observe the time to first token."""
-        self._prompt.value += prompt_tokens
-        self._computed.value += prompt_tokens - cached_tokens
-        self._cached.value += cached_tokens
+        self._prompt.value += prefill.tokens
+        self._computed.value += prefill.computed
+        self._cached.value += prefill.cached
+        self._external.value += prefill.external
+        self._found.value += prefill.found
         self._first_tokens.observe(since_arrival)
 
     def tokens_emitted(self, count: int, gap: float | None) -> None:
@@ -192,17 +206,16 @@ class RankMetrics:
     def sequence_finished(
         self,
         reason: str,
-        prompt_tokens: int,
-        cached_tokens: int,
+        prefill: Prefill,
         generated_tokens: int,
         max_tokens: int,
         times: SequenceTimes,
     ) -> None:
         """Observe everything about a sequence that is complete."""
         self._running.value -= 1
-        self._finished[reason].value += 1
+        self._ended(reason).value += 1
         decode = times.last_token - times.first_token
-        self._prompt_lengths.observe(prompt_tokens)
+        self._prompt_lengths.observe(prefill.tokens)
         self._lengths.observe(generated_tokens)
         self._limits.observe(max_tokens)
         self._mean_gaps.observe(decode / (generated_tokens - 1) if generated_tokens > 1 else 0.0)
@@ -212,7 +225,14 @@ class RankMetrics:
         self._prefill.observe(times.first_token - times.started)
         self._decode.observe(decode)
         self._preemptions.observe(0)
-        self._uncached.observe(prompt_tokens - cached_tokens)
+        self._uncached.observe(prefill.computed)
+
+    def _ended(self, reason: str) -> Counter:
+        """Find the counter of a reason; those that vLLM does not know are shown from their first time on."""
+        if reason not in self._finished:
+            labels = {**self._labels, "finished_reason": reason}
+            self._finished[reason] = self._endings.add(Counter(), labels)
+        return self._finished[reason]
 
     def sequence_aborted(self) -> None:
         """Count a running sequence no more; like vLLM, in no total."""

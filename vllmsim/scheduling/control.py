@@ -12,10 +12,9 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from vllmsim.interfaces import IRankControl, IRankMetrics, PauseMode
+from vllmsim.interfaces import IKVCache, IRankControl, IRankMetrics, PauseMode
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.simulator import RankSimulator
-from vllmsim.scheduling.slots import SequenceSlots
 
 SLEEPERS: Final = frozenset({"weights", "kv_cache"})
 """What sleeps when a rank does."""
@@ -30,8 +29,8 @@ class RankControl:
     """
 
     _simulator: RankSimulator
-    _slots: SequenceSlots
     _pacer: TokenPacer
+    _cache: IKVCache
     _metrics: IRankMetrics
     _may_sleep: bool
     _holders: dict[str, PauseMode] = field(init=False, factory=dict)
@@ -60,7 +59,8 @@ class RankControl:
             return succeed(None)
         self._asleep = SLEEPERS
         self._metrics.sleep_level_changed(level)
-        return self._hold("sleep", mode).addCallback(self._clear_cache)
+        held = self._hold("sleep", mode)
+        return held.addCallback(self._clear_cache) if level else held
 
     def wake_up(self, tags: Collection[str]) -> None:
         """Bring back what sleeps; see :class:`vllmsim.interfaces.IRankControl`."""
@@ -78,11 +78,11 @@ class RankControl:
         return len(self._simulator.requests)
 
     def reset_prefix_cache(self, reset_running_requests: bool) -> bool:
-        """Forget the prefix cache, unless sequences use it; there is none yet, so that there is nothing to forget."""
-        return reset_running_requests or not self._slots.running
+        """Forget the prefix cache; see :class:`vllmsim.interfaces.IRankControl`."""
+        return self._cache.reset(reset_running_requests)
 
     def _clear_cache(self, _: None) -> None:
-        self.reset_prefix_cache(False)
+        self._cache.reset(True)
 
     def _hold(self, holder: str, mode: PauseMode) -> Deferred[None]:
         self._holders[holder] = mode

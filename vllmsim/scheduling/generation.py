@@ -9,8 +9,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from vllmsim.inference import NOTHING_SAID, Answer, Extent, SequenceTimes
-from vllmsim.interfaces import IComposer, ILatencyModel, IRankMetrics, ITokenizer
+from vllmsim.inference import NOT_CACHED, NOTHING_SAID, Answer, Extent, Prefill, SequenceTimes
+from vllmsim.interfaces import IComposer, IKVCache, ILatencyModel, IRankMetrics, ISequenceBlocks, ITokenizer
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence
@@ -28,15 +28,19 @@ class Model:
     """What stands in for the model: everything a sequence needs to generate.
 
     :param running: how many sequences are in slots now.
+    :param hit_threshold: the share of a prompt that must be cached for it to be served, where its request does not
+        say; None where no cache is simulated, so that no request is refused for that.
     """
 
     clock: IReactorTime
     tokenizer: ITokenizer
     composer: IComposer
+    cache: IKVCache
     latency: ILatencyModel
     pacer: TokenPacer
     metrics: IRankMetrics
     running: Callable[[], int]
+    hit_threshold: float | None = None
 
 
 def generate(model: Model, sequence: Sequence) -> Deferred[int]:
@@ -52,27 +56,30 @@ async def _generate(model: Model, sequence: Sequence) -> int:
     # Hundreds may begin in one turn of the reactor: what is due meanwhile does not wait for all of them.
     model.pacer.catch_up()
     started, begun = model.clock.seconds(), model.pacer.seconds()
-    model.metrics.sequence_started()
     decode: Decode | None = None
+    blocks: ISequenceBlocks | None = None
     finished = False
     try:
         answer = await _compose(model, sequence)
-        prefill = model.latency.time_to_first_token(
-            len(sequence.prompt.ids),
-            0,
-            sequence.submission.request.remote_prefill,
-            model.running(),
-            sequence.generator,
-        )
-        image = 0.0
-        if sequence.submission.request.form.image:
-            image = model.latency.image_latency(sequence.generator)
-        decode = Decode(model, sequence, answer, begun + prefill, image)
+        allocated = _allocate(model, sequence, answer)
+        if allocated.called:
+            blocks = await allocated
+        else:
+            # It is as if it had not left the queue: its time begins when there is room for it.
+            blocks = await allocated
+            started, begun = model.clock.seconds(), model.pacer.seconds()
+        model.metrics.sequence_started()
+        due = begun
+        if _is_refused(model, sequence, blocks.prefill):
+            answer, image = NOT_CACHED, 0.0
+        else:
+            due += _time_to_first_token(model, sequence, blocks.prefill)
+            image = model.latency.image_latency(sequence.generator) if sequence.submission.request.form.image else 0.0
+        decode = Decode(model, sequence, answer, blocks, due, image)
         await decode.finished
         model.metrics.sequence_finished(
             answer.finish_reason,
-            len(sequence.prompt.ids),
-            0,
+            blocks.prefill,
             len(answer),
             sequence.limit,
             SequenceTimes(sequence.arrived, started, decode.first_emission, decode.last_emission),
@@ -84,8 +91,43 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             raise
         return sequence.end_early(decode.said if decode else NOTHING_SAID)
     finally:
-        if not finished:
-            model.metrics.sequence_aborted()
+        if blocks is None:
+            model.metrics.sequence_unqueued()
+        else:
+            blocks.release()
+            if not finished:
+                model.metrics.sequence_aborted()
+
+
+def _allocate(model: Model, sequence: Sequence, answer: Answer) -> Deferred[ISequenceBlocks]:
+    request = sequence.submission.request
+    remote_tokens = 0
+    if request.remote_prefill:
+        prompt_tokens = len(sequence.prompt.ids)
+        remote_tokens = prompt_tokens if request.remote_tokens is None else min(prompt_tokens, request.remote_tokens)
+    return model.cache.allocate(sequence.hashed, answer.ids, request.reads_cache, remote_tokens)
+
+
+def _is_refused(model: Model, sequence: Sequence, prefill: Prefill) -> bool:
+    """Tell whether too little of a prompt is cached for it to be served here."""
+    request = sequence.submission.request
+    if request.below_threshold:
+        return True
+    if model.hit_threshold is None:
+        return False
+    threshold = model.hit_threshold if request.hit_threshold is None else request.hit_threshold
+    return prefill.found < threshold * prefill.tokens
+
+
+def _time_to_first_token(model: Model, sequence: Sequence, prefill: Prefill) -> float:
+    """Draw how long a prefill takes; blocks that a cache outside has come as those of another server do."""
+    latency, running, generator = model.latency, model.running(), sequence.generator
+    if sequence.submission.request.remote_prefill:
+        return latency.time_to_first_token(prefill.tokens, prefill.found, True, running, generator)
+    seconds = latency.time_to_first_token(prefill.tokens, prefill.found, False, running, generator)
+    if prefill.external:
+        seconds += latency.time_to_first_token(prefill.external, 0, True, running, generator)
+    return seconds
 
 
 async def _compose(model: Model, sequence: Sequence) -> Answer:
@@ -100,6 +142,7 @@ async def _compose(model: Model, sequence: Sequence) -> Answer:
 class Decode:
     """The tokens of one answer on their way out, each at its own deadline.
 
+    :param blocks: the KV blocks that it fills; they have the prompt already.
     :param due: when the first token is due, in the pacer's time; every further one is due a gap after the one before.
     :param image: seconds that an image takes, which delays the last token.
     """
@@ -107,10 +150,12 @@ class Decode:
     _model: Model
     _sequence: Sequence
     _answer: Answer
+    _blocks: ISequenceBlocks
     _due: float
     _image: float = 0.0
     _sent: int = field(init=False, default=0)
     _most: int = field(init=False)
+    _prompt_tokens: int = field(init=False)
     first_emission: float = field(init=False, default=0.0)
     last_emission: float = field(init=False, default=0.0)
     finished: Deferred[None] = field(init=False)
@@ -119,6 +164,10 @@ class Decode:
     @_most.default
     def _most_at_once(self) -> int:
         return _MOST_DETAILED if self._sequence.sampling.detailed else _MOST_TOKENS
+
+    @_prompt_tokens.default
+    def _count_prompt(self) -> int:
+        return len(self._sequence.prompt.ids)
 
     def __attrs_post_init__(self) -> None:
         place = self._model.pacer.add(self._due, self)
@@ -133,15 +182,17 @@ class Decode:
         """Deliver every token that is due; see :class:`vllmsim.scheduling.pacing.Paced`."""
         start, length = self._sent, len(self._answer.ids)
         stop = self._sent = self._reach(now, start, length)
+        # The last token is read by no step of the model, and so has no place in a block.
+        self._blocks.grow(self._prompt_tokens + min(stop, max(0, length - 1)))
         model, sequence = self._model, self._sequence
         metrics, time = model.metrics, now + model.pacer.held
         if start:
             metrics.tokens_emitted(stop - start, time - self.last_emission)
         else:
-            metrics.prefill_finished(len(sequence.prompt.ids), 0, time - sequence.arrived)
+            metrics.prefill_finished(self._blocks.prefill, time - sequence.arrived)
             metrics.tokens_emitted(stop, None)
             self.first_emission = time
-            sequence.begin()
+            sequence.begin(self._blocks.prefill)
         self.last_emission = time
         if not self.finished.called:
             sequence.submission.sink.tokens(sequence.choice, self._answer, start, stop)

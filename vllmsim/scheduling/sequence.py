@@ -8,7 +8,7 @@ from collections.abc import Sequence as Several
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from vllmsim.inference import NOTHING_SAID, Answer, InferenceRequest, TokenizedPrompt
+from vllmsim.inference import NOTHING_SAID, Answer, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
 from vllmsim.sampling import Sampling
 
@@ -26,11 +26,14 @@ class Submission:
     sink: ITokenSink
     _started: bool = field(init=False, default=False)
 
-    def started(self) -> None:
-        """Tell the sink, once, that the first token of any choice is due."""
+    def started(self, prefill: Prefill) -> None:
+        """Tell the sink, once, that the first token of any choice is due.
+
+        :param prefill: how the prompt of that choice was computed.
+        """
         if not self._started:
             self._started = True
-            self.sink.started(self.prompts, 0)
+            self.sink.started(self.prompts, prefill)
 
 
 @define(eq=False)
@@ -39,6 +42,7 @@ class Sequence:
 
     :param choice: its number in the request.
     :param prompt: what it answers.
+    :param hashed: the same as the KV cache knows it.
     :param limit: the most tokens that it may have.
     :param generator: its own randomness.
     :param arrived: when its request came, by the rank's clock.
@@ -49,6 +53,7 @@ class Sequence:
     submission: Submission
     choice: int
     prompt: TokenizedPrompt
+    hashed: HashedPrompt
     limit: int
     generator: random.Random
     arrived: float
@@ -84,10 +89,10 @@ class Sequence:
             request.request_id in ids or answer_id in ids or f"{answer_id}-{self.choice // request.sampling.n}" in ids
         )
 
-    def begin(self) -> None:
+    def begin(self, prefill: Prefill) -> None:
         """Tell who wants to know that the first token is due."""
         self._begun(self)
-        self.submission.started()
+        self.submission.started(prefill)
 
     def end_early(self, said: Answer = NOTHING_SAID) -> int:
         """Tell the sink that nothing follows.
@@ -96,6 +101,6 @@ class Sequence:
         :return: its length in tokens.
         """
         length = len(said)
-        self.submission.started()
+        self.submission.started(Prefill(len(self.prompt.ids)))
         self.submission.sink.tokens(self.choice, said, length, length)
         return length

@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from vllmsim.errors import Unavailable
-from vllmsim.inference import InferenceRequest
-from vllmsim.interfaces import IRankMetrics, ISimulator, ITokenSink
+from vllmsim.inference import HashedPrompt, InferenceRequest
+from vllmsim.interfaces import IKVCache, IRankMetrics, ISimulator, ITokenSink
 from vllmsim.randomness import derive
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
@@ -34,6 +34,7 @@ class RankSimulator:
     _clock: IReactorTime
     _lifecycle: RankLifecycle
     _admission: Admission
+    _cache: IKVCache
     _backlog: Backlog
     _slots: SequenceSlots
     _metrics: IRankMetrics
@@ -66,8 +67,9 @@ class RankSimulator:
         prompts = await self._admission.read(request.prompts, request.cut)
         limits = [self._admission.limit(prompt, request.sampling) for prompt in prompts]
         self._require_room(len(prompts) * request.sampling.n)
+        hashed = [await self._cache.hash(prompt, request) for prompt in prompts]
         submission = Submission(request, prompts, sink)
-        sequences = list(self._spread(submission, limits, arrival, arrived))
+        sequences = list(self._spread(submission, hashed, limits, arrival, arrived))
         lengths = await self._run(sequences)
         n = request.sampling.n
         for first in range(0, len(lengths), n):
@@ -81,21 +83,27 @@ class RankSimulator:
             raise Unavailable("Generation is paused. Please retry after it resumes.")
         self._slots.require_room(count)
 
-    def _spread(self, submission: Submission, limits: Several[int], arrival: int, arrived: float) -> Iterator[Sequence]:
+    def _spread(
+        self,
+        submission: Submission,
+        hashed: Several[HashedPrompt],
+        limits: Several[int],
+        arrival: int,
+        arrived: float,
+    ) -> Iterator[Sequence]:
         request = submission.request
         n = request.sampling.n
         name: tuple[object, ...] = ("request", request.request_id) if request.named_by_client else ("arrival", arrival)
         seed = self._seed
         if request.sampling.seed is not None:
             seed, name = request.sampling.seed, ("seeded",)
-        for index, (prompt, limit) in enumerate(zip(submission.prompts, limits, strict=True)):
+        for index, each in enumerate(zip(submission.prompts, hashed, limits, strict=True)):
             for choice in range(index * n, index * n + n):
                 generator = derive(seed, *name, choice)
                 yield Sequence(
                     submission,
                     choice,
-                    prompt,
-                    limit,
+                    *each,
                     generator,
                     arrived,
                     self._slots.remove,

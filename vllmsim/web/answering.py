@@ -73,7 +73,7 @@ class Answering:
     async def _answer_whole(self, call: Call, request: Request) -> None:
         answer, encoder = WholeAnswer(), call.whole_encoder()
         await self.simulator.submit(call.request, answer)
-        parts = answer.prompts, answer.cached_tokens, answer.choices
+        parts = answer.prompts, answer.prefill, answer.choices
         if call.request.sampling.detailed and answer.length > _INLINE_TOKENS:
             body = await self._defer_to_thread(encoder.body, *parts)
         else:

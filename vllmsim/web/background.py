@@ -15,7 +15,7 @@ from vllmsim.api.responses.answer import Keep
 from vllmsim.api.responses.store import StoredResponse
 from vllmsim.api.responses.stream import ResponseStream
 from vllmsim.errors import InferenceError
-from vllmsim.inference import Answer, TokenizedPrompt
+from vllmsim.inference import Answer, Prefill, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
 
 
@@ -54,9 +54,9 @@ class BackgroundResponse:
     def _take(self, stored: StoredResponse) -> None:
         self._stored = stored
 
-    def started(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> None:
+    def started(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> None:
         """Write what comes before the first token."""
-        self._write(self._writer.opening(prompts, cached_tokens))
+        self._write(self._writer.opening(prompts, prefill))
 
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
         """Write a run of tokens."""

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from vllmsim.api import eventstream
 from vllmsim.api.dialect import StreamEncoder
 from vllmsim.errors import InferenceError
-from vllmsim.inference import Answer, TokenizedPrompt
+from vllmsim.inference import NOT_PREFILLED, Answer, Prefill, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
 from vllmsim.web.channel import Channel
 from vllmsim.web.request import Request
@@ -45,9 +45,9 @@ class EventStream:
     _channel: Channel = field(init=False)
     _write: Write = field(init=False)
 
-    def started(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> None:
+    def started(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> None:
         """Send the status line and what comes before the first token."""
-        opening = self._encoder.opening(prompts, cached_tokens)
+        opening = self._encoder.opening(prompts, prefill)
         self.begun = True
         self._request.setHeader(b"Content-Type", eventstream.CONTENT_TYPE)
         self._request.write(opening)
@@ -99,12 +99,12 @@ class WholeAnswer:
     """Keeps the answers until the last is complete."""
 
     prompts: Sequence[TokenizedPrompt] = field(init=False, default=())
-    cached_tokens: int = field(init=False, default=0)
+    prefill: Prefill = field(init=False, default=NOT_PREFILLED)
     _answers: dict[int, Answer] = field(init=False, factory=dict)
 
-    def started(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> None:
+    def started(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> None:
         """Learn about the prompts."""
-        self.prompts, self.cached_tokens = prompts, cached_tokens
+        self.prompts, self.prefill = prompts, prefill
 
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
         """Remember a choice's answer."""

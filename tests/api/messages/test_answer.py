@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import CHAT_PROMPT, EOS, HEAD, answer, normal, prompt, recorded, settings
+from tests.fakes import prefilled
 from vllmsim.api.messages.dialect import MessagesDialect
 from vllmsim.errors import QueueFull, Unavailable
 from vllmsim.inference import NOTHING_SAID, Answer, Part
@@ -56,10 +57,10 @@ def sent(said: Answer, cached_tokens: int = 0, ids: list[int] | None = None, **m
     call = MessagesDialect(settings(**more)).parse(json.dumps(HI | body).encode(), HEAD)
     prompts = [prompt(ids or CHAT_PROMPT)]
     if call.stream_encoder is None:
-        return call.whole_encoder().body(prompts, cached_tokens, [said])
+        return call.whole_encoder().body(prompts, prefilled(prompts, cached_tokens), [said])
     encoder = call.stream_encoder()
     runs = [encoder.tokens(0, said, token, token + 1) for token in range(len(said))]
-    return b"".join([encoder.opening(prompts, cached_tokens), *runs, encoder.closing()])
+    return b"".join([encoder.opening(prompts, prefilled(prompts, cached_tokens)), *runs, encoder.closing()])
 
 
 def events(said: Answer, **more: Any) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import CHAT_PROMPT, EOS, HEAD, answer, normal, prompt, recorded, settings
+from tests.fakes import prefilled
 from vllmsim.api.dialect import Settings
 from vllmsim.api.responses.answer import error_code
 from vllmsim.api.responses.dialect import ResponseCall, ResponsesDialect
@@ -55,7 +56,7 @@ def call(body: dict[str, Any], store: ResponseStore | None = None, **more: Any) 
 
 def whole(body: dict[str, Any], said: Answer, asked: TokenizedPrompt = PROMPT, cached: int = 0, **more: Any) -> Any:
     """Write a whole response."""
-    return call(body, **more).whole_encoder().body([asked], cached, [said])
+    return call(body, **more).whole_encoder().body([asked], prefilled([asked], cached), [said])
 
 
 def plain(data: bytes) -> bytes:
@@ -236,7 +237,7 @@ class ObjectTests(SynchronousTestCase):
         writer = call({"enable_response_messages": True, "background": True}, store).background
         assert writer is not None
         stream = writer(store.keep)
-        stream.opening([PROMPT], 0)
+        stream.opening([PROMPT], prefilled([PROMPT]))
         stream.tokens(0, ABCD, 0, len(ABCD))
         [*_, last] = stream.closing().splitlines()[:-1]
         self.assertIsNone(json.loads(last.removeprefix(b"data: "))["response"]["output_messages"])

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import EOS, HEAD, answer, prompt, settings
 from tests.api.responses.test_answer import ABCD, PROMPT, WEATHER, call, composed
+from tests.fakes import prefilled
 from vllmsim.api.body import Head
 from vllmsim.api.responses.dialect import ResponsesDialect
 from vllmsim.api.responses.store import ResponseStore
@@ -182,10 +183,10 @@ class StoreTests(SynchronousTestCase):
         """Have a response made."""
         read = call({**body, "stream": streamed}, self.store, **self.facts)
         if not streamed:
-            return json.loads(read.whole_encoder().body([PROMPT], 0, [said]))
+            return json.loads(read.whole_encoder().body([PROMPT], prefilled([PROMPT]), [said]))
         assert read.stream_encoder is not None
         writer = read.stream_encoder()
-        writer.opening([PROMPT], 0)
+        writer.opening([PROMPT], prefilled([PROMPT]))
         writer.tokens(0, said, 0, len(said))
         return json.loads(writer.closing().partition(b"data: ")[2])["response"]
 

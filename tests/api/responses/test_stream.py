@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import EOS, answer, prompt, recorded
 from tests.api.responses.test_answer import ABCD, ARGUMENTS, LONG_PROMPT, PROMPT, WEATHER, call, composed, plain
+from tests.fakes import prefilled
 from vllmsim.api.responses.store import ResponseStore, StoredResponse
 from vllmsim.api.responses.stream import ResponseStream
 from vllmsim.errors import InvalidParameter, QueueFull, Unavailable, UnknownResponse
@@ -32,7 +33,7 @@ def streamed(
     encoder = call({"stream": True, **body}, **more).stream_encoder
     assert encoder is not None
     writer = encoder()
-    parts = [writer.opening([asked], cached)]
+    parts = [writer.opening([asked], prefilled([asked], cached))]
     parts += [writer.tokens(0, said, i, min(i + step, len(said))) for i in range(0, len(said), step)]
     return b"".join([*parts, writer.closing()])
 
@@ -140,7 +141,8 @@ class EventTests(SynchronousTestCase):
             asked = {"tools": [WEATHER], **body}
             final = self.events(asked, RECORDED)[-1]["response"]
             final["output"][0]["status"] = None
-            self.assertEqual(json.loads(call(asked).whole_encoder().body([PROMPT], 0, [RECORDED])), final)
+            whole = call(asked).whole_encoder().body([PROMPT], prefilled([PROMPT]), [RECORDED])
+            self.assertEqual(json.loads(whole), final)
 
     def test_incomplete(self) -> None:
         """A stream that the limit cuts ends with another event, and so does the item that it cuts."""
@@ -169,7 +171,7 @@ class EventTests(SynchronousTestCase):
         encoder = call({"stream": True}).stream_encoder
         assert encoder is not None
         writer = encoder()
-        written = [writer.opening([PROMPT], 0), writer.tokens(0, ABCD, 0, 3)]
+        written = [writer.opening([PROMPT], prefilled([PROMPT])), writer.tokens(0, ABCD, 0, 3)]
         events = read(b"".join([*written, writer.tokens(0, ABCD.aborted(3), 3, 3), writer.closing()]))
         self.assertEqual(
             ["incomplete"] * 2, [events[-2]["item"]["status"], events[-1]["response"]["output"][0]["status"]]
@@ -180,7 +182,7 @@ class EventTests(SynchronousTestCase):
         encoder = call({"stream": True, **body}, **more).stream_encoder
         assert encoder is not None
         writer = encoder()
-        written = [writer.opening([PROMPT], 0)]
+        written = [writer.opening([PROMPT], prefilled([PROMPT]))]
         written += [writer.tokens(0, said, token, token + 1) for token in range(length)]
         left = said.aborted(length) if length else NOTHING_SAID
         events = read(b"".join([*written, writer.tokens(0, left, length, length), writer.closing()]))
@@ -261,7 +263,7 @@ class FailureTests(SynchronousTestCase):
         encoder = call({"stream": True}, store).stream_encoder
         assert encoder is not None
         writer = encoder()
-        writer.opening([PROMPT], 0)
+        writer.opening([PROMPT], prefilled([PROMPT]))
         self.assertEqual(
             b'event: error\ndata: {"type":"error","code":"server_error","message":"Stopping.","param":null,'
             b'"sequence_number":2}\n\n',
@@ -274,7 +276,7 @@ class FailureTests(SynchronousTestCase):
         for opened in (True, False):
             writer = self.background()
             if opened:
-                writer.opening([prompt([1])], 0)
+                writer.opening([prompt([1])], prefilled([prompt([1])]))
             events = read(writer.failure(InvalidParameter("Too long.", "input_tokens")))
             kinds = ["response.created", "response.in_progress", "response.failed"]
             self.assertEqual(kinds[-1:] if opened else kinds, [event["type"] for event in events])
@@ -291,7 +293,7 @@ class FailureTests(SynchronousTestCase):
     def test_cancelled(self) -> None:
         """A background response that is cancelled ends its streams with an event that says so, never as the first."""
         writer = self.background()
-        writer.opening([prompt([1])], 0)
+        writer.opening([prompt([1])], prefilled([prompt([1])]))
         [event] = read(writer.cancel())
         self.assertEqual(("error", "response_cancelled", 2), (event["type"], event["code"], event["sequence_number"]))
         self.assertEqual("cancelled", json.loads(self.kept[0].body)["status"])
@@ -302,7 +304,7 @@ class FailureTests(SynchronousTestCase):
         """A response in the making is queued until its first token, then in progress with its limit known."""
         writer = self.background()
         self.assertEqual(("queued", None), limit(writer))
-        writer.opening([PROMPT], 0)
+        writer.opening([PROMPT], prefilled([PROMPT]))
         self.assertEqual(("in_progress", 240), limit(writer))
 
 

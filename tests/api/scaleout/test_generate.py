@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import EOS, HEAD, answer, prompt, recorded, settings, written
+from tests.fakes import prefilled
 from vllmsim.api.body import Head
 from vllmsim.api.dialect import StreamEncoder
 from vllmsim.api.scaleout.answer import spoken
@@ -146,7 +147,7 @@ class StreamTests(SynchronousTestCase):
         call = dialect(**more).parse(json.dumps({**asked, "stream": True}).encode(), HEAD)
         assert call.stream_encoder is not None
         encoder = call.stream_encoder()
-        self.assertEqual(b"", encoder.opening([prompt(FIVE)], 0))
+        self.assertEqual(b"", encoder.opening([prompt(FIVE)], prefilled([prompt(FIVE)])))
         return encoder
 
     def stream(self, asked: dict[str, Any], *answers: Answer, **more: Any) -> list[Any]:

@@ -24,7 +24,7 @@ from vllmsim.api.errorbody import anthropic_error
 from vllmsim.api.eventstream import typed_event
 from vllmsim.api.stretches import Stretch, stretches
 from vllmsim.errors import InferenceError
-from vllmsim.inference import Answer, Part, PartKind, TokenizedPrompt
+from vllmsim.inference import NOT_PREFILLED, Answer, Part, PartKind, Prefill, TokenizedPrompt
 
 _STOP_REASONS: Final[Mapping[str, str]] = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 """Why a message ends, by the finish reason of a chat answer; one that is aborted has no reason."""
@@ -51,14 +51,14 @@ class MessagesReading(ChatReading):
         """Make what signs a block of reasoning."""
         return self.settings.new_id() + self.settings.new_id()
 
-    def usage(self, prompt_tokens: int, cached_tokens: int, output_tokens: int) -> dict[str, int]:
+    def usage(self, prefill: Prefill, output_tokens: int) -> dict[str, int]:
         """Count tokens; those of the prompt that the cache has or gets are counted apart, if the server shows them."""
-        details = prompt_details(self.settings, cached_tokens)
+        details = prompt_details(self.settings, prefill)
         if details is None:
-            return {"input_tokens": prompt_tokens, "output_tokens": output_tokens}
+            return {"input_tokens": prefill.tokens, "output_tokens": output_tokens}
         read, created = (details[name] or 0 for name in ("cached_tokens", "created_cache_tokens"))
         return {
-            "input_tokens": max(0, prompt_tokens - read - created),
+            "input_tokens": max(0, prefill.tokens - read - created),
             "output_tokens": output_tokens,
             "cache_creation_input_tokens": created,
             "cache_read_input_tokens": read,
@@ -71,7 +71,7 @@ class MessagesStream:
     def __init__(self, reading: MessagesReading) -> None:
         self._reading = reading
         self._interval = reading.settings.stream_interval
-        self._prompt_tokens = self._cached_tokens = 0
+        self._prefill = NOT_PREFILLED
         self._blocks = 0
         self._call_ids: list[str] = []
         self._answer: Answer | None = None
@@ -81,9 +81,9 @@ class MessagesStream:
         self._number = -1
         self._frame = (b"", b"")
 
-    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Write the message without content."""
-        self._prompt_tokens, self._cached_tokens = len(prompts[0].ids), cached_tokens
+        self._prefill = prefill
         request = self._reading.request
         message: dict[str, Any] = {
             "id": request.answer_id,
@@ -93,7 +93,7 @@ class MessagesStream:
             "model": request.model,
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": {"input_tokens": self._prompt_tokens, "output_tokens": 0},
+            "usage": {"input_tokens": self._prefill.tokens, "output_tokens": 0},
         }
         return typed_event({"type": "message_start", "message": message})
 
@@ -117,7 +117,7 @@ class MessagesStream:
         end = {
             "type": "message_delta",
             "delta": {"stop_reason": reason, "stop_sequence": sequence},
-            "usage": self._reading.usage(self._prompt_tokens, self._cached_tokens, len(answer)),
+            "usage": self._reading.usage(self._prefill, len(answer)),
         }
         written = [self._delta(rest), *self._stop(), typed_event(end), typed_event({"type": "message_stop"})]
         return b"".join(written)
@@ -181,7 +181,7 @@ class MessagesWhole:
 
     _reading: MessagesReading
 
-    def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
+    def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the message; members without a value are left out."""
         reading, request, answer = self._reading, self._reading.request, answers[0]
         reason, sequence = reading.ending(answer)
@@ -193,8 +193,8 @@ class MessagesWhole:
             "model": request.model,
             "stop_reason": reason,
             "stop_sequence": sequence,
-            "usage": reading.usage(len(prompts[0].ids), cached_tokens, len(answer)),
-            "kv_transfer_params": reading.handover(prompts),
+            "usage": reading.usage(prefill, len(answer)),
+            "kv_transfer_params": reading.handover(prefill),
             "ec_transfer_params": reading.encoded,
         }
         return orjson.dumps({name: value for name, value in message.items() if value is not None})

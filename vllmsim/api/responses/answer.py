@@ -18,14 +18,19 @@ from vllmsim.api.responses.input import read_input
 from vllmsim.api.responses.items import OutputItem
 from vllmsim.api.responses.store import Status, StoredResponse
 from vllmsim.errors import InferenceError
-from vllmsim.inference import Answer, FinishReason, Message, Part, TokenizedPrompt
+from vllmsim.inference import Answer, FinishReason, Message, Part, Prefill, TokenizedPrompt
 
 if TYPE_CHECKING:
     from vllmsim.api.responses.dialect import ResponsesBody  # noqa: F401 - names what a reading reads
 
 Keep: TypeAlias = Callable[[StoredResponse], None]
 
-_ENDS: Final[Mapping[FinishReason, Status]] = {"stop": "completed", "length": "incomplete", "abort": "cancelled"}
+_ENDS: Final[Mapping[FinishReason, Status]] = {
+    "stop": "completed",
+    "length": "incomplete",
+    "abort": "cancelled",
+    "cache_threshold": "completed",
+}
 _NO_ITEMS: Final[Mapping[str, Mapping[str, Any]]] = {}
 _SERVER_FAULT: Final = 500
 _OVERLOAD: Final = 429
@@ -138,7 +143,7 @@ class ResponseReading(Reading["ResponsesBody"]):
         return left if asked is None else min(asked, left)
 
     def ended(
-        self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answer: Answer, output: Sequence[Any]
+        self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answer: Answer, output: Sequence[Any]
     ) -> bytes:
         """Write the response at its end.
 
@@ -153,20 +158,20 @@ class ResponseReading(Reading["ResponsesBody"]):
             ended_status(answer),
             len(prompt.ids),
             output=output,
-            usage=self._usage(len(prompt.ids), cached_tokens, answer),
-            kv_transfer_params=self.handover(prompts),
+            usage=self._usage(prefill, answer),
+            kv_transfer_params=self.handover(prefill),
             ec_transfer_params=self.encoded,
             **messages,
         )
         return orjson.dumps(value)
 
-    def _usage(self, prompt_tokens: int, cached_tokens: int, answer: Answer) -> dict[str, Any]:
+    def _usage(self, prefill: Prefill, answer: Answer) -> dict[str, Any]:
         block = self.settings.remote.block_size
         return {
-            "input_tokens": prompt_tokens,
+            "input_tokens": prefill.tokens,
             "input_tokens_details": {
-                "cached_tokens": cached_tokens,
-                "cache_write_tokens": max(0, prompt_tokens // block * block - cached_tokens),
+                "cached_tokens": prefill.found,
+                "cache_write_tokens": max(0, prefill.tokens // block * block - prefill.found),
                 "input_tokens_per_turn": [],
                 "cached_tokens_per_turn": [],
             },
@@ -177,7 +182,7 @@ class ResponseReading(Reading["ResponsesBody"]):
                 "output_tokens_per_turn": [],
                 "tool_output_tokens_per_turn": [],
             },
-            "total_tokens": prompt_tokens + len(answer),
+            "total_tokens": prefill.tokens + len(answer),
         }
 
     def stored(self, body: bytes, status: Status, items: Sequence[OutputItem], answer: Answer | None) -> StoredResponse:
@@ -209,7 +214,7 @@ class ResponseWhole:
     _reading: ResponseReading
     _keep: Keep | None
 
-    def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
+    def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the answer."""
         reading, [answer] = self._reading, answers
         items, shower = reading.items(answer), reading.shower
@@ -220,7 +225,7 @@ class ResponseWhole:
             if shower and item.part.kind == "text":
                 logprobs = shower.response(answer, item.logged.start, item.logged.stop, brief=False)
             output.append(item.shown(answer.said(item.part), status, logprobs))
-        body = reading.ended(prompts, cached_tokens, answer, output)
+        body = reading.ended(prompts, prefill, answer, output)
         if self._keep:
             self._keep(reading.stored(body, ended_status(answer), items, answer))
         return body

@@ -27,7 +27,7 @@ from vllmsim.api.responses.items import OutputItem
 from vllmsim.api.responses.store import Status
 from vllmsim.api.stretches import Stretch, stretches
 from vllmsim.errors import InferenceError
-from vllmsim.inference import Answer, PartKind, TokenizedPrompt
+from vllmsim.inference import NOT_PREFILLED, Answer, PartKind, Prefill, TokenizedPrompt
 
 _DELTAS: Final[Mapping[PartKind, str]] = {
     "text": "response.output_text.delta",
@@ -50,7 +50,7 @@ class ResponseStream:
         self._interval = reading.settings.stream_interval
         self._plain = self._interval == 1 and self._shower is None
         self._prompts: Sequence[TokenizedPrompt] = ()
-        self._cached_tokens = 0
+        self._prefill = NOT_PREFILLED
         self._status: Status = "queued"
         self._sequence = 0
         self._answer: Answer | None = None
@@ -61,9 +61,9 @@ class ResponseStream:
         self._sent = 0
         self._logprobs: dict[str, list[bytes]] = {}
 
-    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Write what comes before the first token."""
-        self._prompts, self._cached_tokens = prompts, cached_tokens
+        self._prompts, self._prefill = prompts, prefill
         return self._begin()
 
     def _begin(self) -> bytes:
@@ -210,7 +210,7 @@ class ResponseStream:
             item.shown(answer.said(item.part), item.status, self._logprobs_of(item)) for item in self._items.values()
         ]
         status = self._status = ended_status(answer)
-        body = self._reading.ended(self._prompts, self._cached_tokens, answer, output)
+        body = self._reading.ended(self._prompts, self._prefill, answer, output)
         if self._keep:
             self._keep(self._reading.stored(body, status, list(self._items.values()), answer))
         kind = "response.completed" if status == "completed" else "response.incomplete"

@@ -11,7 +11,7 @@ from vllmsim.api.chatanswer import ChatReading, ChatWhole
 from vllmsim.api.dialect import Settings, prompt_details, usage
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.transfer import encoder_outputs
-from vllmsim.inference import Answer, InferenceRequest, TokenizedPrompt
+from vllmsim.inference import NOT_PREFILLED, Answer, InferenceRequest, Prefill, TokenizedPrompt
 
 if TYPE_CHECKING:
     from vllmsim.api.scaleout.generate import GenerateBody
@@ -101,11 +101,11 @@ class GenerateWhole:
 
     _reading: GenerateReading
 
-    def body(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int, answers: Sequence[Answer]) -> bytes:
+    def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
         reading, body, prompt = self._reading, self._reading.body, prompts[0]
         count = reading.request.sampling.prompt_logprobs
-        details = prompt_details(reading.settings, cached_tokens)
+        details = prompt_details(reading.settings, prefill)
         return orjson.dumps(
             {
                 "request_id": reading.request.answer_id,
@@ -116,7 +116,7 @@ class GenerateWhole:
                 "prompt_token_id_logprobs": None,
                 **reading.about_prompt(prompt),
                 "metrics": None,
-                "kv_transfer_params": self._handover(prompt),
+                "kv_transfer_params": self._handover(prefill),
                 "ec_transfer_params": self._encoded(),
                 "output_mode": body.output_mode,
                 "choices": self._choices(prompts, answers),
@@ -127,7 +127,7 @@ class GenerateWhole:
         reading, shower, choices = self._reading, self._reading.shower, []
         parsed = []
         if reading.body.output_mode == "derender":
-            parsed = ChatWhole(reading.chat).value(prompts, 0, answers)["choices"]
+            parsed = ChatWhole(reading.chat).value(prompts, NOT_PREFILLED, answers)["choices"]
         for index, answer in enumerate(answers):
             said: dict[str, Any] = {}
             if parsed:
@@ -140,11 +140,11 @@ class GenerateWhole:
                 choices[-1]["finish_reason"] = parsed[index]["finish_reason"]
         return choices
 
-    def _handover(self, prompt: TokenizedPrompt) -> dict[str, Any] | None:
+    def _handover(self, prefill: Prefill) -> dict[str, Any] | None:
         reading = self._reading
         if not reading.body.remote_decode:
             return None
-        return reading.settings.remote.handover(reading.request.request_id, len(prompt.ids), reading.created)
+        return reading.settings.remote.handover(reading.request.request_id, prefill, reading.created)
 
     def _encoded(self) -> dict[str, Any] | None:
         features = self._reading.body.features

@@ -28,7 +28,7 @@ from vllmsim.api.scaleout.given import Bounds, Conversed, Count, GivenAnswer, Gi
 from vllmsim.api.scaleout.reading import Words
 from vllmsim.api.scaleout.render import repeat
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import TextPrompt, TokenizedPrompt
+from vllmsim.inference import NOT_PREFILLED, TextPrompt, TokenizedPrompt
 
 
 class DerenderChatBody(Body):
@@ -100,7 +100,8 @@ class ChatDerenderer:
             for choice in given.choices
         ]
         ids = asked.prompt_token_ids or given.prompt_token_ids
-        value = ChatWhole(reading).value([TokenizedPrompt(TextPrompt(""), "", ids or (), ())], 0, answers)
+        prompt = TokenizedPrompt(TextPrompt(""), "", ids or (), ())
+        value = ChatWhole(reading).value([prompt], NOT_PREFILLED, answers)
         for member, choice in zip(value["choices"], given.choices, strict=True):
             member["index"] = choice.index
             member["logprobs"] = words.chat_logprobs(choice.logprobs)

@@ -17,7 +17,7 @@ from vllmsim.api.dialect import prompt_details, usage
 from vllmsim.api.eventstream import DONE, error_event, event
 from vllmsim.api.scaleout.answer import GenerateReading, spoken
 from vllmsim.errors import InferenceError
-from vllmsim.inference import Answer, TokenizedPrompt
+from vllmsim.inference import NOT_PREFILLED, Answer, Prefill, TokenizedPrompt
 
 _ONE_ID: Final = b'"token_ids":[0]'
 
@@ -45,11 +45,11 @@ class Envelope:
         told = {name: value for name, value in about.items() if value is not None}
         return self._wrap(counts, told, [member])
 
-    def closing(self, prompt: TokenizedPrompt, cached_tokens: int, completion_tokens: int) -> bytes:
+    def closing(self, prompt: TokenizedPrompt, prefill: Prefill, completion_tokens: int) -> bytes:
         """Write the usage if it is asked for, and the end."""
         if not self._include_usage:
             return DONE
-        details = prompt_details(self._reading.settings, cached_tokens)
+        details = prompt_details(self._reading.settings, prefill)
         return self._wrap(usage(len(prompt.ids), completion_tokens, details, nulls=False), {}, []) + DONE
 
     def _wrap(self, counts: dict[str, Any] | None, told: dict[str, Any], choices: list[dict[str, Any]]) -> bytes:
@@ -74,15 +74,15 @@ class GenerateStream:
         self._plain = self._interval == 1 and not (self._shower or self._envelope.continuous)
         self._tells = reading.body.output_mode == "text"
         self._prompts: Sequence[TokenizedPrompt] = ()
-        self._cached_tokens = 0
+        self._prefill = NOT_PREFILLED
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
         self._frames: list[tuple[bytes, bytes] | None] = []
         self._pieces: list[Sequence[str]] = []
 
-    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Learn about the prompt; there is no opening chunk."""
-        self._prompts, self._cached_tokens = prompts, cached_tokens
+        self._prompts, self._prefill = prompts, prefill
         choices = self._reading.request.sampling.n
         self._sent, self._frames, self._pieces = [0] * choices, [None] * choices, [()] * choices
         return b""
@@ -108,7 +108,7 @@ class GenerateStream:
 
     def closing(self) -> bytes:
         """Write the usage if it is asked for, and the end."""
-        return self._envelope.closing(self._prompts[0], self._cached_tokens, sum(self._sent))
+        return self._envelope.closing(self._prompts[0], self._prefill, sum(self._sent))
 
     def failure(self, error: InferenceError) -> bytes:
         """Write an error, and the end."""
@@ -159,14 +159,14 @@ class ParsedStream(ChatStream):
         self._asked, self._envelope = reading, Envelope(reading)
         self._plain = False
 
-    def opening(self, prompts: Sequence[TokenizedPrompt], cached_tokens: int) -> bytes:
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Learn about the prompt; whose turn it is comes with the first delta."""
-        super().opening(prompts, cached_tokens)
+        super().opening(prompts, prefill)
         return b""
 
     def closing(self) -> bytes:
         """Write the usage if it is asked for, and the end."""
-        return self._envelope.closing(self._prompts[0], self._cached_tokens, sum(self._sent))
+        return self._envelope.closing(self._prompts[0], self._prefill, sum(self._sent))
 
     def _event(self, choice: int, member: dict[str, Any], answer: Answer, stop: int) -> bytes:
         delta = member["delta"] if self._sent[choice] else {"role": self._settings.response_role} | member["delta"]
