@@ -11,9 +11,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vllmsim.inference import (
+    Adapter,
     Answer,
     Composition,
     Extent,
+    HashedPrompt,
     InferenceRequest,
     Prefill,
     SequenceTimes,
@@ -25,9 +27,11 @@ from vllmsim.interfaces import (
     IComposer,
     IEmbedder,
     IHttpMetrics,
+    IKVCache,
     ILatencyModel,
     IRankMetrics,
     IResponseSource,
+    ISequenceBlocks,
     ISimulator,
     ITokenSink,
 )
@@ -118,6 +122,7 @@ class FixedLatency:
     gaps: Sequence[float] = (0.0,)
     seen: list[int] = field(factory=list)
     image: float = 0.0
+    asked: list[tuple[int, int, bool]] = field(factory=list)
 
     @property
     def instant(self) -> bool:
@@ -129,6 +134,7 @@ class FixedLatency:
     ) -> float:
         """Return the prefill's time."""
         self.seen.append(running)
+        self.asked.append((prompt_tokens, cached_tokens, remote))
         return self.prefill
 
     def inter_token_latency(self, running: int, generator: random.Random) -> float:
@@ -139,6 +145,74 @@ class FixedLatency:
     def image_latency(self, generator: random.Random) -> float:
         """Return the image's time."""
         return self.image
+
+
+@implementer(ISequenceBlocks)
+@define(eq=False)
+class RecordedBlocks:
+    """Remembers how a sequence's blocks grow, and whether they are given back."""
+
+    prefill: Prefill
+    grown: list[int] = field(factory=list)
+    released: int = 0
+
+    def grow(self, tokens: int) -> None:
+        """Remember the number of tokens."""
+        self.grown.append(tokens)
+
+    def release(self) -> None:
+        """Remember that they are given back."""
+        self.released += 1
+
+
+@implementer(IKVCache)
+@define(eq=False)
+class GivenCache:
+    """Gives every sequence blocks with a prefill of the test's choice, at once or when the test says so.
+
+    :param prefill: what is told of where the prompt's tokens come from.
+    """
+
+    prefill: Prefill
+    full: bool = False
+    capacity: int | None = None
+    asked: list[tuple[Any, ...]] = field(factory=list)
+    given: list[RecordedBlocks] = field(factory=list)
+    turns: list[Deferred[Any]] = field(factory=list)
+    resets: list[bool] = field(factory=list)
+    forgotten: list[Adapter] = field(factory=list)
+
+    @property
+    def waiting(self) -> int:
+        """Count those who wait."""
+        return len(self.turns)
+
+    async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
+        """Hash nothing."""
+        return HashedPrompt(prompt.ids)
+
+    def allocate(self, prompt: HashedPrompt, answer: Sequence[int], reads: bool, remote_tokens: int) -> Deferred[Any]:
+        """Give blocks, or have the sequence wait for :meth:`give`."""
+        self.asked.append((list(prompt.ids), list(answer), reads, remote_tokens))
+        self.turns.append(Deferred(self.turns.remove))
+        turn = self.turns[-1]
+        if not self.full:
+            self.give()
+        return turn
+
+    def give(self) -> None:
+        """Give blocks to who has waited longest."""
+        self.given.append(RecordedBlocks(self.prefill))
+        self.turns.pop(0).callback(self.given[-1])
+
+    def reset(self, running: bool) -> bool:
+        """Remember."""
+        self.resets.append(running)
+        return True
+
+    def forget(self, adapter: Adapter) -> None:
+        """Remember."""
+        self.forgotten.append(adapter)
 
 
 @implementer(IRankMetrics, IHttpMetrics)

@@ -1,7 +1,7 @@
 """One sequence, from prefill to its last token."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Several
 
 from attrs import define, evolve, field
@@ -13,6 +13,7 @@ from zope.interface import implementer
 from tests.fakes import (
     FixedLatency,
     FixedSource,
+    GivenCache,
     PlainComposer,
     RecordingMetrics,
     RecordingSink,
@@ -29,8 +30,11 @@ from vllmsim.structure import PLAIN, Form
 from vllmsim.tokenization.words import WordTokenizer
 
 
-class GenerationTests(SynchronousTestCase):
-    """A sequence's tokens come when they are due."""
+class GenerationCase(SynchronousTestCase):
+    """Tests that start sequences."""
+
+    fields: Mapping[str, object] = {}
+    """What requests have beside what :func:`tests.fakes.request_for` gives them."""
 
     def setUp(self) -> None:
         """Have a model that says three words, 50 ms after the start and 20 ms apart."""
@@ -64,7 +68,8 @@ class GenerationTests(SynchronousTestCase):
     def start_now(self, form: Form, **sampling: object) -> Deferred[int]:
         """Start a sequence without a turn for anything else."""
         prompt = TokenizedPrompt(TextPrompt("hi"), "hi", [1, 2], ["h", "i"])
-        request = evolve(request_for("hi", **{"max_tokens": 16, **sampling}), form=form)  # type: ignore[arg-type]
+        request = request_for("hi", **{"max_tokens": 16, **sampling})  # type: ignore[arg-type]
+        request = evolve(request, form=form, **self.fields)
         limit = request.sampling.max_tokens
         assert limit is not None
         self.sequence = Sequence(
@@ -84,6 +89,10 @@ class GenerationTests(SynchronousTestCase):
         """End the sequence that was started last."""
         self.sequence.aborted = True
         done.cancel()
+
+
+class GenerationTests(GenerationCase):
+    """A sequence's tokens come when they are due."""
 
     def test_a_whole_answer(self) -> None:
         """The first token comes after the prefill, each further one after its gap, the end with the last."""
@@ -322,6 +331,133 @@ class GenerationTests(SynchronousTestCase):
         self.clock.advance(0.002)
         self.assertEqual("one ", self.sink.said())
         self.pacer.stop()
+
+
+class BlockTests(GenerationCase):
+    """What sequences do with the KV cache."""
+
+    def give(self, prefill: Prefill) -> None:
+        """Have a cache that tells this of every prompt."""
+        self.cache = GivenCache(prefill)
+        self.model = evolve(self.model, cache=self.cache)
+
+    def ask(self, **fields: object) -> Deferred[int]:
+        """Start a sequence whose request says something of the cache."""
+        self.fields = fields
+        return self.start()
+
+    def test_growth(self) -> None:
+        """Blocks grow with the tokens that are computed, which the last is not, and are given back at the end."""
+        self.give(Prefill(2))
+        done = self.ask()
+        self.clock.pump([0.05, 0.02, 0.02])
+        (blocks,) = self.cache.given
+        self.assertEqual(([3, 4, 5], 0), (blocks.grown, blocks.released))
+        self.clock.advance(0.02)
+        self.successResultOf(done)
+        self.assertEqual(([3, 4, 5, 5], 1), (blocks.grown, blocks.released))
+        self.assertEqual(
+            ([1, 2], 4, True, 0), (self.cache.asked[0][0], len(self.cache.asked[0][1]), *self.cache.asked[0][2:])
+        )
+
+    def test_released(self) -> None:
+        """However a sequence ends, its blocks are given back."""
+        self.give(Prefill(2))
+        self.abort(self.ask())
+        self.ask().addErrback(lambda _: None).cancel()
+        self.sink.broken = True
+        self.ask().addErrback(lambda _: None)
+        self.clock.advance(1)
+        self.assertEqual([1, 1, 1], [blocks.released for blocks in self.cache.given])
+
+    def test_waiting(self) -> None:
+        """A sequence that waits for blocks is not running, and its prefill begins when it has them."""
+        self.give(Prefill(2))
+        self.cache.full = True
+        done = self.ask()
+        self.clock.advance(5)
+        self.assertEqual([], self.metrics.names())
+        self.cache.give()
+        self.assertEqual(["started"], self.metrics.names())
+        self.clock.advance(0.049)
+        self.assertEqual("", self.sink.said())
+        self.clock.advance(0.002)
+        self.assertEqual("one ", self.sink.said())
+        self.clock.pump([0.02] * 3)
+        self.successResultOf(done)
+        times = next(each[-1] for each in self.metrics.heard if each[0] == "finished")
+        self.assertAlmostEqual(5.01, times.started)
+
+    def test_given_up(self) -> None:
+        """Who waits for blocks may be cancelled, or aborted: it has not run."""
+        self.give(Prefill(2))
+        self.cache.full = True
+        done = self.ask()
+        done.cancel()
+        self.failureResultOf(done, CancelledError)
+        done = self.ask()
+        self.abort(done)
+        self.assertEqual(0, self.successResultOf(done))
+        self.assertEqual(([], ["unqueued", "unqueued"]), (self.cache.turns, self.metrics.names()))
+
+    def test_cached(self) -> None:
+        """What is cached is told to the latency model, to the metrics and to the sink."""
+        self.give(Prefill(2, cached=1))
+        self.ask()
+        self.assertEqual([(2, 1, False)], self.latency.asked)
+        self.pacer.stop()
+
+    def test_shared(self) -> None:
+        """Tokens from a cache outside take the time of a transfer, beside the prefill of the others."""
+        self.give(Prefill(10, cached=2, external=5))
+        self.ask()
+        self.assertEqual([(10, 7, False), (5, 0, True)], self.latency.asked)
+        self.clock.advance(0.099)
+        self.assertEqual("", self.sink.said())
+        self.clock.advance(0.002)
+        self.assertEqual("one ", self.sink.said())
+        self.pacer.stop()
+
+    def test_remote(self) -> None:
+        """A prompt that another server has computed is fetched, as far as it was computed and there is a prompt."""
+        self.give(Prefill(2, external=1))
+        for told, fetched in ((None, 2), (1, 1), (0, 0), (99, 2)):
+            self.ask(remote_prefill=True, remote_tokens=told)
+            self.assertEqual(fetched, self.cache.asked[-1][3])
+            self.assertEqual((2, 1, True), self.latency.asked[-1])
+        self.ask(remote_tokens=2, reads_cache=False)
+        self.assertEqual((False, 0), self.cache.asked[-1][2:])
+        self.pacer.stop()
+
+    def test_threshold(self) -> None:
+        """A prompt of which too little is cached is refused at once, and none where no cache is simulated."""
+        half = Prefill(2, cached=1)
+        cases = (
+            (half, 0.5, None, False), (half, 0.51, None, True), (half, 0.0, 0.6, True), (half, 1.0, 0.0, False),
+            (Prefill(2), 0.0, None, False), (Prefill(2), 0.1, None, True), (Prefill(2, external=2), 1.0, None, False),
+            (Prefill(2), None, 1.0, False),
+        )  # fmt: skip
+        for prefill, server, request, refused in cases:
+            self.give(prefill)
+            self.model = evolve(self.model, hit_threshold=server)
+            self.sink = RecordingSink()
+            done = self.ask(hit_threshold=request)
+            self.clock.advance(0)
+            self.assertEqual(refused, done.called, (prefill, server, request))
+            if refused:
+                self.assertEqual(0, self.successResultOf(done))
+                self.assertEqual([("started", [2]), (0, []), (0, "cache_threshold")], self.sink.calls)
+                (blocks,) = self.cache.given
+                self.assertEqual(([2], 1), (blocks.grown, blocks.released))
+        self.pacer.stop()
+
+    def test_told_to_refuse(self) -> None:
+        """A request may ask to be refused, whatever is cached and whether there is a cache."""
+        self.give(Prefill(2, cached=2))
+        done = self.ask(below_threshold=True)
+        self.clock.advance(0)
+        self.assertEqual(0, self.successResultOf(done))
+        self.assertEqual((0, "cache_threshold"), self.sink.calls[-1])
 
 
 @implementer(IResponseSource)
