@@ -96,8 +96,19 @@ class CompletionDialect:
         sampling = completion.sampling(1 if silent else limit, completion.logprobs)
         output = structured_output(completion.response_format, completion.structured_outputs)
         form = PLAIN if output is None else Form(output=output)
+        # The echo shows log probabilities too.
+        reads_cache = False if completion.echo and completion.logprobs is not None else None
         request = request_of(
-            settings, head, completion, model, completion.prompts(), sampling, "cmpl", form, cut=completion.cut
+            settings,
+            head,
+            completion,
+            model,
+            completion.prompts(),
+            sampling,
+            "cmpl",
+            form,
+            cut=completion.cut,
+            reads_cache=reads_cache,
         )
         return CompletionReading(settings, completion, request, settings.now(), silent)
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.api.test_chat -*-
+# -*- test-case-name: tests.api.test_dialect -*-
 """What a dialect is: it reads a request body into a call, and knows how to write the call's answer."""
 
 from collections.abc import Callable, Sequence
@@ -172,6 +172,10 @@ class NamedBody(Protocol):
     def remote_prefill(self) -> bool:
         """Whether another server has run the prefill."""
 
+    @property
+    def cache_salt(self) -> str | None:
+        """Who shares KV blocks with it: requests with the same salt."""
+
 
 def request_of(
     settings: Settings,
@@ -184,11 +188,14 @@ def request_of(
     form: Form = PLAIN,
     *,
     cut: Cut | None = None,
+    reads_cache: bool | None = None,
 ) -> InferenceRequest:
     """Make the request that a body asks for; its id is the header's, else the body's, else a new one.
 
     :param prefix: what the answer's id begins with, without its hyphen.
     :param cut: how prompts are shortened.
+    :param reads_cache: whether it may be served from the prefix cache; None to let the parameters decide: log
+        probabilities of a prompt are those of tokens that are computed.
     :raises InvalidRequest: when the header names a rank that is none.
     """
     check_rank(head, settings)
@@ -203,6 +210,8 @@ def request_of(
         prefix=f"{prefix}-",
         form=form,
         cut=cut,
+        cache_salt=body.cache_salt,
+        reads_cache=sampling.prompt_logprobs is None if reads_cache is None else reads_cache,
     )
 
 

@@ -49,6 +49,11 @@ class ScoringBody(Body):
         """Whether another server has run the prefill: never."""
         return False
 
+    @property
+    def cache_salt(self) -> str | None:
+        """Who shares KV blocks with it: every request without a salt."""
+        return None
+
 
 @frozen(eq=False)
 class LabelScoreDialect:

@@ -81,6 +81,13 @@ class EngineSampling(SamplingBody):
     detokenize: bool | None = True
     extra_args: dict[str, Any] | None = None
     thinking_token_budget: int | None = None
+    skip_reading_prefix_cache: bool | None = None
+
+    @property
+    def reads_cache(self) -> bool | None:
+        """Whether the prefix cache may be read, if the request says."""
+        skips = self.skip_reading_prefix_cache
+        return None if skips is None else not skips
 
 
 class GenerateBody(Body):
@@ -212,7 +219,10 @@ class GenerateDialect:
         limit = 1 if given.max_tokens is None and settings.encoder_only else given.max_tokens
         sampling = given.sampling(limit, given.logprobs)
         prompt = TokenPrompt(tuple(asked.token_ids))
-        request = request_of(settings, head, asked, model, (prompt,), sampling, PREFIX, _form(settings, asked))
+        form = _form(settings, asked)
+        request = request_of(
+            settings, head, asked, model, (prompt,), sampling, PREFIX, form, reads_cache=given.reads_cache
+        )
         reading = GenerateReading(settings, asked, request, settings.now())
         writer = ParsedStream if asked.output_mode == "derender" else GenerateStream
         return Call(request, partial(writer, reading) if asked.stream else None, partial(GenerateWhole, reading))

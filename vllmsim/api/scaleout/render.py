@@ -133,7 +133,7 @@ class Rendering:
             "skip_clone": True,
             "bad_words": [],
             # Reading cached blocks would leave their tokens without probabilities.
-            "skip_reading_prefix_cache": sampling.prompt_logprobs is not None,
+            "skip_reading_prefix_cache": not self.request.reads_cache,
             **({} if output is None else {"structured_outputs": _constraint(output)}),
         }
         given |= {name: value for name, value in self.details.engine.items() if value is not None}
