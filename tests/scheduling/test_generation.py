@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Several
+from typing import Any
 
 from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred
@@ -33,7 +34,7 @@ from vllmsim.tokenization.words import WordTokenizer
 class GenerationCase(SynchronousTestCase):
     """Tests that start sequences."""
 
-    fields: Mapping[str, object] = {}
+    fields: Mapping[str, Any] = {}
     """What requests have beside what :func:`tests.fakes.request_for` gives them."""
 
     def setUp(self) -> None:
@@ -341,7 +342,7 @@ class BlockTests(GenerationCase):
         self.cache = GivenCache(prefill)
         self.model = evolve(self.model, cache=self.cache)
 
-    def ask(self, **fields: object) -> Deferred[int]:
+    def ask(self, **fields: Any) -> Deferred[int]:
         """Start a sequence whose request says something of the cache."""
         self.fields = fields
         return self.start()
@@ -356,9 +357,8 @@ class BlockTests(GenerationCase):
         self.clock.advance(0.02)
         self.successResultOf(done)
         self.assertEqual(([3, 4, 5, 5], 1), (blocks.grown, blocks.released))
-        self.assertEqual(
-            ([1, 2], 4, True, 0), (self.cache.asked[0][0], len(self.cache.asked[0][1]), *self.cache.asked[0][2:])
-        )
+        ((ids, answer, *asked),) = self.cache.asked
+        self.assertEqual(([1, 2], 4, [True, 0]), (ids, len(answer), asked))
 
     def test_released(self) -> None:
         """However a sequence ends, its blocks are given back."""
