@@ -181,6 +181,8 @@ class GivenCache:
     turns: list[Deferred[Any]] = field(factory=list)
     resets: list[bool] = field(factory=list)
     forgotten: list[Adapter] = field(factory=list)
+    hashing: Deferred[None] | None = None
+    """What hashing waits for, if it takes time."""
 
     @property
     def waiting(self) -> int:
@@ -188,7 +190,9 @@ class GivenCache:
         return len(self.turns)
 
     async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
-        """Hash nothing."""
+        """Hash nothing, in its time."""
+        if self.hashing is not None:
+            await self.hashing
         return HashedPrompt(prompt.ids)
 
     def allocate(self, prompt: HashedPrompt, answer: Sequence[int], reads: bool, remote_tokens: int) -> Deferred[Any]:

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fakes import (
     FixedLatency,
     FixedSource,
+    GivenCache,
     PlainComposer,
     RecordingMetrics,
     RecordingSink,
@@ -17,7 +18,8 @@ from tests.fakes import (
 )
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
-from vllmsim.inference import Answer, InferenceRequest
+from vllmsim.inference import Answer, InferenceRequest, Prefill
+from vllmsim.interfaces import IKVCache
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
@@ -40,6 +42,7 @@ class SimulatorTests(SynchronousTestCase):
         self.tokenizer = WordTokenizer(in_thread)
         self.source: FixedSource | SentenceSource = FixedSource(["yes ", "no"])
         self.latency = FixedLatency(1.0)
+        self.cache: IKVCache = NoCache()
         self.build()
 
     def build(self, seed: int = 1) -> None:
@@ -47,7 +50,6 @@ class SimulatorTests(SynchronousTestCase):
         self.lifecycle = rank_lifecycle(self.clock, 0)
         self.pacer = TokenPacer(self.clock, self.metrics.iteration_finished)
         self.waiting = WaitingQueue(2)
-        self.cache = NoCache()
         self.model = Model(
             self.clock,
             self.tokenizer,
@@ -102,6 +104,28 @@ class SimulatorTests(SynchronousTestCase):
         self.clock.pump([1, 1, 1])
         self.successResultOf(first)
         self.successResultOf(third)
+
+    def test_queue_full_after_hashing(self) -> None:
+        """While prompts are hashed nobody has a place: the bound holds for those that come to the queue together."""
+        self.cache = cache = GivenCache(Prefill(1))
+        cache.hashing = Deferred()
+        self.build()
+        (_, first), (_, second), (_, third) = (self.submit(request_for("a", n=2)) for _ in range(3))
+        cache.hashing.callback(None)
+        self.failureResultOf(third, QueueFull)
+        self.clock.pump([0, 1, 1])
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+    def test_cancelled_while_hashing(self) -> None:
+        """A request whose prompt is being hashed may be cancelled; it leaves nothing behind."""
+        self.cache = cache = GivenCache(Prefill(1))
+        cache.hashing = Deferred()
+        self.build()
+        _, served = self.submit()
+        served.cancel()
+        self.failureResultOf(served, CancelledError)
+        self.assertEqual(([], []), (self.metrics.heard, cache.asked))
 
     def test_cancelled_while_running(self) -> None:
         """Cancelling frees the slots at once, and the next request has them."""

@@ -66,8 +66,9 @@ class RankSimulator:
             raise Unavailable("The server is shutting down.")
         prompts = await self._admission.read(request.prompts, request.cut)
         limits = [self._admission.limit(prompt, request.sampling) for prompt in prompts]
-        self._require_room(len(prompts) * request.sampling.n)
         hashed = [await self._cache.hash(prompt, request) for prompt in prompts]
+        # From here to the queue nobody else comes between.
+        self._require_room(len(prompts) * request.sampling.n)
         submission = Submission(request, prompts, sink)
         sequences = list(self._spread(submission, hashed, limits, arrival, arrived))
         lengths = await self._run(sequences)
