@@ -397,6 +397,18 @@ class IBlockListener(Interface):
         """No block can be found any more."""
 
 
+class IBlockEventPublisher(Interface):
+    """Takes batches of KV events, written and numbered, in order. Called on the reactor thread."""
+
+    def publish(sequence: int, payload: bytes, events: int) -> None:
+        """Take a batch. Must neither raise nor wait.
+
+        :param sequence: its number, from 0 and without gaps.
+        :param payload: what subscribers get, after topic and number.
+        :param events: how many events are in it.
+        """
+
+
 class ICacheMetrics(Interface):
     """Hears what happens to KV blocks."""
 

@@ -49,6 +49,14 @@ BROKEN = {
     "--fingerprint-mode custom": "fingerprint-value",
     "--zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint tcp://*:5557": "its ports from 5557 meet",
     "--data-parallel-size 3 --zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint tcp://*:5559": "meet those",
+    "--zmq-endpoint ipc:///x --kv-events-replay-endpoint ipc:///x": "'ipc:///x' cannot be both",
+    "--zmq-endpoint localhost:5557": "zmq-endpoint (--zmq-endpoint): 'localhost:5557' is none of tcp://HOST:PORT",
+    "--zmq-endpoint ipc:///x -dp 2": "'ipc:///x' cannot be that of rank 1 too",
+    "--kv-events-replay-endpoint tcp://*:65535 -dp 2": "kv-events-replay-endpoint (--kv-events-replay-endpoint): 'tcp",
+    '--kv-events-config {"hwm":"a","x":1}': "kv-events-config (--kv-events-config): hwm must be an integer from 1",
+    '--kv-events-config {"endpoint":"x"}': "'x' is none of tcp://HOST:PORT",
+    '--kv-events-config {"replay_endpoint":"x"}': "'x' is none of tcp://HOST:PORT",
+    '--kv-events-config {"replay_endpoint":"tcp://*:5557"}': "its ports from 5557 meet",
 }
 
 FINE = [
@@ -69,6 +77,8 @@ FINE = [
     "--uds /run/x{rank} --data-parallel-size 2",
     "--data-parallel-size 3 --zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint tcp://*:5600",
     "--zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint ipc:///x",
+    "--zmq-endpoint tcp://collector:5557 --kv-events-replay-endpoint tcp://*:5557",
+    "--zmq-endpoint tcp://*:0 --kv-events-replay-endpoint tcp://*:0",
     "--fingerprint-mode custom --fingerprint-value x",
     "--ssl-certfile c --ssl-keyfile k",
 ]

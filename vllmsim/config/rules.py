@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from vllmsim.config.datasets import is_sha256
+from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
 from vllmsim.config.schema import Configuration
 from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.durations import format_duration
@@ -63,15 +64,50 @@ def _lora_names(c: Configuration) -> str | None:
 
 
 def _ports(endpoint: str, configuration: Configuration) -> range | None:
-    match = re.search(r":(\d+)$", endpoint)
-    return range(int(match[1]), int(match[1]) + configuration.data_parallel_size) if match else None
+    match = re.search(r"^tcp://.*:(\d+)$", endpoint)
+    ranks = configuration.ranks
+    return range(int(match[1]) + ranks.start, int(match[1]) + ranks.stop) if match and int(match[1]) else None
+
+
+def _meeting(replay: str, live: str, c: Configuration) -> str | None:
+    """Tell whether two sockets would be bound to one port; where we connect to is elsewhere."""
+    if not replay or not binds(live):
+        return None
+    ours, others = _ports(replay, c), _ports(live, c)
+    if replay == live and ours is None and not replay.startswith("tcp://"):
+        return f"{replay!r} cannot be both where events are published and where they are asked for"
+    if ours is None or others is None or ours.start >= others.stop or others.start >= ours.stop:
+        return None
+    return f"its ports from {ours.start} meet those where events are published, from {others.start}, one for each rank"
 
 
 def _event_ports(c: Configuration) -> str | None:
-    replay, live = _ports(c.kv_events_replay_endpoint, c), _ports(c.zmq_endpoint, c)
-    if replay is None or live is None or replay.start >= live.stop or live.start >= replay.stop:
-        return None
-    return f"its ports from {replay.start} meet those of zmq-endpoint from {live.start}, one for each rank"
+    return _meeting(c.kv_events_replay_endpoint, c.zmq_endpoint, c)
+
+
+def _event_endpoint(name: str) -> Rule:
+    def check(c: Configuration) -> str | None:
+        return _wrong_endpoint(getattr(c, name.replace("-", "_")), c)
+
+    return (name, *_RANKS), check
+
+
+def _wrong_endpoint(endpoint: str, c: Configuration) -> str | None:
+    try:
+        for number in c.ranks:
+            endpoint_of_rank(endpoint, number)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _events_config(c: Configuration) -> str | None:
+    try:
+        config = parse_events_config(c.kv_events_config or {})
+    except ValueError as error:
+        return str(error)
+    live, replay = config.endpoint, config.replay_endpoint or ""
+    return _wrong_endpoint(live, c) or _wrong_endpoint(replay, c) or _meeting(replay, live, c)
 
 
 def _last_port(c: Configuration) -> str | None:
@@ -187,7 +223,10 @@ RULES: Final[tuple[Rule, ...]] = (
     (("max-cpu-loras", "max-loras"), _cpu_loras),
     (("lora-modules", "model", "served-model-name"), _lora_bases),
     (("lora-modules", "model", "served-model-name"), _lora_names),
-    (("kv-events-replay-endpoint", "zmq-endpoint", "data-parallel-size"), _event_ports),
+    _event_endpoint("zmq-endpoint"),
+    _event_endpoint("kv-events-replay-endpoint"),
+    (("kv-events-replay-endpoint", "zmq-endpoint", *_RANKS), _event_ports),
+    (("kv-events-config", *_RANKS), _events_config),
     (_RANKS, _ranks),
     (("data-parallel-rank", "data-parallel-size"), _rank),
     (("data-parallel-start-rank", "data-parallel-size", "data-parallel-rank"), _first_rank),

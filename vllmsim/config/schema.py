@@ -14,6 +14,7 @@ import attrs
 from attrs import frozen
 
 from vllmsim.config.datasets import Dataset, parse_datasets, write_datasets
+from vllmsim.config.events import MOST_MESSAGES
 from vllmsim.config.fakemetrics import FakeMetrics, parse_fake_metrics, write_fake_metrics
 from vllmsim.config.kinds import Duration, Flag, Integer, Json, Kind, List, Number, Parsed, Text
 from vllmsim.config.lora import LoraModule, parse_lora_module, write_lora_module
@@ -105,7 +106,7 @@ class Configuration:
     pod_namespace: str = _option("server", Text(), "",
         "Namespace reported in x-inference-namespace.", environment="POD_NAMESPACE")
     pod_ip: str = _option("server", Text(), "",
-        "Address that names this server in the topic of KV events.", environment="POD_IP", acts=False)
+        "Address that names this server in the topic of KV events.", environment="POD_IP")
     enable_responses_store: bool = _option("server", Flag(), False,
         "Keep responses of /v1/responses, so that clients can come back to them, and allow background ones.",
         environment="VLLM_ENABLE_RESPONSES_API_STORE")
@@ -258,16 +259,27 @@ class Configuration:
     global_cache_hit_threshold: float = _option("cache", Number(least=0, most=1), 0.0,
         "Share of the prompt that must be cached for a request to be served here.", acts=False)
     zmq_endpoint: str = _option("cache", Text(), "tcp://127.0.0.1:5557",
-        "Where KV events are published; nowhere if empty.", acts=False)
+        "Where KV events are published: bound with a *, ::, ipc:// or inproc:// in it, else connected to; each further"
+        " rank has the next port, or its number in the place of {rank}. Nowhere if empty.")
     zmq_max_connect_attempts: int = _option("cache", Integer(least=0, most=10), 0,
-        "How often to try to reach that endpoint at the start.", acts=False)
+        "How often to try to reach an endpoint that is connected to, at the start; 0 for ever.")
+    kv_events_topic: str = _option("cache", Text(), "kv@{ip}:{port}@{model}",
+        "First frame of each message, with the address, the port and the number of the rank for {ip}, {port} and"
+        " {rank}, and the model's first name for {model}.")
     event_batch_size: int = _option("cache", Integer(least=1), 16,
-        "Events per message.", acts=False)
+        "Most events in a message.")
+    event_flush_interval: float = _option("cache", Duration(), 0.01,
+        "How long an event waits for others to fill a message; with 0 those of one turn go together.", unit="ms")
+    event_high_water_mark: int = _option("cache", Integer(least=1, most=MOST_MESSAGES), 10_000,
+        "Messages that may wait for a subscriber; one that is slower loses what comes then.")
     use_vllm_map_event_format: bool = _option("cache", Flag(), False,
-        "Write events as maps, as vLLM does since 0.23, not as arrays.", acts=False)
+        "Write events as maps, as vLLM does since 0.23, not as arrays.")
+    kv_events_use_int_block_hashes: bool = _option("cache", Flag(), True,
+        "Tell the last 64 bits of block hashes as integers, not whole digests.",
+        environment="VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES")
     kv_events_replay_endpoint: str = _option("cache", Text(), "",
         "Where events can be asked for again; nowhere if empty.", acts=False)
-    kv_events_replay_queue_size: int = _option("cache", Integer(least=1), 1024,
+    kv_events_replay_queue_size: int = _option("cache", Integer(least=1, most=MOST_MESSAGES), 1024,
         "Messages kept for that.", acts=False)
 
     max_loras: int = _option("lora", Integer(least=1), 1,
@@ -330,7 +342,7 @@ class Configuration:
         "Speak TLS with a certificate made at the start.", acts=False)
 
     kv_events_config: Mapping[str, Any] | None = _option("cache", Json(), None,
-        "KV event options in vLLM's form.", acts=False)
+        "KV events in vLLM's form; where it is given, no other option says where they go.")
     # fmt: on
 
     @property
