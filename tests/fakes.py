@@ -333,6 +333,21 @@ class CountingEmbedder:
         return succeed([float(len({*tokens} & {*other})) for other in others])
 
 
+class TurningClock(Clock):
+    """A clock that takes turns as a reactor does: what is asked for in one is done in the next."""
+
+    def turn(self) -> None:
+        """Do what is due."""
+        calls, self.calls = self.calls, []
+        for call in calls:
+            if call.active() and call.getTime() <= self.rightNow:
+                call.called = 1
+                call.func(*call.args, **call.kw)
+            elif call.active():
+                self.calls.append(call)
+        self._sortCalls()
+
+
 @define(eq=False)
 class Ticker:
     """Emits at the gaps it is given, and remembers when."""

@@ -207,6 +207,8 @@ class HashedPrompt:
         and pairs of a media item's hash and its offset in the block; None for nothing.
     :param adapter: the adapter that all blocks of the sequence belong to.
     :param shared: how many leading blocks a cache outside this server has.
+    :param tail: what is hashed with the block that its last tokens begin and an answer's fill; each has a tag before
+        what events tell.
     """
 
     ids: Sequence[int]
@@ -214,6 +216,7 @@ class HashedPrompt:
     keys: Sequence[tuple[Any, ...] | None] = ()
     adapter: Adapter | None = None
     shared: int = 0
+    tail: tuple[tuple[Any, ...], ...] | None = None
 
 
 @frozen(eq=False)

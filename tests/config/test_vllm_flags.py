@@ -34,6 +34,7 @@ SPECIAL = {
     "--lora-modules": "a=/p",
     "--data-parallel-rank": "0",
     "--chat-template-content-format": "openai",
+    "--prefix-caching-hash-algo": "sha256_cbor",
 }
 
 

@@ -128,6 +128,11 @@ class RankMetricsTests(SynchronousTestCase):
         self.metrics.sequence_finished("stop", Prefill(1, 0), 1, 1, SequenceTimes(0, 0, 0, 9))
         self.assertEqual(0.5, self.value("vllm:request_time_per_output_token_seconds_sum"))
 
+    def test_hash_algorithm(self) -> None:
+        """The cache's labels name the algorithm that hashes blocks."""
+        labels = cache_config_labels(Configuration(prefix_caching_hash_algo="xxhash_cbor"))
+        self.assertEqual("xxhash_cbor", labels["prefix_caching_hash_algo"])
+
     def test_prompts(self) -> None:
         """A prompt is observed once, whatever the number of its choices."""
         self.metrics.prompt_finished(3, 42)

@@ -23,6 +23,8 @@ from vllmsim.config.option import Option
 FAILURE_TYPES: Final = (
     "rate_limit", "invalid_api_key", "context_length", "server_error", "invalid_request", "model_not_found",
 )  # fmt: skip
+HASH_ALGORITHMS: Final = ("sha256", "sha256_cbor", "xxhash", "xxhash_cbor", "fnv64_cbor")
+"""How blocks may be hashed: as vLLM can, and as llm-d-inference-sim does."""
 
 
 def _parse_texts(value: object) -> tuple[str, ...]:
@@ -254,8 +256,11 @@ class Configuration:
         "Blocks in the KV cache, as vllm:cache_config_info reports them.", unit="blocks")
     block_size: int = _option("cache", Integer(choices=(1, 8, 16, 32, 64, 128, 256)), 16,
         "Tokens per block, as vllm:cache_config_info reports them.", unit="tokens")
+    prefix_caching_hash_algo: str = _option("cache", Text(choices=HASH_ALGORITHMS), "sha256",
+        "How blocks are hashed: as vLLM can, or with fnv64_cbor as llm-d-inference-sim does.")
     hash_seed: str = _option("cache", Text(), "",
-        "Seed of the block hashes.", environment="PYTHONHASHSEED", acts=False)
+        "Seed of the block hashes, a text; without one SHA-256 begins with vLLM's constant, and XXH3 anywhere.",
+        environment="PYTHONHASHSEED")
     global_cache_hit_threshold: float = _option("cache", Number(least=0, most=1), 0.0,
         "Share of the prompt that must be cached for a request to be served here.", acts=False)
     zmq_endpoint: str = _option("cache", Text(), "tcp://127.0.0.1:5557",

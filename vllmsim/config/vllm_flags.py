@@ -172,7 +172,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("kv-cache-dtype-skip-layers", _L, (), "Layers that keep theirs.", ()),
     ("num-gpu-blocks-override", _I, None, "Blocks in the KV cache.", ()),
     ("enable-prefix-caching", _B, None, "Reuse blocks of equal prefixes.", ()),
-    ("prefix-caching-hash-algo", _T, "sha256", "How blocks are hashed.", ()),
     ("prefix-cache-retention-interval", _I, 0, "Blocks between those that are retained.", ()),
     ("prefix-match-unit", _I, None, "Tokens per unit of a prefix match.", ()),
     ("kv-sharing-fast-prefill", _B, False, "Skip prefill of layers that share a cache.", ()),

@@ -35,7 +35,7 @@ def cache_config_labels(configuration: Configuration) -> dict[str, str]:
         "num_gpu_blocks": blocks,
         "num_gpu_blocks_override": blocks,
         "prefix_cache_retention_interval": 0,
-        "prefix_caching_hash_algo": "sha256",
+        "prefix_caching_hash_algo": configuration.prefix_caching_hash_algo,
         "prefix_match_unit": None,
         "replayssm_buffer_len": 16,
         "simple_cpu_offload_num_blocks": None,
