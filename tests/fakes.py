@@ -238,6 +238,18 @@ class RecordingMetrics:
         """Remember."""
         self.heard.append(("started",))
 
+    def transfer_started(self) -> None:
+        """Remember."""
+        self.heard.append(("fetching",))
+
+    def transfer_finished(self, prefill: Prefill, seconds: float) -> None:
+        """Remember."""
+        self.heard.append(("fetched", prefill.external, seconds))
+
+    def transfer_aborted(self) -> None:
+        """Remember."""
+        self.heard.append(("fetch given up",))
+
     def prefill_finished(self, prefill: Prefill, since_arrival: float) -> None:
         """Remember."""
         self.heard.append(("prefilled", prefill.tokens, since_arrival))

@@ -4,7 +4,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from vllmsim.config.schema import Configuration
-from vllmsim.identity import endpoint_of, engine_id, fingerprint, port_of, signature, supervisor_endpoint, url_of
+from vllmsim.identity import (
+    endpoint_of,
+    engine_id,
+    fingerprint,
+    port_of,
+    side_channel,
+    signature,
+    supervisor_endpoint,
+    url_of,
+)
 
 
 def configured(words: str = "") -> Configuration:
@@ -56,6 +65,21 @@ class IdentityTests(SynchronousTestCase):
             for number in (0, 1)
         }
         self.assertEqual((12, engine_id(c, 1, 0)), (len(ids), engine_id(configured("--pod-name p"), 1, 0)))
+
+    def test_given_engine_id(self) -> None:
+        """An operator's own id is used as it is, with the rank's number behind it where there are several."""
+        words = '--kv-transfer-config {"engine_id":"prefill-0"}'
+        self.assertEqual("prefill-0", engine_id(configured(words), 1, 0))
+        self.assertEqual("prefill-0_dp1", engine_id(configured(f"{words} -dp 2"), 1, 1))
+
+    def test_side_channel(self) -> None:
+        """KV blocks are to be had where the operator says, or else at the pod's address; each rank has a port."""
+        self.assertEqual(("localhost", 5602), side_channel(configured(), 2))
+        self.assertEqual(("10.0.0.1", 5600), side_channel(configured("--pod-ip 10.0.0.1"), 0))
+        words = "--pod-ip 10.0.0.1 --nixl-side-channel-host p --nixl-side-channel-port 7000"
+        self.assertEqual(("p", 7001), side_channel(configured(words), 1))
+        environ = {"VLLM_NIXL_SIDE_CHANNEL_HOST": "h", "VLLM_NIXL_SIDE_CHANNEL_PORT": "7100"}
+        self.assertEqual(("h", 7100), side_channel(load_words((), environ).configuration, 0))
 
     def test_signature(self) -> None:
         """A server without a name signs nothing."""

@@ -44,12 +44,21 @@ def fingerprint(configuration: Configuration) -> str | None:
 
 
 def engine_id(configuration: Configuration, seed: int, number: int) -> str:
-    """Make the id by which Mooncake knows a rank. All ranks of a server tell the same ids.
+    """Make the id by which a rank is known to those who fetch its KV blocks. All ranks of a server tell the same ids.
 
     :param seed: the daemon's seed.
     """
+    given = configuration.kv_transfer.engine_id
+    if given is not None:
+        return f"{given}_dp{number}" if configuration.data_parallel_size > 1 else given
     bits = derive(seed, "engine", configuration.pod_name, configuration.port, number).getrandbits(128)
     return str(uuid.UUID(int=bits, version=4))
+
+
+def side_channel(configuration: Configuration, number: int) -> tuple[str, int]:
+    """Find the host and the port that decode servers are told to fetch a rank's KV blocks from."""
+    c = configuration
+    return c.nixl_side_channel_host or c.pod_ip or "localhost", c.nixl_side_channel_port + number
 
 
 def endpoint_of(configuration: Configuration, number: int) -> str:

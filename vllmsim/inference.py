@@ -262,6 +262,10 @@ class Prefill:
         """How many tokens were computed here."""
         return self.tokens - self.found
 
+    def created(self, block_size: int) -> int:
+        """Count the tokens of full blocks that were computed here, for all to find."""
+        return max(0, self.tokens // block_size - -(-self.found // block_size)) * block_size
+
 
 NOT_PREFILLED: Final = Prefill(0)
 """A prompt of which nothing is known yet."""
@@ -382,6 +386,11 @@ class Answer:
     finish_reason: FinishReason
     stop_reason: str | int | None = None
     parts: tuple[Part, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is none, since too little of the prompt is cached."""
+        return self.finish_reason == "cache_threshold"
 
     @property
     def text(self) -> str:

@@ -462,8 +462,20 @@ class IRankMetrics(Interface):
     def sequence_started() -> None:
         """A sequence left the queue for a slot."""
 
+    def transfer_started() -> None:
+        """A sequence waits for KV blocks of the server that ran its prefill."""
+
+    def transfer_finished(prefill: Prefill, seconds: float) -> None:
+        """They are there.
+
+        :param seconds: how long the transfer took.
+        """
+
+    def transfer_aborted() -> None:
+        """The sequence is gone before they were there."""
+
     def prefill_finished(prefill: Prefill, since_arrival: float) -> None:
-        """A sequence's first token is out.
+        """A sequence's first token is out; one that is refused has none.
 
         :param since_arrival: the time to first token.
         """

@@ -18,7 +18,7 @@ from vllmsim.api.transfer import PrefillSource
 from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
-from vllmsim.identity import engine_id, fingerprint
+from vllmsim.identity import engine_id, fingerprint, side_channel
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
@@ -26,6 +26,7 @@ from vllmsim.metrics.exposition import Page
 from vllmsim.metrics.families import RankMetrics
 from vllmsim.metrics.http import HttpMetrics
 from vllmsim.metrics.process import ProcessMetrics
+from vllmsim.metrics.transfer import TransferMetrics
 from vllmsim.models import ModelCatalogue
 from vllmsim.omni import ImageEmission
 from vllmsim.randomness import derive
@@ -115,6 +116,7 @@ def build_rank(
         cache_config_labels(c),
         epoch(),
         datasets.names if datasets else (),
+        transfers=TransferMetrics(c.block_size, c.kv_bytes_per_token, c.kv_transfer.fetches, c.kv_transfer.nixl),
     )
     http = HttpMetrics(epoch())
     models = ModelCatalogue(c.model, c.served_names)
@@ -139,9 +141,12 @@ def build_rank(
         wants_image=ImageEmission(c, derive(seed, "images", number)),
         remote=PrefillSource(
             engine_id(c, seed, number),
+            *side_channel(c, number),
             block_size=c.block_size,
             tensor_parallel_size=max(1, c.tensor_parallel_size),
+            patience=c.nixl_abort_request_timeout,
         ),
+        block_size=c.block_size if c.enable_kvcache else None,
     )
     tokenizer = shared.tokenizer
     composer = Composer(
@@ -158,7 +163,17 @@ def build_rank(
     pacer = TokenPacer(clock, metrics.iteration_finished)
     latency = LatencyModel(c)
     cache = NoCache()
-    model = Model(clock, tokenizer, composer, cache, latency, pacer, metrics, lambda: slots.running - cache.waiting)
+    model = Model(
+        clock,
+        tokenizer,
+        composer,
+        cache,
+        latency,
+        pacer,
+        metrics,
+        lambda: slots.running - cache.waiting,
+        c.global_cache_hit_threshold if c.enable_kvcache else None,
+    )
     waiting = WaitingQueue(c.max_waiting_queue_length)
     slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
     admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)

@@ -27,6 +27,7 @@ SPECIAL = {
     "--mm-encoder-attn-dtype": "fp8",
     "--ssl-keyfile": "key.pem",
     "--kv-events-config": '{"hwm": 1}',
+    "--kv-transfer-config": '{"kv_connector": "NixlConnector"}',
     "--fingerprint-mode": "hash",
     "--video-pruning-rate": "0.5",
     "--kv-offloading-size": "1.5",
@@ -88,6 +89,6 @@ class FlagTests(SynchronousTestCase):
         self.assertEqual(("Qwen/Qwen3-8B", ("a", "b")), (c.model, c.served_model_name))
         self.assertEqual((32000, 256, 9000), (c.max_model_len, c.max_num_seqs, c.port))
         idle = {option.name for option, _ in loaded.idle}
-        self.assertTrue({"enable-prefix-caching", "gpu-memory-utilization", "kv-transfer-config"} <= idle)
+        self.assertTrue({"enable-prefix-caching", "gpu-memory-utilization"} <= idle)
         self.assertNotIn("port", idle)
         self.assertEqual("hermes", c.tool_call_parser)

@@ -18,7 +18,8 @@ from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chat import ChatBody, chat_form, chat_sampling, chat_template, check_chat, check_media
 from vllmsim.api.chatanswer import ChatReading, ChatWhole
 from vllmsim.api.conversation import ChatMessage, conversation_of
-from vllmsim.api.dialect import Call, Settings, completion_details, prompt_details, request_of, usage
+from vllmsim.api.dialect import Call, Settings, all_refused, completion_details, prompt_details, request_of, usage
+from vllmsim.api.thresholds import threshold_of
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Answer, Prefill, TokenizedPrompt
 
@@ -67,7 +68,16 @@ class BatchDialect:
             check_media(settings, conversation, model)
         form = chat_form(settings, batch, conversations[0])
         request = request_of(
-            settings, head, batch, model, conversations, chat_sampling(settings, batch), "chatcmpl", form, cut=batch.cut
+            settings,
+            head,
+            batch,
+            model,
+            conversations,
+            chat_sampling(settings, batch),
+            "chatcmpl",
+            form,
+            cut=batch.cut,
+            threshold=threshold_of(head, batch.cache_hit_threshold),
         )
         return Call(request, None, partial(BatchWhole, ChatReading(settings, batch, request, settings.now())))
 
@@ -90,7 +100,7 @@ class BatchWhole:
         counts = usage(
             sum(len(prompt.ids) for prompt in prompts),
             sum(map(len, answers)),
-            prompt_details(settings, prefill),
+            prompt_details(settings, prefill, refused=all_refused(answers)),
             thought,
             nulls=True,
         )

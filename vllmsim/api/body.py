@@ -50,12 +50,14 @@ class Head:
     :param request_id: the X-Request-Id header.
     :param data_parallel_rank: the X-data-parallel-rank header.
     :param send_image: whether the X-Send-Image header asks for an image.
+    :param cache_threshold: the X-Cache-Threshold-Finish-Reason header.
     """
 
     content_type: str | None = None
     request_id: str | None = None
     data_parallel_rank: str | None = None
     send_image: bool = False
+    cache_threshold: str | None = None
 
 
 def read_object(body: bytes, head: Head) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vllmsim.api.conversation import MOST_MESSAGES, ChatMessage, conversation_of
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
+from vllmsim.api.thresholds import threshold_of
 from vllmsim.api.toolcalls import MOST_TOOLS, NO_TOOLS, ChatTool, check_tools, read_choice, use_tools
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Conversation, Template
@@ -141,7 +142,16 @@ class ChatDialect:
         check_media(settings, conversation, model)
         form = chat_form(settings, chat, conversation, image=settings.wants_image(head.send_image))
         request = request_of(
-            settings, head, chat, model, (conversation,), chat_sampling(settings, chat), "chatcmpl", form, cut=chat.cut
+            settings,
+            head,
+            chat,
+            model,
+            (conversation,),
+            chat_sampling(settings, chat),
+            "chatcmpl",
+            form,
+            cut=chat.cut,
+            threshold=threshold_of(head, chat.cache_hit_threshold),
         )
         return ChatReading(settings, chat, request, settings.now())
 

@@ -17,7 +17,7 @@ import orjson
 from attrs import frozen
 
 from vllmsim.api.chunks import MARKER, ChunkStream, cut_frame
-from vllmsim.api.dialect import Reading, completion_details, prompt_details, usage
+from vllmsim.api.dialect import Reading, all_refused, completion_details, prompt_details, usage
 from vllmsim.api.eventstream import event
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.stretches import stretches
@@ -72,8 +72,8 @@ class ChatReading(Reading["ChatBody"]):
         return [tooling.call_id(part, i, new_id) for i, part in enumerate(calls, earlier)]
 
     def illustrates(self, answer: Answer) -> bool:
-        """Tell whether an image follows the text, which it does not when the answer is aborted."""
-        return self.request.form.image and answer.finish_reason != "abort"
+        """Tell whether an image follows the text, which it does not when the answer is aborted or refused."""
+        return self.request.form.image and answer.finish_reason not in ("abort", "cache_threshold")
 
     def content(self, text: str) -> str | list[dict[str, Any]]:
         """Write text as content, which is a list where an image follows."""
@@ -134,7 +134,8 @@ class ChatStream(ChunkStream):
     def _with_delta(
         self, choice: int, delta: dict[str, Any], answer: Answer | None, start: int, stop: int
     ) -> dict[str, Any]:
-        shown = self._shower.chat(answer, start, stop) if self._shower and answer is not None else None
+        shows = self._shower if answer is not None and not answer.refused else None
+        shown = shows.chat(answer, start, stop) if shows and answer is not None else None
         wanted = answer is not None and self._reading.body.return_token_ids
         ids = list(answer.ids[start:stop]) if answer is not None and wanted else None
         member = {"index": choice, "delta": delta, "logprobs": shown, "finish_reason": None}
@@ -244,7 +245,8 @@ class ChatWhole:
         """Make the answer's object."""
         reading, body, settings = self._reading, self._reading.body, self._reading.settings
         shower, prompt = reading.shower, prompts[0]
-        count = body.prompt_logprobs
+        refused = all_refused(answers)
+        count = None if refused else body.prompt_logprobs
         thought = completion_details(sum(each.reasoning_tokens for each in answers)) if settings.reasons else None
         return {
             **reading.head("chat.completion"),
@@ -254,14 +256,14 @@ class ChatWhole:
             "usage": usage(
                 sum(len(each.ids) for each in prompts),
                 sum(map(len, answers)),
-                prompt_details(settings, prefill),
+                prompt_details(settings, prefill, refused=refused),
                 thought,
                 nulls=True,
             ),
             "prompt_logprobs": None if count is None else Shower(count, as_ids=False).prompt(prompt),
             "prompt_token_ids": list(prompt.ids) if body.return_token_ids else None,
             "prompt_text": prompt.text if body.return_prompt_text else None,
-            "kv_transfer_params": reading.handover(prefill),
+            "kv_transfer_params": reading.handover(prefill, answers[0]),
             "ec_transfer_params": reading.encoded,
             "metrics": None,
         }
@@ -271,7 +273,7 @@ class ChatWhole:
         return {
             "index": index,
             "message": self._message(answer),
-            "logprobs": None if shower is None else shower.chat(answer, 0, len(answer)),
+            "logprobs": None if shower is None or answer.refused else shower.chat(answer, 0, len(answer)),
             "finish_reason": reading.finish_reason(answer),
             "stop_reason": answer.stop_reason,
             "token_ids": list(answer.ids) if reading.body.return_token_ids else None,

@@ -46,6 +46,7 @@ class ChunkStream(ABC):
         self._prompts: Sequence[TokenizedPrompt] = ()
         self._prefill = NOT_PREFILLED
         self._thought = 0
+        self._served = False
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
         self._frames: list[tuple[bytes, bytes] | None] = []
@@ -94,7 +95,7 @@ class ChunkStream(ABC):
         if not self._include_usage:
             return DONE
         prompt_tokens = sum(len(prompt.ids) for prompt in self._prompts)
-        details = prompt_details(self._settings, self._prefill)
+        details = prompt_details(self._settings, self._prefill, refused=not self._served)
         thought = completion_details(self._thought) if self._reasons else None
         chunk = {
             **self._head,
@@ -140,7 +141,8 @@ class ChunkStream(ABC):
         handover = None
         if stop == len(answer):
             self._thought += answer.reasoning_tokens
-            handover = self._handover(self._prefill)
+            self._served = self._served or not answer.refused
+            handover = self._handover(self._prefill, answer)
             if not self._include_usage:
                 chunk["system_fingerprint"] = self._settings.fingerprint
         return event(chunk | {"kv_transfer_params": handover})

@@ -14,10 +14,11 @@ from attrs import frozen
 
 from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chunks import ChunkStream
-from vllmsim.api.dialect import Call, Reading, Settings, prompt_details, request_of, usage
+from vllmsim.api.dialect import Call, Reading, Settings, all_refused, prompt_details, request_of, usage
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
+from vllmsim.api.thresholds import threshold_of
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Answer, Prefill, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
 from vllmsim.structure import PLAIN, Form
@@ -109,6 +110,7 @@ class CompletionDialect:
             form,
             cut=completion.cut,
             reads_cache=reads_cache,
+            threshold=threshold_of(head, completion.cache_hit_threshold),
         )
         return CompletionReading(settings, completion, request, settings.now(), silent)
 
@@ -129,6 +131,11 @@ class CompletionReading(Reading[CompletionBody]):
     prefix = "cmpl"
 
     silent: bool
+
+    @property
+    def engine_request_id(self) -> str:
+        """What the engine calls the request of the first prompt: each prompt is a request to it."""
+        return f"{self.request.answer_id}-0"
 
     @property
     def reasons(self) -> bool:
@@ -179,7 +186,7 @@ class CompletionStream(ChunkStream):
             text = prompt.text + ("" if self._reading.silent else text)
         wants_ids = answer is not None and body.return_token_ids
         shown = None
-        if answer is not None and self._shower is not None:
+        if answer is not None and self._shower is not None and not answer.refused:
             shown, self._offsets[choice] = self._reading.shown(
                 self._shower, prompt, answer, start, stop, self._offsets[choice]
             )
@@ -205,7 +212,7 @@ class CompletionWhole:
         """Write the answer with every member of vLLM's model, nulls among them."""
         reading, settings = self._reading, self._reading.settings
         prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
-        details = prompt_details(settings, prefill)
+        details = prompt_details(settings, prefill, refused=all_refused(answers))
         return orjson.dumps(
             {
                 **reading.head("text_completion"),
@@ -213,16 +220,17 @@ class CompletionWhole:
                 "service_tier": None,
                 "system_fingerprint": settings.fingerprint,
                 "usage": usage(prompt_tokens, sum(map(len, answers)), details, nulls=True),
-                "kv_transfer_params": reading.handover(prefill),
+                "kv_transfer_params": reading.handover(prefill, answers[0]),
                 "ec_transfer_params": None,
                 "metrics": None,
             }
         )
 
     def _choice(self, index: int, prompt: TokenizedPrompt, answer: Answer) -> dict[str, Any]:
-        reading, body, count = self._reading, self._reading.body, self._reading.body.prompt_logprobs
-        text, shower = "" if reading.silent else answer.text, reading.shower
+        reading, body = self._reading, self._reading.body
+        text, shower = "" if reading.silent else answer.text, None if answer.refused else reading.shower
         shown = None if shower is None else reading.shown(shower, prompt, answer, 0, len(answer), 0)[0]
+        count = None if answer.refused else body.prompt_logprobs
         return {
             "index": index,
             "text": prompt.text + text if body.echo else text,

@@ -10,8 +10,9 @@ from vllmsim.api.body import Head
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.media import hash_media
 from vllmsim.api.sampling import GenerationBody
+from vllmsim.api.thresholds import USUAL, Threshold
 from vllmsim.api.toolcalls import Tooling
-from vllmsim.api.transfer import PrefillSource, encoder_outputs
+from vllmsim.api.transfer import PrefillSource, Transfer, encoder_outputs
 from vllmsim.errors import InferenceError, InvalidRequest
 from vllmsim.inference import Answer, Conversation, Cut, InferenceRequest, Prefill, Prompt, TokenizedPrompt
 from vllmsim.interfaces import IModelCatalogue
@@ -36,6 +37,7 @@ class Settings:
     :param wants_image: tells whether an image follows an answer, given whether its request asks for one.
     :param remote: what a decoding server is told of this one.
     :param trusts_templates: whether requests may bring chat templates of their own.
+    :param block_size: tokens per block of the KV cache; None where none is simulated.
     """
 
     models: IModelCatalogue
@@ -55,6 +57,7 @@ class Settings:
     wants_image: Callable[[bool], bool] = bool
     remote: PrefillSource = field(factory=PrefillSource)
     trusts_templates: bool = False
+    block_size: int | None = None
 
 
 class StreamEncoder(Protocol):
@@ -140,11 +143,16 @@ class Reading(Generic[B]):
         """Whether an answer may begin with reasoning, whose tokens are then counted apart."""
         return self.settings.reasons
 
-    def handover(self, prefill: Prefill) -> dict[str, Any] | None:
+    def handover(self, prefill: Prefill, answer: Answer) -> dict[str, Any] | None:
         """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other."""
-        if not self.body.remote_decode:
+        if not self.body.transfer.handed_over:
             return None
-        return self.settings.remote.handover(self.request.request_id, prefill, self.created)
+        return self.settings.remote.handover(self.engine_request_id, prefill, answer, self.settings.now())
+
+    @property
+    def engine_request_id(self) -> str:
+        """What the engine calls the request of the first prompt."""
+        return self.request.answer_id
 
     @property
     def encoded(self) -> dict[str, Any] | None:
@@ -169,8 +177,8 @@ class NamedBody(Protocol):
         """The part of the answer's id that follows its prefix."""
 
     @property
-    def remote_prefill(self) -> bool:
-        """Whether another server has run the prefill."""
+    def transfer(self) -> Transfer:
+        """What is to become of the prompt's KV blocks."""
 
     @property
     def cache_salt(self) -> str | None:
@@ -189,6 +197,7 @@ def request_of(
     *,
     cut: Cut | None = None,
     reads_cache: bool | None = None,
+    threshold: Threshold = USUAL,
 ) -> InferenceRequest:
     """Make the request that a body asks for; its id is the header's, else the body's, else a new one.
 
@@ -196,22 +205,26 @@ def request_of(
     :param cut: how prompts are shortened.
     :param reads_cache: whether it may be served from the prefix cache; None to let the parameters decide: log
         probabilities of a prompt are those of tokens that are computed.
+    :param threshold: when the request is to be refused for how little is cached.
     :raises InvalidRequest: when the header names a rank that is none.
     """
     check_rank(head, settings)
-    named = head.request_id or body.request_id
+    named, transfer = head.request_id or body.request_id, body.transfer
     return InferenceRequest(
         request_id=named or settings.new_id(),
         named_by_client=bool(named),
         model=model,
         prompts=prompts,
         sampling=sampling,
-        remote_prefill=body.remote_prefill,
+        remote_prefill=transfer.prefilled,
         prefix=f"{prefix}-",
         form=form,
         cut=cut,
         cache_salt=body.cache_salt,
         reads_cache=sampling.prompt_logprobs is None if reads_cache is None else reads_cache,
+        remote_tokens=transfer.tokens,
+        hit_threshold=threshold.share,
+        below_threshold=threshold.refuses,
     )
 
 
@@ -261,11 +274,20 @@ def usage(
     return counts
 
 
-def prompt_details(settings: Settings, prefill: Prefill) -> dict[str, Any] | None:
-    """Say where the prompt's tokens came from, if the server shows that."""
-    if not settings.prompt_tokens_details:
+def prompt_details(settings: Settings, prefill: Prefill, *, refused: bool) -> dict[str, Any] | None:
+    """Say where the prompt's tokens came from, if the server shows that.
+
+    :param refused: whether the request was, so that they were not read at all.
+    """
+    if refused or not settings.prompt_tokens_details:
         return None
-    return {"cached_tokens": prefill.found, "created_cache_tokens": None, "multimodal_tokens": None}
+    created = None if settings.block_size is None else prefill.created(settings.block_size)
+    return {"cached_tokens": prefill.found, "created_cache_tokens": created, "multimodal_tokens": None}
+
+
+def all_refused(answers: Sequence[Answer]) -> bool:
+    """Tell whether no choice was served."""
+    return all(answer.refused for answer in answers)
 
 
 def completion_details(reasoning_tokens: int) -> dict[str, Any]:

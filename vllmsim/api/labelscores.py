@@ -18,6 +18,8 @@ from attrs import frozen
 from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.dialect import Call, Settings, request_of, usage
 from vllmsim.api.sampling import Int64
+from vllmsim.api.thresholds import NEVER
+from vllmsim.api.transfer import NO_TRANSFER, Transfer
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Answer, InferenceRequest, Prefill, TokenizedPrompt, TokenPrompt
 from vllmsim.sampling import Sampling
@@ -45,9 +47,9 @@ class ScoringBody(Body):
     request_id: str | None = None
 
     @property
-    def remote_prefill(self) -> bool:
-        """Whether another server has run the prefill: never."""
-        return False
+    def transfer(self) -> Transfer:
+        """What is to become of the prompts' KV blocks: nothing."""
+        return NO_TRANSFER
 
     @property
     def cache_salt(self) -> str | None:
@@ -138,7 +140,9 @@ class Scoring:
         """Make the call that takes a step on each prompt."""
         body = self._body
         sampling = Sampling(max_tokens=1, logprobs=len(body.label_token_ids))
-        request = request_of(self._settings, self._head, body, self._model, tuple(prompts), sampling, _PREFIX)
+        request = request_of(
+            self._settings, self._head, body, self._model, tuple(prompts), sampling, _PREFIX, threshold=NEVER
+        )
         return Call(request, None, partial(LabelScores, body, request, self._settings.now()))
 
 

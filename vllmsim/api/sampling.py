@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from vllmsim.api.body import Body, Listed
 from vllmsim.api.structuredoutputs import AnyResponseFormat, StructuredOutputs, check_outputs
+from vllmsim.api.transfer import Transfer, TransferParams, transfer_of
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Cut
 from vllmsim.sampling import Sampling
@@ -64,7 +65,7 @@ class GenerationBody(Body):
     request_id: str | None = None
     return_tokens_as_token_ids: bool | None = None
     cache_salt: str | None = None
-    kv_transfer_params: dict[str, Any] | None = None
+    kv_transfer_params: TransferParams | None = None
 
     def sampling(self, max_tokens: int | None, logprobs: int | None, **more: Any) -> Sampling:
         """Collect the sampling parameters, with vLLM's defaults for those not given.
@@ -92,14 +93,9 @@ class GenerationBody(Body):
         )
 
     @property
-    def remote_prefill(self) -> bool:
-        """Whether another server has run the prefill."""
-        return bool(self.kv_transfer_params and self.kv_transfer_params.get("do_remote_prefill"))
-
-    @property
-    def remote_decode(self) -> bool:
-        """Whether another server is to go on after the prefill."""
-        return bool(self.kv_transfer_params and self.kv_transfer_params.get("do_remote_decode"))
+    def transfer(self) -> Transfer:
+        """What is to become of the prompt's KV blocks."""
+        return transfer_of(self.kv_transfer_params)
 
 
 class SamplingBody(GenerationBody):
@@ -124,6 +120,7 @@ class SamplingBody(GenerationBody):
     return_token_ids: bool | None = None
     vllm_xargs: dict[str, Any] | None = None
     stream_interval: Annotated[int, Field(ge=1)] | None = None
+    cache_hit_threshold: float | None = None
 
     @property
     def cut(self) -> Cut | None:

@@ -10,6 +10,7 @@ from vllmsim.config.datasets import is_sha256
 from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
 from vllmsim.config.schema import Configuration
 from vllmsim.config.tokenizers import kind_of_tokenizer
+from vllmsim.config.transfer import read_transfer
 from vllmsim.durations import format_duration
 
 _MAX_DEVIATION: Final = 0.3
@@ -209,6 +210,19 @@ def _tokenizer(c: Configuration) -> str | None:
     return None
 
 
+def _transfer(c: Configuration) -> str | None:
+    try:
+        read_transfer(c.kv_transfer_config)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _nixl_port(c: Configuration) -> str | None:
+    last = c.nixl_side_channel_port + c.ranks[-1]
+    return None if last <= _MAX_PORT else f"{c.nixl_side_channel_port} leaves no port for rank {c.ranks[-1]}"
+
+
 def _fingerprint(c: Configuration) -> str | None:
     wrong = c.fingerprint_mode == "custom" and not c.fingerprint_value
     return "is needed for fingerprint-mode custom" if wrong else None
@@ -245,6 +259,8 @@ RULES: Final[tuple[Rule, ...]] = (
     (("datasets", "model", "served-model-name"), _dataset_names),
     (("tokenizer", "render-url"), _tokenizer),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
+    (("kv-transfer-config",), _transfer),
+    (("nixl-side-channel-port", *_RANKS), _nixl_port),
 )
 
 

@@ -19,6 +19,7 @@ from vllmsim.config.fakemetrics import FakeMetrics, parse_fake_metrics, write_fa
 from vllmsim.config.kinds import Duration, Flag, Integer, Json, Kind, List, Number, Parsed, Text
 from vllmsim.config.lora import LoraModule, parse_lora_module, write_lora_module
 from vllmsim.config.option import Option
+from vllmsim.config.transfer import KVTransfer, read_transfer
 
 FAILURE_TYPES: Final = (
     "rate_limit", "invalid_api_key", "context_length", "server_error", "invalid_request", "model_not_found",
@@ -108,7 +109,8 @@ class Configuration:
     pod_namespace: str = _option("server", Text(), "",
         "Namespace reported in x-inference-namespace.", environment="POD_NAMESPACE")
     pod_ip: str = _option("server", Text(), "",
-        "Address that names this server in the topic of KV events.", environment="POD_IP")
+        "Address that names this server in the topic of KV events, and where its KV blocks are fetched.",
+        environment="POD_IP")
     enable_responses_store: bool = _option("server", Flag(), False,
         "Keep responses of /v1/responses, so that clients can come back to them, and allow background ones.",
         environment="VLLM_ENABLE_RESPONSES_API_STORE")
@@ -262,7 +264,8 @@ class Configuration:
         "Seed of the block hashes, a text; without one SHA-256 begins with vLLM's constant, and XXH3 anywhere.",
         environment="PYTHONHASHSEED")
     global_cache_hit_threshold: float = _option("cache", Number(least=0, most=1), 0.0,
-        "Share of the prompt that must be cached for a request to be served here.", acts=False)
+        "Share of the prompt that must be in the simulated KV cache for a request to be served here; others are"
+        " answered at once with the finish reason cache_threshold.")
     zmq_endpoint: str = _option("cache", Text(), "tcp://127.0.0.1:5557",
         "Where KV events are published: bound with a *, ::, ipc:// or inproc:// in it, else connected to; each further"
         " rank has the next port, or its number in the place of {rank}. Nowhere if empty.")
@@ -348,6 +351,20 @@ class Configuration:
 
     kv_events_config: Mapping[str, Any] | None = _option("cache", Json(), None,
         "KV events in vLLM's form; where it is given, no other option says where they go.")
+    kv_transfer_config: Mapping[str, Any] | None = _option("cache", Json(), None,
+        "Transfer of KV blocks between servers, in vLLM's form: kv_connector, kv_role, engine_id and others.")
+    kv_bytes_per_token: int = _option("cache", Integer(least=1), 114688,
+        "Size of a token's keys and values, which metrics of transfers count; the default is Qwen3-0.6B's.",
+        unit="bytes")
+    nixl_side_channel_host: str = _option("cache", Text(), "",
+        "Host that decode servers are told to fetch KV blocks from; if empty, pod-ip, or localhost.",
+        environment="VLLM_NIXL_SIDE_CHANNEL_HOST")
+    nixl_side_channel_port: int = _option("cache", Integer(least=1, most=65535), 5600,
+        "Port that they are told, of rank 0; every further rank has the next one. Nobody listens there.",
+        environment="VLLM_NIXL_SIDE_CHANNEL_PORT")
+    nixl_abort_request_timeout: float = _option("cache", Duration(unit="s"), 480.0,
+        "How long they are told that blocks are kept for them.", unit="s",
+        environment="VLLM_NIXL_ABORT_REQUEST_TIMEOUT")
     # fmt: on
 
     @property
@@ -371,6 +388,11 @@ class Configuration:
             self.served_names[0] if name in self.served_names else name: dataset.completed(usual)
             for name, dataset in (self.datasets or {}).items()
         }
+
+    @property
+    def kv_transfer(self) -> KVTransfer:
+        """How KV blocks are given to other servers, and taken from them."""
+        return read_transfer(self.kv_transfer_config)
 
     @property
     def ranks(self) -> range:

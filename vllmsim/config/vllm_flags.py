@@ -262,7 +262,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("spec-tokens", _I, None, "Tokens per draft.", ()),
     ("watermark-config", _A, None, "Watermarks in generated text.", ()),
     ("diffusion-config", _A, None, "Diffusion models.", ("-dc",)),
-    ("kv-transfer-config", _A, None, "Transfer of KV blocks between servers.", ()),
     ("ec-transfer-config", _A, None, "Transfer of encoder outputs between servers.", ()),
     ("ec-manager-config", _A, None, "Cache of encoder outputs.", ()),
     ("compilation-config", _A, None, "Compilation.", ("-cc",)),

@@ -17,6 +17,7 @@ from vllmsim.metrics import series
 from vllmsim.metrics.cache import CacheMetrics
 from vllmsim.metrics.exposition import Families
 from vllmsim.metrics.series import Counter, Gauge, Histogram, Labels
+from vllmsim.metrics.transfer import TransferMetrics
 
 _REASONS: Final = ("stop", "length", "abort", "error", "repetition")
 _SLEEP_STATES: Final = {"awake": None, "weights_offloaded": 1, "discard_all": 2}
@@ -37,6 +38,7 @@ class RankMetrics:
     :param datasets: the names of datasets that answers are from; vLLM has none, so there are no families without.
     :param blocks: whether KV blocks are simulated.
     :param block_lives: whether to show how long KV blocks live.
+    :param transfers: what counts those of KV blocks.
     """
 
     def __init__(
@@ -50,7 +52,9 @@ class RankMetrics:
         *,
         blocks: bool = False,
         block_lives: bool = False,
+        transfers: TransferMetrics | None = None,
     ) -> None:
+        self._transfers = TransferMetrics() if transfers is None else transfers
         own = self._labels = {"engine": engine, "model_name": model_name}
         self.families = f = Families(own, created)
         # Families are written in the order in which they are made, which is vLLM's.
@@ -75,6 +79,7 @@ class RankMetrics:
             self._show_datasets(f, own, datasets)
         if block_lives:
             self.cache.show_lives(f)
+        self._transfers.show_transfers(f)
         if blocks:
             self.cache.show_own(f)
 
@@ -102,6 +107,7 @@ class RankMetrics:
             "Sequences waiting for a free slot (capacity), or for something else (deferred).",
             {"capacity": self._waiting, "deferred": Gauge()},
         )
+        self._transfers.show_stages(f)
         self._sleep = f.show_by(
             "sleep_state",
             "vllm:engine_sleep_state",
@@ -181,6 +187,18 @@ class RankMetrics:
         """Move a sequence from waiting to running."""
         self._waiting.value -= 1
         self._running.value += 1
+
+    def transfer_started(self) -> None:
+        """Count a sequence that waits for blocks of another server."""
+        self._transfers.started()
+
+    def transfer_finished(self, prefill: Prefill, seconds: float) -> None:
+        """Count it no more, and observe the transfer."""
+        self._transfers.finished(prefill, seconds)
+
+    def transfer_aborted(self) -> None:
+        """Count it no more."""
+        self._transfers.aborted()
 
     def prefill_finished(self, prefill: Prefill, since_arrival: float) -> None:
         """Count a prompt and observe the time to first token."""

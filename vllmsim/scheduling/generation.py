@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from vllmsim.inference import NOT_CACHED, NOTHING_SAID, Answer, Extent, Prefill, SequenceTimes
 from vllmsim.interfaces import IComposer, IKVCache, ILatencyModel, IRankMetrics, ISequenceBlocks, ITokenizer
 from vllmsim.scheduling.answer import settle
+from vllmsim.scheduling.fetching import Fetch
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence
 
@@ -58,6 +59,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
     started, begun = model.clock.seconds(), model.pacer.seconds()
     decode: Decode | None = None
     blocks: ISequenceBlocks | None = None
+    fetch: Fetch | None = None
     finished = False
     try:
         answer = await _compose(model, sequence)
@@ -73,9 +75,12 @@ async def _generate(model: Model, sequence: Sequence) -> int:
         if _is_refused(model, sequence, blocks.prefill):
             answer, image = NOT_CACHED, 0.0
         else:
-            due += _time_to_first_token(model, sequence, blocks.prefill)
+            seconds = _time_to_first_token(model, sequence, blocks.prefill)
+            due += seconds
+            if sequence.submission.request.remote_prefill and blocks.prefill.external:
+                fetch = Fetch(model.metrics, blocks.prefill, seconds)
             image = model.latency.image_latency(sequence.generator) if sequence.submission.request.form.image else 0.0
-        decode = Decode(model, sequence, answer, blocks, due, image)
+        decode = Decode(model, sequence, answer, blocks, due, image, fetch)
         await decode.finished
         model.metrics.sequence_finished(
             answer.finish_reason,
@@ -91,6 +96,8 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             raise
         return sequence.end_early(decode.said if decode else NOTHING_SAID)
     finally:
+        if fetch is not None:
+            fetch.give_up()
         if blocks is None:
             model.metrics.sequence_unqueued()
         else:
@@ -116,7 +123,7 @@ def _is_refused(model: Model, sequence: Sequence, prefill: Prefill) -> bool:
     if model.hit_threshold is None:
         return False
     threshold = model.hit_threshold if request.hit_threshold is None else request.hit_threshold
-    return prefill.found < threshold * prefill.tokens
+    return sequence.submission.refuses(sequence.choice, prefill.found < threshold * prefill.tokens)
 
 
 def _time_to_first_token(model: Model, sequence: Sequence, prefill: Prefill) -> float:
@@ -145,6 +152,7 @@ class Decode:
     :param blocks: the KV blocks that it fills; they have the prompt already.
     :param due: when the first token is due, in the pacer's time; every further one is due a gap after the one before.
     :param image: seconds that an image takes, which delays the last token.
+    :param fetch: the transfer of the prompt's blocks, if they come from another server.
     """
 
     _model: Model
@@ -153,6 +161,7 @@ class Decode:
     _blocks: ISequenceBlocks
     _due: float
     _image: float = 0.0
+    _fetch: Fetch | None = None
     _sent: int = field(init=False, default=0)
     _most: int = field(init=False)
     _prompt_tokens: int = field(init=False)
@@ -189,7 +198,10 @@ class Decode:
         if start:
             metrics.tokens_emitted(stop - start, time - self.last_emission)
         else:
-            metrics.prefill_finished(self._blocks.prefill, time - sequence.arrived)
+            if self._fetch is not None:
+                self._fetch.finish()
+            if not self._answer.refused:
+                metrics.prefill_finished(self._blocks.prefill, time - sequence.arrived)
             metrics.tokens_emitted(stop, None)
             self.first_emission = time
             sequence.begin(self._blocks.prefill)

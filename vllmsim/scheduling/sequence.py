@@ -25,6 +25,7 @@ class Submission:
     prompts: Several[TokenizedPrompt]
     sink: ITokenSink
     _started: bool = field(init=False, default=False)
+    _refused: dict[int, bool] = field(init=False, factory=dict)
 
     def started(self, prefill: Prefill) -> None:
         """Tell the sink, once, that the first token of any choice is due.
@@ -34,6 +35,16 @@ class Submission:
         if not self._started:
             self._started = True
             self.sink.started(self.prompts, prefill)
+
+    def refuses(self, choice: int, refused: bool) -> bool:
+        """Decide whether a prompt is refused for how little of it is cached.
+
+        All choices of a prompt have one fate, though what the first has stored may be cached for the next.
+
+        :param refused: what would be decided for this choice alone.
+        :return: what was decided for the first that asked.
+        """
+        return self._refused.setdefault(choice // self.request.sampling.n, refused)
 
 
 @define(eq=False)

@@ -189,6 +189,7 @@ class Request(server.Request):
             text(b"x-request-id"),
             text(b"x-data-parallel-rank"),
             send_image=text(b"x-send-image") in _TRUE,
+            cache_threshold=text(b"x-cache-threshold-finish-reason"),
         )
 
     @property

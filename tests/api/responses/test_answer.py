@@ -245,7 +245,7 @@ class ObjectTests(SynchronousTestCase):
     def test_handover(self) -> None:
         """A prefill server tells where its blocks are; an encoder tells where its encodings are."""
         response = self.response({"kv_transfer_params": {"do_remote_decode": True}})
-        self.assertEqual(("0123456789abcdef", 16), (
+        self.assertEqual(("resp_0123456789abcdef", 16), (
             response["kv_transfer_params"]["remote_request_id"], response["kv_transfer_params"]["remote_num_tokens"]
         ))  # fmt: skip
         image = {"role": "user", "content": [{"type": "input_image", "image_url": "http://x/y.png"}]}

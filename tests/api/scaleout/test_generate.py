@@ -129,7 +129,10 @@ class WholeTests(SynchronousTestCase):
             self.assertTrue(self.whole(asked)["kv_transfer_params"]["do_remote_prefill"])
         asked = body({"extra_args": {"kv_transfer_params": decode}}, kv_transfer_params={"do_remote_decode": False})
         self.assertIsNone(self.whole(asked)["kv_transfer_params"])
-        self.assertIsNone(self.whole(body({"extra_args": {"kv_transfer_params": "x"}}))["kv_transfer_params"])
+        for wrong in ("x", {"do_remote_decode": 7}, {"remote_num_tokens": -1}):
+            with self.assertRaises(MalformedRequest) as caught:
+                self.whole(body({"extra_args": {"kv_transfer_params": wrong}}))
+            self.assertIn("body.sampling_params.extra_args.kv_transfer_params", caught.exception.message)
 
     def test_encoder(self) -> None:
         """An encoder says where the encoding of each of the media is; others do not."""

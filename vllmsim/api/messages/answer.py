@@ -26,8 +26,16 @@ from vllmsim.api.stretches import Stretch, stretches
 from vllmsim.errors import InferenceError
 from vllmsim.inference import NOT_PREFILLED, Answer, Part, PartKind, Prefill, TokenizedPrompt
 
-_STOP_REASONS: Final[Mapping[str, str]] = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
-"""Why a message ends, by the finish reason of a chat answer; one that is aborted has no reason."""
+_STOP_REASONS: Final[Mapping[str, str]] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "cache_threshold": "max_tokens",
+    "tool_calls": "tool_use",
+}
+"""Why a message ends, by the finish reason of a chat answer; one that is aborted has no reason.
+
+Anthropic has no word for one that is refused for how little is cached: like llm-d-inference-sim, it may have no tokens.
+"""
 _DELTAS: Final[Mapping[PartKind, dict[str, str]]] = {
     "text": {"type": "text_delta", "text": MARKER},
     "reasoning": {"type": "thinking_delta", "thinking": MARKER},
@@ -51,9 +59,9 @@ class MessagesReading(ChatReading):
         """Make what signs a block of reasoning."""
         return self.settings.new_id() + self.settings.new_id()
 
-    def usage(self, prefill: Prefill, output_tokens: int) -> dict[str, int]:
+    def usage(self, prefill: Prefill, answer: Answer) -> dict[str, int]:
         """Count tokens; those of the prompt that the cache has or gets are counted apart, if the server shows them."""
-        details = prompt_details(self.settings, prefill)
+        details, output_tokens = prompt_details(self.settings, prefill, refused=answer.refused), len(answer)
         if details is None:
             return {"input_tokens": prefill.tokens, "output_tokens": output_tokens}
         read, created = (details[name] or 0 for name in ("cached_tokens", "created_cache_tokens"))
@@ -114,11 +122,13 @@ class MessagesStream:
         assert answer is not None
         rest = "".join(answer.pieces[self._sent :]) if self._part else ""
         reason, sequence = self._reading.ending(answer)
-        end = {
+        end: dict[str, Any] = {
             "type": "message_delta",
             "delta": {"stop_reason": reason, "stop_sequence": sequence},
-            "usage": self._reading.usage(self._prefill, len(answer)),
+            "usage": self._reading.usage(self._prefill, answer),
         }
+        if (handover := self._reading.handover(self._prefill, answer)) is not None:
+            end["kv_transfer_params"] = handover
         written = [self._delta(rest), *self._stop(), typed_event(end), typed_event({"type": "message_stop"})]
         return b"".join(written)
 
@@ -193,8 +203,8 @@ class MessagesWhole:
             "model": request.model,
             "stop_reason": reason,
             "stop_sequence": sequence,
-            "usage": reading.usage(prefill, len(answer)),
-            "kv_transfer_params": reading.handover(prefill),
+            "usage": reading.usage(prefill, answer),
+            "kv_transfer_params": reading.handover(prefill, answer),
             "ec_transfer_params": reading.encoded,
         }
         return orjson.dumps({name: value for name, value in message.items() if value is not None})

@@ -20,7 +20,9 @@ from vllmsim.api.messages.answer import MessagesReading, MessagesStream, Message
 from vllmsim.api.messages.blocks import BlockMessage, Content, conversation_of_blocks
 from vllmsim.api.sampling import Stops, check_salt
 from vllmsim.api.structuredoutputs import JsonSchemaFormat, ResponseFormat
+from vllmsim.api.thresholds import threshold_of
 from vllmsim.api.toolcalls import ChatTool, FunctionDefinition
+from vllmsim.api.transfer import TransferParams
 from vllmsim.errors import InvalidParameter
 from vllmsim.inference import Conversation
 
@@ -142,7 +144,7 @@ class MessagesBody(_TurnsBody):
     top_p: float | None = None
 
     cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    kv_transfer_params: dict[str, Any] | None = None
+    kv_transfer_params: TransferParams | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     ignore_eos: bool | None = False
 
@@ -225,8 +227,9 @@ class MessagesDialect:
         chat = message.chat()
         conversation = evolve(conversation, template=chat_template(settings, chat))
         form = chat_form(settings, chat, conversation, image=settings.wants_image(head.send_image))
+        sampling, threshold = chat.sampling(chat.limit, None), threshold_of(head, None)
         request = request_of(
-            settings, head, chat, model, (conversation,), chat.sampling(chat.limit, None), "chatcmpl", form
+            settings, head, chat, model, (conversation,), sampling, "chatcmpl", form, threshold=threshold
         )
         return MessagesReading(settings, chat, request, settings.now())
 

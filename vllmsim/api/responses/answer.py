@@ -29,8 +29,10 @@ _ENDS: Final[Mapping[FinishReason, Status]] = {
     "stop": "completed",
     "length": "incomplete",
     "abort": "cancelled",
-    "cache_threshold": "completed",
+    "cache_threshold": "incomplete",
 }
+"""Clients know two reasons for what is incomplete, and one that is refused for how little is cached has neither: as in
+Messages, it may have no tokens."""
 _NO_ITEMS: Final[Mapping[str, Mapping[str, Any]]] = {}
 _SERVER_FAULT: Final = 500
 _OVERLOAD: Final = 429
@@ -159,7 +161,7 @@ class ResponseReading(Reading["ResponsesBody"]):
             len(prompt.ids),
             output=output,
             usage=self._usage(prefill, answer),
-            kv_transfer_params=self.handover(prefill),
+            kv_transfer_params=self.handover(prefill, answer),
             ec_transfer_params=self.encoded,
             **messages,
         )
@@ -171,7 +173,7 @@ class ResponseReading(Reading["ResponsesBody"]):
             "input_tokens": prefill.tokens,
             "input_tokens_details": {
                 "cached_tokens": prefill.found,
-                "cache_write_tokens": max(0, prefill.tokens // block * block - prefill.found),
+                "cache_write_tokens": 0 if answer.refused else prefill.created(block),
                 "input_tokens_per_turn": [],
                 "cached_tokens_per_turn": [],
             },

@@ -8,7 +8,7 @@ import orjson
 from attrs import frozen
 
 from vllmsim.api.chatanswer import ChatReading, ChatWhole
-from vllmsim.api.dialect import Settings, prompt_details, usage
+from vllmsim.api.dialect import Settings, all_refused, prompt_details, usage
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.transfer import encoder_outputs
 from vllmsim.inference import NOT_PREFILLED, Answer, InferenceRequest, Prefill, TokenizedPrompt
@@ -43,9 +43,15 @@ class GenerateReading:
         """The chat request whose message is the answer's."""
         return ChatReading(self.settings, self.body.chat(), self.request, self.created)
 
+    def handover(self, prefill: Prefill, answer: Answer) -> dict[str, Any] | None:
+        """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other."""
+        if not self.body.transfer.handed_over:
+            return None
+        return self.settings.remote.handover(self.request.answer_id, prefill, answer, self.settings.now())
+
     def logprobs(self, shower: Shower | None, answer: Answer, start: int, stop: int) -> dict[str, Any] | None:
         """Show log probabilities: by id where there is nothing but ids, else as chat completions do."""
-        if shower is None:
+        if shower is None or answer.refused:
             return None
         show = shower.by_id if self.body.output_mode == "tokens" else shower.chat
         return show(answer, start, stop)
@@ -104,8 +110,9 @@ class GenerateWhole:
     def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the answer with every member of vLLM's model, nulls among them."""
         reading, body, prompt = self._reading, self._reading.body, prompts[0]
-        count = reading.request.sampling.prompt_logprobs
-        details = prompt_details(reading.settings, prefill)
+        refused = all_refused(answers)
+        count = None if refused else reading.request.sampling.prompt_logprobs
+        details = prompt_details(reading.settings, prefill, refused=refused)
         return orjson.dumps(
             {
                 "request_id": reading.request.answer_id,
@@ -116,7 +123,7 @@ class GenerateWhole:
                 "prompt_token_id_logprobs": None,
                 **reading.about_prompt(prompt),
                 "metrics": None,
-                "kv_transfer_params": self._handover(prefill),
+                "kv_transfer_params": reading.handover(prefill, answers[0]),
                 "ec_transfer_params": self._encoded(),
                 "output_mode": body.output_mode,
                 "choices": self._choices(prompts, answers),
@@ -139,12 +146,6 @@ class GenerateWhole:
             if parsed:
                 choices[-1]["finish_reason"] = parsed[index]["finish_reason"]
         return choices
-
-    def _handover(self, prefill: Prefill) -> dict[str, Any] | None:
-        reading = self._reading
-        if not reading.body.remote_decode:
-            return None
-        return reading.settings.remote.handover(reading.request.request_id, prefill, reading.created)
 
     def _encoded(self) -> dict[str, Any] | None:
         features = self._reading.body.features

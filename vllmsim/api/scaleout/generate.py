@@ -14,7 +14,8 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from attrs import frozen
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import TypedDict
 
 from vllmsim.api.body import Body, Head, Listed, read_object, validate
 from vllmsim.api.chat import ChatBody, thinks
@@ -24,6 +25,7 @@ from vllmsim.api.scaleout.answer import PREFIX, GenerateReading, GenerateWhole
 from vllmsim.api.scaleout.stream import GenerateStream, ParsedStream
 from vllmsim.api.structuredoutputs import check_outputs, structured_output
 from vllmsim.api.toolcalls import NO_TOOLS, ChatTool, read_choice, use_tools
+from vllmsim.api.transfer import Transfer, TransferParams, transfer_of
 from vllmsim.errors import InvalidRequest, PromptTooLong
 from vllmsim.inference import TokenPrompt
 from vllmsim.structure import PLAIN, Form
@@ -73,13 +75,21 @@ class ParseContext(Body):
     history_tool_call_cnt: Annotated[int, Field(ge=0)] | None = 0
 
 
+class ExtraArguments(TypedDict, total=False):
+    """What the engine's extensions are told."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    kv_transfer_params: TransferParams | None
+
+
 class EngineSampling(SamplingBody):
     """Sampling parameters under the engine's names, which are those of requests but for a few."""
 
     max_tokens: int | None = None
     logprobs: int | None = None
     detokenize: bool | None = True
-    extra_args: dict[str, Any] | None = None
+    extra_args: ExtraArguments | None = None
     thinking_token_budget: int | None = None
     skip_reading_prefix_cache: bool | None = None
 
@@ -107,7 +117,7 @@ class GenerateBody(Body):
     stream_options: StreamOptions | None = None
     cache_salt: str | None = None
     priority: Int64 = 0
-    kv_transfer_params: dict[str, Any] | None = None
+    kv_transfer_params: TransferParams | None = None
     ec_transfer_params: dict[str, Any] | None = None
 
     @field_validator("token_ids")
@@ -130,21 +140,11 @@ class GenerateBody(Body):
         return self
 
     @property
-    def transfer(self) -> Mapping[str, Any]:
+    def transfer(self) -> Transfer:
         """What is to become of the prompt's KV blocks; the request's own word counts before the engine's."""
-        extra = (self.sampling_params.extra_args or {}).get("kv_transfer_params")
-        found = extra if self.kv_transfer_params is None else self.kv_transfer_params
-        return found if isinstance(found, Mapping) else {}
-
-    @property
-    def remote_prefill(self) -> bool:
-        """Whether another server has run the prefill."""
-        return bool(self.transfer.get("do_remote_prefill"))
-
-    @property
-    def remote_decode(self) -> bool:
-        """Whether another server is to go on after the prefill."""
-        return bool(self.transfer.get("do_remote_decode"))
+        if self.kv_transfer_params is not None:
+            return transfer_of(self.kv_transfer_params)
+        return transfer_of((self.sampling_params.extra_args or {}).get("kv_transfer_params"))
 
     def chat(self) -> ChatBody:
         """Make the chat request whose answer says the same."""

@@ -3,7 +3,7 @@
 
 A stream is a chunk per token (or per `stream-interval` tokens), each with its choice; if asked for, a chunk with the
 usage and no choices; ``[DONE]``. Just the first chunk has what the request asks to know of the prompt, and just the
-last one of a choice says which weights made it.
+last one of a choice says which weights made it, and where the prompt's KV blocks are if another server goes on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,26 +33,45 @@ class Envelope:
         """Whether every chunk tells the usage."""
         self.opened = False
         """Whether the first chunk is out."""
+        self._prefill = NOT_PREFILLED
+        self._served = False
 
-    def chunk(self, prompt: TokenizedPrompt, member: dict[str, Any], completion_tokens: int) -> bytes:
+    def begin(self, prefill: Prefill) -> None:
+        """Learn how the prompt was computed."""
+        self._prefill = prefill
+
+    def chunk(
+        self, prompt: TokenizedPrompt, member: dict[str, Any], completion_tokens: int, answer: Answer | None = None
+    ) -> bytes:
         """Write a chunk of one choice.
 
         :param completion_tokens: how many tokens the choice has with this chunk.
+        :param answer: the whole answer, if these are its last tokens.
         """
         counts = usage(len(prompt.ids), completion_tokens, nulls=False) if self.continuous else None
         about = {} if self.opened else self._reading.about_prompt(prompt)
         self.opened = True
         told = {name: value for name, value in about.items() if value is not None}
-        return self._wrap(counts, told, [member])
+        handover = None
+        if answer is not None:
+            self._served = self._served or not answer.refused
+            handover = self._reading.handover(self._prefill, answer)
+        return self._wrap(counts, told, [member], handover)
 
-    def closing(self, prompt: TokenizedPrompt, prefill: Prefill, completion_tokens: int) -> bytes:
+    def closing(self, prompt: TokenizedPrompt, completion_tokens: int) -> bytes:
         """Write the usage if it is asked for, and the end."""
         if not self._include_usage:
             return DONE
-        details = prompt_details(self._reading.settings, prefill)
+        details = prompt_details(self._reading.settings, self._prefill, refused=not self._served)
         return self._wrap(usage(len(prompt.ids), completion_tokens, details, nulls=False), {}, []) + DONE
 
-    def _wrap(self, counts: dict[str, Any] | None, told: dict[str, Any], choices: list[dict[str, Any]]) -> bytes:
+    def _wrap(
+        self,
+        counts: dict[str, Any] | None,
+        told: dict[str, Any],
+        choices: list[dict[str, Any]],
+        handover: dict[str, Any] | None = None,
+    ) -> bytes:
         mode = self._reading.body.output_mode
         return event(
             {
@@ -61,6 +80,7 @@ class Envelope:
                 **told,
                 "output_mode": mode,
                 "choices": choices,
+                **({} if handover is None else {"kv_transfer_params": handover}),
             }
         )
 
@@ -74,7 +94,6 @@ class GenerateStream:
         self._plain = self._interval == 1 and not (self._shower or self._envelope.continuous)
         self._tells = reading.body.output_mode == "text"
         self._prompts: Sequence[TokenizedPrompt] = ()
-        self._prefill = NOT_PREFILLED
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
         self._frames: list[tuple[bytes, bytes] | None] = []
@@ -82,7 +101,8 @@ class GenerateStream:
 
     def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Learn about the prompt; there is no opening chunk."""
-        self._prompts, self._prefill = prompts, prefill
+        self._prompts = prompts
+        self._envelope.begin(prefill)
         choices = self._reading.request.sampling.n
         self._sent, self._frames, self._pieces = [0] * choices, [None] * choices, [()] * choices
         return b""
@@ -108,7 +128,7 @@ class GenerateStream:
 
     def closing(self) -> bytes:
         """Write the usage if it is asked for, and the end."""
-        return self._envelope.closing(self._prompts[0], self._prefill, sum(self._sent))
+        return self._envelope.closing(self._prompts[0], sum(self._sent))
 
     def failure(self, error: InferenceError) -> bytes:
         """Write an error, and the end."""
@@ -148,7 +168,7 @@ class GenerateStream:
         shown = self._reading.logprobs(self._shower, answer, start, stop)
         ids, ends = list(answer.ids[start:stop]), stop == len(answer)
         member = self._reading.choice(choice, answer, ids, said, shown, ends=ends)
-        return self._envelope.chunk(self._prompts[0], member, stop)
+        return self._envelope.chunk(self._prompts[0], member, stop, answer if ends else None)
 
 
 class ParsedStream(ChatStream):
@@ -162,11 +182,12 @@ class ParsedStream(ChatStream):
     def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Learn about the prompt; whose turn it is comes with the first delta."""
         super().opening(prompts, prefill)
+        self._envelope.begin(prefill)
         return b""
 
     def closing(self) -> bytes:
         """Write the usage if it is asked for, and the end."""
-        return self._envelope.closing(self._prompts[0], self._prefill, sum(self._sent))
+        return self._envelope.closing(self._prompts[0], sum(self._sent))
 
     def _event(self, choice: int, member: dict[str, Any], answer: Answer, stop: int) -> bytes:
         delta = member["delta"] if self._sent[choice] else {"role": self._settings.response_role} | member["delta"]
@@ -174,4 +195,4 @@ class ParsedStream(ChatStream):
         written = self._asked.choice(choice, answer, ids, {"delta": delta}, member["logprobs"], ends=ends)
         if ends:
             written["finish_reason"] = member["finish_reason"]
-        return self._envelope.chunk(self._prompts[0], written, stop)
+        return self._envelope.chunk(self._prompts[0], written, stop, answer if ends else None)

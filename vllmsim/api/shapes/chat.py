@@ -6,7 +6,8 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 FinishReason = str
-"""``stop``, ``length``, ``tool_calls`` or ``abort``; an answer made of given tokens has the reason given with them."""
+"""``stop``, ``length``, ``tool_calls``, ``cache_threshold`` or ``abort``; an answer made of given tokens has the reason
+given with them."""
 
 
 class PromptTokensDetails(TypedDict):

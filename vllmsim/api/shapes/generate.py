@@ -97,6 +97,7 @@ class GeneratedChunk(TypedDict):
     mm_placeholders: NotRequired[dict[str, list[TokenPlace]] | None]
     output_mode: OutputMode
     choices: list[GeneratedChoice]
+    kv_transfer_params: NotRequired[dict[str, Any]]
 
 
 class MediaFeatures(TypedDict):

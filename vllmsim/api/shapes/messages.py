@@ -157,6 +157,7 @@ class MessageDelta(TypedDict):
     type: Literal["message_delta"]
     delta: MessageEnd
     usage: MessagesUsage
+    kv_transfer_params: NotRequired[dict[str, Any]]
 
 
 class MessageStop(TypedDict):

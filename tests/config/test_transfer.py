@@ -1,0 +1,64 @@
+"""How servers give each other KV blocks."""
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.commandline import load_words
+from vllmsim.config.loading import ConfigurationError
+from vllmsim.config.transfer import KVTransfer, read_transfer
+
+NIXL: dict[str, Any] = {"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}
+
+
+class TransferTests(SynchronousTestCase):
+    """What ``kv-transfer-config`` says."""
+
+    def test_nothing(self) -> None:
+        """A server without it gives nobody anything."""
+        for members in (None, {}, {"kv_port": 14579}, {"kv_role": "kv_both"}):
+            transfer = read_transfer(members)
+            self.assertEqual((KVTransfer(), False, False), (transfer, transfer.nixl, transfer.fetches))
+
+    def test_roles(self) -> None:
+        """A producer gives blocks and fetches none."""
+        for role, fetches in (("kv_producer", False), ("kv_consumer", True), ("kv_both", True)):
+            self.assertEqual(fetches, read_transfer({"kv_connector": "X", "kv_role": role}).fetches)
+
+    def test_connectors(self) -> None:
+        """NIXL is found by its name, also within a connector that is made of several."""
+        self.assertTrue(read_transfer(NIXL).nixl)
+        self.assertFalse(read_transfer({**NIXL, "kv_connector": "LMCacheConnectorV1"}).nixl)
+        several = {"connectors": [7, {"kv_connector": "NixlConnector"}, {"kv_connector": "OffloadingConnector"}]}
+        transfer = read_transfer({**NIXL, "kv_connector": "MultiConnector", "kv_connector_extra_config": several})
+        self.assertEqual(("MultiConnector", "NixlConnector", "OffloadingConnector"), transfer.connectors)
+        self.assertTrue(transfer.nixl)
+
+    def test_nested(self) -> None:
+        """Connectors within connectors without end are followed no further than any server would."""
+        members = NIXL
+        for _ in range(2000):
+            members = {**NIXL, "kv_connector_extra_config": {"connectors": [members]}}
+        self.assertLess(len(read_transfer(members).connectors), 10)
+
+    def test_unknown(self) -> None:
+        """Members that mean nothing here are ignored, as old manifests have them."""
+        self.assertEqual(read_transfer(NIXL), read_transfer({**NIXL, "kv_rank": 0, "kv_buffer_size": "x"}))
+
+    def test_wrong(self) -> None:
+        """A role that is none, and a connector without one, are refused at the start."""
+        for words, fault in (
+            (("--kv-transfer-config", '{"kv_connector": "NixlConnector"}'), "needs a kv_role"),
+            (("--kv-transfer-config", '{"kv_role": "kv_server"}'), "'kv_server' is none of kv_producer, kv_consumer,"),
+            (("--kv-transfer-config", '{"engine_id": 7}'), "its engine_id is not text"),
+            (("--kv-transfer-config", "[]"), "must be a JSON object"),
+        ):
+            with self.assertRaises(ConfigurationError) as caught:
+                load_words(words, {})
+            self.assertIn(fault, str(caught.exception), words)
+
+    def test_sources(self) -> None:
+        """It is given whole or member by member."""
+        words = ("--kv-transfer-config.kv_connector", "NixlConnector", "--kv-transfer-config.kv_role=kv_both")
+        transfer = load_words((*words, "--kv-transfer-config.engine_id", "e"), {}).configuration.kv_transfer
+        self.assertEqual(KVTransfer(("NixlConnector",), "kv_both", "e"), transfer)
