@@ -4,7 +4,7 @@
 All are immutable. A request holds what every dialect can say about generation and nothing of how it was said.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
@@ -86,11 +86,14 @@ class Span:
 
     :param identifier: the item's hash.
     :param offset: the first of them.
+    :param length: how many they are, at least 1.
+    :param kind: what it is: ``image``, ``audio``, ``video``, or what a client says of tokens of its own.
     """
 
     identifier: str
     offset: int
     length: int
+    kind: str = "image"
 
 
 @frozen
@@ -162,6 +165,20 @@ class Cut:
         if self.side == "right":
             return items[: self.tokens]
         return items[max(0, len(items) - self.tokens) :]
+
+    def spans(self, media: Iterable[Span], length: int) -> tuple[Span, ...]:
+        """Find what is left of spans in a prompt's tokens, and where that is then.
+
+        :param length: how many tokens the prompt has.
+        """
+        first = 0 if self.side == "right" else max(0, length - self.tokens)
+        stop = min(length, first + self.tokens)
+        left = []
+        for span in media:
+            start, end = max(first, span.offset), min(stop, span.offset + span.length)
+            if start < end:
+                left.append(evolve(span, offset=start - first, length=end - start))
+        return tuple(left)
 
 
 @frozen

@@ -9,7 +9,7 @@ from tests.fakes import prefilled
 from tests.harness import EPOCH
 from vllmsim.api.body import Head
 from vllmsim.api.dialect import Dialect, Settings
-from vllmsim.inference import Answer, TextPrompt, TokenizedPrompt
+from vllmsim.inference import Answer, Span, TextPrompt, TokenizedPrompt
 from vllmsim.models import ModelCatalogue
 
 FOLDER = Path(__file__).parents[1] / "golden" / "vllm-0.33"
@@ -37,9 +37,9 @@ def settings(**more: Any) -> Settings:
     return Settings(**(facts | more))
 
 
-def prompt(ids: list[int], text: str = "") -> TokenizedPrompt:
+def prompt(ids: list[int], text: str = "", *media: Span) -> TokenizedPrompt:
     """Make a tokenized prompt."""
-    return TokenizedPrompt(TextPrompt(text), text, ids, [""] * len(ids))
+    return TokenizedPrompt(TextPrompt(text), text, ids, [""] * len(ids), media)
 
 
 def answer(*ids: int, reason: str = "stop", stop: str | int | None = None, pieces: list[str] | None = None) -> Answer:

@@ -49,6 +49,17 @@ class RecordingTests(SynchronousTestCase):
             expected = recorded(name)
             self.assertEqual(normal(expected).rstrip(), normal(sent).rstrip(), name)
 
+    def test_many_media(self) -> None:
+        """A prompt has at most 999 items of a kind, which is vLLM's default limit."""
+        blocks = [{"type": "image_url", "image_url": {"url": "a"}}] * 999
+        blocks += [{"type": "video_url", "video_url": {"url": "a"}}]
+        dialect = ChatDialect(settings())
+        asked = {"messages": [{"role": "user", "content": blocks}]}
+        dialect.parse(json.dumps(asked).encode(), HEAD)
+        blocks.append(blocks[0])
+        error = self.assertRaises(InferenceError, dialect.parse, json.dumps(asked).encode(), HEAD)
+        self.assertEqual((400, "At most 999 image(s) may be provided in one prompt."), (error.status, error.message))
+
     def test_prompt_logprobs(self) -> None:
         """Log probabilities of the prompt are a list of maps by token id, null for the first token."""
         body = {"messages": HI, "prompt_logprobs": 2, "return_token_ids": True, "logprobs": True, "top_logprobs": 2}

@@ -1,9 +1,10 @@
 # -*- test-case-name: tests.api.test_chat -*-
 """Chat completion requests, as vLLM 0.33 reads them; :mod:`vllmsim.api.chatanswer` writes the answers."""
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from attrs import frozen
 from pydantic import Field
@@ -20,6 +21,9 @@ from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Conversation, Template
 from vllmsim.sampling import Sampling
 from vllmsim.structure import Form
+
+_MOST_MEDIA: Final = 999
+"""How many items of a kind a prompt may have, which is vLLM's default."""
 
 
 class ChatBody(SamplingBody):
@@ -103,10 +107,13 @@ def chat_sampling(settings: Settings, body: ChatBody) -> Sampling:
 def check_media(settings: Settings, conversation: Conversation, model: str) -> None:
     """Check that the model can read what the messages have beside text.
 
-    :raises InvalidRequest: when it reads text alone.
+    :raises InvalidRequest: when it reads text alone, or not so many.
     """
     if not settings.multimodal and conversation.media:
         raise InvalidRequest(f"{model} is not a multimodal model")
+    for kind, count in Counter(item.kind for item in conversation.media).items():
+        if count > _MOST_MEDIA:
+            raise InvalidRequest(f"At most {_MOST_MEDIA} {kind}(s) may be provided in one prompt.")
 
 
 def check_chat(data: Mapping[str, Any]) -> None:

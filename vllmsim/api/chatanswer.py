@@ -264,7 +264,7 @@ class ChatWhole:
             "prompt_token_ids": list(prompt.ids) if body.return_token_ids else None,
             "prompt_text": prompt.text if body.return_prompt_text else None,
             "kv_transfer_params": reading.handover(prefill, answers[0]),
-            "ec_transfer_params": reading.encoded,
+            "ec_transfer_params": reading.encoded(prompts),
             "metrics": None,
         }
 

@@ -8,13 +8,12 @@ from attrs import field, frozen
 
 from vllmsim.api.body import Head
 from vllmsim.api.logprobs import Shower
-from vllmsim.api.media import hash_media
 from vllmsim.api.sampling import GenerationBody
 from vllmsim.api.thresholds import USUAL, Threshold
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource, Transfer, encoder_outputs
 from vllmsim.errors import InferenceError, InvalidRequest
-from vllmsim.inference import Answer, Conversation, Cut, InferenceRequest, Prefill, Prompt, TokenizedPrompt
+from vllmsim.inference import Answer, Cut, InferenceRequest, Prefill, Prompt, TokenizedPrompt
 from vllmsim.interfaces import IModelCatalogue
 from vllmsim.sampling import Sampling
 from vllmsim.structure import PLAIN, Form
@@ -154,12 +153,10 @@ class Reading(Generic[B]):
         """What the engine calls the request of the first prompt."""
         return self.request.answer_id
 
-    @property
-    def encoded(self) -> dict[str, Any] | None:
+    def encoded(self, prompts: Sequence[TokenizedPrompt]) -> dict[str, Any] | None:
         """Make ``ec_transfer_params``: where an encoder's outputs for the prompt's media are; None for any other."""
-        prompt = self.request.prompts[0]
-        media = prompt.media if self.settings.encoder_only and isinstance(prompt, Conversation) else ()
-        return encoder_outputs(item.hash for item in hash_media(media)) if media else None
+        media = prompts[0].media if self.settings.encoder_only else ()
+        return encoder_outputs(span.identifier for span in media) if media else None
 
     @property
     def shower(self) -> Shower | None:

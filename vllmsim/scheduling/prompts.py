@@ -4,12 +4,13 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.errors import InvalidRequest, PromptTooLong
-from vllmsim.inference import Cut, Prompt, TokenizedPrompt, TokenPrompt
+from vllmsim.inference import Conversation, Cut, Media, Prompt, Span, TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import ITokenizer
+from vllmsim.media import media_hashes, place_media
 from vllmsim.scheduling.turns import Turn
 
 
@@ -32,27 +33,45 @@ class PromptReader:
         """
         turn, read = Turn(self._clock), []
         for prompt, cuts in prompts:
-            read.append(await self._read(prompt, cuts))
+            read.append(await self._read(prompt, cuts, turn))
             await turn.step()
         return read
 
-    async def _read(self, prompt: Prompt, cuts: Sequence[Cut]) -> TokenizedPrompt:
+    async def _read(self, prompt: Prompt, cuts: Sequence[Cut], turn: Turn) -> TokenizedPrompt:
         if isinstance(prompt, TokenPrompt):
             given: Sequence[int] = prompt.ids
+            media = prompt.media
             for cut in cuts:
-                given = cut.apply(given)
+                given, media = cut.apply(given), cut.spans(media, len(given))
             self._check_length(len(given), exact=len(given) != self._max_model_len + 1)
             self._check_ids(given)
             known = self._tokenizer.texts_of(given)
-            return TokenizedPrompt(prompt, "".join(known), given, known)
+            return TokenizedPrompt(prompt, "".join(known), given, known, media)
         read = await self._tokenizer.read(prompt, self._most_needed(cuts))
+        if not cuts:
+            # Nobody looks at the media of a prompt that is too long.
+            self._check_length(len(read.ids), exact=False)
+        if isinstance(prompt, Conversation) and not read.media:
+            read = evolve(read, media=await self._place(prompt.media, len(read.ids), turn))
         if cuts:
-            ids, texts = read.ids, read.texts
+            ids, texts, media = read.ids, read.texts, read.media
             for cut in cuts:
-                ids, texts = cut.apply(ids), cut.apply(texts)
-            read = TokenizedPrompt(prompt, "".join(texts), ids, texts)
-        self._check_length(len(read.ids), exact=False)
+                ids, texts, media = cut.apply(ids), cut.apply(texts), cut.spans(media, len(ids))
+            read = TokenizedPrompt(prompt, "".join(texts), ids, texts, media)
+            self._check_length(len(ids), exact=False)
         return read
+
+    @staticmethod
+    async def _place(media: Sequence[Media], tokens: int, turn: Turn) -> tuple[Span, ...]:
+        """Find the tokens of a conversation's media, letting other events in while their data are hashed.
+
+        Where a prompt is cut before its end is known, they share what is known.
+        """
+        hashes = []
+        for each in media_hashes(media):
+            hashes.append(each)
+            await turn.step()
+        return place_media(media, hashes, tokens)
 
     def _most_needed(self, cuts: Sequence[Cut]) -> int:
         """Tell how much of a text must be tokenized: one token too many is enough to refuse it."""

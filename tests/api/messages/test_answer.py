@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
@@ -11,7 +12,7 @@ from tests.api.golden import CHAT_PROMPT, EOS, HEAD, answer, normal, prompt, rec
 from tests.fakes import prefilled
 from vllmsim.api.messages.dialect import MessagesDialect
 from vllmsim.errors import QueueFull, Unavailable
-from vllmsim.inference import NOTHING_SAID, Answer, Part
+from vllmsim.inference import NOTHING_SAID, Answer, Part, Span
 
 HI = {"model": "m1", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 ABCD = answer(71, 72, 227, 73, 74, EOS)
@@ -47,7 +48,9 @@ THOUGHT = ("reasoning", ["think", " ", "a"])
 CALLED = spoken(THOUGHT, ("text", ["\n"]), ("call", ['{"', "city", '":', ' "', "S", "F", '"}']))
 
 
-def sent(said: Answer, cached_tokens: int = 0, ids: list[int] | None = None, **more: Any) -> bytes:
+def sent(
+    said: Answer, cached_tokens: int = 0, ids: list[int] | None = None, media: Sequence[Span] = (), **more: Any
+) -> bytes:
     """Write an answer.
 
     :param more: fields of the request, and settings of the server.
@@ -55,7 +58,7 @@ def sent(said: Answer, cached_tokens: int = 0, ids: list[int] | None = None, **m
     fields = ("stream", "tools", "tool_choice", "kv_transfer_params", "messages")
     body = {name: more.pop(name) for name in fields if name in more}
     call = MessagesDialect(settings(**more)).parse(json.dumps(HI | body).encode(), HEAD)
-    prompts = [prompt(ids or CHAT_PROMPT)]
+    prompts = [prompt(ids or CHAT_PROMPT, "", *media)]
     if call.stream_encoder is None:
         return call.whole_encoder().body(prompts, prefilled(prompts, cached_tokens), [said])
     encoder = call.stream_encoder()
@@ -271,9 +274,8 @@ class WholeTests(SynchronousTestCase):
         """A prefill server tells where the prompt's blocks are, an encoder where its outputs; others tell nothing."""
         message = self.whole(ABCD, kv_transfer_params={"do_remote_decode": True})
         self.assertTrue(message["kv_transfer_params"]["do_remote_prefill"])
-        image = {"type": "image", "source": {"type": "url", "url": "http://x/y.png"}}
-        message = self.whole(ABCD, encoder_only=True, messages=[{"role": "user", "content": [image]}])
-        self.assertEqual(1, len(message["ec_transfer_params"]))
+        message = self.whole(ABCD, encoder_only=True, media=[Span("a", 0, 3), Span("b", 3, 1)])
+        self.assertEqual(["a", "b"], list(message["ec_transfer_params"]))
         self.assertEqual("usage", list(self.whole(ABCD))[-1])
 
     def test_usage(self) -> None:

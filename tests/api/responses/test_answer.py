@@ -14,7 +14,7 @@ from vllmsim.api.responses.dialect import ResponseCall, ResponsesDialect
 from vllmsim.api.responses.store import ResponseStore
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
-from vllmsim.inference import Answer, Part, PartKind, TokenizedPrompt
+from vllmsim.inference import Answer, Part, PartKind, Span, TokenizedPrompt
 
 WEATHER = {
     "type": "function",
@@ -248,9 +248,8 @@ class ObjectTests(SynchronousTestCase):
         self.assertEqual(("resp_0123456789abcdef", 16), (
             response["kv_transfer_params"]["remote_request_id"], response["kv_transfer_params"]["remote_num_tokens"]
         ))  # fmt: skip
-        image = {"role": "user", "content": [{"type": "input_image", "image_url": "http://x/y.png"}]}
-        response = self.response({"input": [image]}, encoder_only=True)
-        self.assertEqual(1, len(response["ec_transfer_params"]))
+        response = self.response({}, asked=prompt(CHAT_PROMPT, "", Span("a", 0, 3)), encoder_only=True)
+        self.assertEqual(["a"], list(response["ec_transfer_params"]))
 
     def test_cache_writes(self) -> None:
         """Full blocks of the prompt that were not cached are written to the cache."""

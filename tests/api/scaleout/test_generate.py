@@ -13,7 +13,7 @@ from vllmsim.api.dialect import StreamEncoder
 from vllmsim.api.scaleout.answer import spoken
 from vllmsim.api.scaleout.generate import GenerateDialect
 from vllmsim.errors import InferenceError, InvalidRequest, MalformedRequest, PromptTooLong, Unavailable, UnknownModel
-from vllmsim.inference import Answer, InferenceRequest, Part, TokenPrompt
+from vllmsim.inference import Answer, InferenceRequest, Part, Span, TokenPrompt
 from vllmsim.structure import JsonOutput
 
 FIVE = [1, 2, 3, 4, 5]
@@ -275,6 +275,15 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(("h", True, "m1"), (read.request_id, read.named_by_client, read.model))
         self.assertRaises(UnknownModel, self.parse, body(model="zzz"))
 
+    def test_media(self) -> None:
+        """Tokens stand for the media that have both a hash and a place."""
+        places = {"audio": [{"offset": 4, "length": 1}], "image": [{"offset": 0, "length": 2}], "x": []}
+        features = {"mm_hashes": {"image": ["a", "b"], "audio": ["c"], "video": ["d"]}, "mm_placeholders": places}
+        [prompt] = self.parse(body(features=features)).prompts
+        self.assertEqual(TokenPrompt(tuple(FIVE), (Span("c", 4, 1, "audio"), Span("a", 0, 2, "image"))), prompt)
+        [prompt] = self.parse(body(features={"mm_hashes": {"image": ["a"]}})).prompts
+        self.assertEqual(TokenPrompt(tuple(FIVE)), prompt)
+
     def test_remote_prefill(self) -> None:
         """A decode server learns that the prompt was computed elsewhere."""
         self.assertTrue(self.parse(body(kv_transfer_params={"do_remote_prefill": True})).remote_prefill)
@@ -325,6 +334,18 @@ class ParseTests(SynchronousTestCase):
             (
                 body(features={"mm_hashes": {}, "mm_placeholders": {"image": [{"offset": 4, "length": 2}]}}),
                 "must remain within the token_ids sequence",
+            ),
+            (
+                body(
+                    features={
+                        "mm_hashes": {},
+                        "mm_placeholders": {
+                            "image": [{"offset": 2, "length": 2}],
+                            "audio": [{"offset": 0, "length": 3}],
+                        },
+                    }
+                ),
+                "must not overlap",
             ),
         ):
             self.refused(MalformedRequest, asked, text)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,18 +13,20 @@ from vllmsim.api.scaleout.generate import GenerateDialect
 from vllmsim.api.scaleout.render import RenderDialect, repeat
 from vllmsim.api.scaleout.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
 from vllmsim.errors import InvalidRequest, MalformedRequest, UnknownModel
-from vllmsim.inference import TokenizedPrompt
+from vllmsim.inference import Span, TokenizedPrompt
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
-def rendered(dialect: RenderDialect, asked: Any, *ids: list[int], head: Head = HEAD) -> bytes:
-    """Render a request whose prompts have some token ids."""
+def rendered(
+    dialect: RenderDialect, asked: Any, *ids: list[int], head: Head = HEAD, media: tuple[Span, ...] = ()
+) -> bytes:
+    """Render a request whose prompts have some token ids and media."""
     rendering = dialect.render(json.dumps(asked).encode(), head)
     request = rendering.request
     given = zip(request.prompts, ids or ([1, 2, 3, 4],), strict=True)
-    prompts = [TokenizedPrompt(prompt, "", each, [""] * len(each)) for prompt, each in given]
+    prompts = [TokenizedPrompt(prompt, "", each, [""] * len(each), media) for prompt, each in given]
     return rendering.body(prompts, [request.sampling] * len(prompts))
 
 
@@ -50,10 +53,10 @@ class RecordingTests(SynchronousTestCase):
 class ChatTests(SynchronousTestCase):
     """What chat requests change."""
 
-    def render(self, fields: dict[str, Any] | None = None, ids: list[int] | None = None, **more: Any) -> Any:
+    def render(self, fields: dict[str, Any] | None = None, media: tuple[Span, ...] = (), **more: Any) -> Any:
         """Render a chat request."""
         asked = {"messages": HI, **(fields or {})}
-        return json.loads(rendered(ChatRenderer(settings(**more)), asked, ids or [1, 2, 3, 4]))
+        return json.loads(rendered(ChatRenderer(settings(**more)), asked, [1, 2, 3, 4], media=media))
 
     def test_sampling(self) -> None:
         """What differs from the engine's defaults is shown, in the engine's order."""
@@ -124,11 +127,16 @@ class ChatTests(SynchronousTestCase):
         """Images are shown by hash, place and data; the data can be left out."""
         image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
         messages = [{"role": "user", "content": [image, {"type": "text", "text": "what?"}, image]}]
-        features = self.render({"messages": messages}, [0] * 10)["features"]
-        self.assertEqual("sim_img_0_b813296", features["mm_hashes"]["image"][0])
-        self.assertEqual([{"offset": 0, "length": 5}, {"offset": 5, "length": 5}], features["mm_placeholders"]["image"])
+        media = (Span("h1", 0, 5), Span("h2", 5, 4), Span("h3", 9, 1, "audio"))
+        features = self.render({"messages": messages}, media=media)["features"]
+        self.assertEqual({"image": ["h1", "h2"], "audio": ["h3"]}, features["mm_hashes"])
+        places = {"image": [{"offset": 0, "length": 5}, {"offset": 5, "length": 4}]}
+        self.assertEqual(places | {"audio": [{"offset": 9, "length": 1}]}, features["mm_placeholders"])
+        self.assertEqual(b"h3", b64decode(features["kwargs_data"]["audio"][0]))
         self.assertEqual((2, None), (len(features["kwargs_data"]["image"]), features["mm_metadata"]))
-        self.assertIsNone(self.render({"messages": messages, "return_mm_kwargs": False})["features"]["kwargs_data"])
+        hidden = self.render({"messages": messages, "return_mm_kwargs": False}, media=media)["features"]
+        self.assertIsNone(hidden["kwargs_data"])
+        self.assertIsNone(self.render()["features"])
         self.assertRaises(InvalidRequest, self.render, {"messages": messages}, multimodal=False)
 
     def test_identity(self) -> None:

@@ -205,7 +205,7 @@ class MessagesWhole:
             "stop_sequence": sequence,
             "usage": reading.usage(prefill, answer),
             "kv_transfer_params": reading.handover(prefill, answer),
-            "ec_transfer_params": reading.encoded,
+            "ec_transfer_params": reading.encoded(prompts),
         }
         return orjson.dumps({name: value for name, value in message.items() if value is not None})
 

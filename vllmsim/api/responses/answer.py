@@ -162,7 +162,7 @@ class ResponseReading(Reading["ResponsesBody"]):
             output=output,
             usage=self._usage(prefill, answer),
             kv_transfer_params=self.handover(prefill, answer),
-            ec_transfer_params=self.encoded,
+            ec_transfer_params=self.encoded(prompts),
             **messages,
         )
         return orjson.dumps(value)

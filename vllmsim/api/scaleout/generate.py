@@ -11,6 +11,7 @@ message that a chat completion would have made of them. What the prompt's tools 
 
 from collections.abc import Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from attrs import frozen
@@ -27,7 +28,7 @@ from vllmsim.api.structuredoutputs import check_outputs, structured_output
 from vllmsim.api.toolcalls import NO_TOOLS, ChatTool, read_choice, use_tools
 from vllmsim.api.transfer import Transfer, TransferParams, transfer_of
 from vllmsim.errors import InvalidRequest, PromptTooLong
-from vllmsim.inference import TokenPrompt
+from vllmsim.inference import Span, TokenPrompt
 from vllmsim.structure import PLAIN, Form
 
 T = TypeVar("T")
@@ -62,6 +63,29 @@ class Features(Body):
     mm_placeholders: ByKind[PlaceholderRange] | None = None
     kwargs_data: ByKind[str | None] | None = None
     mm_metadata: ByKind[str | None] | None = None
+
+    def check_places(self, length: int) -> None:
+        """Check that each of the media has tokens of its own; nobody hashes some of them thousands of times.
+
+        :param length: how many tokens the prompt has.
+        """
+        end = 0
+        places = [place for each in (self.mm_placeholders or {}).values() for place in each]
+        for place in sorted(places, key=attrgetter("offset")):
+            if place.offset + place.length > length:
+                raise ValueError("mm_placeholders must remain within the token_ids sequence")
+            if place.offset < end:
+                raise ValueError("mm_placeholders must not overlap")
+            end = place.offset + place.length
+
+    @property
+    def media(self) -> tuple[Span, ...]:
+        """The media that have both a hash and a place."""
+        return tuple(
+            Span(identifier, place.offset, place.length, kind)
+            for kind, places in (self.mm_placeholders or {}).items()
+            for identifier, place in zip(self.mm_hashes.get(kind, ()), places, strict=False)
+        )
 
 
 class ParseContext(Body):
@@ -133,10 +157,8 @@ class GenerateBody(Body):
             raise ValueError(f"output_mode={self.output_mode!r} requires sampling_params.detokenize to be true")
         if self.content_parts and self.features:
             raise ValueError("content_parts and features are mutually exclusive")
-        length = len(self.token_ids)
-        places = self.features.mm_placeholders if self.features else None
-        if any(place.offset + place.length > length for each in (places or {}).values() for place in each):
-            raise ValueError("mm_placeholders must remain within the token_ids sequence")
+        if self.features is not None:
+            self.features.check_places(len(self.token_ids))
         return self
 
     @property
@@ -218,7 +240,7 @@ class GenerateDialect:
         given = asked.sampling_params
         limit = 1 if given.max_tokens is None and settings.encoder_only else given.max_tokens
         sampling = given.sampling(limit, given.logprobs)
-        prompt = TokenPrompt(tuple(asked.token_ids))
+        prompt = TokenPrompt(tuple(asked.token_ids), asked.features.media if asked.features else ())
         form = _form(settings, asked)
         request = request_of(
             settings, head, asked, model, (prompt,), sampling, PREFIX, form, reads_cache=given.reads_cache

@@ -8,6 +8,7 @@ message of the answer. Completions are rendered to a list, with one request per 
 Of sampling parameters just those are shown that differ from the engine's defaults, and those that vLLM always shows.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -15,11 +16,10 @@ import orjson
 from attrs import Factory, frozen
 
 from vllmsim.api.body import Head
-from vllmsim.api.media import media_features
 from vllmsim.api.sampling import GenerationBody
 from vllmsim.api.structuredoutputs import ANY_OBJECT
 from vllmsim.errors import InvalidRequest
-from vllmsim.inference import Conversation, InferenceRequest, TokenizedPrompt
+from vllmsim.inference import InferenceRequest, TokenizedPrompt
 from vllmsim.sampling import Sampling
 from vllmsim.structure import ChoiceOutput, JsonOutput, StructuredOutput
 
@@ -110,11 +110,21 @@ class Rendering:
         }
 
     def _features(self, prompt: TokenizedPrompt) -> dict[str, Any] | None:
-        asked = prompt.prompt
-        found = media_features(asked.media, len(prompt.ids)) if isinstance(asked, Conversation) else None
-        if found is None:
+        """Describe a prompt's media: hashes, places and processed data, by kind."""
+        if not prompt.media:
             return None
-        return found | {"kwargs_data": found["kwargs_data"] if self.details.data else None, "mm_metadata": None}
+        hashes: dict[str, list[str]] = {}
+        places: dict[str, list[dict[str, int]]] = {}
+        for span in prompt.media:
+            hashes.setdefault(span.kind, []).append(span.identifier)
+            places.setdefault(span.kind, []).append({"offset": span.offset, "length": span.length})
+        data = {kind: [b64encode(each.encode()).decode() for each in given] for kind, given in hashes.items()}
+        return {
+            "mm_hashes": hashes,
+            "mm_placeholders": places,
+            "kwargs_data": data if self.details.data else None,
+            "mm_metadata": None,
+        }
 
     def _engine(self, sampling: Sampling) -> dict[str, Any]:
         """Show sampling parameters, in the engine's order."""
