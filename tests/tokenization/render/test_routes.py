@@ -7,7 +7,8 @@ from twisted.web.server import Request
 
 from tests.tokenization.fakerender import HOST, RenderTestCase
 from vllmsim.errors import InferenceError
-from vllmsim.inference import Conversation, Media, Message, Template
+from vllmsim.inference import Conversation, Media, Message, Span, Template
+from vllmsim.tokenization.render.routes import Rendered
 
 TOOL = {"type": "function", "function": {"name": "f"}}
 
@@ -105,7 +106,7 @@ class AnswerTests(RenderTestCase):
         question = self.routes.text("Hello", special=False)
         for good in ([{"token_ids": [1, 2]}, {"token_ids": [3]}], {"token_ids": [1, 2]}):
             self.answer_with(good)
-            self.assertEqual([1, 2], self.result(self.routes.render(question)))
+            self.assertEqual(Rendered([1, 2]), self.result(self.routes.render(question)))
         nonsense: list[Any] = [[], None, 1, [None], {}, *({"token_ids": ids} for ids in (None, ["1"], [True]))]
         for value in nonsense:
             self.answer_with(value)
@@ -113,6 +114,30 @@ class AnswerTests(RenderTestCase):
         for number in (-1, 1 << 32, 1.5):
             self.answer_with({"token_ids": [number]})
             self.refused(self.routes.render(question))
+
+    def test_media(self) -> None:
+        """Media that have a hash and tokens of their own are told with their places; others are left out."""
+        question = self.routes.text("Hello", special=False)
+
+        def media(hashes: Any, places: Any) -> Any:
+            self.answer_with({"token_ids": [5] * 10, "features": {"mm_hashes": hashes, "mm_placeholders": places}})
+            return self.result(self.routes.render(question)).media
+
+        place = {"offset": 2, "length": 3}
+        later = {"offset": 5, "length": 5}
+        found = (Span("b", 2, 3, "audio"), Span("a", 5, 5, "image"))
+        self.assertEqual(found, media({"image": ["a"], "audio": ["b", "c"]}, {"image": [later], "audio": [place]}))
+        nonsense: list[Any] = [None, [], {"image": None}, {"image": [1]}, {"audio": ["a"]}]
+        for hashes in nonsense:
+            self.assertEqual((), media(hashes, {"image": [place]}))
+        past, before, none = {"offset": 8, "length": 3}, {"offset": -1, "length": 3}, {"offset": 3, "length": 0}
+        for wrong in (past, before, none, None, 3, {"offset": 1}, {"offset": True, "length": 1}):
+            self.assertEqual((), media({"image": ["a"]}, {"image": [wrong]}))
+        self.assertEqual((Span("a", 2, 3),), media({"image": ["a", "b"]}, {"image": [place, place]}))
+        none_at_all: list[Any] = [None, [], {}]
+        for features in none_at_all:
+            self.answer_with({"token_ids": [5], "features": features})
+            self.assertEqual(Rendered([5]), self.result(self.routes.render(question)))
 
     def test_tokenized(self) -> None:
         """Spellings that are not told, or do not fit, are none."""

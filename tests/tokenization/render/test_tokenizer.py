@@ -1,5 +1,6 @@
 """The tokenizer of a render service."""
 
+import json
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,7 +13,7 @@ from tests.fakes import in_thread
 from tests.tokenization.fakerender import HOST, RenderTestCase, strings
 from vllmsim.errors import InferenceError, InvalidRequest, Unavailable
 from vllmsim.hashing import fnv1a_32
-from vllmsim.inference import Conversation, Media, Message, Template, TextPrompt
+from vllmsim.inference import Conversation, Media, Message, Span, Template, TextPrompt
 from vllmsim.interfaces import ITokenizer
 from vllmsim.tokenization.render.tokenizer import RemoteTokenizer, remote_tokenizer, spread
 
@@ -251,6 +252,20 @@ class BytesTests(RemoteTestCase):
             self.assertNoResult(work)
             self.clock.advance(1)
             self.failureResultOf(work, Unavailable)
+
+    def test_places(self) -> None:
+        """Where the service says that media are, they are, as far as there are tokens."""
+        self.meet()
+        rendered = {"token_ids": list(range(9))} | {
+            "features": {
+                "mm_hashes": {"image": ["a", "b"]},
+                "mm_placeholders": {"image": [{"offset": 1, "length": 2}, {"offset": 4, "length": 4}]},
+            }
+        }
+        path = "/v1/chat/completions/render"
+        self.render.web.files[f"{HOST}{path}"] = lambda _: json.dumps(rendered).encode()
+        read = self.result(self.tokenizer.read(CHAT, 6))
+        self.assertEqual((Span("a", 1, 2), Span("b", 4, 2)), read.media)
 
     def test_closed(self) -> None:
         """When it is closed, those who still wait are told."""

@@ -4,7 +4,7 @@
 - ``POST /v1/completions/render`` takes ``prompt`` and ``add_special_tokens``, and answers with a list of generate
   requests, one for each prompt, whose ``token_ids`` are the prompt's.
 - ``POST /v1/chat/completions/render`` takes ``messages``, ``tools``, ``documents`` and what there is to say of the chat
-  template, and answers with one generate request.
+  template, and answers with one generate request. If there are media, its ``features`` have their hashes and places.
 - ``POST /tokenize`` takes either, and answers with ``tokens`` and, as ``token_strs``, how the vocabulary spells them.
 - ``POST /detokenize`` takes ``tokens`` and answers with the text as ``prompt``.
 - ``GET /tokenizer_info`` answers with how the tokenizer was made.
@@ -13,11 +13,12 @@ All but the first two may be missing.
 """
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from attrs import frozen
 
-from vllmsim.inference import Conversation
+from vllmsim.inference import Conversation, Span
 from vllmsim.tokenization.render.service import NoSuchRoute, RenderService
 
 _IDS: Final = 1 << 32
@@ -49,6 +50,18 @@ class Question:
     body: Mapping[str, Any]
     within: float
     size: int
+
+
+@frozen
+class Rendered:
+    """A prompt as the service renders it.
+
+    :param ids: its tokens.
+    :param media: what some of them stand for.
+    """
+
+    ids: Sequence[int]
+    media: tuple[Span, ...] = ()
 
 
 @frozen(eq=False)
@@ -96,8 +109,8 @@ class RenderRoutes:
             "/v1/chat/completions/render", body, self._timeouts.media if media else self._timeouts.text, size
         )
 
-    async def render(self, question: Question) -> Sequence[int]:
-        """Ask which tokens a prompt has."""
+    async def render(self, question: Question) -> Rendered:
+        """Ask which tokens a prompt has, and what they stand for."""
         # The service looks whether there is room for an answer too.
         body = {**question.body, "max_tokens": 1}
         return await self._service.ask(question.path, body, _read_rendered, within=question.within, size=question.size)
@@ -155,12 +168,48 @@ def _read_ids(value: Any) -> Sequence[int]:
     return value
 
 
-def _read_rendered(value: Any) -> Sequence[int]:
+def _read_rendered(value: Any) -> Rendered:
     if isinstance(value, list):
         if not value:
             raise ValueError("it is an empty list")
         value = value[0]
-    return _read_ids(_read_object(value).get("token_ids"))
+    rendered = _read_object(value)
+    ids = _read_ids(rendered.get("token_ids"))
+    return Rendered(ids, _read_media(rendered.get("features"), len(ids)))
+
+
+def _read_media(features: Any, length: int) -> tuple[Span, ...]:
+    """Find media that have a hash and tokens of their own; what is said of others is of no use.
+
+    :param length: how many tokens there are.
+    """
+    if not isinstance(features, Mapping):
+        return ()
+    hashes, places = features.get("mm_hashes"), features.get("mm_placeholders")
+    if not isinstance(hashes, Mapping) or not isinstance(places, Mapping):
+        return ()
+    found: list[Span] = []
+    for kind, named in hashes.items():
+        placed = places.get(kind)
+        if isinstance(named, list) and isinstance(placed, list):
+            found += [
+                span for each in zip(named, placed, strict=False) if (span := _read_span(*each, kind)) is not None
+            ]
+    end, media = 0, []
+    for span in sorted(found, key=attrgetter("offset")):
+        if end <= span.offset and span.offset + span.length <= length:
+            media.append(span)
+            end = span.offset + span.length
+    return tuple(media)
+
+
+def _read_span(identifier: Any, place: Any, kind: str) -> Span | None:
+    if not isinstance(identifier, str) or not isinstance(place, Mapping):
+        return None
+    offset, length = place.get("offset"), place.get("length")
+    if type(offset) is not int or type(length) is not int or offset < 0 or length < 1:
+        return None
+    return Span(identifier, offset, length, kind)
 
 
 def _read_tokenized(value: Any) -> tuple[Sequence[int], Sequence[str] | None]:

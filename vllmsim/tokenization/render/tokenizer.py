@@ -25,7 +25,7 @@ from zope.interface import implementer
 from vllmsim.config.schema import Configuration
 from vllmsim.errors import InferenceError, InvalidRequest
 from vllmsim.hashing import fnv1a_32
-from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.inference import Conversation, Cut, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import ITokenizer
 from vllmsim.structure import CALL, THINK
 from vllmsim.tokenization.render.routes import Question, RenderRoutes, RenderTimeouts
@@ -80,11 +80,13 @@ class RemoteTokenizer:
         if isinstance(prompt, TextPrompt):
             text = prompt.text
             question = self._routes.text(text, special=prompt.special)
-            ids = await self._routes.render(question)
+            rendered = await self._routes.render(question)
+            ids = rendered.ids
             texts = await self._texts(ids, question, None if prompt.special else text)
         else:
             question = self._routes.conversation(prompt)
-            ids = await self._routes.render(question)
+            rendered = await self._routes.render(question)
+            ids = rendered.ids
             for name in islice(_names(prompt.template.tools or ()), _MAX_NAMES):
                 await self._learn_tag(name)
             texts = await self._texts(ids, question, None)
@@ -95,7 +97,8 @@ class RemoteTokenizer:
                 # If nobody tells what the chat template has made of it, this is what it was made of.
                 text = "\n".join(f"{each.role}: {each.text}" for each in prompt.messages) if told is None else told
             texts = await self._off_reactor(len(ids), self._spread, text, ids)
-        return TokenizedPrompt(prompt, text, ids[:limit], texts[:limit])
+        media = Cut(limit).spans(rendered.media, len(ids))
+        return TokenizedPrompt(prompt, text, ids[:limit], texts[:limit], media)
 
     async def encode(self, text: str, limit: int) -> Tokens:
         """Have a text cut, unless that has been done lately.
@@ -205,7 +208,7 @@ class RemoteTokenizer:
         question = self._routes.text(text, special=False)
         tokenized = await self._routes.tokenize(question)
         if tokenized is None:
-            ids, texts = await self._routes.render(question), None
+            ids, texts = (await self._routes.render(question)).ids, None
         else:
             ids = tokenized[0]
             texts = await self._off_reactor(len(ids), self._learned_texts, ids, text, tokenized)
