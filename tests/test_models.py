@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from vllmsim.errors import InvalidUserInput, UnknownAdapter, UnknownModel
+from vllmsim.inference import Adapter
 from vllmsim.interfaces import IAdapterRegistry, IModelCatalogue
 from vllmsim.models import ModelCatalogue
 
@@ -44,6 +45,17 @@ class ModelCatalogueTests(SynchronousTestCase):
         self.assertRaises(UnknownModel, self.catalogue.resolve, "b")
         self.assertRaises(UnknownAdapter, self.catalogue.unload, "b")
         self.assertRaises(UnknownAdapter, self.catalogue.unload, "m1")
+
+    def test_unloaded(self) -> None:
+        """It is told of each adapter that is served no more: unloaded, or replaced by one from elsewhere."""
+        gone: list[Adapter] = []
+        self.catalogue.unloaded = gone.append
+        self.catalogue.load("a", "/p", in_place=False)
+        self.catalogue.load("a", "/p", in_place=True)
+        self.assertEqual([], gone)
+        self.catalogue.load("a", "/q", in_place=True)
+        self.catalogue.unload("a")
+        self.assertEqual([("/p", 1), ("/q", 1)], [(each.path, each.number) for each in gone])
 
     def test_taken(self) -> None:
         """A name that is taken is refused, the base model's in any case."""

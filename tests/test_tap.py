@@ -100,11 +100,12 @@ class ServiceTests(SynchronousTestCase):
     def test_log(self) -> None:
         """A seed that was drawn is logged; options without effect are named once each."""
         with capturedLogs() as events:
-            self.make("--dtype", "auto", "--enable-kvcache")
+            self.make("--dtype", "auto", "--log-http", "--enable-kvcache", "--kv-cache-size", "9")
         texts = [event["log_format"].format(**event) for event in events if event["log_namespace"] == "vllmsim.tap"]
-        self.assertIn("enable-kvcache (--enable-kvcache) is accepted and has no effect.", texts)
+        self.assertIn("log-http (--log-http) is accepted and has no effect.", texts)
         self.assertEqual(2, len([text for text in texts if "no effect" in text]))
         self.assertTrue(any(text.startswith("The seed is ") for text in texts))
+        self.assertEqual(1, len([text for text in texts if "128 tokens and not 1024" in text]))
         with capturedLogs() as events:
             self.make("--seed", "1")
         self.assertEqual([], [event for event in events if event["log_namespace"] == "vllmsim.tap"])

@@ -43,7 +43,9 @@ class ModelCatalogue:
         if known is None:
             self._loaded += 1
         number = self._loaded if known is None else known.number
-        self._adapters[name] = Adapter(name, path or name, base or self._names[0], number)
+        adapter = self._adapters[name] = Adapter(name, path or name, base or self._names[0], number)
+        if known is not None and known.path != adapter.path:
+            self.unloaded(known)
 
     def load(self, name: str, path: str, in_place: bool) -> None:
         """Serve an adapter; see :class:`vllmsim.interfaces.IAdapterRegistry`."""

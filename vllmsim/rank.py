@@ -15,11 +15,11 @@ from twisted.internet.interfaces import IReactorTime
 from vllmsim.api.dialect import Settings
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource
+from vllmsim.caching import make_cache
 from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
 from vllmsim.identity import engine_id, fingerprint, side_channel
-from vllmsim.kvcache.absent import NoCache
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.exposition import Page
@@ -116,6 +116,8 @@ def build_rank(
         cache_config_labels(c),
         epoch(),
         datasets.names if datasets else (),
+        blocks=c.enable_kvcache,
+        block_lives=c.enable_kvcache and c.kv_cache_metrics,
         transfers=TransferMetrics(c.block_size, c.kv_bytes_per_token, c.kv_transfer.fetches, c.kv_transfer.nixl),
     )
     http = HttpMetrics(epoch())
@@ -162,7 +164,7 @@ def build_rank(
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     pacer = TokenPacer(clock, metrics.iteration_finished)
     latency = LatencyModel(c)
-    cache = NoCache()
+    cache = make_cache(c, number, seed, clock, metrics.cache, models, ())
     model = Model(
         clock,
         tokenizer,

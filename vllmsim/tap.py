@@ -68,6 +68,8 @@ def makeService(options: Options) -> MultiService:
     """
     for option, origin in options.loaded.idle:
         _log.warn("{option} ({origin}) is accepted and has no effect.", option=option.name, origin=origin)
+    for doubt in options.loaded.doubts:
+        _log.warn("{doubt}", doubt=doubt)
     configuration = options.loaded.configuration
     seed = configuration.seed
     if seed is None:

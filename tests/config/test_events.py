@@ -187,7 +187,9 @@ class ConfigTests(SynchronousTestCase):
         wanted = '{"enable_kv_cache_events":true}'
         for words, expected in (
             (["--enable-kvcache", "--kv-events-config", wanted], ""),
-            (["--kv-events-config", wanted], "wants KV events, and there are none without enable-kvcache"),
+            (["--kv-events-config", wanted], ""),
+            (["--kv-events-config", wanted, "--no-enable-kvcache"], "there are none without enable-kvcache"),
+            (["--kv-events-config", wanted, "--no-enable-prefix-caching"], "none without enable-prefix-caching"),
             (["--kv-events-config", '{"publisher":"zmq"}'], "has a publisher, and no KV events without"),
             (["--kv-events-config", '{"publisher":"null"}'], ""),
             (["--enable-kvcache"], ""),

@@ -10,6 +10,8 @@ BROKEN = {
     "--inter-token-latency 1000 --inter-token-latency-std-dev 301": "301ms is more than 30 % of inter-token-latency",
     "--kv-cache-transfer-latency 70 --kv-cache-transfer-latency-std-dev 35": "kv-cache-transfer-latency-std-dev",
     "--time-to-generate-image-std-dev 1ms": "time-to-generate-image-std-dev",
+    "--enable-kvcache --kv-cache-size 1": "kv-cache-size (--kv-cache-size): 1 is too few for a KV cache",
+    "--enable-prefix-caching --kv-cache-size 9 --num-gpu-blocks-override 0": "num-gpu-blocks-override",
     "--max-loras 15 --max-cpu-loras 5": "max-cpu-loras (--max-cpu-loras): 5 is less than max-loras, which is 15",
     "--max-tool-call-integer-param -10": "max-tool-call-integer-param",
     "--max-tool-call-number-param -10": "max-tool-call-number-param",

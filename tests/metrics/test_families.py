@@ -22,7 +22,9 @@ class RankMetricsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Have the recorded server's metrics."""
-        cache = cache_config_labels(Configuration(kv_cache_size=64, max_model_len=256, enable_kvcache=True))
+        cache = cache_config_labels(
+            Configuration(kv_cache_size=64, num_gpu_blocks_override=64, max_model_len=256, enable_kvcache=True)
+        )
         self.metrics = RankMetrics("0", "m1", 256, cache, 1.0)
 
     def value(self, name: str, **labels: str) -> float:

@@ -164,7 +164,7 @@ def event_settings(configuration: "Configuration", number: int) -> EventSettings
         "int_hashes": c.kv_events_use_int_block_hashes,
         "connect_attempts": c.zmq_max_connect_attempts,
     }
-    if not c.enable_kvcache:
+    if not c.caches_prefixes:
         return None
     if c.kv_events_config is None:
         if not c.zmq_endpoint:
@@ -209,8 +209,9 @@ def event_doubt(configuration: "Configuration") -> str:
     if configuration.kv_events_config is None:
         return ""
     config = parse_events_config(configuration.kv_events_config)
-    if config.enable_kv_cache_events and not configuration.enable_kvcache:
-        return "kv-events-config wants KV events, and there are none without enable-kvcache."
+    if config.enable_kv_cache_events and not configuration.caches_prefixes:
+        off = "enable-prefix-caching" if configuration.enable_kvcache else "enable-kvcache"
+        return f"kv-events-config wants KV events, and there are none without {off}."
     if config.publisher == "zmq" and not config.enable_kv_cache_events:
         return "kv-events-config has a publisher, and no KV events without enable_kv_cache_events."
     return ""

@@ -11,6 +11,8 @@ from typing import Any
 from attrs import field, frozen
 
 from vllmsim.config.arguments import Arguments, Problem, problems_of
+from vllmsim.config.blocks import settle, window_doubt
+from vllmsim.config.events import event_doubt
 from vllmsim.config.kinds import UNREADABLE
 from vllmsim.config.names import all_options, find, suggest
 from vllmsim.config.option import Option
@@ -45,6 +47,15 @@ class Loaded:
     def idle(self) -> list[tuple[Option, str]]:
         """The options that were given and do nothing, with their source."""
         return [(o, self.values[o.name][1]) for o in all_options() if o.name in self.values and not o.acts]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What will not be as it seems, in sentences."""
+        asked, _ = self.values.get("max-model-len", (None, ""))
+        window = find("max-model-len")
+        assert window is not None
+        told = window_doubt(_or_default(window.option, asked), self.configuration), event_doubt(self.configuration)
+        return [each for each in told if each]
 
 
 def read_yaml(text: str, name: str) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
@@ -154,7 +165,7 @@ def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
     """
     values, problems = gather(arguments, environ)
     given: dict[str, Any] = {o.attribute: _or_default(o, values[o.name][0]) for o in own_options() if o.name in values}
-    configuration = Configuration(**given)
+    configuration = settle(Configuration(**given), explicit="enable-kvcache" in values)
     doubtful = {problem.option for problem in problems}
     for name, fault in broken(configuration, doubtful):
         problems.append(Problem(name, fault, values.get(name, (None, "default"))[1], name))
@@ -163,6 +174,6 @@ def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
     return Loaded(configuration, values)
 
 
-def _or_default(option: Option, value: object) -> object:
+def _or_default(option: Option, value: Any) -> Any:
     """Read a value's "leave it to the program" as the default."""
     return option.default if value is None else value

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from vllmsim.config.blocks import FEWEST_BLOCKS
 from vllmsim.config.datasets import is_sha256
 from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
 from vllmsim.config.schema import Configuration
@@ -17,6 +18,7 @@ _MAX_DEVIATION: Final = 0.3
 _MAX_RANKS: Final = 8
 _MAX_PORT: Final = 65535
 _RANKS: Final = ("data-parallel-size", "data-parallel-rank", "data-parallel-size-local", "data-parallel-start-rank")
+_CACHED: Final = ("enable-kvcache", "enable-prefix-caching", "kv-events-config")
 
 Rule = tuple[tuple[str, ...], Callable[[Configuration], str | None]]
 
@@ -62,6 +64,20 @@ def _lora_names(c: Configuration) -> str | None:
             return f"{module.name!r} is there twice, or is the model's own name"
         taken.add(module.name)
     return None
+
+
+def _blocks(c: Configuration) -> str | None:
+    return _too_few(c) if c.num_gpu_blocks_override is None else None
+
+
+def _blocks_override(c: Configuration) -> str | None:
+    return None if c.num_gpu_blocks_override is None else _too_few(c)
+
+
+def _too_few(c: Configuration) -> str | None:
+    if not c.enable_kvcache or c.kv_cache_size >= FEWEST_BLOCKS:
+        return None
+    return f"{c.kv_cache_size} is too few for a KV cache: no sequence gets the first block, so that it takes 2 or more"
 
 
 def _ports(endpoint: str, configuration: Configuration) -> range | None:
@@ -237,6 +253,8 @@ RULES: Final[tuple[Rule, ...]] = (
     (("max-cpu-loras", "max-loras"), _cpu_loras),
     (("lora-modules", "model", "served-model-name"), _lora_bases),
     (("lora-modules", "model", "served-model-name"), _lora_names),
+    (("kv-cache-size", *_CACHED), _blocks),
+    (("num-gpu-blocks-override", *_CACHED), _blocks_override),
     _event_endpoint("zmq-endpoint"),
     _event_endpoint("kv-events-replay-endpoint"),
     (("kv-events-replay-endpoint", "zmq-endpoint", *_RANKS), _event_ports),

@@ -253,11 +253,18 @@ class Configuration:
         "Accept tool definitions without checking them.")
 
     enable_kvcache: bool = _option("cache", Flag(), False,
-        "Simulate the KV cache with its prefix hits and events.", acts=False)
+        "Simulate the KV cache with its prefix hits and events; so do enable-prefix-caching and a kv-events-config that"
+        " enables events, unless this says no.")
     kv_cache_size: int = _option("cache", Integer(least=0), 1024,
-        "Blocks in the KV cache, as vllm:cache_config_info reports them.", unit="blocks")
+        "Blocks in the KV cache, of which no sequence gets the first; max-model-len is cut to what the others hold.",
+        unit="blocks")
+    num_gpu_blocks_override: int | None = _option("cache", Integer(least=0), None,
+        "The same, under vLLM's name, which comes before the other.", unit="blocks")
     block_size: int = _option("cache", Integer(choices=(1, 8, 16, 32, 64, 128, 256)), 16,
-        "Tokens per block, as vllm:cache_config_info reports them.", unit="tokens")
+        "Tokens per block of the KV cache.", unit="tokens")
+    enable_prefix_caching: bool | None = _option("cache", Flag(), None,
+        "Find prefixes again that are in the KV cache, which is so unless this says no; then there are no events, and"
+        " blocks are just used.")
     prefix_caching_hash_algo: str = _option("cache", Text(choices=HASH_ALGORITHMS), "sha256",
         "How blocks are hashed: as vLLM can, or with fnv64_cbor as llm-d-inference-sim does.")
     hash_seed: str = _option("cache", Text(), "",
@@ -303,6 +310,10 @@ class Configuration:
     failure_types: tuple[str, ...] = _option("failures", List(item=Text(choices=FAILURE_TYPES)), (),
         "How they fail; in any way if none is named.", live=True, acts=False)
 
+    kv_cache_metrics: bool = _option("metrics", Flag(), False,
+        "Measure how long KV blocks live.")
+    kv_cache_metrics_sample: float = _option("metrics", Number(least=0, most=1), 0.01,
+        "On which share of blocks.")
     fake_metrics: FakeMetrics | None = _option("metrics",
         Parsed(parse_fake_metrics, write_fake_metrics, "a map of metrics to values"), None,
         "Metric values to show instead of the real ones.", live=True, acts=False)
@@ -388,6 +399,11 @@ class Configuration:
             self.served_names[0] if name in self.served_names else name: dataset.completed(usual)
             for name, dataset in (self.datasets or {}).items()
         }
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether there is a KV cache in which prefixes are found again."""
+        return self.enable_kvcache and self.enable_prefix_caching is not False
 
     @property
     def kv_transfer(self) -> KVTransfer:
