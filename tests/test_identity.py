@@ -6,6 +6,7 @@ from tests.commandline import load_words
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import (
     endpoint_of,
+    engine_entry,
     engine_id,
     fingerprint,
     port_of,
@@ -80,6 +81,14 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(("p", 7001), side_channel(configured(words), 1))
         environ = {"VLLM_NIXL_SIDE_CHANNEL_HOST": "h", "VLLM_NIXL_SIDE_CHANNEL_PORT": "7100"}
         self.assertEqual(("h", 7100), side_channel(load_words((), environ).configuration, 0))
+
+    def test_engine_entry(self) -> None:
+        """Mooncake's peers are told the same id and address as those who fetch blocks, for each worker."""
+        c = configured("-tp 2 -pp 3 --pod-ip 10.0.0.1")
+        entry = engine_entry(c, 1, 0)
+        self.assertEqual(engine_id(c, 1, 0), entry["engine_id"])
+        stages = dict.fromkeys("012", "tcp://10.0.0.1:5600")
+        self.assertEqual({"0": stages, "1": stages}, entry["worker_addr"])
 
     def test_signature(self) -> None:
         """A server without a name signs nothing."""

@@ -2,7 +2,7 @@
 """How a rank is known to others: where it listens, and the headers and fingerprint that its answers carry."""
 
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.endpoints import quoteStringArgument
 
@@ -59,6 +59,18 @@ def side_channel(configuration: Configuration, number: int) -> tuple[str, int]:
     """Find the host and the port that decode servers are told to fetch a rank's KV blocks from."""
     c = configuration
     return c.nixl_side_channel_host or c.pod_ip or "localhost", c.nixl_side_channel_port + number
+
+
+def engine_entry(configuration: Configuration, seed: int, number: int) -> dict[str, Any]:
+    """Say what Mooncake's bootstrap server tells of a rank: its id, and where each of its workers is.
+
+    :param seed: the daemon's seed.
+    """
+    c = configuration
+    host, port = side_channel(c, number)
+    stages = {str(stage): f"tcp://{host}:{port}" for stage in range(c.pipeline_parallel_size)}
+    workers = {str(worker): stages for worker in range(max(1, c.tensor_parallel_size))}
+    return {"engine_id": engine_id(c, seed, number), "worker_addr": workers}
 
 
 def endpoint_of(configuration: Configuration, number: int) -> str:

@@ -36,7 +36,7 @@ from vllmsim.api.scaleout.reading import Words
 from vllmsim.api.scaleout.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.config.schema import Configuration
-from vllmsim.identity import engine_id, signature
+from vllmsim.identity import engine_entry, signature
 from vllmsim.interfaces import IAdmission, IPooler, IRankControl, ISimulator, ITokenizer
 from vllmsim.models import ModelCatalogue
 from vllmsim.scheduling.lifecycle import RankLifecycle
@@ -202,7 +202,7 @@ class Surfaces:
             ModelList(self.models, c.max_model_len, settings.new_id, settings.now),
             self.lifecycle.ready,
             self.control.in_flight if c.enable_server_load_tracking else lambda: 0,
-            {rank: engine_id(c, self.seed, rank) for rank in range(c.data_parallel_size)},
+            {rank: engine_entry(c, self.seed, rank) for rank in range(c.data_parallel_size)},
             {},
         ).app
         yield ExpositionRoutes(self.exposition).app

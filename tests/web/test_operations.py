@@ -56,6 +56,7 @@ class OperationTests(RankTestCase):
         self.make_rank("-dp", "3")
         first, again = self.get("/query").json(), self.get("/query").json()
         self.assertEqual((first, ["0", "1", "2"]), (again, list(first)))
+        self.assertEqual({"0": {"0": "tcp://localhost:5602"}}, first["2"]["worker_addr"])
         ids = [uuid.UUID(rank["engine_id"]) for rank in first.values()]
         self.assertEqual((3, {4}), (len(set(ids)), {each.version for each in ids}))
         for number, seed, same in ((1, 7, True), (0, 8, False)):

@@ -11,7 +11,7 @@ from klein import Klein
 from vllmsim import VLLM_VERSION
 from vllmsim.api.description import Response
 from vllmsim.api.models import ModelList
-from vllmsim.api.shapes.server import EngineId, Load, ModelCards, Nothing, Version
+from vllmsim.api.shapes.server import EngineEntry, Load, ModelCards, Nothing, Version
 from vllmsim.web.described import described
 from vllmsim.web.request import Request
 
@@ -22,7 +22,7 @@ class OperationRoutes:
 
     :param ready: tells whether the model would be loaded.
     :param load: counts the requests that are not answered yet.
-    :param engine_ids: the Mooncake id of every data-parallel rank, by its number.
+    :param engines: what Mooncake's peers are told of every data-parallel rank, by its number.
     :param event_sources: by rank, where its KV events are published; nothing while they are not.
     """
 
@@ -31,7 +31,7 @@ class OperationRoutes:
     _models: ModelList
     _ready: Callable[[], bool]
     _load: Callable[[], int]
-    _engine_ids: Mapping[int, str]
+    _engines: Mapping[int, Mapping[str, Any]]
     _event_sources: Mapping[int, Mapping[str, Any]]
 
     @app.route("/health", methods=["GET"])
@@ -78,8 +78,7 @@ class OperationRoutes:
         request.answer(200, orjson.dumps({str(rank): source for rank, source in self._event_sources.items()}))
 
     @app.route("/query", methods=["GET"])
-    @described("Server", Response(dict[str, EngineId]))
+    @described("Server", Response(dict[str, EngineEntry]))
     def query(self, request: Request) -> None:
         """Answer as Mooncake's bootstrap server: who is behind which rank."""
-        ranks = {str(rank): {"engine_id": engine_id} for rank, engine_id in self._engine_ids.items()}
-        request.answer(200, orjson.dumps(ranks))
+        request.answer(200, orjson.dumps({str(rank): engine for rank, engine in self._engines.items()}))

@@ -74,7 +74,8 @@ class Load(TypedDict):
     server_load: int
 
 
-class EngineId(TypedDict):
-    """A rank as Mooncake's peers know it."""
+class EngineEntry(TypedDict):
+    """A rank as Mooncake's peers know it: its id, and the address of each worker by its tensor and pipeline rank."""
 
     engine_id: str
+    worker_addr: dict[str, dict[str, str]]
