@@ -1,0 +1,45 @@
+"""Be the router before a prefill server and a decode server, as llm-d's and vLLM's proxies are.
+
+Start both first, each in a terminal of its own, then this with their addresses, and send chats to port 9000:
+
+    make run ARGS="--port 8100 --enable-kvcache --zmq-endpoint '' --time-to-first-token 500ms"
+    make run ARGS="--port 8200 --enable-kvcache --zmq-endpoint '' --kv-cache-transfer-time-per-token 1ms \
+        --enable-prompt-tokens-details"
+    .venv/bin/python examples/pd_proxy.py 9000 http://127.0.0.1:8100 http://127.0.0.1:8200
+"""
+
+import json
+import sys
+from typing import Any
+
+import treq
+from klein import Klein
+from twisted.web.http import OK
+from twisted.web.iweb import IRequest
+
+app = Klein()
+port, prefill, decode = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+LIMITS = ("max_completion_tokens", "stream_options", "stream", "min_tokens")
+
+
+async def send(request: IRequest, server: str, body: Any) -> Any:
+    """Send a body to the same route of a server, with the client's id."""
+    names = request.requestHeaders.getRawHeaders("x-request-id", [])
+    return await treq.post(server + request.uri.decode(), json=body, headers={"X-Request-Id": names}, unbuffered=True)
+
+
+@app.route("/v1/", branch=True, methods=["POST"])
+async def route(request: IRequest) -> None:
+    """Have one server compute the prompt, and the other answer with what the first says of its blocks."""
+    body = json.load(request.content)
+    first = {name: value for name, value in body.items() if name not in LIMITS} | {"max_tokens": 1}
+    answer = await send(request, prefill, first | {"kv_transfer_params": {"do_remote_decode": True}})
+    if answer.code == OK:
+        handed_over = (await answer.json())["kv_transfer_params"]
+        answer = await send(request, decode, body | {"kv_transfer_params": handed_over})
+    request.setResponseCode(answer.code)
+    request.setHeader("content-type", answer.headers.getRawHeaders("content-type")[0])
+    await answer.collect(request.write)
+
+
+app.run("127.0.0.1", port)
