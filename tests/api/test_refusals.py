@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from anthropic.types import Message
+from openai.types.responses import Response
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import HEAD, answer, prompt, settings
@@ -118,6 +120,7 @@ class WholeTests(RefusalTestCase):
         self.assertEqual(("max_tokens", [{"type": "text", "text": ""}]), (sent["stop_reason"], sent["content"]))
         self.assertEqual({"input_tokens": 3, "output_tokens": 0}, sent["usage"])
         self.assertNotIn("kv_transfer_params", sent)
+        self.assertEqual("max_tokens", Message.model_validate(sent, strict=True).stop_reason)
 
     def test_responses(self) -> None:
         """A response has no items and is incomplete, for the reason that clients know."""
@@ -129,6 +132,9 @@ class WholeTests(RefusalTestCase):
             (0, 0), (sent["usage"]["output_tokens"], sent["usage"]["input_tokens_details"]["cache_write_tokens"])
         )
         self.assertIsNone(sent["kv_transfer_params"])
+        read = Response.model_validate(sent)
+        assert read.incomplete_details is not None
+        self.assertEqual("max_output_tokens", read.incomplete_details.reason)
 
 
 class StreamTests(RefusalTestCase):

@@ -169,7 +169,7 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(answer.id, told["remote_request_id"])
         [blocks] = told["remote_block_ids"]
         self.assertEqual((-(-tokens // 16), True), (len(set(blocks)), 0 not in blocks))
-        self.assertAlmostEqual(time.time() + 480, told["remote_blocks_expiry_time"], delta=60)
+        self.assertApproximates(time.time() + 480, told["remote_blocks_expiry_time"], 60)
         engines = json.loads(self.prefill.get("/query"))
         self.assertEqual(("prefiller", "tcp://10.0.0.1:5600"), (
             engines["0"]["engine_id"], engines["0"]["worker_addr"]["1"]["0"]
