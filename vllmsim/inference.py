@@ -395,6 +395,7 @@ class Answer:
     :param finish_reason: why the last token is the last.
     :param stop_reason: the stop text or stop token that ended it, if one did.
     :param parts: what the tokens are; none for text and nothing else.
+    :param prefill: how the prompt that it answers was computed.
     """
 
     ids: Sequence[int]
@@ -403,6 +404,7 @@ class Answer:
     finish_reason: FinishReason
     stop_reason: str | int | None = None
     parts: tuple[Part, ...] = ()
+    prefill: Prefill = NOT_PREFILLED
 
     @property
     def refused(self) -> bool:
@@ -442,7 +444,8 @@ class Answer:
     def aborted(self, length: int) -> "Answer":
         """Make what is left of the answer when it is ended after its first `length` tokens."""
         parts = tuple(part.cut(length) for part in self.parts if part.start < length)
-        return Answer(self.ids[:length], self.texts[:length], self.pieces[:length], "abort", parts=parts)
+        ids, texts, pieces = self.ids[:length], self.texts[:length], self.pieces[:length]
+        return Answer(ids, texts, pieces, "abort", parts=parts, prefill=self.prefill)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -148,7 +148,7 @@ def build_rank(
             tensor_parallel_size=max(1, c.tensor_parallel_size),
             patience=c.nixl_abort_request_timeout,
         ),
-        block_size=c.block_size if c.enable_kvcache else None,
+        block_size=c.block_size if c.caches_prefixes else None,
     )
     tokenizer = shared.tokenizer
     composer = Composer(
@@ -174,7 +174,7 @@ def build_rank(
         pacer,
         metrics,
         lambda: slots.running - cache.waiting,
-        c.global_cache_hit_threshold if c.enable_kvcache else None,
+        c.global_cache_hit_threshold if c.caches_prefixes else None,
     )
     waiting = WaitingQueue(c.max_waiting_queue_length)
     slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from anthropic.types import Message
+from attrs import evolve
 from openai.types.responses import Response
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -75,7 +76,8 @@ class WholeTests(RefusalTestCase):
 
     def test_some_served(self) -> None:
         """Where other choices are served, the usage is theirs."""
-        sent = self.whole(self.completions, {"prompt": ["a", "b"]}, NOT_CACHED, answer(71), prompts=[PROMPT, PROMPT])
+        said = evolve(answer(71), prefill=PREFILL)
+        sent = self.whole(self.completions, {"prompt": ["a", "b"]}, NOT_CACHED, said, prompts=[PROMPT, PROMPT])
         self.assertEqual(
             [("", "cache_threshold"), ("a", "stop")], [(c["text"], c["finish_reason"]) for c in sent["choices"]]
         )

@@ -144,8 +144,9 @@ class ShareTests(RankTestCase):
 
     def test_no_cache(self) -> None:
         """Without a simulated cache nothing is refused, as nothing could ever be served."""
-        self.make_rank("--global-cache-hit-threshold", "1")
-        self.assertEqual(["length"], self.ask(cache_hit_threshold=1))
+        for words in ((), (*CACHE, "--no-enable-prefix-caching")):
+            self.make_rank("--global-cache-hit-threshold", "1", *words)
+            self.assertEqual(["length"], self.ask(cache_hit_threshold=1))
 
     def test_wrong(self) -> None:
         """A threshold that is no number is refused; one that is no share means nothing."""

@@ -222,6 +222,26 @@ class CacheTests(TransferTestCase):
         own = ("vllm:external_prefix_cache_queries_total", "vllm:external_prefix_cache_hits_total")
         self.assertEqual((40 + 8, 39 + 7), tuple(map(self.value, own)))
 
+    def test_several(self) -> None:
+        """The usage of several prompts has what all of them found, each once, whole and streamed."""
+        self.make_rank(*CACHE, "--enable-prompt-tokens-details")
+        asked: dict[str, Any] = {"prompt": [IDS, [7, *IDS], IDS[:20]], "n": 2, "max_tokens": 1}
+        for read, created in ((16, 64), (80, 0)):
+            usage = self.post("/v1/completions", asked).json()["usage"]
+            details = usage["prompt_tokens_details"]
+            self.assertEqual((101, 6), (usage["prompt_tokens"], usage["completion_tokens"]))
+            self.assertEqual((read, created), (details["cached_tokens"], details["created_cache_tokens"]))
+        *_, usage, _ = self.post(
+            "/v1/completions", {**asked, "stream": True, "stream_options": {"include_usage": True}}
+        ).events()
+        self.assertEqual({"cached_tokens": 80, "created_cache_tokens": 0}, usage["usage"]["prompt_tokens_details"])
+        batch = {"messages": [[{"role": "user", "content": "one " * count}] for count in (40, 60)], "max_tokens": 1}
+        first, again = (
+            self.post("/v1/chat/completions/batch", batch).json()["usage"]["prompt_tokens_details"] for _ in range(2)
+        )
+        self.assertEqual(first["created_cache_tokens"] + first["cached_tokens"], again["cached_tokens"])
+        self.assertGreaterEqual(again["cached_tokens"], 80)
+
     def test_created(self) -> None:
         """Full blocks that were not there count as created, in usage."""
         self.make_rank(*CACHE, "--enable-prompt-tokens-details")

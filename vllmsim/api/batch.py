@@ -18,7 +18,7 @@ from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chat import ChatBody, chat_form, chat_sampling, chat_template, check_chat, check_media
 from vllmsim.api.chatanswer import ChatReading, ChatWhole
 from vllmsim.api.conversation import ChatMessage, conversation_of
-from vllmsim.api.dialect import Call, Settings, all_refused, completion_details, prompt_details, request_of, usage
+from vllmsim.api.dialect import Call, Settings, completion_details, prompt_details, request_of, usage
 from vllmsim.api.thresholds import threshold_of
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Answer, Prefill, TokenizedPrompt
@@ -100,7 +100,7 @@ class BatchWhole:
         counts = usage(
             sum(len(prompt.ids) for prompt in prompts),
             sum(map(len, answers)),
-            prompt_details(settings, prefill, refused=all_refused(answers)),
+            prompt_details(settings, reading.served(prefill, answers)),
             thought,
             nulls=True,
         )

@@ -46,7 +46,9 @@ class ChunkStream(ABC):
         self._prompts: Sequence[TokenizedPrompt] = ()
         self._prefill = NOT_PREFILLED
         self._thought = 0
-        self._served = False
+        self._prefills: list[Prefill] = []
+        """How the prompts whose first choice has ended were computed."""
+        self._n, self._several = reading.request.sampling.n, len(reading.request.prompts) > 1
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
         self._frames: list[tuple[bytes, bytes] | None] = []
@@ -95,7 +97,7 @@ class ChunkStream(ABC):
         if not self._include_usage:
             return DONE
         prompt_tokens = sum(len(prompt.ids) for prompt in self._prompts)
-        details = prompt_details(self._settings, self._prefill, refused=not self._served)
+        details = prompt_details(self._settings, self._prefills)
         thought = completion_details(self._thought) if self._reasons else None
         chunk = {
             **self._head,
@@ -141,7 +143,8 @@ class ChunkStream(ABC):
         handover = None
         if stop == len(answer):
             self._thought += answer.reasoning_tokens
-            self._served = self._served or not answer.refused
+            if choice % self._n == 0 and not answer.refused:
+                self._prefills.append(answer.prefill if self._several else self._prefill)
             handover = self._handover(self._prefill, answer)
             if not self._include_usage:
                 chunk["system_fingerprint"] = self._settings.fingerprint

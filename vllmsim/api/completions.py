@@ -14,7 +14,7 @@ from attrs import frozen
 
 from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chunks import ChunkStream
-from vllmsim.api.dialect import Call, Reading, Settings, all_refused, prompt_details, request_of, usage
+from vllmsim.api.dialect import Call, Reading, Settings, prompt_details, request_of, usage
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
@@ -212,7 +212,7 @@ class CompletionWhole:
         """Write the answer with every member of vLLM's model, nulls among them."""
         reading, settings = self._reading, self._reading.settings
         prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
-        details = prompt_details(settings, prefill, refused=all_refused(answers))
+        details = prompt_details(settings, reading.served(prefill, answers))
         return orjson.dumps(
             {
                 **reading.head("text_completion"),

@@ -142,6 +142,15 @@ class Reading(Generic[B]):
         """Whether an answer may begin with reasoning, whose tokens are then counted apart."""
         return self.settings.reasons
 
+    def served(self, prefill: Prefill, answers: Sequence[Answer]) -> Sequence[Prefill]:
+        """List how the prompts that were not refused were computed.
+
+        :param prefill: how that of the choice that began first was.
+        """
+        if len(self.request.prompts) == 1:
+            return [] if all_refused(answers) else [prefill]
+        return [answer.prefill for answer in answers[:: self.request.sampling.n] if not answer.refused]
+
     def handover(self, prefill: Prefill, answer: Answer) -> dict[str, Any] | None:
         """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other."""
         if not self.body.transfer.handed_over:
@@ -271,15 +280,19 @@ def usage(
     return counts
 
 
-def prompt_details(settings: Settings, prefill: Prefill, *, refused: bool) -> dict[str, Any] | None:
-    """Say where the prompt's tokens came from, if the server shows that.
+def prompt_details(settings: Settings, prefills: Sequence[Prefill]) -> dict[str, Any] | None:
+    """Say where the tokens of prompts came from, if the server shows that.
 
-    :param refused: whether the request was, so that they were not read at all.
+    :param prefills: how each prompt that was not refused was computed.
     """
-    if refused or not settings.prompt_tokens_details:
+    size = settings.block_size
+    if not prefills or not settings.prompt_tokens_details:
         return None
-    created = None if settings.block_size is None else prefill.created(settings.block_size)
-    return {"cached_tokens": prefill.found, "created_cache_tokens": created, "multimodal_tokens": None}
+    return {
+        "cached_tokens": sum(prefill.found for prefill in prefills),
+        "created_cache_tokens": None if size is None else sum(prefill.created(size) for prefill in prefills),
+        "multimodal_tokens": None,
+    }
 
 
 def all_refused(answers: Sequence[Answer]) -> bool:

@@ -112,7 +112,7 @@ class GenerateWhole:
         reading, body, prompt = self._reading, self._reading.body, prompts[0]
         refused = all_refused(answers)
         count = None if refused else reading.request.sampling.prompt_logprobs
-        details = prompt_details(reading.settings, prefill, refused=refused)
+        details = prompt_details(reading.settings, [] if refused else [prefill])
         return orjson.dumps(
             {
                 "request_id": reading.request.answer_id,

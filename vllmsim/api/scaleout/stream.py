@@ -62,7 +62,7 @@ class Envelope:
         """Write the usage if it is asked for, and the end."""
         if not self._include_usage:
             return DONE
-        details = prompt_details(self._reading.settings, self._prefill, refused=not self._served)
+        details = prompt_details(self._reading.settings, [self._prefill] if self._served else [])
         return self._wrap(usage(len(prompt.ids), completion_tokens, details, nulls=False), {}, []) + DONE
 
     def _wrap(
