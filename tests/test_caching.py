@@ -3,13 +3,17 @@
 import re
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from tests.harness import Exchange, RankTestCase
+from tests.kvcache.stores import GivenStore
+from vllmsim import rank
 
 BLOCK = 16
 OWN = 'engine="0",model_name="m"'
 
 
-class KVCacheTests(RankTestCase):
+class CachingTestCase(RankTestCase):
     """Blocks have 16 tokens, and prompts are token ids."""
 
     def make(self, *words: str) -> None:
@@ -36,6 +40,10 @@ class KVCacheTests(RankTestCase):
         names = "kv_cache_usage_perc", "num_requests_running", "num_requests_waiting"
         usage, running, waiting = map(self.value, names)
         return round(usage, 4), running, waiting
+
+
+class KVCacheTests(CachingTestCase):
+    """What is cached."""
 
     def test_hits(self) -> None:
         """A prefix is found again in whole blocks, and the metrics tell where prompts came from."""
@@ -252,3 +260,59 @@ class KVCacheTests(RankTestCase):
         self.make_rank("--model", "m", "--enable-prompt-tokens-details")
         self.assertEqual([0, 0], [self.cached(40), self.cached(40)])
         self.assertNotIn("vllmsim:kv_blocks", self.get("/metrics").body.decode())
+
+
+class SharedCacheTests(CachingTestCase):
+    """A rank with a cache outside."""
+
+    def setUp(self) -> None:
+        """Have the cache."""
+        self.store = GivenStore()
+        self.patch(rank, "make_store", lambda *_: self.store)
+
+    def test_shared(self) -> None:
+        """What one rank has computed another has from outside, at the price of a transfer."""
+        self.make()
+        self.assertTrue(self.store.running)
+        self.assertEqual(0, self.cached(40))
+        words = "--prefill-time-per-token", "1s", "--kv-cache-transfer-time-per-token", "1ms"
+        self.make(*words)
+        answer = self.ask(40)
+        self.clock.advance(8.031)
+        self.assertFalse(answer.complete)
+        self.clock.advance(0.002)
+        self.assertEqual(32, answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"])
+        self.assertEqual(40, self.value("external_prefix_cache_queries_total"))
+        self.assertEqual(32, self.value("external_prefix_cache_hits_total"))
+        self.assertEqual(32, self.value("prompt_tokens_by_source_total", source="external_kv_transfer"))
+
+    def test_slow(self) -> None:
+        """All prompts of a request wait at the same time, and the reactor waits for none."""
+        self.make()
+        turns: list[Deferred[None]] = []
+        self.store.turns = turns
+        answer = self.complete([[1] * 40, [2] * 40, [3] * 40], max_tokens=1)
+        self.assertEqual((3, 0), (len(turns), answer.status))
+        for turn in turns:
+            turn.callback(None)
+        self.clock.advance(0)
+        self.assertEqual(200, answer.status)
+
+    def test_reset(self) -> None:
+        """The cache outside forgets when it is asked to, and no sooner."""
+        self.make()
+        self.cached(40)
+        for path, clears in (("", 0), ("?reset_external=true", 1)):
+            self.assertEqual({"success": True}, self.post(f"/reset_prefix_cache{path}", b"").json())
+            self.assertEqual(clears, self.store.clears)
+        self.assertEqual(0, self.cached(40))
+        self.store.reachable = False
+        self.assertEqual({"success": False}, self.post("/reset_prefix_cache?reset_external=true", b"").json())
+
+    def test_not_reset_here(self) -> None:
+        """It is no success when the rank's own cache is in use, and the cache outside forgets all the same."""
+        self.make("--time-to-first-token", "1s")
+        self.ask(40)
+        self.assertEqual({"success": False}, self.post("/reset_prefix_cache?reset_external=true", b"").json())
+        self.assertEqual(1, self.store.clears)
+        self.clock.advance(1)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.config.schema import Configuration
-from vllmsim.interfaces import IBlockListener, ICacheMetrics, IKVCache
+from vllmsim.interfaces import IBlockListener, IBlockStore, ICacheMetrics, IKVCache
 from vllmsim.kvcache.absent import NoCache
+from vllmsim.kvcache.hasher import BlockHasher
 from vllmsim.models import ModelCatalogue
 from vllmsim.randomness import derive
 
@@ -20,12 +21,14 @@ def make_cache(
     metrics: ICacheMetrics,
     models: ModelCatalogue,
     listeners: Sequence[IBlockListener],
+    store: IBlockStore | None = None,
 ) -> IKVCache:
     """Make the KV cache of a rank, which hears of adapters that are unloaded.
 
     :param number: which rank it is, from 0.
     :param seed: the daemon's seed.
     :param listeners: hear what happens to blocks.
+    :param store: the cache outside this server, if there is one.
     """
     c = configuration
     if not c.enable_kvcache:
@@ -33,18 +36,25 @@ def make_cache(
     from vllmsim.kvcache.cache import KVCache  # noqa: PLC0415
     from vllmsim.kvcache.hashing import block_hash  # noqa: PLC0415
     from vllmsim.kvcache.lives import BlockLives  # noqa: PLC0415
+    from vllmsim.kvcache.outside import OutsideLookups, OutsideWriter  # noqa: PLC0415
     from vllmsim.kvcache.pool import BlockPool  # noqa: PLC0415
     from vllmsim.kvcache.prefixes import PromptHasher  # noqa: PLC0415
     from vllmsim.kvcache.shifts import Shifts  # noqa: PLC0415
 
-    lives = hasher = None
+    lives = None
     if c.kv_cache_metrics:
         lives = BlockLives(clock, c.kv_cache_metrics_sample, derive(seed, "lives", number), metrics)
-    if c.caches_prefixes:
-        own_hash = block_hash(c.prefix_caching_hash_algo, c.hash_seed, derive(seed, "hashes", number))
-        hasher = PromptHasher(own_hash, c.block_size, c.served_names[0], models.adapter, Shifts(clock))
+    if store is not None:
+        listeners = (*listeners, OutsideWriter(store))
     # The first block is the null block, which nobody gets.
     pool = BlockPool(c.kv_cache_size - 1, metrics, listeners if c.caches_prefixes else (), lives)
-    cache = KVCache(clock, pool, c.block_size, hasher, metrics)
+    hasher: BlockHasher | None = None
+    if c.caches_prefixes:
+        shifts = Shifts(clock)
+        own_hash = block_hash(c.prefix_caching_hash_algo, c.hash_seed, derive(seed, "hashes", number))
+        hasher = PromptHasher(own_hash, c.block_size, c.served_names[0], models.adapter, shifts)
+        if store is not None:
+            hasher = OutsideLookups(hasher, store, pool, c.block_size, c.kv_cache_backend_ttl, clock, shifts)
+    cache = KVCache(clock, pool, c.block_size, hasher, metrics, outside=store is not None)
     models.unloaded = cache.forget
     return cache

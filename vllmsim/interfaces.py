@@ -117,11 +117,12 @@ class IRankControl(Interface):
     def in_flight() -> int:
         """Count the requests that have come and are not answered yet."""
 
-    def reset_prefix_cache(reset_running_requests: bool) -> bool:
+    def reset_prefix_cache(reset_running_requests: bool, reset_external: bool) -> Deferred[bool]:
         """Forget what the prefix cache has.
 
         :param reset_running_requests: do so even when sequences use it.
-        :return: whether it is forgotten.
+        :param reset_external: have the cache outside this server forget too.
+        :return: fires with whether all of that is forgotten; it is not where no cache is outside, and should forget.
         """
 
 
@@ -407,6 +408,62 @@ class IBlockEventPublisher(Interface):
         :param payload: what subscribers get, after topic and number.
         :param events: how many events are in it.
         """
+
+
+class IBlockStore(Interface):
+    """A cache of KV blocks outside this server, which several servers share. Of blocks it knows the hashes alone.
+
+    Nothing here fails: a store that cannot be reached has nothing and keeps nothing, and says so in the log once.
+    """
+
+    def start() -> None:
+        """Begin to reach for it. Nobody waits until it is there."""
+
+    def stop() -> Deferred[None]:
+        """Leave it.
+
+        :return: fires when no connection and no timer is left.
+        """
+
+    def lookup(hashes: Sequence[bytes]) -> Awaitable[int | None]:
+        """Find out how many leading blocks it has, and have it keep them for longer.
+
+        :param hashes: those of a sequence's blocks, in their order.
+        :return: how many; None when it could not be asked, or did not answer in time. Awaiting it takes a bounded time,
+            and none at all while the store cannot be reached.
+        """
+
+    def store(hashes: Sequence[bytes]) -> None:
+        """Have it keep blocks. They are on their way at once; what is too much for it is dropped, and counted."""
+
+    def clear() -> Deferred[bool]:
+        """Have it forget the blocks of all servers that share them.
+
+        :return: fires with whether it has.
+        """
+
+
+class IBlockStoreMetrics(Interface):
+    """Hears what becomes of a cache outside this server."""
+
+    def store_changed(up: bool) -> None:
+        """It can be reached, or not any more."""
+
+    def store_failed(reason: str) -> None:
+        """Something went wrong with it.
+
+        :param reason: ``connection`` when there is none, ``timeout`` when it did not answer in time, ``refused`` when
+            it did not do what it was asked to, ``full`` when it has no room for more blocks.
+        """
+
+    def store_answered(seconds: float) -> None:
+        """It answered a lookup.
+
+        :param seconds: how long that took.
+        """
+
+    def store_passed_over(blocks: int) -> None:
+        """Blocks did not go there, since there was no way or no room for them."""
 
 
 class ICacheMetrics(Interface):

@@ -20,7 +20,10 @@ from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
 from vllmsim.identity import engine_id, fingerprint, side_channel
+from vllmsim.interfaces import IBlockStore
+from vllmsim.kvcache.backend import make_store
 from vllmsim.latency import LatencyModel
+from vllmsim.metrics.backend import BackendMetrics
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.exposition import Page
 from vllmsim.metrics.families import RankMetrics
@@ -63,12 +66,15 @@ class Rank:
     control: RankControl
     site: Site
     resource: RankResource
+    store: IBlockStore | None
 
     def start(self) -> None:
         """Begin to serve."""
         self.pacer.start()
         self.slots.start()
         self.lifecycle.start()
+        if self.store is not None:
+            self.store.start()
 
     def stop(self) -> None:
         """Serve no more. What still runs, since nobody waits for it, ends."""
@@ -164,7 +170,8 @@ def build_rank(
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     pacer = TokenPacer(clock, metrics.iteration_finished)
     latency = LatencyModel(c)
-    cache = make_cache(c, number, seed, clock, metrics.cache, models, ())
+    store = make_store(c, partial(BackendMetrics, metrics.families), derive(seed, "backend", number).random, clock)
+    cache = make_cache(c, number, seed, clock, metrics.cache, models, (), store)
     model = Model(
         clock,
         tokenizer,
@@ -182,7 +189,7 @@ def build_rank(
     backlog = Backlog(c.max_num_queued_reqs, c.max_num_queued_tokens, metrics)
     own_seed = derive(seed, "rank", number).getrandbits(63)
     simulator = RankSimulator(clock, lifecycle, admission, cache, backlog, slots, metrics, own_seed)
-    control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode)
+    control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode, store)
 
     # What pooling computes may take long. Threads that compute at the same time are no faster, and the reactor's thread
     # would wait for each of them at each system call.
@@ -228,7 +235,7 @@ def build_rank(
     )
     cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
     site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers, cors=cors)
-    return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource)
+    return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource, store)
 
 
 def _ranges(c: Configuration) -> Ranges:

@@ -81,6 +81,8 @@ class RankService(Service):
         except DeferredTimeoutError:
             rank.site.abort()
         rank.stop()
+        if rank.store is not None:
+            await rank.store.stop()
 
 
 class RankServices(MultiService):

@@ -18,7 +18,7 @@ from tests.fakes import (
 )
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
-from vllmsim.inference import Answer, InferenceRequest, Prefill
+from vllmsim.inference import Answer, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt
 from vllmsim.interfaces import IKVCache
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.admission import Admission
@@ -126,6 +126,25 @@ class SimulatorTests(SynchronousTestCase):
         served.cancel()
         self.failureResultOf(served, CancelledError)
         self.assertEqual(([], []), (self.metrics.heard, cache.asked))
+
+    def test_hashed_side_by_side(self) -> None:
+        """The prompts of a request are hashed at the same time; what goes wrong with one ends the others."""
+        hashing: list[Deferred[None]] = []
+
+        class SlowCache(NoCache):
+            async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
+                hashing.append(Deferred())
+                await hashing[-1]
+                return await super().hash(prompt, request)
+
+        self.cache = SlowCache()
+        self.build()
+        _, served = self.submit(request_for("a", "b", "c"))
+        self.assertEqual(3, len(hashing))
+        hashing[1].errback(InvalidRequest("no"))
+        self.failureResultOf(served, InvalidRequest)
+        for each in hashing:
+            self.assertTrue(each.called)
 
     def test_cancelled_while_running(self) -> None:
         """Cancelling frees the slots at once, and the next request has them."""

@@ -39,7 +39,7 @@ class DevelopmentTests(RankTestCase):
         self.assertEqual({"VLLM_API_KEY": "***", "VLLM_PORT": "1\udcff"}, info["vllm_env"])
 
     def test_prefix_cache(self) -> None:
-        """The prefix cache can be emptied while no sequence uses it, or if it must be."""
+        """The prefix cache can be emptied while no sequence uses it, or if it must be; one outside, if there is one."""
         self.make_rank("--time-to-first-token", "1s")
         self.assertEqual({"success": True}, self.post("/reset_prefix_cache", b"").json())
         self.complete()
@@ -47,6 +47,8 @@ class DevelopmentTests(RankTestCase):
         self.assertEqual({"success": False}, self.post("/reset_prefix_cache", b"").json())
         forced = self.post("/reset_prefix_cache?reset_running_requests=true&reset_external=false", b"")
         self.assertEqual({"success": True}, forced.json())
+        outside = self.post("/reset_prefix_cache?reset_running_requests=true&reset_external=true", b"")
+        self.assertEqual({"success": False}, outside.json())
         error = self.post("/reset_prefix_cache?reset_running_requests=perhaps", b"").json()["error"]
         self.assertEqual((400, "query.reset_running_requests"), (error["code"], error["param"]))
 

@@ -107,7 +107,8 @@ def print_config(loaded: Loaded) -> str:
         for option in shown:
             given, origin = loaded.values.get(option.name, (None, "default"))
             value = getattr(loaded.configuration, option.attribute, given)
-            shown_value = '"***"' if option.secret and value is not None else _scalar(option.kind, value)
+            hidden = option.secret and value not in {None, option.default}
+            shown_value = '"***"' if hidden else _scalar(option.kind, value)
             lines.append(f"{option.name}: {shown_value}  # {origin}")
     return "\n".join(lines).lstrip() + "\n"
 

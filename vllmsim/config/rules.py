@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from vllmsim.config.backends import parse_backend
 from vllmsim.config.blocks import FEWEST_BLOCKS
 from vllmsim.config.datasets import is_sha256
 from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
@@ -215,6 +216,18 @@ def _dataset_names(c: Configuration) -> str | None:
     return f"{own[0]!r} and {own[1]!r} are names of one model" if len(own) > 1 else None
 
 
+def _backend(c: Configuration) -> str | None:
+    try:
+        backend = parse_backend(c.kv_cache_backend)
+    except ValueError as error:
+        return str(error)
+    return (
+        "needs enable-kvcache, and prefix caching: nothing is shared without"
+        if backend and not c.caches_prefixes
+        else None
+    )
+
+
 def _tokenizer(c: Configuration) -> str | None:
     try:
         kind = kind_of_tokenizer(c.tokenizer) if c.tokenizer else "words"
@@ -275,6 +288,7 @@ RULES: Final[tuple[Rule, ...]] = (
     (("mode", "dataset-path", "dataset-url", "datasets"), _dataset_mode),
     (("dataset-sha256",), _dataset_sum),
     (("datasets", "model", "served-model-name"), _dataset_names),
+    (("kv-cache-backend", *_CACHED), _backend),
     (("tokenizer", "render-url"), _tokenizer),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
     (("kv-transfer-config",), _transfer),

@@ -270,6 +270,16 @@ class Configuration:
     hash_seed: str = _option("cache", Text(), "",
         "Seed of the block hashes, a text; without one SHA-256 begins with vLLM's constant, and XXH3 anywhere.",
         environment="PYTHONHASHSEED")
+    kv_cache_backend: str = _option("cache", Text(required=True), "memory",
+        "Cache behind the KV cache that several servers share: memory for none, or the address of a Redis or Valkey"
+        " server, redis://[[user]:password@]host[:port][/database], rediss:// over TLS, or unix:///path?db=database.",
+        environment="VLLMSIM_KV_CACHE_BACKEND", secret=True)
+    kv_cache_backend_timeout: float = _option("cache", Duration(positive=True), 0.05,
+        "How long a request may wait for it before the server goes on with its own cache.", unit="ms")
+    kv_cache_backend_ttl: float = _option("cache", Duration(positive=True, unit="s"), 3600.0,
+        "How long a block that nobody asks for stays there.", unit="s")
+    kv_cache_backend_namespace: str = _option("cache", Text(required=True), "vllmsim",
+        "What the names of its keys begin with; servers with other ones share nothing.")
     global_cache_hit_threshold: float = _option("cache", Number(least=0, most=1), 0.0,
         "Share of the prompt that must be in the simulated KV cache for a request to be served here; others are"
         " answered at once with the finish reason cache_threshold.")

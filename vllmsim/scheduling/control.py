@@ -12,7 +12,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from vllmsim.interfaces import IKVCache, IRankControl, IRankMetrics, PauseMode
+from vllmsim.interfaces import IBlockStore, IKVCache, IRankControl, IRankMetrics, PauseMode
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.simulator import RankSimulator
 
@@ -26,6 +26,7 @@ class RankControl:
     """Controls one rank.
 
     :param may_sleep: whether it may be put to sleep at all.
+    :param store: the cache outside this server, if there is one.
     """
 
     _simulator: RankSimulator
@@ -33,6 +34,7 @@ class RankControl:
     _cache: IKVCache
     _metrics: IRankMetrics
     _may_sleep: bool
+    _store: IBlockStore | None = None
     _holders: dict[str, PauseMode] = field(init=False, factory=dict)
     _asleep: frozenset[str] = field(init=False, default=frozenset())
 
@@ -77,9 +79,14 @@ class RankControl:
         """Count the requests that are not answered yet."""
         return len(self._simulator.requests)
 
-    def reset_prefix_cache(self, reset_running_requests: bool) -> bool:
+    def reset_prefix_cache(self, reset_running_requests: bool, reset_external: bool) -> Deferred[bool]:
         """Forget the prefix cache; see :class:`vllmsim.interfaces.IRankControl`."""
-        return self._cache.reset(reset_running_requests)
+        forgotten = self._cache.reset(reset_running_requests)
+        if not reset_external:
+            return succeed(forgotten)
+        if self._store is None:
+            return succeed(False)
+        return self._store.clear().addCallback(lambda cleared: cleared and forgotten)
 
     def _clear_cache(self, _: None) -> None:
         self._cache.reset(True)

@@ -4,7 +4,7 @@
 from collections.abc import Collection, Iterator
 from collections.abc import Sequence as Several
 from itertools import count
-from typing import cast
+from typing import TypeVar, cast
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from vllmsim.errors import Unavailable
-from vllmsim.inference import HashedPrompt, InferenceRequest
+from vllmsim.inference import HashedPrompt, InferenceRequest, TokenizedPrompt
 from vllmsim.interfaces import IKVCache, IRankMetrics, ISimulator, ITokenSink
 from vllmsim.randomness import derive
 from vllmsim.scheduling.admission import Admission
@@ -21,6 +21,8 @@ from vllmsim.scheduling.lifecycle import RankLifecycle
 from vllmsim.scheduling.openrequests import OpenRequests
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.scheduling.slots import SequenceSlots
+
+T = TypeVar("T")
 
 
 @implementer(ISimulator)
@@ -66,7 +68,8 @@ class RankSimulator:
             raise Unavailable("The server is shutting down.")
         prompts = await self._admission.read(request.prompts, request.cut)
         limits = [self._admission.limit(prompt, request.sampling) for prompt in prompts]
-        hashed = [await self._cache.hash(prompt, request) for prompt in prompts]
+        # Side by side: what a cache outside may take is taken once, however many prompts there are.
+        hashed = await _all([Deferred.fromCoroutine(self._hash(prompt, request)) for prompt in prompts])
         # From here to the queue nobody else comes between.
         self._require_room(len(prompts) * request.sampling.n)
         submission = Submission(request, prompts, sink)
@@ -76,6 +79,9 @@ class RankSimulator:
         for first in range(0, len(lengths), n):
             if not any(sequence.aborted for sequence in sequences[first : first + n]):
                 self._metrics.prompt_finished(n, max(lengths[first : first + n]))
+
+    async def _hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
+        return await self._cache.hash(prompt, request)
 
     def _require_room(self, count: int) -> None:
         """Make sure that so many sequences may come, in vLLM's order; the bound of the waiting queue is not vLLM's."""
@@ -115,12 +121,17 @@ class RankSimulator:
         for sequence in sequences:
             self._backlog.enter(sequence)
             self._slots.add(sequence)
-        try:
-            if len(sequences) == 1:
-                return [await sequences[0].done]
-            return await gatherResults([sequence.done for sequence in sequences], consumeErrors=True)
-        except FirstError as error:
-            raise cast("Exception", error.subFailure.value) from None
-        finally:
-            for sequence in sequences:
-                sequence.done.cancel()
+        return await _all([sequence.done for sequence in sequences])
+
+
+async def _all(awaited: Several[Deferred[T]]) -> list[T]:
+    """Wait for several results; the first that goes wrong ends the others."""
+    try:
+        if len(awaited) == 1:
+            return [await awaited[0]]
+        return await gatherResults(awaited, consumeErrors=True)
+    except FirstError as error:
+        raise cast("Exception", error.subFailure.value) from None
+    finally:
+        for each in awaited:
+            each.cancel()

@@ -54,10 +54,11 @@ class DevelopmentRoutes:
 
     @app.route("/reset_prefix_cache", methods=["POST"])
     @described("Development", Response(CacheReset), query=ResetQuery, errors=(MalformedRequest,))
-    def reset_prefix_cache(self, request: Request) -> None:
-        """Empty the prefix cache, and answer whether that was possible."""
+    async def reset_prefix_cache(self, request: Request) -> None:
+        """Empty the prefix cache, and the one outside if asked to, and answer whether that was possible."""
         query = read_query(ResetQuery, request.arguments)
-        request.answer(200, orjson.dumps({"success": self._control.reset_prefix_cache(query.reset_running_requests)}))
+        done = await self._control.reset_prefix_cache(query.reset_running_requests, query.reset_external)
+        request.answer(200, orjson.dumps({"success": done}))
 
     @app.route("/reset_mm_cache", methods=["POST"])
     @app.route("/reset_encoder_cache", methods=["POST"], endpoint="reset_encoder_cache")
