@@ -15,6 +15,7 @@ from bench import (
     dataset,
     memory,
     paced,
+    prefix,
     ranks,
     report,
     request_cost,
@@ -40,6 +41,7 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "startup": startup.measure,
     "metrics": stalls.measure_metrics,
     "prompt": stalls.measure_prompt,
+    "prefix": prefix.measure,
     "request-cost": request_cost.measure_all,
 }
 ON_REQUEST: Final[Mapping[str, Callable[[Plan], Result]]] = {

@@ -90,6 +90,12 @@ class BlockTests(HasherTestCase):
         self.assertEqual((("lora", "ad1", "/p"),), prompt.tail)
         self.assertEqual(ADAPTER, prompt.adapter)
 
+    def test_unloaded(self) -> None:
+        """The blocks of an adapter that is unloaded meanwhile are not the base model's."""
+        prompt = self.hashed(model="gone")
+        self.assertEqual([("gone",), ("gone",)], prompt.keys)
+        self.assertNotEqual(self.hashed().hashes, prompt.hashes)
+
     def test_media(self) -> None:
         """Media are hashed with every block that has tokens of theirs, with their place in it; others are as ever."""
         prompt = self.hashed(IDS, Span("idA", 3, 5))

@@ -46,6 +46,9 @@ class PromptHasher:
     async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
         """Hash the full blocks of a prompt, letting other events in between if it is long."""
         adapter = self._adapter_of(request.model)
+        if adapter is None and request.model != self._model:
+            # It has been unloaded since the request came; the base model's blocks are not its own.
+            adapter = Adapter(request.model, request.model, self._model, 0)
         extras = Extras(self._block_size, adapter, prompt.media, request.cache_salt)
         full = len(prompt.ids) // self._block_size
         hashes: list[bytes] = []
