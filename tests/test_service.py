@@ -1,5 +1,6 @@
 """Starting and stopping ranks."""
 
+import socket
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -139,6 +140,16 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(stopped)
         exchange.drop()
         self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_taken_endpoint(self) -> None:
+        """An endpoint for KV events that somebody has stops the start, with one line that says so."""
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            # One with a star would be bound beside it.
+            endpoint = f"tcp://[::ffff:127.0.0.1]:{other.getsockname()[1]}"
+            error = self.assertRaises(SystemExit, self.services, f"--enable-kvcache --zmq-endpoint {endpoint}")
+        self.assertEqual(f"vllmsim: cannot listen on {endpoint!r}: Address already in use", str(error))
 
     def test_no_dataset(self) -> None:
         """A dataset that cannot be used stops the start, with one line that says which and why."""

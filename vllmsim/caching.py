@@ -1,16 +1,23 @@
 # -*- test-case-name: tests.test_caching -*-
-"""The KV cache that a configuration asks for, made. What it is made of is imported when there is one."""
+"""The KV cache that a configuration asks for, and what tells others of it, made. It is imported when there is one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from vllmsim.config.events import event_settings, event_sources
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IBlockListener, IBlockStore, ICacheMetrics, IKVCache
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.kvcache.hasher import BlockHasher
 from vllmsim.models import ModelCatalogue
 from vllmsim.randomness import derive
+
+if TYPE_CHECKING:
+    from vllmsim.kvcache.batching import EventBatcher
+    from vllmsim.kvcache.sockets import EventSockets
 
 
 def make_cache(
@@ -58,3 +65,40 @@ def make_cache(
     cache = KVCache(clock, pool, c.block_size, hasher, metrics, outside=store is not None)
     models.unloaded = cache.forget
     return cache
+
+
+def make_events(
+    configuration: Configuration,
+    number: int,
+    clock: IReactorTime,
+    epoch: Callable[[], float],
+    metrics: ICacheMetrics,
+    defer_to_thread: Callable[..., Deferred[Any]],
+) -> "tuple[EventBatcher, EventSockets] | None":
+    """Make what tells others about a rank's KV blocks, if anybody is told.
+
+    :param number: which rank it is, from 0.
+    :param epoch: tells seconds since the epoch.
+    :param defer_to_thread: runs a function off the reactor.
+    """
+    settings = event_settings(configuration, number)
+    if settings is None:
+        return None
+    from vllmsim.kvcache.batching import EventBatcher  # noqa: PLC0415
+    from vllmsim.kvcache.events import BatchEncoder  # noqa: PLC0415
+    from vllmsim.kvcache.sockets import EventSockets  # noqa: PLC0415
+
+    block_size = configuration.block_size
+    sockets = EventSockets(settings, number, event_sources(configuration), metrics, defer_to_thread)
+    batcher = EventBatcher(
+        clock,
+        epoch,
+        BatchEncoder(number, block_size, settings.maps, settings.int_hashes),
+        metrics,
+        (sockets,),
+        block_size,
+        settings.batch_size,
+        settings.flush_interval,
+        settings.max_queue_size,
+    )
+    return batcher, sockets

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from vllmsim.api.dialect import Settings
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource
-from vllmsim.caching import make_cache
+from vllmsim.caching import make_cache, make_events
 from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
@@ -51,6 +51,10 @@ from vllmsim.web.cors import Cors
 from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
 
+if TYPE_CHECKING:
+    from vllmsim.kvcache.batching import EventBatcher
+    from vllmsim.kvcache.sockets import EventSockets
+
 T = TypeVar("T")
 
 
@@ -67,6 +71,8 @@ class Rank:
     site: Site
     resource: RankResource
     store: IBlockStore | None
+    batcher: "EventBatcher | None"
+    sockets: "EventSockets | None"
 
     def start(self) -> None:
         """Begin to serve."""
@@ -82,6 +88,8 @@ class Rank:
         self.slots.stop()
         self.pacer.stop()
         self.lifecycle.stop()
+        if self.batcher is not None:
+            self.batcher.flush()
 
 
 def build_rank(
@@ -170,8 +178,11 @@ def build_rank(
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     pacer = TokenPacer(clock, metrics.iteration_finished)
     latency = LatencyModel(c)
+    events = make_events(c, number, clock, epoch, metrics.cache, defer_to_thread)
+    batcher, sockets = events or (None, None)
+    listeners = () if batcher is None else (batcher,)
     store = make_store(c, partial(BackendMetrics, metrics.families), derive(seed, "backend", number).random, clock)
-    cache = make_cache(c, number, seed, clock, metrics.cache, models, (), store)
+    cache = make_cache(c, number, seed, clock, metrics.cache, models, listeners, store)
     model = Model(
         clock,
         tokenizer,
@@ -224,6 +235,7 @@ def build_rank(
         admission=admission,
         control=control,
         exposition=_page(metrics, http).write,
+        event_sources=dict if sockets is None else sockets.sources,
     )
     resource = surfaces.resource()
     limits = Limits(
@@ -235,7 +247,7 @@ def build_rank(
     )
     cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
     site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers, cors=cors)
-    return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource, store)
+    return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource, store, batcher, sockets)
 
 
 def _ranges(c: Configuration) -> Ranges:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import endpoint_of, url_of
-from vllmsim.listening import Listener
+from vllmsim.listening import Listener, StartError
 from vllmsim.rank import Rank, build_rank
 from vllmsim.shared import Shared, build_shared
 
@@ -47,6 +47,11 @@ class RankService(Service):
         """
         super().privilegedStartService()
         self._listener.privilegedStartService()
+        if self._rank.sockets is not None:
+            try:
+                self._rank.sockets.open()
+            except OSError as error:
+                raise StartError(error.filename, error.strerror) from error
 
     def startService(self) -> None:
         """Begin to serve."""
@@ -83,6 +88,8 @@ class RankService(Service):
         rank.stop()
         if rank.store is not None:
             await rank.store.stop()
+        if rank.sockets is not None:
+            await rank.sockets.close()
 
 
 class RankServices(MultiService):

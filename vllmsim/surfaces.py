@@ -72,6 +72,7 @@ class Surfaces:
     :param defer_to_thread: runs a function off the reactor.
     :param in_turn: does the same, one function after the other.
     :param environ: the environment.
+    :param event_sources: tells where each rank publishes its KV events.
     :param exposition: writes the rank's metrics, or those with some names.
     """
 
@@ -90,6 +91,7 @@ class Surfaces:
     pooler: IPooler
     admission: IAdmission
     control: IRankControl
+    event_sources: Callable[[], Mapping[int, Mapping[str, Any]]]
     exposition: Callable[[Collection[str]], bytes]
 
     def resource(self) -> RankResource:
@@ -203,7 +205,7 @@ class Surfaces:
             self.lifecycle.ready,
             self.control.in_flight if c.enable_server_load_tracking else lambda: 0,
             {rank: engine_entry(c, self.seed, rank) for rank in range(c.data_parallel_size)},
-            {},
+            self.event_sources,
         ).app
         yield ExpositionRoutes(self.exposition).app
         yield AdapterRoutes(self.models).app

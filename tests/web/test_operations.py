@@ -47,9 +47,25 @@ class OperationTests(RankTestCase):
             self.assertEqual(loads, [*seen, self.get("/load").json()["server_load"]])
 
     def test_event_sources(self) -> None:
-        """Nobody publishes events yet."""
+        """Every rank's endpoints are told by every rank; nothing where no events are published."""
         self.make_rank()
         self.assertEqual(b"{}", self.get("/kv_event_sources").body)
+        members = '{"enable_kv_cache_events":true,"endpoint":"tcp://*:6000","replay_endpoint":"tcp://*:7000"}'
+        self.make_rank("--enable-kvcache", "-dp", "2", "--kv-events-config", members)
+        expected = {
+            str(rank): {
+                "enable_kv_cache_events": True,
+                "publisher": "zmq",
+                "endpoint": f"tcp://*:{6000 + rank}",
+                "replay_endpoint": f"tcp://*:{7000 + rank}",
+                "buffer_steps": 10000,
+                "hwm": 100000,
+                "max_queue_size": 100000,
+                "topic": "",
+            }
+            for rank in range(2)
+        }
+        self.assertEqual(expected, self.get("/kv_event_sources").json())
 
     def test_query(self) -> None:
         """Every rank has an id that is the same at each call and from each rank, and another with another seed."""

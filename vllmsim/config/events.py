@@ -8,6 +8,7 @@ way each rank has endpoints of its own: ports count up with its number.
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -215,3 +216,14 @@ def event_doubt(configuration: "Configuration") -> str:
     if config.publisher == "zmq" and not config.enable_kv_cache_events:
         return "kv-events-config has a publisher, and no KV events without enable_kv_cache_events."
     return ""
+
+
+def event_sources(configuration: "Configuration") -> dict[int, dict[str, Any]]:
+    """Make what ``/kv_event_sources`` tells: all ranks of which others can know, by number."""
+    sources = {}
+    for number in {*range(configuration.data_parallel_size), *configuration.ranks}:
+        # Ranks of other servers may have no endpoint by our rules.
+        with suppress(ValueError):
+            if settings := event_settings(configuration, number):
+                sources[number] = settings.described()
+    return sources

@@ -23,7 +23,7 @@ class OperationRoutes:
     :param ready: tells whether the model would be loaded.
     :param load: counts the requests that are not answered yet.
     :param engines: what Mooncake's peers are told of every data-parallel rank, by its number.
-    :param event_sources: by rank, where its KV events are published; nothing while they are not.
+    :param event_sources: tells by rank where its KV events are published; nothing while they are not.
     """
 
     app: ClassVar[Klein] = Klein()
@@ -32,7 +32,7 @@ class OperationRoutes:
     _ready: Callable[[], bool]
     _load: Callable[[], int]
     _engines: Mapping[int, Mapping[str, Any]]
-    _event_sources: Mapping[int, Mapping[str, Any]]
+    _event_sources: Callable[[], Mapping[int, Mapping[str, Any]]]
 
     @app.route("/health", methods=["GET"])
     @app.route("/ready", methods=["GET"], endpoint="ready")
@@ -75,7 +75,7 @@ class OperationRoutes:
     @described("Server", Response(dict[str, dict[str, Any]]))
     def kv_event_sources(self, request: Request) -> None:
         """Answer where KV events are published."""
-        request.answer(200, orjson.dumps({str(rank): source for rank, source in self._event_sources.items()}))
+        request.answer(200, orjson.dumps({str(rank): source for rank, source in self._event_sources().items()}))
 
     @app.route("/query", methods=["GET"])
     @described("Server", Response(dict[str, EngineEntry]))

@@ -1,0 +1,81 @@
+# -*- test-case-name: tests.kvcache.test_sockets -*-
+"""The sockets by which a rank's KV events leave, from before the first to after the last."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from vllmsim.config.events import EventSettings
+from vllmsim.interfaces import IBlockEventPublisher, ICacheMetrics
+
+if TYPE_CHECKING:
+    from txzmq import ZmqFactory
+
+    from vllmsim.kvcache.publishing import SocketPublisher
+
+_LINGER: Final = 1000
+"""Milliseconds that subscribers have to take what is on its way to them when the rank stops."""
+
+
+@implementer(IBlockEventPublisher)
+@define(eq=False)
+class EventSockets:
+    """Opens and closes sockets. Batches that come while they are closed go nowhere.
+
+    :param number: the rank.
+    :param sources: where all ranks publish, as far as options tell.
+    :param defer_to_thread: runs a function off the reactor.
+    """
+
+    _settings: EventSettings
+    _number: int
+    _sources: Mapping[int, Mapping[str, Any]]
+    _metrics: ICacheMetrics
+    _defer_to_thread: Callable[..., Deferred[Any]]
+    _factory: "ZmqFactory | None" = field(init=False, default=None)
+    _publisher: "SocketPublisher | None" = field(init=False, default=None)
+
+    def sources(self) -> Mapping[int, Mapping[str, Any]]:
+        """Tell where all ranks publish, by number; of this one, when it is open, the port that it got."""
+        if self._publisher is None:
+            return self._sources
+        own = evolve(self._settings, endpoint=self._publisher.endpoint)
+        return {**self._sources, self._number: own.described()}
+
+    def open(self) -> None:
+        """Bind or connect. Not before the process is the one that stays: ZeroMQ has threads, which no fork takes along.
+
+        :raises OSError: when that is not possible; ``filename`` is the endpoint.
+        """
+        # ZeroMQ takes a while to import, and txZMQ installs a reactor.
+        from txzmq import ZmqFactory  # noqa: PLC0415
+
+        from vllmsim.kvcache.publishing import SocketPublisher  # noqa: PLC0415
+
+        self._factory = ZmqFactory()
+        self._factory.lingerPeriod = _LINGER
+        try:
+            self._publisher = SocketPublisher(self._factory, self._settings, self._metrics)
+        except OSError:
+            # Nothing is on its way that this could wait for.
+            self._factory.context.term()
+            self._factory = None
+            raise
+
+    def publish(self, sequence: int, payload: bytes, events: int) -> None:
+        """Send a batch; see :class:`vllmsim.interfaces.IBlockEventPublisher`."""
+        if self._publisher is not None:
+            self._publisher.publish(sequence, payload, events)
+
+    async def close(self) -> None:
+        """Close the sockets, when what is on its way has left or has had its time. Harmless when they are closed."""
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+        if self._factory is not None:
+            context, self._factory = self._factory.context, None
+            # This waits for the sockets' last messages.
+            await self._defer_to_thread(context.term)
