@@ -5,6 +5,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.errors import InvalidRequest
+from vllmsim.inference import Prefill
 from vllmsim.sampling import Sampling
 
 OUT_OF_RANGE: list[tuple[dict[str, Any], str, str | None]] = [
@@ -24,6 +25,23 @@ OUT_OF_RANGE: list[tuple[dict[str, Any], str, str | None]] = [
     ({"min_tokens": 3, "max_tokens": 2}, "min_tokens must be less than or equal to max_tokens=2, got 3.", None),
     ({"stop": ("",)}, "stop cannot contain an empty string.", None),
 ]
+
+
+class PrefillTests(SynchronousTestCase):
+    """Where a prompt's tokens come from."""
+
+    def test_created(self) -> None:
+        """Full blocks of which something was computed here are new; what was fetched or found fills none."""
+        for prefill, created in (
+            (Prefill(15), 0),
+            (Prefill(16), 16),
+            (Prefill(40), 32),
+            (Prefill(40, cached=16), 16),
+            (Prefill(40, cached=32), 0),
+            (Prefill(32, external=31), 0),
+            (Prefill(64, cached=16, external=20), 16),
+        ):
+            self.assertEqual(created, prefill.created(16), prefill)
 
 
 class SamplingTests(SynchronousTestCase):

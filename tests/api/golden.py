@@ -49,13 +49,18 @@ def answer(*ids: int, reason: str = "stop", stop: str | int | None = None, piece
     return Answer(ids, texts, pieces or shown, reason, stop)  # type: ignore[arg-type]
 
 
-def written(dialect: Dialect, body: dict[str, Any], prompts: list[TokenizedPrompt], answers: list[Answer]) -> bytes:
-    """Write a whole answer, or a stream whose choices take turns token by token."""
-    call = dialect.parse(json.dumps(body).encode(), HEAD)
+def written(
+    dialect: Dialect, body: dict[str, Any], prompts: list[TokenizedPrompt], answers: list[Answer], cached: int = 0
+) -> bytes:
+    """Write a whole answer, or a stream whose choices take turns token by token.
+
+    :param cached: how many tokens of the first prompt were.
+    """
+    call, prefill = dialect.parse(json.dumps(body).encode(), HEAD), prefilled(prompts, cached)
     if call.stream_encoder is None:
-        return call.whole_encoder().body(prompts, prefilled(prompts), answers)
+        return call.whole_encoder().body(prompts, prefill, answers)
     encoder = call.stream_encoder()
-    parts = [encoder.opening(prompts, prefilled(prompts))]
+    parts = [encoder.opening(prompts, prefill)]
     for token in range(max(map(len, answers))):
         parts += [encoder.tokens(i, each, token, token + 1) for i, each in enumerate(answers) if token < len(each)]
     return b"".join([*parts, encoder.closing()])

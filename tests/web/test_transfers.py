@@ -119,6 +119,20 @@ class DialectTests(TransferTestCase):
             stream = self.post(path, {**body, "stream": True, "kv_transfer_params": {"do_remote_decode": True}})
             self.assertEqual(1, stream.body.count(b"remote_num_tokens"), path)
 
+    def test_several(self) -> None:
+        """Of several prompts each is handed over with the end of its choice, and the first with a whole answer."""
+        self.make_rank(*CACHE)
+        asked = {"prompt": [IDS, IDS[:8]], "max_tokens": 1, "kv_transfer_params": {"do_remote_decode": True}}
+        whole = self.post("/v1/completions", asked).json()
+        told = whole["kv_transfer_params"]
+        self.assertEqual((f"{whole['id']}-0", 40), (told["remote_request_id"], told["remote_num_tokens"]))
+        *chunks, _ = self.post("/v1/completions", {**asked, "stream": True}).events()
+        ends = {chunk["choices"][0]["index"]: chunk["kv_transfer_params"] for chunk in chunks}
+        self.assertEqual([(40, "-0"), (8, "-1")], [
+            (ends[index]["remote_num_tokens"], ends[index]["remote_request_id"][-2:]) for index in (0, 1)
+        ])  # fmt: skip
+        self.assertEqual([3, 1], [len(ends[index]["remote_block_ids"][0]) for index in (0, 1)])
+
     def test_both(self) -> None:
         """A server in the middle fetches the prompt's blocks, and hands them on."""
         self.make_rank(*PACE)

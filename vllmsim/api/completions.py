@@ -132,10 +132,9 @@ class CompletionReading(Reading[CompletionBody]):
 
     silent: bool
 
-    @property
-    def engine_request_id(self) -> str:
-        """What the engine calls the request of the first prompt: each prompt is a request to it."""
-        return f"{self.request.answer_id}-0"
+    def engine_request_id(self, choice: int) -> str:
+        """Find what the engine calls a prompt: each is a request of its own to it."""
+        return f"{self.request.answer_id}-{choice // self.request.sampling.n}"
 
     @property
     def reasons(self) -> bool:

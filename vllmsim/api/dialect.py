@@ -151,15 +151,19 @@ class Reading(Generic[B]):
             return [] if all_refused(answers) else [prefill]
         return [answer.prefill for answer in answers[:: self.request.sampling.n] if not answer.refused]
 
-    def handover(self, prefill: Prefill, answer: Answer) -> dict[str, Any] | None:
-        """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other."""
+    def handover(self, prefill: Prefill, answer: Answer, choice: int = 0) -> dict[str, Any] | None:
+        """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other.
+
+        :param prefill: how the prompt of the choice that began first was computed.
+        :param choice: which choice the answer is.
+        """
         if not self.body.transfer.handed_over:
             return None
-        return self.settings.remote.handover(self.engine_request_id, prefill, answer, self.settings.now())
+        prefill = prefill if len(self.request.prompts) == 1 else answer.prefill
+        return self.settings.remote.handover(self.engine_request_id(choice), prefill, answer, self.settings.now())
 
-    @property
-    def engine_request_id(self) -> str:
-        """What the engine calls the request of the first prompt."""
+    def engine_request_id(self, choice: int) -> str:
+        """Find what the engine calls the request that a choice's prompt is to it."""
         return self.request.answer_id
 
     def encoded(self, prompts: Sequence[TokenizedPrompt]) -> dict[str, Any] | None:
@@ -296,8 +300,8 @@ def prompt_details(settings: Settings, prefills: Sequence[Prefill]) -> dict[str,
 
 
 def all_refused(answers: Sequence[Answer]) -> bool:
-    """Tell whether no choice was served."""
-    return all(answer.refused for answer in answers)
+    """Tell whether there are choices, and none was served."""
+    return bool(answers) and all(answer.refused for answer in answers)
 
 
 def completion_details(reasoning_tokens: int) -> dict[str, Any]:

@@ -50,6 +50,11 @@ class ChatTests(SynchronousTestCase):
         self.assertEqual((7, 3, 10), tuple(sent["usage"][f"{k}_tokens"] for k in ("prompt", "completion", "total")))
         self.assertIsNone(sent["choices"][0]["token_ids"])
 
+    def test_no_choices(self) -> None:
+        """A response without choices becomes one without choices."""
+        sent = self.read({"generate_response": {"request_id": "r", "choices": []}, "chat_request": {"messages": HI}})
+        self.assertEqual(([], None), (sent["choices"], sent["kv_transfer_params"]))
+
     def test_parts(self) -> None:
         """With the request, reasoning and calls are told from the rest; without it all is text."""
         ids = self.ids("<think>", "x", "</think>", "<tool_call>", "f", "{}", "</tool_call>")

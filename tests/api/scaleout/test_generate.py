@@ -57,14 +57,17 @@ class RecordingTests(SynchronousTestCase):
     def test_whole(self) -> None:
         """A whole answer has vLLM's bytes; token ids stand for themselves in log probabilities too."""
         sent = written(
-            dialect(prompt_tokens_details=True), body({"max_tokens": 2, "logprobs": 1}), [prompt(FIVE)], [TWO]
+            dialect(prompt_tokens_details=True, block_size=1),
+            body({"max_tokens": 2, "logprobs": 1}),
+            [prompt(FIVE)],
+            [TWO],
         )
         self.assertEqual(normal(recorded("gen")), normal(sent))
 
     def test_stream(self) -> None:
         """A stream has vLLM's bytes."""
         asked = body({"max_tokens": 2}, stream=True, stream_options={"include_usage": True})
-        sent = written(dialect(prompt_tokens_details=True), asked, [prompt(FIVE)], [TWO])
+        sent = written(dialect(prompt_tokens_details=True, block_size=1), asked, [prompt(FIVE)], [TWO])
         self.assertEqual(normal(recorded("genstream")).rstrip(), normal(sent).rstrip())
 
 

@@ -43,6 +43,11 @@ class GenerateReading:
         """The chat request whose message is the answer's."""
         return ChatReading(self.settings, self.body.chat(), self.request, self.created)
 
+    def prompt_details(self, prefill: Prefill, *, refused: bool) -> dict[str, Any] | None:
+        """Say where the prompt's tokens came from, if the server shows that; vLLM does not say here what it stored."""
+        details = prompt_details(self.settings, [] if refused else [prefill])
+        return None if details is None else details | {"created_cache_tokens": None}
+
     def handover(self, prefill: Prefill, answer: Answer) -> dict[str, Any] | None:
         """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other."""
         if not self.body.transfer.handed_over:
@@ -112,7 +117,7 @@ class GenerateWhole:
         reading, body, prompt = self._reading, self._reading.body, prompts[0]
         refused = all_refused(answers)
         count = None if refused else reading.request.sampling.prompt_logprobs
-        details = prompt_details(reading.settings, [] if refused else [prefill])
+        details = reading.prompt_details(prefill, refused=refused)
         return orjson.dumps(
             {
                 "request_id": reading.request.answer_id,

@@ -13,7 +13,7 @@ import orjson
 
 from vllmsim.api.chatanswer import ChatStream
 from vllmsim.api.chunks import MARKER, cut_frame
-from vllmsim.api.dialect import prompt_details, usage
+from vllmsim.api.dialect import usage
 from vllmsim.api.eventstream import DONE, error_event, event
 from vllmsim.api.scaleout.answer import GenerateReading, spoken
 from vllmsim.errors import InferenceError
@@ -62,7 +62,7 @@ class Envelope:
         """Write the usage if it is asked for, and the end."""
         if not self._include_usage:
             return DONE
-        details = prompt_details(self._reading.settings, [self._prefill] if self._served else [])
+        details = self._reading.prompt_details(self._prefill, refused=not self._served)
         return self._wrap(usage(len(prompt.ids), completion_tokens, details, nulls=False), {}, []) + DONE
 
     def _wrap(
