@@ -189,13 +189,28 @@ class LinkTests(LinkTestCase):
         self.server.last.say(b":2")
         self.assertEqual(2, self.successResultOf(second))
 
+    def test_heartbeat(self) -> None:
+        """Every half a minute it is looked whether the other side is there; one that is gone without a word is left."""
+        link = self.up()
+        self.server.last.commands()
+        for _ in range(3):
+            self.clock.advance(30)
+            self.assertEqual([[b"PING"]], self.server.last.commands())
+            self.server.last.say(b"+PONG")
+        self.clock.advance(30)
+        self.clock.advance(5)
+        self.assertFalse(link.up)
+        self.assertIn("no answer in 5 s", self.lines()[-1])
+        self.server.last.settle()
+
     def test_cancelled(self) -> None:
         """Who asks may give up."""
         link = self.up()
         asked = link.ask("X", timeout=0.05)
+        calls = len(self.clock.getDelayedCalls())
         asked.cancel()
         self.failureResultOf(asked)
-        self.assertEqual([], self.clock.getDelayedCalls())
+        self.assertEqual(calls - 1, len(self.clock.getDelayedCalls()))
 
     def test_slow_from_the_start(self) -> None:
         """A server that answers too late is not used, however often it does; the log says it once."""

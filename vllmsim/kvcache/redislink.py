@@ -30,11 +30,15 @@ from twisted.python.failure import Failure
 from vllmsim.config.backends import Backend
 from vllmsim.interfaces import IBlockStoreMetrics
 
-_CONNECT_TIMEOUT: Final = 5.0
+_PATIENCE: Final = 5.0
+"""Seconds that what nobody waits for may take: to connect, and to show that the other side is there."""
 _FIRST_PAUSE: Final = 0.1
 _MOST_PAUSE: Final = 5.0
 _STEADY: Final = 30.0
 """Seconds after which a connection was a good one, so that the next pause is short again."""
+_HEARTBEAT: Final = 30.0
+"""Seconds between two looks at a connection: so that it is known when the other side has gone without a word, and so
+that nobody in between takes it for an idle one."""
 _MOST_SHOWN: Final = 200
 Word: TypeAlias = bytes | int | str
 Words: TypeAlias = tuple[Word, ...]
@@ -144,11 +148,12 @@ class RedisLink:
     _metrics: IBlockStoreMetrics
     _jitter: Callable[[], float]
     _probe: Words = field(init=False, default=("PING",))
-    _timeout: float = field(init=False, default=_CONNECT_TIMEOUT)
+    _timeout: float = field(init=False, default=_PATIENCE)
     _lost: Callable[[], object] = field(init=False, default=lambda: None)
     _protocol: _Protocol | None = field(init=False, default=None)
     _newest: _Protocol | None = field(init=False, default=None)
     _kept: Deferred[None] | None = field(init=False, default=None)
+    _beat: IDelayedCall | None = field(init=False, default=None)
     _told: str | None = field(init=False, default=None)
     _stopped: bool = field(init=False, default=False)
 
@@ -216,9 +221,9 @@ class RedisLink:
         """
         connecting = self._endpoint.connect(Factory.forProtocol(_Protocol))
         try:
-            protocol = await connecting.addTimeout(_CONNECT_TIMEOUT, self._clock)
+            protocol = await connecting.addTimeout(_PATIENCE, self._clock)
         except (DeferredTimeoutError, CancelledError, ConnectingCancelledError):
-            return Trouble("timeout", f"no connection in {_CONNECT_TIMEOUT:g} s")
+            return Trouble("timeout", f"no connection in {_PATIENCE:g} s")
         except Exception:  # noqa: BLE001 - endpoints fail with anything
             return trouble_of(Failure())
         assert isinstance(protocol, _Protocol)
@@ -245,21 +250,25 @@ class RedisLink:
         backend = self._backend
         if backend.user or backend.password:
             user = (backend.user,) if backend.user else ()
-            await self._send(protocol, ("AUTH", *user, backend.password or ""), _CONNECT_TIMEOUT)
+            await self._send(protocol, ("AUTH", *user, backend.password or ""), _PATIENCE)
         if backend.database:
-            await self._send(protocol, ("SELECT", backend.database), _CONNECT_TIMEOUT)
+            await self._send(protocol, ("SELECT", backend.database), _PATIENCE)
         await self._send(protocol, self._probe, self._timeout)
 
     def _enter(self, protocol: _Protocol) -> None:
-        if protocol.ended.called:
-            return
         self._protocol, self._told = protocol, None
         self._metrics.store_changed(True)
         self._log.info("Sharing KV blocks through {backend}.", backend=self._backend)
+        self._beat = self._clock.callLater(_HEARTBEAT, self._look)
+
+    def _look(self) -> None:
+        self._beat = self._clock.callLater(_HEARTBEAT, self._look)
+        self.ask("PING", timeout=_PATIENCE).addErrback(lambda failure: self.end(trouble_of(failure)))
 
     def _leave(self, trouble: Trouble) -> Trouble:
-        if self._protocol is not None:
+        if self._protocol is not None and self._beat is not None:
             self._protocol = None
+            self._beat.cancel()
             self._metrics.store_changed(False)
             self._lost()
         return trouble

@@ -12,9 +12,9 @@ of some that follow it.
 """
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
-from itertools import islice
 from typing import Any, ClassVar, Final
 
 from attrs import define, field
@@ -53,6 +53,8 @@ _CHUNK: Final = 256
 """Blocks that a script takes, which a server goes through in a third of a millisecond."""
 _WINDOW: Final = 8
 """Scripts that are sent together, each waiting for those before it."""
+_GATHERING: Final = 0.005
+"""Seconds that writes wait for others, since streams fill their blocks one by one."""
 _MOST_UNANSWERED: Final = 4
 _MOST_PENDING: Final = 65536
 _PATIENCE: Final = 5.0
@@ -111,7 +113,11 @@ class RedisStore:
     _timeout: float
     _clock: IReactorTime
     _metrics: IBlockStoreMetrics
-    _pending: dict[bytes, None] = field(init=False, factory=dict)
+    _pending: deque[Sequence[bytes]] = field(init=False, factory=deque)
+    _waiting: int = field(init=False, default=0)
+    """How many blocks are pending."""
+    _taken: int = field(init=False, default=0)
+    """How many of the first of these sequences are not any more."""
     _unanswered: int = field(init=False, default=0)
     _turn: IDelayedCall | None = field(init=False, default=None)
     _refused_at: float | None = field(init=False, default=None)
@@ -119,11 +125,11 @@ class RedisStore:
     def start(self) -> None:
         """Begin to connect."""
         # A lookup shows that the server lets us do all that lookups do.
-        self._link.start(self._script(_LOOKUP, [b"\0"]), self._timeout, self._forget_pending)
+        self._link.start(self._script(_LOOKUP, [b"\0"]), self._timeout, self._pass_over_pending)
 
     def stop(self) -> Deferred[None]:
         """Disconnect; what is not on its way yet is left."""
-        self._pending.clear()
+        self._forget_pending()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
@@ -170,33 +176,50 @@ class RedisStore:
         return found
 
     def store(self, hashes: Sequence[bytes]) -> None:
-        """Write blocks, together with all others of this turn of the reactor."""
-        room = _MOST_PENDING - len(self._pending) if self._link.up else 0
-        self._pending.update(dict.fromkeys(islice(hashes, room)))
+        """Write blocks, together with all others of some milliseconds."""
+        room = _MOST_PENDING - self._waiting if self._link.up else 0
         if room < len(hashes):
             self._metrics.store_passed_over(len(hashes) - room)
-        if self._pending and self._turn is None:
-            self._turn = self._clock.callLater(0, self._write)
+            hashes = hashes[:room]
+        if not hashes:
+            return
+        self._pending.append(hashes)
+        self._waiting += len(hashes)
+        if self._turn is None:
+            self._turn = self._clock.callLater(_GATHERING, self._write)
 
     def _write(self) -> None:
         self._turn = None
         if self._refused_at is not None and self._clock.seconds() - self._refused_at < _REST:
-            self._forget_pending()
+            self._pass_over_pending()
         while self._pending and self._unanswered < _MOST_UNANSWERED:
-            chunk = list(islice(self._pending, _CHUNK))
-            for digest in chunk:
-                del self._pending[digest]
+            chunk = self._take()
             self._unanswered += 1
             answer = self._link.ask(*self._script(_STORE, chunk), timeout=_PATIENCE)
             answer.addCallbacks(self._written, self._not_written, errbackArgs=(len(chunk),))
             answer.addErrback(lambda failure: self._log.failure("While writing blocks", failure))
+
+    def _take(self) -> Sequence[bytes]:
+        """Take what fits in one script."""
+        chunk: list[bytes] = []
+        while self._pending and len(chunk) < _CHUNK:
+            hashes, stop = self._pending[0], self._taken + _CHUNK - len(chunk)
+            chunk += hashes[self._taken : stop]
+            if stop < len(hashes):
+                self._taken = stop
+            else:
+                self._pending.popleft()
+                self._taken = 0
+        self._waiting -= len(chunk)
+        return chunk
 
     def _written(self, _: Any) -> None:
         self._unanswered -= 1
         if self._refused_at is not None and self._clock.seconds() - self._refused_at > _CALM:
             self._refused_at = None
             self._log.info("The cache that servers share takes blocks again.")
-        self._write()
+        if self._turn is None:
+            self._write()
 
     def _not_written(self, failure: Failure, blocks: int) -> None:
         self._unanswered -= 1
@@ -210,11 +233,11 @@ class RedisStore:
         if self._refused_at is None:
             self._log.warn("The cache that servers share takes no blocks: {trouble}", trouble=trouble)
         self._refused_at = self._clock.seconds()
-        self._forget_pending()
+        self._pass_over_pending()
 
     def clear(self) -> Deferred[bool]:
         """Delete every block, some hundred at a time."""
-        self._pending.clear()
+        self._forget_pending()
         return Deferred.fromCoroutine(self._clear())
 
     async def _clear(self) -> bool:
@@ -232,6 +255,10 @@ class RedisStore:
         return "EVAL", script, 0, self._prefix, self._lifetime, len(hashes[0]), b"".join(hashes)
 
     def _forget_pending(self) -> None:
-        if self._pending:
-            self._metrics.store_passed_over(len(self._pending))
-            self._pending.clear()
+        self._pending.clear()
+        self._waiting = self._taken = 0
+
+    def _pass_over_pending(self) -> None:
+        if self._waiting:
+            self._metrics.store_passed_over(self._waiting)
+        self._forget_pending()
