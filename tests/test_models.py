@@ -52,9 +52,13 @@ class ModelCatalogueTests(SynchronousTestCase):
         self.catalogue.unloaded = gone.append
         self.catalogue.load("a", "/p", in_place=False)
         self.catalogue.load("a", "/p", in_place=True)
-        self.assertEqual([], gone)
+        adapter = self.catalogue.adapter("a")
+        assert adapter is not None
+        self.assertEqual(([], True), (gone, self.catalogue.serves(adapter)))
         self.catalogue.load("a", "/q", in_place=True)
+        self.assertFalse(self.catalogue.serves(adapter))
         self.catalogue.unload("a")
+        self.assertFalse(self.catalogue.serves(adapter))
         self.assertEqual([("/p", 1), ("/q", 1)], [(each.path, each.number) for each in gone])
 
     def test_taken(self) -> None:

@@ -54,7 +54,7 @@ def make_cache(
     if store is not None:
         listeners = (*listeners, OutsideWriter(store))
     # The first block is the null block, which nobody gets.
-    pool = BlockPool(c.kv_cache_size - 1, metrics, listeners if c.caches_prefixes else (), lives)
+    pool = BlockPool(c.kv_cache_size - 1, metrics, listeners if c.caches_prefixes else (), lives, models.serves)
     hasher: BlockHasher | None = None
     if c.caches_prefixes:
         shifts = Shifts(clock)

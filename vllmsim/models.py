@@ -72,6 +72,11 @@ class ModelCatalogue:
         """Find the adapter of a name; None for names of the base model, and for one that is served no more."""
         return self._adapters.get(name)
 
+    def serves(self, adapter: Adapter) -> bool:
+        """Tell whether an adapter of that name is served now, from the same path."""
+        known = self._adapters.get(adapter.name)
+        return known is not None and known.path == adapter.path
+
     def resolve(self, name: str | None) -> str:
         """Find the first served name for any of them, or for no name at all; an adapter's name is its own."""
         if not name or name in self._names:

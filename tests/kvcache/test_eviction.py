@@ -13,7 +13,13 @@ class EvictionOrderTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Have nothing."""
-        self.order = EvictionOrder()
+        self.served = {AD1.path, AD2.path, "/elsewhere"}
+        self.order = EvictionOrder(lambda adapter: adapter.path in self.served)
+
+    def unload(self, adapter: Adapter) -> None:
+        """Serve an adapter no more."""
+        self.served.discard(adapter.path)
+        self.order.forget(adapter)
 
     def pop_all(self) -> list[int]:
         """Take all blocks."""
@@ -31,7 +37,7 @@ class EvictionOrderTests(SynchronousTestCase):
         """When an adapter is unloaded, its blocks go first, the free ones and those that will be."""
         self.order.own([2, 4, 5], AD1)
         self.order.add([1, 2, 3, 4])
-        self.order.forget(AD1)
+        self.unload(AD1)
         self.assertEqual(2, self.order.pop())
         self.order.add([5])
         self.assertEqual([4, 5, 1, 3], self.pop_all())
@@ -41,8 +47,8 @@ class EvictionOrderTests(SynchronousTestCase):
         self.order.own([1, 4], AD1)
         self.order.own([2, 3], AD2)
         self.order.add([0, 1, 2, 3, 4])
-        self.order.forget(AD2)
-        self.order.forget(AD1)
+        self.unload(AD2)
+        self.unload(AD1)
         self.assertEqual([1, 2, 3, 4, 0], self.pop_all())
 
     def test_used_after_unloading(self) -> None:
@@ -50,8 +56,8 @@ class EvictionOrderTests(SynchronousTestCase):
         self.order.own([1, 2, 3], AD1)
         self.order.own([4], AD2)
         self.order.add([1, 2, 3, 4])
-        self.order.forget(AD1)
-        self.order.forget(AD2)
+        self.unload(AD1)
+        self.unload(AD2)
         self.order.discard([1, 2])
         self.order.add([2, 1])
         self.assertEqual([3, 4, 2, 1], self.pop_all())
@@ -60,54 +66,53 @@ class EvictionOrderTests(SynchronousTestCase):
         """An adapter that is gone and all of whose blocks are used has none to give."""
         self.order.own([1], AD1)
         self.order.add([1, 2, 3])
-        self.order.forget(AD1)
+        self.unload(AD1)
         self.order.discard([1])
         self.assertEqual([2, 3], self.pop_all())
 
     def test_loaded_again(self) -> None:
         """When a sequence of the adapter stores blocks after it was loaded again, none of its blocks goes first."""
-        again = Adapter("ad1", "/1", "m", 3)
         self.order.own([2, 3], AD1)
         self.order.add([1, 2])
-        self.order.forget(AD1)
+        self.unload(AD1)
         self.order.own([4], AD1)
         self.order.add([4, 5])
         self.assertEqual(2, self.order.pop())
-        self.order.own([6], again)
+        self.served.add(AD1.path)
+        self.order.own([6], Adapter("ad1", "/1", "m", 3))
         self.order.add([3, 6])
         self.assertEqual([1, 4, 5, 3, 6], self.pop_all())
 
-    def test_unloaded_late(self) -> None:
-        """That an adapter was unloaded before it was loaded again does not count."""
-        again = Adapter("ad1", "/1", "m", 3)
-        self.order.own([2], again)
+    def test_stored_late(self) -> None:
+        """A sequence of an adapter that was unloaded before it stored anything stores what goes first."""
+        self.unload(AD1)
+        self.order.own([2], AD1)
         self.order.add([1, 2])
-        self.order.forget(AD1)
-        self.assertEqual([1, 2], self.pop_all())
+        self.assertEqual([2, 1], self.pop_all())
 
     def test_other_path(self) -> None:
         """An adapter of the same name from elsewhere is another one."""
         self.order.own([2], Adapter("ad1", "/elsewhere", "m", 1))
         self.order.own([3], AD1)
         self.order.add([1, 2, 3])
-        self.order.forget(AD1)
+        self.unload(AD1)
         self.assertEqual([3, 1, 2], self.pop_all())
 
     def test_unloaded_twice(self) -> None:
         """An adapter may come and go, with blocks or without."""
-        self.order.forget(AD1)
-        for number in (1, 2, 3):
-            adapter = Adapter("ad1", "/1", "m", number)
-            self.order.own([number], adapter)
-            self.order.add([number, number + 10])
-            self.order.forget(adapter)
+        for block in (1, 2, 3):
+            self.served.add(AD1.path)
+            self.order.own([block], AD1)
+            self.order.add([block, block + 10])
+            self.unload(AD1)
+            self.unload(AD2)
         self.assertEqual([1, 2, 3, 11, 12, 13], self.pop_all())
 
     def test_clear(self) -> None:
         """When all is forgotten it does not matter any more whose blocks were whose."""
         self.order.own([2, 9], AD1)
         self.order.add([1, 2, 3])
-        self.order.forget(AD1)
+        self.unload(AD1)
         self.assertEqual([1, 2, 3], self.order.clear())
         self.assertEqual(0, len(self.order))
         self.order.add([4, 9, 2])

@@ -3,11 +3,11 @@
 
 Blocks of adapters that are served no more go first, then all others; among each it is the one that was used least
 recently. An adapter is a name and a path: when these are served again, what they have left is like all else, from the
-first sequence on that stores blocks for them.
+next sequence on that stores blocks for them.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
 from typing import TypeAlias
@@ -25,15 +25,13 @@ class _Belongings:
 
     :param key: its name and path.
     :param served: whether the adapter is served.
-    :param number: the number under which it was, last.
     :param blocks: how many blocks there are.
     :param free: those that no sequence has, the least recently used first, and when they became free.
     :param queued: whether it is in the heap of those that go first.
     """
 
     key: _Key
-    number: int
-    served: bool = True
+    served: bool
     blocks: int = 0
     free: OrderedDict[int, int] = field(factory=OrderedDict)
     queued: bool = False
@@ -44,8 +42,11 @@ class EvictionOrder:
     """Keeps the free blocks that hold something, and whose they are.
 
     Everything takes the same time for each block, however many there are.
+
+    :param serves: whether an adapter is served.
     """
 
+    _serves: Callable[[Adapter], bool] = lambda _: True
     _free: OrderedDict[int, None] = field(init=False, factory=OrderedDict)
     _owners: dict[int, _Belongings] = field(init=False, factory=dict)
     _adapters: dict[_Key, _Belongings] = field(init=False, factory=dict)
@@ -61,10 +62,9 @@ class EvictionOrder:
         key = adapter.name, adapter.path
         belongings = self._adapters.get(key)
         if belongings is None:
-            belongings = self._adapters[key] = _Belongings(key, adapter.number)
-        elif belongings.number < adapter.number:
-            # It is served again. A sequence of the time before has the number of that time.
-            belongings.number, belongings.served = adapter.number, True
+            belongings = self._adapters[key] = _Belongings(key, self._serves(adapter))
+        elif not belongings.served:
+            belongings.served = self._serves(adapter)
         for block in blocks:
             self._owners[block] = belongings
             belongings.blocks += 1
@@ -72,8 +72,8 @@ class EvictionOrder:
     def forget(self, adapter: Adapter) -> None:
         """Learn that an adapter is served no more."""
         belongings = self._adapters.get((adapter.name, adapter.path))
-        if belongings is not None and belongings.number <= adapter.number:
-            belongings.number, belongings.served = adapter.number, False
+        if belongings is not None:
+            belongings.served = False
             self._queue(belongings)
 
     def add(self, blocks: Iterable[int]) -> None:

@@ -13,7 +13,7 @@ Whoever is let in is promised all the blocks that it will ever need, and takes t
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from attrs import define, field
@@ -33,12 +33,14 @@ class BlockPool:
     :param usable: how many blocks there are, without the null block.
     :param listeners: hear what becomes of what blocks hold.
     :param lives: measures how long they hold it, if that is wanted.
+    :param serves: whether an adapter is served.
     """
 
     usable: int
     _metrics: ICacheMetrics
     _listeners: Sequence[IBlockListener] = ()
     _lives: BlockLives | None = None
+    _serves: Callable[[Adapter], bool] = lambda _: True
     _holders: list[int] = field(init=False, factory=lambda: [1])
     """By block, how many sequences have it; up to the last block that was ever used."""
     _digests: list[bytes | None] = field(init=False, factory=lambda: [None])
@@ -49,10 +51,14 @@ class BlockPool:
     """By hash, further blocks that go by it."""
     _blank: list[int] = field(init=False, factory=list)
     """Free blocks that hold nothing; the last is taken first."""
-    _order: EvictionOrder = field(init=False, factory=EvictionOrder)
+    _order: EvictionOrder = field(init=False)
     _promised: int = field(init=False, default=0)
     cached: int = field(init=False, default=0)
     """How many blocks go by a hash."""
+
+    @_order.default
+    def _make_order(self) -> EvictionOrder:
+        return EvictionOrder(self._serves)
 
     @property
     def free(self) -> int:
