@@ -39,7 +39,7 @@ def make_cache(
     """
     c = configuration
     if not c.enable_kvcache:
-        return NoCache()
+        return NoCache(metrics)
     from vllmsim.kvcache.cache import KVCache  # noqa: PLC0415
     from vllmsim.kvcache.hashing import block_hash  # noqa: PLC0415
     from vllmsim.kvcache.lives import BlockLives  # noqa: PLC0415

@@ -429,6 +429,15 @@ class BlockTests(GenerationCase):
         self.assertEqual((False, 0), self.cache.asked[-1][2:])
         self.pacer.stop()
 
+    def test_remote_in_part(self) -> None:
+        """What the other server has not computed is computed here, beside the transfer of the rest."""
+        self.give(Prefill(10, cached=2, external=5))
+        self.ask(remote_prefill=True, remote_tokens=7)
+        self.assertEqual([(10, 7, False), (5, 0, True)], self.latency.asked)
+        self.clock.advance(0.11)
+        self.assertIn(("fetched", 5, 0.05), self.metrics.heard)
+        self.pacer.stop()
+
     def test_threshold(self) -> None:
         """A prompt of which too little is cached is refused at once, and none where no cache is simulated."""
         half = Prefill(2, cached=1)

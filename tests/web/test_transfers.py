@@ -157,6 +157,23 @@ class FetchTests(TransferTestCase):
             self.assertEqual(200, self.fetch(remote_num_tokens=told).status)
             self.assertEqual((40 - fetched, 0, fetched), self.by_source(), told)
 
+    def test_in_part(self) -> None:
+        """What the other server has not computed takes its own time."""
+        self.make_rank("--prefill-time-per-token", "1ms", "--kv-cache-transfer-time-per-token", "100ms", *CONSUMER)
+        exchange = self.fetch(remote_num_tokens=10)
+        self.clock.advance(1.029)
+        self.assertEqual(b"", exchange.raw)
+        self.clock.advance(0.002)
+        self.assertEqual((200, 1.0), (exchange.status, round(self.value("vllm:nixl_xfer_time_seconds_sum"), 9)))
+
+    def test_no_cache(self) -> None:
+        """A server that simulates no KV cache counts what it looked for elsewhere all the same."""
+        self.make_rank()
+        self.fetch()
+        self.complete(IDS, max_tokens=1)
+        names = ("queries", "hits")
+        self.assertEqual([40, 39], [self.value(f"vllm:external_prefix_cache_{name}_total") for name in names])
+
     def test_one_token(self) -> None:
         """A prompt of one token is computed in any case."""
         self.make_rank()

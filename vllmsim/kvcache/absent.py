@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt
-from vllmsim.interfaces import IKVCache, ISequenceBlocks
+from vllmsim.interfaces import ICacheMetrics, IKVCache, ISequenceBlocks
 
 
 @implementer(ISequenceBlocks)
@@ -34,10 +34,14 @@ class NoBlocks:
 @implementer(IKVCache)
 @define(eq=False)
 class NoCache:
-    """Stands where no KV cache is simulated."""
+    """Stands where no KV cache is simulated.
+
+    :param metrics: hears of what is fetched from other servers, if that is of interest.
+    """
 
     capacity: ClassVar[int | None] = None
     waiting: ClassVar[int] = 0
+    _metrics: ICacheMetrics | None = None
     _holders: set[NoBlocks] = field(init=False, factory=set)
 
     async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
@@ -49,8 +53,10 @@ class NoCache:
     ) -> Deferred[ISequenceBlocks]:
         """Let everyone in; see :class:`vllmsim.interfaces.IKVCache`."""
         # As in vLLM the last token of a prompt is computed in any case: that gives the first token of the answer.
-        external = min(remote_tokens, len(prompt.ids) - 1)
-        blocks = NoBlocks(Prefill(len(prompt.ids), external=max(0, external)), self._holders)
+        external = max(0, min(remote_tokens, len(prompt.ids) - 1))
+        if remote_tokens and self._metrics is not None:
+            self._metrics.external_looked_up(len(prompt.ids), external)
+        blocks = NoBlocks(Prefill(len(prompt.ids), external=external), self._holders)
         self._holders.add(blocks)
         return succeed(blocks)
 

@@ -76,10 +76,10 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             answer, image = evolve(NOT_CACHED, prefill=blocks.prefill), 0.0
         else:
             answer = evolve(answer, prefill=blocks.prefill)
-            seconds = _time_to_first_token(model, sequence, blocks.prefill)
-            due += seconds
+            computing, fetching = _times_to_first_token(model, sequence, blocks.prefill)
+            due += computing + fetching
             if sequence.submission.request.remote_prefill and blocks.prefill.external:
-                fetch = Fetch(model.metrics, blocks.prefill, seconds)
+                fetch = Fetch(model.metrics, blocks.prefill, fetching)
             image = model.latency.image_latency(sequence.generator) if sequence.submission.request.form.image else 0.0
         decode = Decode(model, sequence, answer, blocks, due, image, fetch)
         await decode.finished
@@ -127,15 +127,19 @@ def _is_refused(model: Model, sequence: Sequence, prefill: Prefill) -> bool:
     return sequence.submission.refuses(sequence.choice, prefill.found < threshold * prefill.tokens)
 
 
-def _time_to_first_token(model: Model, sequence: Sequence, prefill: Prefill) -> float:
-    """Draw how long a prefill takes; blocks that a cache outside has come as those of another server do."""
+def _times_to_first_token(model: Model, sequence: Sequence, prefill: Prefill) -> tuple[float, float]:
+    """Draw how long it takes to compute a prompt, and how long to fetch what others have of it.
+
+    Where another server has run the prefill, there is nothing but the transfer of the whole prompt. Where it has not
+    come so far, or where a cache outside has some blocks, the rest is computed as ever.
+    """
     latency, running, generator = model.latency, model.running(), sequence.generator
-    if sequence.submission.request.remote_prefill:
-        return latency.time_to_first_token(prefill.tokens, prefill.found, True, running, generator)
-    seconds = latency.time_to_first_token(prefill.tokens, prefill.found, False, running, generator)
-    if prefill.external:
-        seconds += latency.time_to_first_token(prefill.external, 0, True, running, generator)
-    return seconds
+    if sequence.submission.request.remote_prefill and prefill.computed <= 1:
+        return 0.0, latency.time_to_first_token(prefill.tokens, prefill.found, True, running, generator)
+    computing = latency.time_to_first_token(prefill.tokens, prefill.found, False, running, generator)
+    if not prefill.external:
+        return computing, 0.0
+    return computing, latency.time_to_first_token(prefill.external, 0, True, running, generator)
 
 
 async def _compose(model: Model, sequence: Sequence) -> Answer:
