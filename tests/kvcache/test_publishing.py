@@ -20,6 +20,7 @@ from tests.integration.daemon import free_port
 from tests.kvcache.recording import EventCounts
 from vllmsim.config.events import EventSettings, endpoint_of_rank
 from vllmsim.interfaces import IBlockEventPublisher
+from vllmsim.kvcache import publishing
 from vllmsim.kvcache.sockets import EventSockets
 
 PATIENCE = 20.0
@@ -47,7 +48,7 @@ class Subscriber:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, hwm)
         if hwm:
-            self._socket.setsockopt(zmq.RCVBUF, 4096)
+            self._socket.setsockopt(zmq.RCVBUF, 1 << 16)
         (self._socket.bind if binds else self._socket.connect)(endpoint)
         self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         self.messages: list[list[bytes]] = []
@@ -242,6 +243,28 @@ class PublisherTests(TestCase):
         sockets.publish(count, b"x", 1)
         await self.until(lambda: slow.read()[-1] == count)
         self.assertEqual(dropped, self.metrics.dropped["slow"])
+
+    async def test_slow_with_large_messages(self) -> None:
+        """Of large messages fewer may wait, so that those who do not read cost no more than they may."""
+        self.patch(publishing, "_MOST_BYTES", 1 << 24)
+        sockets = self.bound(hwm=1000)
+        first = self.subscriber(sockets, hwm=1)
+        await self.join(sockets, first)
+        count, payload = 100, b"x" * (1 << 19)
+        for number in range(count):
+            sockets.publish(number, payload, 1)
+        # ZeroMQ and the system have some more on their way.
+        self.assertIn(count - self.metrics.dropped["slow"], range(26, 50))
+        first.close()
+        second = self.subscriber(sockets, hwm=1)
+        # Nothing small may come between, which would make room.
+        for _ in range(30):
+            second.read()
+            await self.pause()
+        before = self.metrics.dropped["slow"]
+        for number in range(count):
+            sockets.publish(number, payload, 1)
+        self.assertIn(count - (self.metrics.dropped["slow"] - before), range(26, 50))
 
     async def test_gone(self) -> None:
         """For one that we connect to and that is gone no more than the queue is kept; it gets that when it is back."""

@@ -296,7 +296,7 @@ class Configuration:
     event_flush_interval: float = _option("cache", Duration(), 0.01,
         "How long an event waits for others to fill a message; with 0 those of one turn go together.", unit="ms")
     event_high_water_mark: int = _option("cache", Integer(least=1, most=MOST_MESSAGES), 10_000,
-        "Messages that may wait for a subscriber; one that is slower loses what comes then.")
+        "Messages that may wait for a subscriber, 64 MiB of them at most; one that is slower loses what comes then.")
     use_vllm_map_event_format: bool = _option("cache", Flag(), False,
         "Write events as maps, as vLLM does since 0.23, not as arrays.")
     kv_events_use_int_block_hashes: bool = _option("cache", Flag(), True,

@@ -2,7 +2,8 @@
 """Publishes batches of KV events at a ZeroMQ PUB socket. Imported when there is one: it needs a reactor.
 
 A message has three frames: the topic, the batch's number as eight bytes, and the batch. Who subscribes late begins
-with the next; who is slow may have `hwm` messages wait for it, in this process, and loses what comes then. So does one
+with the next; who is slow may have `hwm` messages wait for it in this process, or fewer if they are large, and loses
+what comes then. So does one
 that is gone without a word, until its connection breaks; and one that we connect to also while it is away: what waits
 for it then leaves when it is back.
 
@@ -27,11 +28,14 @@ from zope.interface import implementer
 
 from vllmsim.config.events import EventSettings, binds
 from vllmsim.interfaces import IBlockEventPublisher, ICacheMetrics
+from vllmsim.kvcache.allowance import Allowance
 
 _LONGEST_SUBSCRIPTION: Final = 1 << 16
 """Bytes of the longest message that a subscriber may send."""
 _CONNECT_TIMEOUT: Final = 5000
 """Milliseconds that an attempt to connect may take."""
+_MOST_BYTES: Final = 64 << 20
+"""How large all messages together may be that wait for a subscriber."""
 _CALM: Final = 10
 """After so many messages in a row that the kernel takes for everyone nobody is left out any more."""
 _MONITORED: Final = (
@@ -88,6 +92,9 @@ class SocketPublisher:
     _monitor: _Monitor = field(init=False)
     _subscribers: set[int] = field(init=False, factory=set)
     """The file descriptors of those who connected to us."""
+    _allowance: Allowance = field(init=False)
+    _room: int = field(init=False)
+    """The high-water mark that all connections have; 0 while that is not sure."""
     _watched: int = field(init=False, default=0)
     """For how many messages more to look whether somebody is left out."""
     _warned: bool = field(init=False, default=False)
@@ -98,6 +105,8 @@ class SocketPublisher:
         endpoint = self._settings.endpoint
         self._topic = self._settings.topic.encode(errors="replace")
         self._bound = binds(endpoint)
+        self._room = self._settings.hwm
+        self._allowance = Allowance(self._room, _MOST_BYTES)
         self._connection = _Connection(self._factory, self._settings.hwm)
         socket = self._connection.socket
         socket.set(zmq.XPUB_NODROP, 1)
@@ -123,6 +132,9 @@ class SocketPublisher:
     def publish(self, sequence: int, payload: bytes, events: int) -> None:
         """Send a batch to all who can take it; see :class:`vllmsim.interfaces.IBlockEventPublisher`."""
         message = [self._topic, sequence.to_bytes(8, "big"), payload]
+        room = self._allowance.take(len(payload))
+        if room != self._room:
+            self._make_room(room)
         try:
             self._connection.send(message)
         except zmq.Again:
@@ -142,6 +154,13 @@ class SocketPublisher:
         """Take no more batches; what waits is sent while the factory lets it linger."""
         self._monitor.shutdown()
         self._connection.shutdown()
+
+    def _make_room(self, room: int) -> None:
+        socket = self._connection.socket
+        # Connections that are new get to know it too, once the socket has heard of them.
+        socket.get(zmq.EVENTS)
+        socket.set(zmq.SNDHWM, room)
+        self._room = room
 
     def _send_to_others(self, message: list[bytes]) -> None:
         socket = self._connection.socket
@@ -174,7 +193,7 @@ class SocketPublisher:
         elif event == zmq.EVENT_DISCONNECTED:
             self._subscribers.discard(value)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._attempts = None
+            self._room, self._attempts = 0, None
         elif self._attempts is not None:
             self._attempts += 1
             if self._attempts == self._settings.connect_attempts:
