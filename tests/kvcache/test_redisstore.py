@@ -122,6 +122,18 @@ class LookupTests(StoreTestCase):
         self.server.last.settle()
         self.assertIn("READONLY", self.lines()[-1])
 
+    def test_nonsense(self) -> None:
+        """A server that answers what is no answer is left; the request is not harmed."""
+        for answer in (b":2", b":-1", b"+OK", b"$-1", b"*0"):
+            looked = self.look(digests(1))
+            self.server.last.say(answer)
+            self.clock.advance(0)
+            self.assertIs(None, self.successResultOf(looked), answer)
+            self.server.last.settle()
+            self.assertIn("no number of 1 blocks", self.lines()[-1])
+            self.clock.advance(6)
+            self.say(0)
+
     def test_cancelled(self) -> None:
         """Whoever looks may go away; nothing is left of it."""
         calls = len(self.clock.getDelayedCalls())

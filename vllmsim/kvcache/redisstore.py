@@ -5,7 +5,7 @@ Its name is ``namespace:kind:`` and the block's hash in bytes. The kind is made 
 share blocks: model, block size, and how blocks are hashed. A lookup asks for as many leading blocks
 as there are, and has them stay for longer in the same breath: ``EXPIRE`` says whether the key is there. As it is a
 script that asks, the answer is one number however long the prompt is. Scripts take some hundred blocks at a time, so
-that neither server stands still for a long prompt: Redis serves others between two of them.
+that neither server stands still for a long prompt: Redis serves others after a few of them.
 
 Scripts make the names of their keys, which a cluster does not allow: the server is one that stands alone, or the first
 of some that follow it.
@@ -64,6 +64,7 @@ _REST: Final = 1.0
 _CALM: Final = 60.0
 """Seconds without a refusal after which it is news that a write was not: a full server has room now and then."""
 _SCAN_COUNT: Final = 500
+_MOST_SHOWN: Final = 200
 
 
 def endpoint_of(backend: Backend, reactor: Any) -> IStreamClientEndpoint:
@@ -165,7 +166,9 @@ class RedisStore:
         found = 0
         try:
             for chunk, answer in zip(chunks, answers, strict=True):
-                there = int(await answer)
+                there = await answer
+                if not isinstance(there, int) or not 0 <= there <= len(chunk):
+                    raise Trouble("refused", f"no number of {len(chunk)} blocks is {there!r}"[:_MOST_SHOWN])
                 found += there
                 if there < len(chunk):
                     break
