@@ -1,11 +1,11 @@
 """Be the router before a prefill server and a decode server, as llm-d's and vLLM's proxies are.
 
-Start both first, each in a terminal of its own, then this with their addresses, and send chats to port 9000:
+Start both first, each in a terminal of its own, then this, and send requests to port 9000:
 
     make run ARGS="--port 8100 --enable-kvcache --zmq-endpoint '' --time-to-first-token 500ms"
     make run ARGS="--port 8200 --enable-kvcache --zmq-endpoint '' --kv-cache-transfer-time-per-token 1ms \
         --enable-prompt-tokens-details"
-    .venv/bin/python examples/pd_proxy.py 9000 http://127.0.0.1:8100 http://127.0.0.1:8200
+    .venv/bin/python examples/pd_proxy.py
 """
 
 import json
@@ -18,8 +18,9 @@ from twisted.web.http import OK
 from twisted.web.iweb import IRequest
 
 app = Klein()
-port, prefill, decode = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-LIMITS = ("max_completion_tokens", "stream_options", "stream", "min_tokens")
+port, prefill, decode = sys.argv[1:] or ("9000", "http://127.0.0.1:8100", "http://127.0.0.1:8200")
+UNWANTED = ("max_completion_tokens", "stream_options", "stream", "min_tokens")
+ONE_TOKEN = {"max_tokens": 1, "max_output_tokens": 1}
 
 
 async def send(request: IRequest, server: str, body: Any) -> Any:
@@ -32,7 +33,7 @@ async def send(request: IRequest, server: str, body: Any) -> Any:
 async def route(request: IRequest) -> None:
     """Have one server compute the prompt, and the other answer with what the first says of its blocks."""
     body = json.load(request.content)
-    first = {name: value for name, value in body.items() if name not in LIMITS} | {"max_tokens": 1}
+    first = {name: value for name, value in body.items() if name not in UNWANTED} | ONE_TOKEN
     answer = await send(request, prefill, first | {"kv_transfer_params": {"do_remote_decode": True}})
     if answer.code == OK:
         handed_over = (await answer.json())["kv_transfer_params"]
@@ -42,4 +43,4 @@ async def route(request: IRequest) -> None:
     await answer.collect(request.write)
 
 
-app.run("127.0.0.1", port)
+app.run("127.0.0.1", int(port))

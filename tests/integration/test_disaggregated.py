@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+import anthropic
 import openai
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -143,6 +144,20 @@ class ProxyTests(SynchronousTestCase):
         assert last.usage.prompt_tokens_details is not None
         self.assertEqual(last.usage.prompt_tokens - 1, last.usage.prompt_tokens_details.cached_tokens)
 
+    def test_other_surfaces(self) -> None:
+        """Responses and Messages are handed over too, and say in their own words what was fetched."""
+        response = self.proxy.responses.create(model="m", input="seven " * 30)
+        assert response.usage is not None
+        self.assertEqual("seven " * 30, response.output_text)
+        self.assertEqual(response.usage.input_tokens - 1, response.usage.input_tokens_details.cached_tokens)
+        url = str(self.proxy.base_url).removesuffix("/v1/")
+        with anthropic.Anthropic(base_url=url, api_key="x", max_retries=0, timeout=PATIENCE) as client:
+            said = client.messages.create(
+                model="m", max_tokens=200, messages=[{"role": "user", "content": "eight " * 30}]
+            )
+        self.assertEqual(("end_turn", 1), (said.stop_reason, said.usage.input_tokens))
+        self.assertGreaterEqual(said.usage.cache_read_input_tokens or 0, 30)
+
     def test_again(self) -> None:
         """What was fetched is in the decode server's own cache: the second time, just the rest is."""
         chat = self.chat("three " * 100)
@@ -195,3 +210,9 @@ class ProxyTests(SynchronousTestCase):
         header = {"X-Cache-Threshold-Finish-Reason": "true"}
         *_, last = client.chat.completions.create(**chat, stream=True, extra_headers=header)
         self.assertEqual("cache_threshold", last.choices[0].finish_reason)
+        with anthropic.Anthropic(base_url=self.decode.url(), api_key="x", max_retries=0, timeout=PATIENCE) as other:
+            asked: Any = {"max_tokens": 9, **chat}
+            said = other.messages.create(**asked, extra_headers=header)
+            self.assertEqual(("max_tokens", 0), (said.stop_reason, said.usage.output_tokens))
+            with other.messages.stream(**asked, extra_headers=header) as stream:
+                self.assertEqual("max_tokens", stream.get_final_message().stop_reason)
