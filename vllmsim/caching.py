@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.config.events import event_settings, event_sources
 from vllmsim.config.schema import Configuration
-from vllmsim.interfaces import IBlockListener, IBlockStore, ICacheMetrics, IKVCache
+from vllmsim.interfaces import IBlockEventPublisher, IBlockListener, IBlockStore, ICacheMetrics, IKVCache
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.kvcache.hasher import BlockHasher
 from vllmsim.models import ModelCatalogue
@@ -86,16 +86,26 @@ def make_events(
         return None
     from vllmsim.kvcache.batching import EventBatcher  # noqa: PLC0415
     from vllmsim.kvcache.events import BatchEncoder  # noqa: PLC0415
+    from vllmsim.kvcache.replay import Replay  # noqa: PLC0415
     from vllmsim.kvcache.sockets import EventSockets  # noqa: PLC0415
+    from vllmsim.kvcache.window import ReplayWindow  # noqa: PLC0415
 
+    publishers: list[IBlockEventPublisher] = []
+    replay: Replay | None = None
+    if settings.replay_endpoint:
+        # What a subscriber has heard of can be asked for: this is the first to hear.
+        window = ReplayWindow(settings.buffer_steps)
+        publishers.append(window)
+        replay = Replay(clock, window, settings.topic.encode(errors="replace"))
+    sockets = EventSockets(settings, number, event_sources(configuration), metrics, defer_to_thread, replay)
+    publishers.append(sockets)
     block_size = configuration.block_size
-    sockets = EventSockets(settings, number, event_sources(configuration), metrics, defer_to_thread)
     batcher = EventBatcher(
         clock,
         epoch,
         BatchEncoder(number, block_size, settings.maps, settings.int_hashes),
         metrics,
-        (sockets,),
+        publishers,
         block_size,
         settings.batch_size,
         settings.flush_interval,

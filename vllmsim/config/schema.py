@@ -303,9 +303,9 @@ class Configuration:
         "Tell the last 64 bits of block hashes as integers, not whole digests.",
         environment="VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES")
     kv_events_replay_endpoint: str = _option("cache", Text(), "",
-        "Where events can be asked for again; nowhere if empty.", acts=False)
+        "Where messages can be asked for once more, bound with a port for each rank; nowhere if empty.")
     kv_events_replay_queue_size: int = _option("cache", Integer(least=1, most=MOST_MESSAGES), 1024,
-        "Messages kept for that.", acts=False)
+        "How many of the last messages are kept for that.")
 
     max_loras: int = _option("lora", Integer(least=1), 1,
         "Adapters that can run at the same time.", acts=False)
