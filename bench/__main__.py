@@ -13,6 +13,7 @@ from typing import Final
 from bench import (
     closed,
     dataset,
+    kvevents,
     memory,
     paced,
     prefix,
@@ -43,6 +44,7 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "prompt": stalls.measure_prompt,
     "prefix": prefix.measure,
     "request-cost": request_cost.measure_all,
+    "events": kvevents.measure,
 }
 ON_REQUEST: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "stalled": stalled.measure,
