@@ -56,6 +56,8 @@ BROKEN = {
     "--zmq-endpoint ipc:///x -dp 2": "'ipc:///x' cannot be that of rank 1 too",
     "--kv-events-replay-endpoint tcp://*:65535 -dp 2": "kv-events-replay-endpoint (--kv-events-replay-endpoint): 'tcp",
     '--kv-events-config {"hwm":"a","x":1}': "kv-events-config (--kv-events-config): hwm must be an integer from 1",
+    '--kv-transfer-config {"kv_connector":"NixlConnector"}': "with a kv_connector it needs a kv_role: one of",
+    "--nixl-side-channel-port 65535 -dp 2": "nixl-side-channel-port (--nixl-side-channel-port): 65535 leaves no port",
     '--kv-events-config {"endpoint":"x"}': "'x' is none of tcp://HOST:PORT",
     '--kv-events-config {"replay_endpoint":"x"}': "'x' is none of tcp://HOST:PORT",
     '--kv-events-config {"replay_endpoint":"tcp://*:5557"}': "its ports from 5557 meet",

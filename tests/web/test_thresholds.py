@@ -1,5 +1,6 @@
 """Requests that are refused for how little of their prompt is cached, with a whole rank behind them."""
 
+from pathlib import Path
 from typing import Any
 
 from tests.harness import RankTestCase
@@ -118,6 +119,14 @@ class ShareTests(RankTestCase):
                 self.assertIn(refused, exchange.body, path)
         self.assertEqual(["length"], self.ask([9, *IDS], cache_hit_threshold=0))
         self.assertEqual(["cache_threshold"], self.ask([8, *IDS], cache_hit_threshold=1.5))
+
+    def test_file(self) -> None:
+        """A server is told so by a configuration file too."""
+        path = Path(self.mktemp())
+        path.write_text("enable-kvcache: true\nzmq-endpoint: ''\nglobal-cache-hit-threshold: 0.5\n")
+        self.make_rank("--config", str(path))
+        self.assertEqual(["cache_threshold"], self.ask())
+        self.assertEqual(["length"], self.ask())
 
     def test_scores(self) -> None:
         """Scores, which have no finish reason to say it, are made in any case."""
