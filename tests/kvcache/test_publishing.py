@@ -68,14 +68,16 @@ class PublisherTests(TestCase):
     """What subscribers get, and what becomes of those who do not read."""
 
     def setUp(self) -> None:
-        """Remember warnings and errors."""
+        """Remember what is logged."""
         self.metrics = EventCounts()
         self.complaints: list[str] = []
+        self.logged: list[str] = []
 
         @implementer(ILogObserver)
         def observe(event: LogEvent) -> None:
-            if event.get("log_level") in {LogLevel.warn, LogLevel.error}:
-                self.complaints.append(event["log_format"].format(**event))
+            if event["log_namespace"].startswith("vllmsim."):
+                logged = self.complaints if event["log_level"] in {LogLevel.warn, LogLevel.error} else self.logged
+                logged.append(event["log_format"].format(**event))
 
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
@@ -142,6 +144,7 @@ class PublisherTests(TestCase):
         sockets = self.publisher("tcp://*:0")
         endpoint = sockets.sources()[0]["endpoint"]
         self.assertRegex(endpoint, r"^tcp://0\.0\.0\.0:\d\d+$")
+        self.assertEqual([f"KV events are published at {endpoint} under 'kv@pod@m'."], self.logged)
         await self.join(sockets, self.subscriber(sockets))
 
     async def test_connect(self) -> None:

@@ -103,7 +103,8 @@ class SocketPublisher:
 
     def __attrs_post_init__(self) -> None:
         endpoint = self._settings.endpoint
-        self._topic = self._settings.topic.encode(errors="replace")
+        topic = self._settings.topic
+        self._topic = topic.encode(errors="replace")
         self._bound = binds(endpoint)
         self._room = self._settings.hwm
         self._allowance = Allowance(self._room, _MOST_BYTES)
@@ -121,6 +122,7 @@ class SocketPublisher:
             self.close()
             number = error.errno or 0
             raise OSError(number, zmq.strerror(number), endpoint) from error
+        self._log.info("KV events are published at {endpoint} under {topic!r}.", endpoint=self.endpoint, topic=topic)
 
     @property
     def endpoint(self) -> str:
