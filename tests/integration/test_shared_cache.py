@@ -86,11 +86,14 @@ class SharingTestCase(DaemonTestCase):
         self.addCleanup(server.stop)
         return server.wait()
 
-    def share(self, address: str | RedisServer, *words: str) -> Daemon:
-        """Start a daemon that shares blocks."""
+    def share(self, address: str | RedisServer, *words: str, timeout: str = "2s") -> Daemon:
+        """Start a daemon that shares blocks.
+
+        :param timeout: how long requests wait for Redis; a busy machine may take a while.
+        """
         if isinstance(address, RedisServer):
             address = f"redis://127.0.0.1:{address.port}"
-        return self.start(*WORDS, "--kv-cache-backend", address, *words)
+        return self.start(*WORDS, "--kv-cache-backend", address, "--kv-cache-backend-timeout", timeout, *words)
 
     def up(self, *daemons: Daemon) -> None:
         """Wait until daemons share."""
@@ -333,7 +336,7 @@ class TroubleTests(SharingTestCase):
     def test_killed(self) -> None:
         """Redis is killed and comes back in the middle of a load: nobody fails or waits; blocks are shared again."""
         redis = self.redis()
-        first = self.share(redis)
+        first = self.share(redis, timeout="500ms")
         self.up(first)
         end = self.load(first)
         time.sleep(0.5)
@@ -360,7 +363,7 @@ class TroubleTests(SharingTestCase):
     def test_stands_still(self) -> None:
         """A Redis that stands still delays those who wait by the time-out, and nobody after them."""
         redis = self.redis()
-        first = self.share(redis, "--kv-cache-backend-timeout", "300ms")
+        first = self.share(redis, timeout="300ms")
         self.up(first)
         redis.signal(signal.SIGSTOP)
         self.addCleanup(redis.signal, signal.SIGCONT)
@@ -379,7 +382,7 @@ class TroubleTests(SharingTestCase):
     def test_never_answers(self) -> None:
         """Something that takes connections and never says a word delays neither the start nor a request."""
         with socket.create_server(("127.0.0.1", 0)) as mute:
-            daemon = self.share(f"redis://127.0.0.1:{mute.getsockname()[1]}")
+            daemon = self.share(f"redis://127.0.0.1:{mute.getsockname()[1]}", timeout="50ms")
             daemon.wait()
             for _ in range(5):
                 self.complete(daemon, self.prompt(40))
