@@ -23,7 +23,7 @@ class EvictionOrderTests(SynchronousTestCase):
 
     def pop_all(self) -> list[int]:
         """Take all blocks."""
-        return [self.order.pop() for _ in range(len(self.order))]
+        return self.order.pop(len(self.order))
 
     def test_least_recent(self) -> None:
         """The block that has been free longest goes first; one that was used in between begins anew."""
@@ -38,7 +38,7 @@ class EvictionOrderTests(SynchronousTestCase):
         self.order.own([2, 4, 5], AD1)
         self.order.add([1, 2, 3, 4])
         self.unload(AD1)
-        self.assertEqual(2, self.order.pop())
+        self.assertEqual([2], self.order.pop(1))
         self.order.add([5])
         self.assertEqual([4, 5, 1, 3], self.pop_all())
 
@@ -77,7 +77,7 @@ class EvictionOrderTests(SynchronousTestCase):
         self.unload(AD1)
         self.order.own([4], AD1)
         self.order.add([4, 5])
-        self.assertEqual(2, self.order.pop())
+        self.assertEqual([2], self.order.pop(1))
         self.served.add(AD1.path)
         self.order.own([6], Adapter("ad1", "/1", "m", 3))
         self.order.add([3, 6])

@@ -99,16 +99,12 @@ class EvictionOrder:
             if owners and (belongings := owners.get(block)) is not None:
                 del belongings.free[block]
 
-    def pop(self) -> int:
-        """Take the block that goes first; from now on it holds nothing. There must be one."""
-        block = self._pop_unserved()
-        if block is None:
-            block, _ = self._free.popitem(last=False)
-        else:
-            del self._free[block]
-        if self._owners:
-            self._disown(block)
-        return block
+    def pop(self, count: int) -> list[int]:
+        """Take the blocks that go first; from now on they hold nothing. There must be so many."""
+        if not self._owners:
+            pop = self._free.popitem
+            return [pop(last=False)[0] for _ in range(count)]
+        return [self._pop_one() for _ in range(count)]
 
     def clear(self) -> list[int]:
         """Learn that no block holds anything any more.
@@ -119,6 +115,15 @@ class EvictionOrder:
         for each in (self._free, self._owners, self._adapters, self._unserved):
             each.clear()
         return blocks
+
+    def _pop_one(self) -> int:
+        block = self._pop_unserved()
+        if block is None:
+            block, _ = self._free.popitem(last=False)
+        else:
+            del self._free[block]
+        self._disown(block)
+        return block
 
     def _pop_unserved(self) -> int | None:
         while self._unserved:

@@ -131,8 +131,8 @@ class BlockPool:
             taken += range(len(holders), len(holders) + new)
             holders += [1] * new
             self._digests += [None] * new
-        for _ in range(count - len(taken)):
-            taken.append(self._evict())
+        if len(taken) < count:
+            taken += self._evict(count - len(taken))
         if self._lives is not None:
             self._lives.take(taken)
         return taken
@@ -185,22 +185,29 @@ class BlockPool:
         """Learn that an adapter is served no more."""
         self._order.forget(adapter)
 
-    def _evict(self) -> int:
-        block = self._order.pop()
-        digest = self._digests[block]
-        assert digest is not None
-        self._holders[block], self._digests[block] = 1, None
-        self.cached -= 1
-        copies = self._copies.get(digest)
-        if copies is None:
-            del self._blocks[digest]
-        else:
-            if self._blocks[digest] == block:
-                self._blocks[digest], _ = copies.popitem(last=False)
+    def _evict(self, count: int) -> list[int]:
+        """Take blocks that hold something, and tell everyone that they do no more."""
+        blocks = self._order.pop(count)
+        holders, digests = self._holders, self._digests
+        removed = [digest for block in blocks if (digest := digests[block]) is not None]
+        for block, digest in zip(blocks, removed, strict=True):
+            holders[block], digests[block] = 1, None
+            if digest in self._copies:
+                self._drop_copy(block, digest)
             else:
-                del copies[block]
-            if not copies:
-                del self._copies[digest]
+                del self._blocks[digest]
+        self.cached -= count
         for listener in self._listeners:
-            listener.removed(digest)
-        return block
+            for digest in removed:
+                listener.removed(digest)
+        return blocks
+
+    def _drop_copy(self, block: int, digest: bytes) -> None:
+        """Learn that one of several blocks that go by a hash does so no more."""
+        copies = self._copies[digest]
+        if self._blocks[digest] == block:
+            self._blocks[digest], _ = copies.popitem(last=False)
+        else:
+            del copies[block]
+        if not copies:
+            del self._copies[digest]
