@@ -500,11 +500,8 @@ class ICacheMetrics(Interface):
     def events_published(events: int) -> None:
         """A batch of block events is on its way to subscribers."""
 
-    def events_dropped(events: int, reason: str) -> None:
-        """A batch does not reach everyone whom it should.
-
-        :param reason: ``slow`` for a subscriber whose queue is full, ``full`` for a queue of our own.
-        """
+    def events_dropped(events: int) -> None:
+        """A batch does not reach everyone whom it should: too much waits for some subscriber already."""
 
 
 class IRankMetrics(Interface):

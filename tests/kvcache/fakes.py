@@ -117,6 +117,6 @@ class RecordingCacheMetrics:
         """Nothing is published here."""
         raise AssertionError
 
-    def events_dropped(self, events: int, reason: str) -> None:
+    def events_dropped(self, events: int) -> None:
         """Nothing is dropped here."""
         raise AssertionError

@@ -58,10 +58,10 @@ class CacheMetricsTests(SynchronousTestCase):
         """Events are counted, and batches of them, and what does not reach everyone."""
         self.cache.events_published(5)
         self.cache.events_published(1)
-        self.cache.events_dropped(2, "slow")
+        self.cache.events_dropped(2)
         self.assertEqual({"": 6}, self.read("vllmsim:kv_events_total"))
         self.assertEqual({"": 2}, self.read("vllmsim:kv_event_batches_total"))
-        self.assertEqual({'reason="slow"': 2, 'reason="full"': 0}, self.read("vllmsim:kv_events_dropped_total"))
+        self.assertEqual({"": 2}, self.read("vllmsim:kv_events_dropped_total"))
 
     def test_without(self) -> None:
         """A rank without a cache shows what vLLM shows, and nothing of ours."""

@@ -181,7 +181,7 @@ class SocketPublisher:
         return len(poll.poll(0)) < len(self._subscribers)
 
     def _drop(self, events: int) -> None:
-        self._metrics.events_dropped(events, "slow")
+        self._metrics.events_dropped(events)
         if not self._warned:
             self._warned = True
             self._log.warn(

@@ -7,7 +7,6 @@ that is asked for (``kv-cache-metrics``).
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from zope.interface import implementer
 
@@ -15,8 +14,6 @@ from vllmsim.interfaces import ICacheMetrics
 from vllmsim.metrics import series
 from vllmsim.metrics.exposition import Families
 from vllmsim.metrics.series import Counter, Gauge, Histogram
-
-_REASONS: Final = ("slow", "full")
 
 
 @implementer(ICacheMetrics)
@@ -57,8 +54,8 @@ class CacheMetrics:
         self._used, self._cached = f.show_by("state", "vllmsim:kv_blocks", text, blocks).values()
         self._batches = f.show("vllmsim:kv_event_batches", "Batches of KV events published.", Counter())
         self._events = f.show("vllmsim:kv_events", "KV events published.", Counter())
-        text = "KV events that some subscriber does not get: its queue was full (slow), or the server's own was (full)."
-        self._dropped = f.show_by("reason", "vllmsim:kv_events_dropped", text, {each: Counter() for each in _REASONS})
+        text = "KV events that some subscriber does not get, since it does not keep up."
+        self._dropped = f.show("vllmsim:kv_events_dropped", text, Counter())
 
     def prefix_looked_up(self, tokens: int, hits: int) -> None:
         """Count tokens."""
@@ -89,6 +86,6 @@ class CacheMetrics:
         self._batches.value += 1
         self._events.value += events
 
-    def events_dropped(self, events: int, reason: str) -> None:
+    def events_dropped(self, events: int) -> None:
         """Count events."""
-        self._dropped[reason].value += events
+        self._dropped.value += events
