@@ -11,7 +11,21 @@ from unittest import skipUnless
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench import closed, dataset, memory, paced, prefix, ranks, request_cost, requests, soak, stalled, stalls, startup
+from bench import (
+    closed,
+    dataset,
+    kvevents,
+    memory,
+    paced,
+    prefix,
+    ranks,
+    request_cost,
+    requests,
+    soak,
+    stalled,
+    stalls,
+    startup,
+)
 from bench.load import LoadError, run_closed, run_paced, run_pings
 from bench.machine import Cores
 from bench.plan import Plan
@@ -111,6 +125,7 @@ class MeasurementTests(SynchronousTestCase):
         self.assertIn("metrics", stalls.measure_metrics(self.plan).figures)
         self.assertIn("ranks", ranks.measure(self.plan).figures)
         self.assertIn("prompt", stalls.measure_prompt(self.plan).figures)
+        self.assertEqual({"events-rate", "events-lateness"}, set(kvevents.measure(self.plan).figures))
         self.assertEqual(2, len(prefix.measure(self.plan).rows))
 
     def test_long(self) -> None:

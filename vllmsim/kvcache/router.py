@@ -13,8 +13,12 @@ from txzmq import ZmqEndpoint, ZmqEndpointType, ZmqFactory, ZmqRouterConnection
 
 from vllmsim.kvcache.replay import PeerGone, Replay
 
-_QUEUE: Final = 64
+_QUEUE: Final = 32
 """Messages that may wait in the socket for one subscriber, or be read ahead from it."""
+_COPIED: Final = 1 << 14
+"""Bytes from which on a payload is not copied for that, but shared with the window."""
+_SEND_BUFFER: Final = 1 << 18
+"""Bytes that may wait in the kernel for one subscriber."""
 _LONGEST_FRAME: Final = 1024
 """Bytes of a frame that a subscriber may send; one that sends longer ones is disconnected."""
 _PATIENCE_MS: Final = 60_000
@@ -45,6 +49,8 @@ class ReplayRouter(ZmqRouterConnection):  # type: ignore[misc]
         super().__init__(factory)
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
+        self.socket.set(zmq.SNDBUF, _SEND_BUFFER)
+        self.socket.copy_threshold = _COPIED
         self.socket.set(zmq.MAXMSGSIZE, _LONGEST_FRAME)
         self.socket.set(zmq.TCP_MAXRT, _PATIENCE_MS)
         self.socket.set(zmq.IPV6, int("::" in endpoint))
@@ -54,6 +60,8 @@ class ReplayRouter(ZmqRouterConnection):  # type: ignore[misc]
             self.shutdown()
             raise OSError(error.errno, zmq.strerror(error.errno or 0), endpoint) from error
         replay.offer = self.offer
+        # The first that is not copied has a thread started, which takes milliseconds.
+        zmq.Frame(bytes(_COPIED), copy=False)
 
     @property
     def endpoint(self) -> str:
