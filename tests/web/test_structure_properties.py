@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema.validators import validator_for
 
@@ -26,18 +26,25 @@ class StructurePropertyTests(RankTestCase):
         errors = kind(schema, format_checker=kind.FORMAT_CHECKER).iter_errors(json.loads(text))
         self.assertEqual([], [error.message for error in errors], (schema, text))
 
-    def choice(self, exchange: Exchange) -> Any:
-        """Read the choice of an answer that came whole."""
+    def served(self, exchange: Exchange) -> None:
+        """Make sure that there is an answer.
+
+        A few schemas in ten thousand take more work than a client may have done for him, and are refused for that;
+        with many of them the tests would fail for want of examples.
+        """
         exchange.drop()
         self.exchanges.clear()
+        assume(exchange.status != 400 or b"it takes too many steps" not in exchange.body)
         self.assertEqual(200, exchange.status, exchange.body)
+
+    def choice(self, exchange: Exchange) -> Any:
+        """Read the choice of an answer that came whole."""
+        self.served(exchange)
         return exchange.json()["choices"][0]
 
     def deltas(self, exchange: Exchange) -> list[Any]:
         """Read the deltas of an answer that came as a stream, up to its end."""
-        exchange.drop()
-        self.exchanges.clear()
-        self.assertEqual(200, exchange.status, exchange.body)
+        self.served(exchange)
         *chunks, done = exchange.events()
         self.assertEqual("[DONE]", done)
         return [chunk["choices"][0] for chunk in chunks]
