@@ -58,9 +58,9 @@ class EvictionOrderTests(SynchronousTestCase):
         self.order.add([1, 2, 3, 4])
         self.unload(AD1)
         self.unload(AD2)
-        self.order.discard([1, 2])
-        self.order.add([2, 1])
-        self.assertEqual([3, 4, 2, 1], self.pop_all())
+        self.order.discard([1, 2, 3])
+        self.order.add([3, 2, 1])
+        self.assertEqual([4, 3, 2, 1], self.pop_all())
 
     def test_all_used(self) -> None:
         """An adapter that is gone and all of whose blocks are used has none to give."""

@@ -148,21 +148,20 @@ class BlockPoolTests(SynchronousTestCase):
 
     def test_copies(self) -> None:
         """Blocks with the same content are all kept and announced; the oldest that is left is found."""
-        self.have(4)
+        self.have(5)
         copies = []
-        for _ in range(3):
+        for _ in range(4):
             copies.append(self.take(1))
             self.pool.store(copies[-1], StoredBlocks((b"a",), None, (), (None,)))
-        self.assertEqual(("aaa", 3), (self.heard("stored"), self.pool.cached))
+        self.assertEqual(("aaaa", 4), (self.heard("stored"), self.pool.cached))
         self.finish(copies[1])
         self.start("xy")
-        self.assertEqual((copies[0], "a"), (self.pool.find([b"a"], 1), self.heard("removed")))
-        self.finish(copies[0])
-        self.take(1)
-        self.assertEqual((copies[2], "aa"), (self.pool.find([b"a"], 1), self.heard("removed")))
-        self.finish(copies[2])
-        self.take(1)
-        self.assertEqual(([], "aaa"), (self.pool.find([b"a"], 1), self.heard("removed")))
+        removed = "a"
+        for gone, found in ((0, copies[2]), (2, copies[3]), (3, [])):
+            self.finish(copies[gone])
+            self.take(1)
+            removed += "a"
+            self.assertEqual((found, removed), (self.pool.find([b"a"], 1), self.heard("removed")))
 
     def test_promised(self) -> None:
         """What is promised to one is no room for others, though it is free."""
