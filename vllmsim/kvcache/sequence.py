@@ -86,11 +86,10 @@ class SequenceBlocks:
         """
         # Those that it shares with a sequence before it are there already, and they are the first.
         start = sum(self._pool.digest(block) is not None for block in self._blocks[: self._full])
-        if start == self._full:
+        if self._hasher is None or start == self._full:
             return
         keys = [*self._prompt.keys]
-        if self._hasher is not None:
-            keys += [self._hasher.keys_of(self._prompt, number) for number in range(len(keys), self._full)]
+        keys += [self._hasher.keys_of(self._prompt, number) for number in range(len(keys), self._full)]
         parent = digests[start - 1] if start else None
         stop = self._full * self._size
         ids = self._ids(start * self._size, stop)
