@@ -37,6 +37,11 @@ class SettleTests(SynchronousTestCase):
         """The size has a name of vLLM's too, which comes before the other, whether there is a cache or not."""
         for words, blocks in (
             ("", 1024),
+            ("--max-model-len 32k", 1024),
+            ("--enable-kvcache --max-model-len 16368", 1024),
+            ("--enable-kvcache --max-model-len 16369", 1025),
+            ("--enable-kvcache --max-model-len 32k --block-size 8", 4001),
+            ("--enable-kvcache --max-model-len 32k --kv-cache-size 1024", 1024),
             ("--kv-cache-size 9", 9),
             ("--kv-cache-size 9 --num-gpu-blocks-override 8", 8),
         ):
@@ -57,7 +62,7 @@ class SettleTests(SynchronousTestCase):
             ("--enable-kvcache --kv-cache-size 64", 1008, 1024, "kv-cache-size 65"),
             ("--enable-kvcache --kv-cache-size 2 --block-size 8", 8, 1024, "kv-cache-size 129"),
             ("--enable-kvcache --max-model-len auto --kv-cache-size 9", 128, 1024, "kv-cache-size 65"),
-            ("--enable-prefix-caching --max-model-len 32k", 16368, 32000, "kv-cache-size 2001"),
+            ("--enable-prefix-caching --max-model-len 32k", 32000, 32000, None),
             ("--enable-kvcache --num-gpu-blocks-override 4 --max-model-len 49", 48, 49, "num-gpu-blocks-override 5"),
             ("--kv-cache-size 4 --max-model-len 49", 49, 49, None),
         ):
@@ -68,5 +73,5 @@ class SettleTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """What is too small to be a cache is left for others to refuse."""
-        c = settle(Configuration(enable_kvcache=True, kv_cache_size=1), explicit=True)
+        c = settle(Configuration(enable_kvcache=True, kv_cache_size=1), {"enable-kvcache", "kv-cache-size"})
         self.assertEqual(1024, c.max_model_len)

@@ -165,7 +165,7 @@ def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
     """
     values, problems = gather(arguments, environ)
     given: dict[str, Any] = {o.attribute: _or_default(o, values[o.name][0]) for o in own_options() if o.name in values}
-    configuration = settle(Configuration(**given), explicit="enable-kvcache" in values)
+    configuration = settle(Configuration(**given), values)
     doubtful = {problem.option for problem in problems}
     for name, fault in broken(configuration, doubtful):
         problems.append(Problem(name, fault, values.get(name, (None, "default"))[1], name))

@@ -256,7 +256,8 @@ class Configuration:
         "Simulate the KV cache with its prefix hits and events; so do enable-prefix-caching and a kv-events-config that"
         " enables events, unless this says no.")
     kv_cache_size: int = _option("cache", Integer(least=0), 1024,
-        "Blocks in the KV cache, of which no sequence gets the first; max-model-len is cut to what the others hold.",
+        "Blocks in the KV cache, of which no sequence gets the first; max-model-len is cut to what the others hold."
+        " If not given, as many more as one sequence of max-model-len takes.",
         unit="blocks")
     num_gpu_blocks_override: int | None = _option("cache", Integer(least=0), None,
         "The same, under vLLM's name, which comes before the other.", unit="blocks")
