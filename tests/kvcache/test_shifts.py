@@ -69,6 +69,21 @@ class ShiftTests(SynchronousTestCase):
         for each in (first, second, third):
             self.successResultOf(each)
 
+    def test_afterwards(self) -> None:
+        """Those who are done and go on with something else that takes long do so one in each turn of the reactor."""
+
+        def go_on(_: None) -> None:
+            self.clock.rightNow += SHIFT
+            self.done.append("went on")
+
+        self.run_steps("a", 1, 1)
+        for name in "bc":
+            self.run_steps(name, 1, 0.1).addCallback(go_on)
+        self.clock.turn()
+        self.assertEqual(["a0", "b0", "went on"], self.done)
+        self.clock.turn()
+        self.assertEqual(["a0", "b0", "went on", "c0", "went on"], self.done)
+
     def test_cancel(self) -> None:
         """Who gives up takes no more steps, and nobody waits for it; when all have, nothing is left to be done."""
         working = [self.run_steps(name, 2, 1) for name in "abc"]

@@ -69,9 +69,10 @@ class Shifts:
             self._next = None
 
     def _change(self) -> None:
-        """Begin a shift: who has waited longest goes on first."""
+        """Begin a shift: who has waited longest goes on first. What they do when they have no more steps counts too."""
         self._next, self._spent = None, 0.0
-        while self._waiting and self._spent < SHIFT:
+        end = self._clock.seconds() + SHIFT
+        while self._waiting and self._clock.seconds() < end:
             self._waiting.popleft().callback(None)
         if self._waiting and self._next is None:
             self._next = self._clock.callLater(0, self._change)
