@@ -350,6 +350,7 @@ class ParseTests(SynchronousTestCase):
                 ),
                 "must not overlap",
             ),
+            (body(features={"mm_hashes": {"image": ["a" * 257]}}), "at most 256 characters"),
         ):
             self.refused(MalformedRequest, asked, text)
 

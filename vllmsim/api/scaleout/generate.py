@@ -36,6 +36,7 @@ OutputMode = Literal["tokens", "text", "derender"]
 
 _MOST_KINDS: Final = 16
 _MOST_ITEMS: Final = 4096
+_LONGEST_HASH: Final = 256
 
 
 def _check_kinds(value: Any) -> Any:
@@ -64,11 +65,13 @@ class Features(Body):
     kwargs_data: ByKind[str | None] | None = None
     mm_metadata: ByKind[str | None] | None = None
 
-    def check_places(self, length: int) -> None:
-        """Check that each of the media has tokens of its own; nobody hashes some of them thousands of times.
+    def check(self, length: int) -> None:
+        """Check what is hashed with each block that has tokens of the media: it is short, and of few of them.
 
         :param length: how many tokens the prompt has.
         """
+        if any(len(identifier) > _LONGEST_HASH for each in self.mm_hashes.values() for identifier in each):
+            raise ValueError(f"mm_hashes must have at most {_LONGEST_HASH} characters each")
         end = 0
         places = [place for each in (self.mm_placeholders or {}).values() for place in each]
         for place in sorted(places, key=attrgetter("offset")):
@@ -158,7 +161,7 @@ class GenerateBody(Body):
         if self.content_parts and self.features:
             raise ValueError("content_parts and features are mutually exclusive")
         if self.features is not None:
-            self.features.check_places(len(self.token_ids))
+            self.features.check(len(self.token_ids))
         return self
 
     @property
