@@ -67,7 +67,9 @@ class ScriptedServer:
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         """Connect."""
         self.tries += 1
+        factory.doStart()
         if self.manner == "refuses":
+            factory.doStop()
             return fail(ConnectError(string="nobody listens"))
         if self.manner == "hangs":
             return Deferred()

@@ -99,6 +99,12 @@ class _Protocol(txredisapi.RedisProtocol):  # type: ignore[misc]
             self.transport.abortConnection()
 
 
+class _Factory(Factory):
+    protocol = _Protocol
+    # Each try would be two lines in the log.
+    noisy = False
+
+
 @define(eq=False)
 class _Wait:
     """Waits for an answer, no longer than a time."""
@@ -219,7 +225,7 @@ class RedisLink:
 
         :return: why it has.
         """
-        connecting = self._endpoint.connect(Factory.forProtocol(_Protocol))
+        connecting = self._endpoint.connect(_Factory())
         try:
             protocol = await connecting.addTimeout(_PATIENCE, self._clock)
         except (DeferredTimeoutError, CancelledError, ConnectingCancelledError):
