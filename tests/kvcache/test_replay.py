@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from attrs import define, field
 from twisted.internet.task import Clock
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.kvcache import replay
@@ -244,6 +246,21 @@ class ReplayTests(SynchronousTestCase):
         del self.queues.rooms[b"me"]
         self.pump(0.2)
         self.assertEqual([*range(100), -1], self.queues.numbers(b"me"))
+
+    def test_log(self) -> None:
+        """The log has a line for the first who does not read, and none for more of them or for what is no question."""
+        log = EventLoggingObserver()
+        globalLogPublisher.addObserver(log)
+        self.addCleanup(globalLogPublisher.removeObserver, log)
+        self.publish(200)
+        self.queues.room = 0
+        for number in range(5):
+            self.ask(0, b"%d" % number)
+            self.replay.asked([b"me", b"", b"?"])
+        self.pump(replay.PATIENCE + 1)
+        self.assertEqual((5, 5), (self.replay.given_up, self.replay.ignored))
+        (event,) = log
+        self.assertIn("does not read them", event["log_format"])
 
     def test_given_up(self) -> None:
         """Who takes nothing for a minute is forgotten, and who takes something now and then is not."""

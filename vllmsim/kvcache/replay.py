@@ -114,18 +114,18 @@ class Replay:
         :param frames: as they came, the sender's identity first; four are enough of a longer message.
         """
         if len(frames) != 3 or frames[1] or len(frames[2]) < _NUMBER.size:  # noqa: PLR2004 - see above
-            self._ignore("it is no question")
+            self.ignored += 1
             return
         identity, (start,) = frames[0], _NUMBER.unpack_from(frames[2])
         peer = self._peers.get(identity)
         if peer is None:
             now = self._clock.seconds()
             if len(self._peers) >= MOST_PEERS and not self._make_room(now):
-                self._ignore("too many others are being answered")
+                self.ignored += 1
                 return
             peer = self._peers[identity] = _Peer(identity, deque(), now, now)
         elif len(peer.questions) >= MOST_QUESTIONS:
-            self._ignore("too many of the same subscriber wait")
+            self.ignored += 1
             return
         peer.questions.append((start, self._window.end))
         due = max(peer.due, self._rested)
@@ -149,12 +149,12 @@ class Replay:
 
     def _give_up(self, peer: _Peer) -> None:
         self.given_up += 1
-        self._log.info("A subscriber that asked for KV events once more does not read them.")
+        if self.given_up == 1:
+            text = (
+                "A subscriber that asked for KV events once more does not read them; of further ones nothing is said."
+            )
+            self._log.warn(text)
         del self._peers[peer.identity]
-
-    def _ignore(self, reason: str) -> None:
-        self.ignored += 1
-        self._log.debug("A message at the replay endpoint is ignored, since {reason}.", reason=reason)
 
     def _rest(self, until: float) -> None:
         """Have the next turn begin then, and at no other time."""
