@@ -12,6 +12,7 @@ from vllmsim.config.events import (
     endpoint_of_rank,
     event_doubt,
     event_settings,
+    is_found,
     parse_events_config,
 )
 from vllmsim.config.schema import Configuration
@@ -31,6 +32,13 @@ class EndpointTests(SynchronousTestCase):
             self.assertTrue(binds(endpoint), endpoint)
         for endpoint in ("tcp://127.0.0.1:5557", "tcp://epp-svc:5557", "tcp://0.0.0.0:1"):
             self.assertFalse(binds(endpoint), endpoint)
+
+    def test_found(self) -> None:
+        """Without a port, and without a path, the system finds one."""
+        for endpoint in ("tcp://*:0", "tcp://[::]:*", "tcp://127.0.0.1:00", "ipc://*"):
+            self.assertTrue(is_found(endpoint), endpoint)
+        for endpoint in ("tcp://*:5557", "tcp://[::]:10", "ipc:///run/x", "inproc://x"):
+            self.assertFalse(is_found(endpoint), endpoint)
 
     def test_ranks(self) -> None:
         """Ports count up with ranks, other endpoints get the rank's number, and free ports stay free ports."""
@@ -60,6 +68,7 @@ class EndpointTests(SynchronousTestCase):
             ("ipc:///run/x", 1, "cannot be that of rank 1 too; put {rank} in it"),
             ("tcp://*:65535", 1, "leaves no port for rank 1"),
             ("tcp://*:65536", 0, "leaves no port for rank 0"),
+            ("tcp://*:" + 5000 * "1", 0, "is none of"),
         ):
             error = self.assertRaises(ValueError, endpoint_of_rank, endpoint, number)
             self.assertIn(fault, str(error))
@@ -170,7 +179,7 @@ class ConfigTests(SynchronousTestCase):
         wrong: dict[str, Any] = {
             "enable_kv_cache_events": "yes",
             "publisher": "kafka",
-            "endpoint": None,
+            "endpoint": "",
             "replay_endpoint": 1,
             "buffer_steps": 0,
             "hwm": True,

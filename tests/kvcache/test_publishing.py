@@ -96,7 +96,9 @@ class PublisherTests(TestCase):
 
     def subscriber(self, sockets: EventSockets, topic: str = "", hwm: int = 0) -> Subscriber:
         """Subscribe where events are published."""
-        return self.reader(sockets.sources()[0]["endpoint"].replace("0.0.0.0", "127.0.0.1"), topic, hwm=hwm)
+        return self.reader(
+            sockets.sources()[0]["endpoint"].replace("*", "127.0.0.1").replace("0.0.0.0", "127.0.0.1"), topic, hwm=hwm
+        )
 
     def reader(self, endpoint: str, topic: str = "", **how: Any) -> Subscriber:
         """Subscribe at an endpoint."""
@@ -146,6 +148,23 @@ class PublisherTests(TestCase):
         self.assertRegex(endpoint, r"^tcp://0\.0\.0\.0:\d\d+$")
         self.assertEqual([f"KV events are published at {endpoint} under 'kv@pod@m'."], self.logged)
         await self.join(sockets, self.subscriber(sockets))
+
+    async def test_said(self) -> None:
+        """An endpoint with a port is told as it was said, whatever addresses that are."""
+        port = free_port()
+        for endpoint in (f"tcp://*:{port}", f"tcp://[::]:{port}"):
+            sockets = self.publisher(endpoint)
+            self.assertEqual(endpoint, sockets.sources()[0]["endpoint"])
+            await sockets.close()
+
+    async def test_long_subscription(self) -> None:
+        """Who subscribes to a topic of more than a kilobyte is sent away, for that is dear to remember."""
+        sockets = self.bound(topic="t" * 2000)
+        short, long = (self.subscriber(sockets, "t" * length) for length in (900, 1100))
+        await self.join(sockets, short)
+        sockets.publish(1, b"batch", 1)
+        await self.until(short.read)
+        self.assertEqual(([1], []), (short.read(), long.read()))
 
     async def test_connect(self) -> None:
         """An endpoint that is somebody's is connected to; who binds it later gets what is published then."""
@@ -331,9 +350,9 @@ class PublisherTests(TestCase):
     async def test_taken(self) -> None:
         """An address that somebody has is told as the system tells it, with the endpoint."""
         endpoint = self.bound().sources()[0]["endpoint"]
-        error = self.assertRaises(OSError, self.publisher, endpoint.replace("0.0.0.0", "*"))
+        error = self.assertRaises(OSError, self.publisher, endpoint)
         self.assertEqual((errno.EADDRINUSE, "Address already in use"), (error.errno, error.strerror))
-        self.assertEqual(endpoint.replace("0.0.0.0", "*"), error.filename)
+        self.assertEqual(endpoint, error.filename)
         error = self.assertRaises(OSError, self.publisher, "ipc:///no/such/folder/x")
         self.assertEqual(errno.ENOENT, error.errno)
 

@@ -20,7 +20,8 @@ MOST_MESSAGES: Final = 10**9
 """Longest queue that ZeroMQ can be told of, with room to double it."""
 _QUEUE: Final = 100_000
 _LAST_PORT: Final = 65535
-_ENDPOINT: Final = re.compile(r"tcp://[^\s/]+:(\d+|\*)|ipc://\S+|inproc://\S+")
+_ENDPOINT: Final = re.compile(r"tcp://[^\s/]+:([0-9]{1,9}|\*)|ipc://\S+|inproc://\S+")
+_FOUND: Final = re.compile(r"tcp://.+:(0+|\*)|ipc://\*")
 
 
 @frozen(kw_only=True)
@@ -49,7 +50,7 @@ _COUNT: Final = (_is_count, f"an integer from 1 to {MOST_MESSAGES}")
 _MEMBERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "enable_kv_cache_events": (lambda value: isinstance(value, bool), "true or false"),
     "publisher": (lambda value: value in (None, "zmq", "null"), 'null, "zmq" or "null"'),
-    "endpoint": (_is_text, "text"),
+    "endpoint": (lambda value: _is_text(value) and value != "", "text, and not empty"),
     "replay_endpoint": (lambda value: value is None or _is_text(value), "text or null"),
     "buffer_steps": _COUNT,
     "hwm": _COUNT,
@@ -121,6 +122,11 @@ class EventSettings:
 def binds(endpoint: str) -> bool:
     """Tell whether an endpoint is ours to bind; others are bound by who subscribes, and we connect."""
     return "*" in endpoint or "::" in endpoint or endpoint.startswith(("ipc://", "inproc://"))
+
+
+def is_found(endpoint: str) -> bool:
+    """Tell whether an endpoint leaves it to the system where that is: then it is known when it is bound."""
+    return _FOUND.fullmatch(endpoint) is not None
 
 
 def endpoint_of_rank(endpoint: str, number: int) -> str:

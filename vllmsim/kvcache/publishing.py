@@ -26,12 +26,12 @@ from twisted.logger import Logger
 from txzmq import ZmqConnection, ZmqEndpoint, ZmqEndpointType, ZmqFactory, ZmqPubConnection
 from zope.interface import implementer
 
-from vllmsim.config.events import EventSettings, binds
+from vllmsim.config.events import EventSettings, binds, is_found
 from vllmsim.interfaces import IBlockEventPublisher, ICacheMetrics
 from vllmsim.kvcache.allowance import Allowance
 
-_LONGEST_SUBSCRIPTION: Final = 1 << 16
-"""Bytes of the longest message that a subscriber may send."""
+_LONGEST_SUBSCRIPTION: Final = 1 << 10
+"""Bytes of the longest message that a subscriber may send: to remember a topic takes ZeroMQ fifty times its length."""
 _CONNECT_TIMEOUT: Final = 5000
 """Milliseconds that an attempt to connect may take."""
 _MOST_BYTES: Final = 64 << 20
@@ -126,8 +126,8 @@ class SocketPublisher:
 
     @property
     def endpoint(self) -> str:
-        """Where it is bound, with the port that it was given; or where it connects to."""
-        if not self._bound:
+        """Where it is, as it was said; where the system was to find a port, with that."""
+        if not self._bound or not is_found(self._settings.endpoint):
             return self._settings.endpoint
         return str(self._connection.socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
 

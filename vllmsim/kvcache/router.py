@@ -11,6 +11,7 @@ import zmq
 from twisted.internet.interfaces import IDelayedCall
 from txzmq import ZmqEndpoint, ZmqEndpointType, ZmqFactory, ZmqRouterConnection
 
+from vllmsim.config.events import is_found
 from vllmsim.kvcache.replay import PeerGone, Replay
 
 _QUEUE: Final = 32
@@ -45,7 +46,7 @@ class ReplayRouter(ZmqRouterConnection):  # type: ignore[misc]
     read_scheduled: IDelayedCall | None
 
     def __init__(self, factory: ZmqFactory, endpoint: str, replay: Replay) -> None:
-        self._replay = replay
+        self._said, self._replay = endpoint, replay
         super().__init__(factory)
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
@@ -65,7 +66,9 @@ class ReplayRouter(ZmqRouterConnection):  # type: ignore[misc]
 
     @property
     def endpoint(self) -> str:
-        """Where it is bound; with a free port, which one."""
+        """Where it is, as it was said; where the system was to find a port, with that."""
+        if not is_found(self._said):
+            return self._said
         return str(self.socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
 
     def offer(self, frames: Sequence[bytes]) -> bool:
