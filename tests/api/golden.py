@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from tests.fakes import prefilled
 from tests.harness import EPOCH
 from vllmsim.api.body import Head
@@ -57,6 +59,7 @@ def written(
     :param cached: how many tokens of the first prompt were.
     """
     call, prefill = dialect.parse(json.dumps(body).encode(), HEAD), prefilled(prompts, cached)
+    answers = [evolve(each, prefill=prefill) for each in answers]
     if call.stream_encoder is None:
         return call.whole_encoder().body(prompts, prefill, answers)
     encoder = call.stream_encoder()

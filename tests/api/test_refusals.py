@@ -49,7 +49,7 @@ class RefusalTestCase(SynchronousTestCase):
         encoder = call.stream_encoder()
         written = encoder.opening([PROMPT], PREFILL)
         for choice, each in enumerate(answers or [NOT_CACHED]):
-            written += encoder.tokens(choice, each, 0, len(each))
+            written += encoder.tokens(choice, evolve(each, prefill=PREFILL), 0, len(each))
         written += encoder.closing()
         texts = [part.partition("data: ")[2] for part in written.decode().split("\n\n") if part]
         return [text if text == "[DONE]" else json.loads(text) for text in texts]

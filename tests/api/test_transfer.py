@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from attrs import evolve
 from pydantic import TypeAdapter, ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -9,7 +10,7 @@ from tests.api.golden import answer
 from vllmsim.api.transfer import PrefillSource, Transfer, TransferParams, encoder_outputs, transfer_of
 from vllmsim.inference import NOT_CACHED, NOTHING_SAID, Prefill
 
-PREFILLED = Prefill(33)
+ANSWER = evolve(answer(71), prefill=Prefill(33))
 PLACEHOLDERS = {
     "do_remote_prefill": True,
     "do_remote_decode": False,
@@ -45,19 +46,19 @@ class HandoverTests(SynchronousTestCase):
                 "remote_registration_generation": 0,
                 "transfer_mode": "pull",
             },
-            source.handover("cmpl-r1-0", Prefill(33, blocks=(7, 3, 9)), answer(71), 1000),
+            source.handover("cmpl-r1-0", evolve(answer(71), prefill=Prefill(33, blocks=(7, 3, 9))), 1000),
         )
 
     def test_no_blocks(self) -> None:
         """Where no blocks are simulated, there are as many ids as the prompt would have blocks."""
-        told = PrefillSource(block_size=16).handover("r1", PREFILLED, answer(71), 1000)
+        told = PrefillSource(block_size=16).handover("r1", ANSWER, 1000)
         assert told is not None
         self.assertEqual(([[1, 2, 3]], 1480), (told["remote_block_ids"], told["remote_blocks_expiry_time"]))
 
     def test_nothing_to_fetch(self) -> None:
         """A request that was refused or aborted leaves no blocks to be fetched."""
         for said in (NOT_CACHED, NOTHING_SAID):
-            self.assertIsNone(PrefillSource().handover("r1", PREFILLED, said, 1000))
+            self.assertIsNone(PrefillSource().handover("r1", evolve(said, prefill=ANSWER.prefill), 1000))
 
     def test_encodings(self) -> None:
         """An encoder has a place for each hash."""
@@ -81,7 +82,7 @@ class ParamsTests(SynchronousTestCase):
 
     def test_copied(self) -> None:
         """What a prefill server says is understood as it is, and so are llm-d-inference-sim's placeholders."""
-        told = PrefillSource().handover("r1", PREFILLED, answer(71), 1000)
+        told = PrefillSource().handover("r1", ANSWER, 1000)
         self.assertEqual(Transfer(prefilled=True, tokens=33), self.read(told))
         self.assertEqual(Transfer(prefilled=True), self.read(PLACEHOLDERS))
 

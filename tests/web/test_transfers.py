@@ -119,6 +119,13 @@ class DialectTests(TransferTestCase):
             stream = self.post(path, {**body, "stream": True, "kv_transfer_params": {"do_remote_decode": True}})
             self.assertEqual(1, stream.body.count(b"remote_num_tokens"), path)
 
+    def test_choices(self) -> None:
+        """Of several choices the first is handed over, also where another, whose prompt was cached, begins sooner."""
+        self.make_rank(*CACHE, "--prefill-time-per-token", "10ms")
+        asked = self.complete(IDS, n=2, max_tokens=1, kv_transfer_params={"do_remote_decode": True})
+        self.clock.pump([0.1] * 5)
+        self.assertEqual([[1, 2, 3]], asked.json()["kv_transfer_params"]["remote_block_ids"])
+
     def test_several(self) -> None:
         """Of several prompts each is handed over with the end of its choice, and the first with a whole answer."""
         self.make_rank(*CACHE)

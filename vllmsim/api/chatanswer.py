@@ -263,7 +263,7 @@ class ChatWhole:
             "prompt_logprobs": None if count is None else Shower(count, as_ids=False).prompt(prompt),
             "prompt_token_ids": list(prompt.ids) if body.return_token_ids else None,
             "prompt_text": prompt.text if body.return_prompt_text else None,
-            "kv_transfer_params": reading.handover(prefill, answers[0]) if answers else None,
+            "kv_transfer_params": reading.handover(answers[0]) if answers else None,
             "ec_transfer_params": reading.encoded(prompts),
             "metrics": None,
         }

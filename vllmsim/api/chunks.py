@@ -145,7 +145,7 @@ class ChunkStream(ABC):
             self._thought += answer.reasoning_tokens
             if choice % self._n == 0 and not answer.refused:
                 self._prefills.append(answer.prefill if self._several else self._prefill)
-            handover = self._handover(self._prefill, answer, choice)
+            handover = self._handover(answer, choice)
             if not self._include_usage:
                 chunk["system_fingerprint"] = self._settings.fingerprint
         return event(chunk | {"kv_transfer_params": handover})

@@ -219,7 +219,7 @@ class CompletionWhole:
                 "service_tier": None,
                 "system_fingerprint": settings.fingerprint,
                 "usage": usage(prompt_tokens, sum(map(len, answers)), details, nulls=True),
-                "kv_transfer_params": reading.handover(prefill, answers[0]),
+                "kv_transfer_params": reading.handover(answers[0]),
                 "ec_transfer_params": None,
                 "metrics": None,
             }

@@ -151,16 +151,14 @@ class Reading(Generic[B]):
             return [] if all_refused(answers) else [prefill]
         return [answer.prefill for answer in answers[:: self.request.sampling.n] if not answer.refused]
 
-    def handover(self, prefill: Prefill, answer: Answer, choice: int = 0) -> dict[str, Any] | None:
+    def handover(self, answer: Answer, choice: int = 0) -> dict[str, Any] | None:
         """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other.
 
-        :param prefill: how the prompt of the choice that began first was computed.
         :param choice: which choice the answer is.
         """
         if not self.body.transfer.handed_over:
             return None
-        prefill = prefill if len(self.request.prompts) == 1 else answer.prefill
-        return self.settings.remote.handover(self.engine_request_id(choice), prefill, answer, self.settings.now())
+        return self.settings.remote.handover(self.engine_request_id(choice), answer, self.settings.now())
 
     def engine_request_id(self, choice: int) -> str:
         """Find what the engine calls the request that a choice's prompt is to it."""

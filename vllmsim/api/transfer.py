@@ -18,7 +18,7 @@ from attrs import frozen
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from vllmsim.inference import Answer, Prefill
+from vllmsim.inference import Answer
 
 NIXL_PORT: Final = 5600
 """Where vLLM's NIXL connector is asked for blocks unless it is told otherwise."""
@@ -89,16 +89,17 @@ class PrefillSource:
     tensor_parallel_size: int = 1
     patience: float = PATIENCE
 
-    def handover(self, request_id: str, prefill: Prefill, answer: Answer, now: int) -> dict[str, Any] | None:
+    def handover(self, request_id: str, answer: Answer, now: int) -> dict[str, Any] | None:
         """Tell where the blocks of a prompt are.
 
         :param request_id: what the engine calls the sequence.
-        :param answer: the answer that was made from them.
+        :param answer: the sequence's, which knows how the prompt was computed.
         :param now: seconds since the epoch.
         :return: None if there is nothing to be fetched, as the sequence was refused or aborted.
         """
         if answer.finish_reason in ("abort", "cache_threshold"):
             return None
+        prefill = answer.prefill
         return {
             "do_remote_prefill": True,
             "do_remote_decode": False,

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import CHAT_PROMPT, EOS, HEAD, answer, normal, prompt, recorded, settings
@@ -56,7 +57,8 @@ def call(body: dict[str, Any], store: ResponseStore | None = None, **more: Any) 
 
 def whole(body: dict[str, Any], said: Answer, asked: TokenizedPrompt = PROMPT, cached: int = 0, **more: Any) -> Any:
     """Write a whole response."""
-    return call(body, **more).whole_encoder().body([asked], prefilled([asked], cached), [said])
+    prefill = prefilled([asked], cached)
+    return call(body, **more).whole_encoder().body([asked], prefill, [evolve(said, prefill=prefill)])
 
 
 def plain(data: bytes) -> bytes:

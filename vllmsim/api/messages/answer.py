@@ -127,7 +127,7 @@ class MessagesStream:
             "delta": {"stop_reason": reason, "stop_sequence": sequence},
             "usage": self._reading.usage(self._prefill, answer),
         }
-        if (handover := self._reading.handover(self._prefill, answer)) is not None:
+        if (handover := self._reading.handover(answer)) is not None:
             end["kv_transfer_params"] = handover
         written = [self._delta(rest), *self._stop(), typed_event(end), typed_event({"type": "message_stop"})]
         return b"".join(written)
@@ -204,7 +204,7 @@ class MessagesWhole:
             "stop_reason": reason,
             "stop_sequence": sequence,
             "usage": reading.usage(prefill, answer),
-            "kv_transfer_params": reading.handover(prefill, answer),
+            "kv_transfer_params": reading.handover(answer),
             "ec_transfer_params": reading.encoded(prompts),
         }
         return orjson.dumps({name: value for name, value in message.items() if value is not None})

@@ -161,7 +161,7 @@ class ResponseReading(Reading["ResponsesBody"]):
             len(prompt.ids),
             output=output,
             usage=self._usage(prefill, answer),
-            kv_transfer_params=self.handover(prefill, answer),
+            kv_transfer_params=self.handover(answer),
             ec_transfer_params=self.encoded(prompts),
             **messages,
         )

@@ -48,11 +48,11 @@ class GenerateReading:
         details = prompt_details(self.settings, [] if refused else [prefill])
         return None if details is None else details | {"created_cache_tokens": None}
 
-    def handover(self, prefill: Prefill, answer: Answer) -> dict[str, Any] | None:
+    def handover(self, answer: Answer) -> dict[str, Any] | None:
         """Make ``kv_transfer_params`` for a client that will have another server decode; None for any other."""
         if not self.body.transfer.handed_over:
             return None
-        return self.settings.remote.handover(self.request.answer_id, prefill, answer, self.settings.now())
+        return self.settings.remote.handover(self.request.answer_id, answer, self.settings.now())
 
     def logprobs(self, shower: Shower | None, answer: Answer, start: int, stop: int) -> dict[str, Any] | None:
         """Show log probabilities: by id where there is nothing but ids, else as chat completions do."""
@@ -128,7 +128,7 @@ class GenerateWhole:
                 "prompt_token_id_logprobs": None,
                 **reading.about_prompt(prompt),
                 "metrics": None,
-                "kv_transfer_params": reading.handover(prefill, answers[0]),
+                "kv_transfer_params": reading.handover(answers[0]),
                 "ec_transfer_params": self._encoded(),
                 "output_mode": body.output_mode,
                 "choices": self._choices(prompts, answers),

@@ -55,7 +55,7 @@ class Envelope:
         handover = None
         if answer is not None:
             self._served = self._served or not answer.refused
-            handover = self._reading.handover(self._prefill, answer)
+            handover = self._reading.handover(answer)
         return self._wrap(counts, told, [member], handover)
 
     def closing(self, prompt: TokenizedPrompt, completion_tokens: int) -> bytes:
