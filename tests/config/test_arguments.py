@@ -122,3 +122,10 @@ class ScanTests(SynchronousTestCase):
             faults = [f for f in self.faults(text) if fault in f]
             self.assertEqual((1, 1), (len(faults), len(self.faults(text))), (text, self.faults(text)))
         self.assertEqual(3, len(self.faults("--port x --bogusly --mode none")))
+
+    def test_secrets(self) -> None:
+        """What follows a flag that is none is not shown: it may be a password."""
+        for flag in ("--api-keyy", "--ap", "--api-keyy.x", "-api-key"):
+            (fault,) = self.faults(f"{flag}=geheim")
+            self.assertTrue(fault.startswith(f"{flag} (command line): is "), fault)
+            self.assertNotIn("geheim", fault)

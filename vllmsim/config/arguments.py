@@ -131,8 +131,8 @@ class _Scanner:
         elif name == "config":
             self._config(inline)
         elif "." in name:
-            self._member(word, name, inline)
-        elif meaning := self._meaning(word, name):
+            self._member(f"--{name}", name, inline)
+        elif meaning := self._meaning(f"--{name}", name):
             self._give(meaning, f"--{name}", inline)
         else:
             self._skip_value(inline)
@@ -153,23 +153,23 @@ class _Scanner:
         elif dot and (meaning := short_names().get(base)):
             # vLLM's -O alone is a level; with members it is the compilation's settings.
             long = "compilation-config" if base == "-O" else meaning.option.name
-            self._member(word, f"{long}.{path}", inline)
+            self._member(name, f"{long}.{path}", inline)
         elif re.fullmatch(r"-O\d+", name):
             self._give(short_names()["-O"], "-O", name[2:])
         else:
-            self._complain(word, "is no flag" + _hint(name.lstrip("-")))
+            self._complain(name, "is no flag" + _hint(name.lstrip("-")))
             self._skip_value(inline)
 
-    def _meaning(self, word: str, name: str) -> Meaning | None:
+    def _meaning(self, flag: str, name: str) -> Meaning | None:
         if meaning := find(name):
             return meaning
         candidates = complete(name)
         if len(candidates) == 1:
             return find(candidates[0])
         if candidates:
-            self._complain(word, "is short for several flags: " + ", ".join(f"--{each}" for each in candidates[:6]))
+            self._complain(flag, "is short for several flags: " + ", ".join(f"--{each}" for each in candidates[:6]))
         else:
-            self._complain(word, "is no flag" + _hint(name))
+            self._complain(flag, "is no flag" + _hint(name))
         return None
 
     def _config(self, inline: str | None) -> None:
@@ -218,13 +218,13 @@ class _Scanner:
                 self._report(option, flag, word, error)
         self.arguments.values[option.name] = (tuple(values), flag)
 
-    def _member(self, word: str, name: str, inline: str | None) -> None:
+    def _member(self, flag: str, name: str, inline: str | None) -> None:
         base, *path = name.split(".")
-        meaning = self._meaning(word, base)
+        meaning = self._meaning(flag, base)
         if meaning is None:
             self._skip_value(inline)
             return
-        option, flag = meaning.option, word.partition("=")[0]
+        option = meaning.option
         if not isinstance(option.kind, Json) or not all(path):
             self._complain(flag, f"names a member, and {option.name} has none", option)
             self._skip_value(inline)
