@@ -146,6 +146,15 @@ class KVCacheTests(CachingTestCase):
         self.clock.advance(0)
         self.assertEqual((200, (0, 0, 0)), (second.status, self.blocks()))
 
+    def test_aborted_early(self) -> None:
+        """One that is aborted while it waits has stored nothing, and says so."""
+        self.make("--kv-cache-size", "5", "--inter-token-latency", "1s")
+        self.ask(30, max_tokens=20, ignore_eos=True)
+        second = self.ask(60, 100)
+        self.post("/abort_requests", {})
+        details = second.json()["usage"]["prompt_tokens_details"]
+        self.assertEqual((0, 0), (details["cached_tokens"], details["created_cache_tokens"]))
+
     def test_window(self) -> None:
         """A context window that the cache does not hold is shorter, wherever one looks."""
         self.make("--kv-cache-size", "5")

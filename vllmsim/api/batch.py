@@ -100,7 +100,7 @@ class BatchWhole:
         counts = usage(
             sum(len(prompt.ids) for prompt in prompts),
             sum(map(len, answers)),
-            prompt_details(settings, reading.served(prefill, answers)),
+            prompt_details(settings, reading.served(answers)),
             thought,
             nulls=True,
         )

@@ -256,7 +256,7 @@ class ChatWhole:
             "usage": usage(
                 sum(len(each.ids) for each in prompts),
                 sum(map(len, answers)),
-                prompt_details(settings, reading.served(prefill, answers)),
+                prompt_details(settings, reading.served(answers)),
                 thought,
                 nulls=True,
             ),

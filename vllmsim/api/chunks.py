@@ -15,7 +15,7 @@ import orjson
 from vllmsim.api.dialect import Reading, completion_details, prompt_details, usage
 from vllmsim.api.eventstream import DONE, error_event, event
 from vllmsim.errors import InferenceError
-from vllmsim.inference import NOT_PREFILLED, Answer, Prefill, TokenizedPrompt
+from vllmsim.inference import Answer, Prefill, TokenizedPrompt
 
 MARKER: Final = "\ue000text\ue000"
 """Text in whose place a token's own comes."""
@@ -44,11 +44,10 @@ class ChunkStream(ABC):
         self._interval = body.stream_interval or settings.stream_interval
         self._choices = reading.choices
         self._prompts: Sequence[TokenizedPrompt] = ()
-        self._prefill = NOT_PREFILLED
         self._thought = 0
         self._prefills: list[Prefill] = []
         """How the prompts whose first choice has ended were computed."""
-        self._n, self._several = reading.request.sampling.n, len(reading.request.prompts) > 1
+        self._n = reading.request.sampling.n
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
         self._frames: list[tuple[bytes, bytes] | None] = []
@@ -72,7 +71,7 @@ class ChunkStream(ABC):
 
     def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Learn about the prompts."""
-        self._prompts, self._prefill = prompts, prefill
+        self._prompts = prompts
         self._sent, self._frames = [0] * self._choices, [None] * self._choices
         return b""
 
@@ -144,7 +143,7 @@ class ChunkStream(ABC):
         if stop == len(answer):
             self._thought += answer.reasoning_tokens
             if choice % self._n == 0 and not answer.refused:
-                self._prefills.append(answer.prefill if self._several else self._prefill)
+                self._prefills.append(answer.prefill)
             handover = self._handover(answer, choice)
             if not self._include_usage:
                 chunk["system_fingerprint"] = self._settings.fingerprint

@@ -211,7 +211,7 @@ class CompletionWhole:
         """Write the answer with every member of vLLM's model, nulls among them."""
         reading, settings = self._reading, self._reading.settings
         prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
-        details = prompt_details(settings, reading.served(prefill, answers))
+        details = prompt_details(settings, reading.served(answers))
         return orjson.dumps(
             {
                 **reading.head("text_completion"),

@@ -142,13 +142,8 @@ class Reading(Generic[B]):
         """Whether an answer may begin with reasoning, whose tokens are then counted apart."""
         return self.settings.reasons
 
-    def served(self, prefill: Prefill, answers: Sequence[Answer]) -> Sequence[Prefill]:
-        """List how the prompts that were not refused were computed.
-
-        :param prefill: how that of the choice that began first was.
-        """
-        if len(self.request.prompts) == 1:
-            return [] if all_refused(answers) else [prefill]
+    def served(self, answers: Sequence[Answer]) -> Sequence[Prefill]:
+        """List how the prompts that were not refused were computed, each for its first choice."""
         return [answer.prefill for answer in answers[:: self.request.sampling.n] if not answer.refused]
 
     def handover(self, answer: Answer, choice: int = 0) -> dict[str, Any] | None:

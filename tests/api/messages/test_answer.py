@@ -59,11 +59,13 @@ def sent(
     body = {name: more.pop(name) for name in fields if name in more}
     call = MessagesDialect(settings(**more)).parse(json.dumps(HI | body).encode(), HEAD)
     prompts = [prompt(ids or CHAT_PROMPT, "", *media)]
+    prefill = prefilled(prompts, cached_tokens)
+    said = evolve(said, prefill=prefill)
     if call.stream_encoder is None:
-        return call.whole_encoder().body(prompts, prefilled(prompts, cached_tokens), [said])
+        return call.whole_encoder().body(prompts, prefill, [said])
     encoder = call.stream_encoder()
     runs = [encoder.tokens(0, said, token, token + 1) for token in range(len(said))]
-    return b"".join([encoder.opening(prompts, prefilled(prompts, cached_tokens)), *runs, encoder.closing()])
+    return b"".join([encoder.opening(prompts, prefill), *runs, encoder.closing()])
 
 
 def events(said: Answer, **more: Any) -> list[dict[str, Any]]:

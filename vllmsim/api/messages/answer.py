@@ -61,7 +61,7 @@ class MessagesReading(ChatReading):
 
     def usage(self, prefill: Prefill, answer: Answer) -> dict[str, int]:
         """Count tokens; those of the prompt that the cache has or gets are counted apart, if the server shows them."""
-        details, output_tokens = prompt_details(self.settings, self.served(prefill, [answer])), len(answer)
+        details, output_tokens = prompt_details(self.settings, self.served([answer])), len(answer)
         if details is None:
             return {"input_tokens": prefill.tokens, "output_tokens": output_tokens}
         read, created = (details[name] or 0 for name in ("cached_tokens", "created_cache_tokens"))
