@@ -154,7 +154,7 @@ class SettingsTests(SynchronousTestCase):
             "topic": "",
         }
         self.assertEqual(list(expected.items()), list(settings.described().items()))
-        self.assertEqual((True, 16, 0.01), (settings.maps, settings.batch_size, settings.flush_interval))
+        self.assertEqual((True, 512, 0.01), (settings.maps, settings.batch_size, settings.flush_interval))
 
     def test_vllm_members(self) -> None:
         """Every member of vLLM's form is heard, and flat options do not mix in."""

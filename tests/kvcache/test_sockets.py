@@ -80,6 +80,19 @@ class RankEventTests(RankTestCase):
         self.assertEqual(["BlockStored", "BlockRemoved", "BlockRemoved", "BlockStored", "AllBlocksCleared"], kinds)
         self.assertEqual({*events[0][1]}, {events[1][1][0], events[2][1][0]})
 
+    def test_step(self) -> None:
+        """In vLLM's form all that had to go for a prompt is in one batch with what was stored."""
+        config = '{"enable_kv_cache_events":true,"endpoint":"tcp://epp:1"}'
+        publisher = self.make("--kv-cache-size", "101", "--max-model-len", "1600", "--kv-events-config", config)
+        for first in (0, 2000):
+            self.ask(*range(first, first + 1599))
+            self.clock.advance(0.01)
+        stored, [*removed, new] = publisher.read()
+        self.assertEqual(["BlockStored"], [event["type"] for event in stored])
+        self.assertEqual({"BlockRemoved"}, {event["type"] for event in removed})
+        self.assertEqual(stored[0]["block_hashes"][::-1], [event["block_hashes"][0] for event in removed])
+        self.assertEqual("BlockStored", new["type"])
+
     def test_counted(self) -> None:
         """The metrics tell how many events and batches there were."""
         self.make("--event-batch-size", "2")

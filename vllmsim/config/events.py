@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOST_MESSAGES: Final = 10**9
 """Longest queue that ZeroMQ can be told of, with room to double it."""
 _QUEUE: Final = 100_000
+_BATCH: Final = 512
+"""Most events in a batch in vLLM's form: there it is all of a step. So many are written in some milliseconds."""
 _LAST_PORT: Final = 65535
 _ENDPOINT: Final = re.compile(r"tcp://[^\s/]+:([0-9]{1,9}|\*)|ipc://\S+|inproc://\S+")
 _FOUND: Final = re.compile(r"tcp://.+:(0+|\*)|ipc://\*")
@@ -166,7 +168,6 @@ def event_settings(configuration: "Configuration", number: int) -> EventSettings
     """
     c = configuration
     usual: dict[str, Any] = {
-        "batch_size": c.event_batch_size,
         "flush_interval": c.event_flush_interval,
         "int_hashes": c.kv_events_use_int_block_hashes,
         "connect_attempts": c.zmq_max_connect_attempts,
@@ -184,6 +185,7 @@ def event_settings(configuration: "Configuration", number: int) -> EventSettings
             max_queue_size=_QUEUE,
             topic=_topic(c, number),
             maps=c.use_vllm_map_event_format,
+            batch_size=c.event_batch_size,
             **usual,
         )
     config = parse_events_config(c.kv_events_config)
@@ -197,6 +199,7 @@ def event_settings(configuration: "Configuration", number: int) -> EventSettings
         max_queue_size=config.max_queue_size,
         topic=config.topic,
         maps=True,
+        batch_size=_BATCH,
         **usual,
     )
 

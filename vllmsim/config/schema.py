@@ -293,7 +293,7 @@ class Configuration:
         "First frame of each message, with the address, the port and the number of the rank for {ip}, {port} and"
         " {rank}, and the model's first name for {model}.")
     event_batch_size: int = _option("cache", Integer(least=1), 16,
-        "Most events in a message.")
+        "Most events in a message; with kv-events-config 512.")
     event_flush_interval: float = _option("cache", Duration(), 0.01,
         "How long an event waits for others to fill a message; with 0 those of one turn go together.", unit="ms")
     event_high_water_mark: int = _option("cache", Integer(least=1, most=MOST_MESSAGES), 10_000,
