@@ -11,7 +11,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Final
 
@@ -25,9 +25,11 @@ from bench.plan import Plan, Result
 from bench.servers import free_ports, vllmsim
 
 _STREAMS: Final = 500
-_TOKENS: Final = 200
-_ROUNDS: Final = 5
-_CACHE: Final = ("--enable-kvcache", "--block-size", "8", "--kv-cache-size", "16384")
+_TOKENS: Final = 150
+_ROUNDS: Final = 3
+_BLOCK: Final = 8
+_PROMPT: Final = 64
+"""Tokens, more than prompts have."""
 _STOP: Final = 10.0
 
 
@@ -81,10 +83,13 @@ def measure(plan: Plan) -> Result:
     streams = (plan.streams or (_STREAMS,))[0]
     tokens = plan.tokens or _TOKENS
     endpoint = f"tcp://127.0.0.1:{free_ports()[0]}"
-    options = {
+    # Room for all streams and a few more: what one run leaves is what the next one evicts.
+    blocks = streams * (_PROMPT + tokens) // _BLOCK
+    cache = ("--enable-kvcache", "--block-size", str(_BLOCK), "--kv-cache-size", str(blocks))
+    options: dict[str, Sequence[str]] = {
         "no cache": (),
-        "no events": (*_CACHE, "--zmq-endpoint", ""),
-        "events": (*_CACHE, "--zmq-endpoint", endpoint.replace("127.0.0.1", "*")),
+        "no events": (*cache, "--zmq-endpoint", ""),
+        "events": (*cache, "--zmq-endpoint", endpoint.replace("127.0.0.1", "*")),
     }
     runs: dict[str, list[Paced]] = {name: [] for name in options}
     rates: list[float] = []
@@ -92,9 +97,8 @@ def measure(plan: Plan) -> Result:
         servers = {
             name: opened.enter_context(vllmsim(plan.cores.server, ITL * 1e3, words)) for name, words in options.items()
         }
-        # Full caches: only then are blocks evicted.
+        # Only full caches evict.
         for name in ("no events", "events"):
-            run(servers[name], streams, tokens)
             run(servers[name], streams, tokens)
         for _ in range(plan.rounds or _ROUNDS):
             for name, server in servers.items():
