@@ -2,17 +2,29 @@
 
 from collections.abc import Sequence
 
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.fakes import request_for
+from tests.fakes import TurningClock, request_for
 from tests.kvcache.fakes import ReadableHasher, RecordingCacheMetrics, RecordingListener
-from vllmsim.inference import Adapter, Prefill, TextPrompt, TokenizedPrompt
+from vllmsim.inference import Adapter, Prefill, StoredBlocks, TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import IKVCache, ISequenceBlocks
 from vllmsim.kvcache.cache import KVCache
 from vllmsim.kvcache.pool import BlockPool
+
+
+@define(eq=False)
+class SlowListener(RecordingListener):
+    """Takes its time."""
+
+    clock: Clock = field(kw_only=True)
+
+    def stored(self, blocks: StoredBlocks) -> None:
+        """Take a millisecond and a half."""
+        self.clock.rightNow += 0.0015
 
 
 class CacheTestCase(SynchronousTestCase):
@@ -20,7 +32,7 @@ class CacheTestCase(SynchronousTestCase):
 
     def have(self, usable: int = 20, *, hashed: bool = True, outside: bool = False) -> None:
         """Have a cache of some blocks."""
-        self.clock = Clock()
+        self.clock = TurningClock()
         self.listener, self.metrics = RecordingListener(), RecordingCacheMetrics()
         self.hasher = ReadableHasher(4)
         self.pool = BlockPool(usable, self.metrics, (self.listener,))
@@ -314,6 +326,21 @@ class RoomTests(CacheTestCase):
         self.clock.callLater(0.001, events.append, "another event")
         self.clock.advance(0)
         self.assertEqual([0, 1, "another event", 2, 3], events)
+
+    def test_many_at_once(self) -> None:
+        """When many come at once, some are let in, and the others when other events had their turn."""
+        self.have(20)
+        self.pool._listeners = [SlowListener(clock=self.clock)]
+        turns = [self.ask(4, first=100 * number) for number in range(1, 6)]
+        self.assertEqual([True, True, False, False, False], self.fired(turns))
+        later = self.ask(4, first=600)
+        for waiting, fired in ((2, 4), (0, 6)):
+            self.clock.turn()
+            self.assertEqual((waiting, fired), (self.cache.waiting, self.fired([*turns, later]).count(True)))
+        self.assertEqual([], self.clock.getDelayedCalls())
+        # They have had their time, and it is not counted again.
+        self.assertEqual([True, True, False], self.fired([self.ask(4, first=100 * number) for number in (7, 8, 9)]))
+        self.clock.advance(0)
 
     def _spend(self, blocks: ISequenceBlocks, events: list[object], number: int) -> ISequenceBlocks:
         """Take the time that a sequence's beginning might."""

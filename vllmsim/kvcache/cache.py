@@ -57,6 +57,8 @@ class KVCache:
     _waiting: "OrderedDict[Deferred[ISequenceBlocks], _Wanted]" = field(init=False, factory=OrderedDict)
     _running: dict[SequenceBlocks, None] = field(init=False, factory=dict)
     _turn: IDelayedCall | None = field(init=False, default=None)
+    _spent: float = field(init=False, default=0.0)
+    """Seconds that it took to let in those who did not wait, since other events were let in, and perhaps before."""
 
     @property
     def capacity(self) -> int | None:
@@ -79,11 +81,16 @@ class KVCache:
     ) -> "Deferred[ISequenceBlocks]":
         """Let a sequence in, now or later; see :class:`vllmsim.interfaces.IKVCache`."""
         wanted = _Wanted(prompt, answer, reads, remote_tokens)
-        blocks = None if self._waiting else self._admit(wanted)
-        if blocks is not None:
-            return succeed(blocks)
+        if not self._waiting and self._spent < _TURN:
+            begun = self._clock.seconds()
+            blocks = self._admit(wanted)
+            self._spent += self._clock.seconds() - begun
+            if blocks is not None:
+                return succeed(blocks)
         turn: Deferred[ISequenceBlocks] = Deferred(self._give_up)
         self._waiting[turn] = wanted
+        if self._spent >= _TURN:
+            self._look_for_room()
         return turn
 
     def reset(self, running: bool) -> bool:
@@ -168,7 +175,7 @@ class KVCache:
             self._turn = self._clock.callLater(0, self._let_in)
 
     def _let_in(self) -> None:
-        self._turn = None
+        self._turn, self._spent = None, 0.0
         end = self._clock.seconds() + _TURN
         while self._waiting:
             turn, wanted = next(iter(self._waiting.items()))
