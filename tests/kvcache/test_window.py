@@ -23,3 +23,16 @@ class ReplayWindowTests(SynchronousTestCase):
             self.assertEqual((max(0, number - 2), number + 1), (window.begin, window.end))
             kept = [window.payload(each) for each in range(window.begin, window.end)]
             self.assertEqual([b"%d" % each for each in range(max(0, number - 2), number + 1)], kept)
+
+    def test_size(self) -> None:
+        """Of large batches fewer are kept, and the last one however large it is; later there is room for more again."""
+        window = ReplayWindow(5, 100)
+        begins = []
+        for number, length in enumerate((30, 30, 30, 30, 101, 50, 50, 0, 10, 10, 10, 10, 10, 10)):
+            window.publish(number, bytes([number]) * length, 1)
+            begins.append(window.begin)
+            self.assertEqual(bytes([number]) * length, window.payload(number))
+            for each in range(window.begin, number):
+                self.assertEqual({each} if window.payload(each) else set(), set(window.payload(each)))
+        self.assertEqual([0, 0, 0, 1, 4, 5, 5, 5, 6, 6, 6, 7, 8, 9], begins)
+        self.assertEqual(50, sum(map(len, window._batches)))

@@ -306,7 +306,7 @@ class Configuration:
     kv_events_replay_endpoint: str = _option("cache", Text(), "",
         "Where messages can be asked for once more, bound with a port for each rank; nowhere if empty.")
     kv_events_replay_queue_size: int = _option("cache", Integer(least=1, most=MOST_MESSAGES), 1024,
-        "How many of the last messages are kept for that.")
+        "How many of the last messages are kept for that, 256 MiB of them at most.")
 
     max_loras: int = _option("lora", Integer(least=1), 1,
         "Adapters that can run at the same time.", acts=False)
