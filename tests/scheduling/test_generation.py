@@ -440,10 +440,10 @@ class BlockTests(GenerationCase):
 
     def test_threshold(self) -> None:
         """A prompt of which too little is cached is refused at once, and none where no cache is simulated."""
-        half = Prefill(2, cached=1)
+        half = Prefill(4, cached=2)
         cases = (
             (half, 0.5, None, False), (half, 0.51, None, True), (half, 0.0, 0.6, True), (half, 1.0, 0.0, False),
-            (Prefill(2), 0.0, None, False), (Prefill(2), 0.1, None, True), (Prefill(2, external=2), 1.0, None, False),
+            (Prefill(2), 0.0, None, False), (Prefill(2), 0.1, None, True), (Prefill(4, external=3), 1.0, None, False),
             (Prefill(2), None, 1.0, False),
         )  # fmt: skip
         for prefill, server, request, refused in cases:

@@ -124,7 +124,9 @@ def _is_refused(model: Model, sequence: Sequence, prefill: Prefill) -> bool:
     if model.hit_threshold is None:
         return False
     threshold = model.hit_threshold if request.hit_threshold is None else request.hit_threshold
-    return sequence.submission.refuses(sequence.choice, prefill.found < threshold * prefill.tokens)
+    # The last token is never found: a prompt of which nothing else is missing is cached as well as it can be.
+    missing = prefill.computed > 1 and prefill.found < threshold * prefill.tokens
+    return sequence.submission.refuses(sequence.choice, missing)
 
 
 def _times_to_first_token(model: Model, sequence: Sequence, prefill: Prefill) -> tuple[float, float]:
