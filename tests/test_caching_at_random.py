@@ -23,7 +23,7 @@ from tests.harness import Exchange
 from tests.kvcache.fakes import RecordingListener
 from tests.test_caching import CachingTestCase
 from vllmsim.kvcache.cache import KVCache
-from vllmsim.kvcache.shifts import Shifts
+from vllmsim.kvcache.hashing.shifts import Shifts
 
 BLOCK = 8
 ADAPTERS = ("ad", "other")

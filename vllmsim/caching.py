@@ -16,8 +16,8 @@ from vllmsim.models import ModelCatalogue
 from vllmsim.randomness import derive
 
 if TYPE_CHECKING:
-    from vllmsim.kvcache.batching import EventBatcher
-    from vllmsim.kvcache.sockets import EventSockets
+    from vllmsim.kvcache.events.batching import EventBatcher
+    from vllmsim.kvcache.events.sockets import EventSockets
 
 
 def make_cache(
@@ -41,12 +41,12 @@ def make_cache(
     if not c.enable_kvcache:
         return NoCache(metrics)
     from vllmsim.kvcache.cache import KVCache  # noqa: PLC0415
-    from vllmsim.kvcache.hashing import block_hash  # noqa: PLC0415
+    from vllmsim.kvcache.hashing.algorithms import block_hash  # noqa: PLC0415
+    from vllmsim.kvcache.hashing.prompts import PromptHasher  # noqa: PLC0415
+    from vllmsim.kvcache.hashing.shifts import Shifts  # noqa: PLC0415
     from vllmsim.kvcache.lives import BlockLives  # noqa: PLC0415
-    from vllmsim.kvcache.outside import OutsideLookups, OutsideWriter  # noqa: PLC0415
+    from vllmsim.kvcache.outside.lookups import OutsideLookups, OutsideWriter  # noqa: PLC0415
     from vllmsim.kvcache.pool import BlockPool  # noqa: PLC0415
-    from vllmsim.kvcache.prefixes import PromptHasher  # noqa: PLC0415
-    from vllmsim.kvcache.shifts import Shifts  # noqa: PLC0415
 
     lives = None
     if c.kv_cache_metrics:
@@ -84,11 +84,11 @@ def make_events(
     settings = event_settings(configuration, number)
     if settings is None:
         return None
-    from vllmsim.kvcache.batching import EventBatcher  # noqa: PLC0415
-    from vllmsim.kvcache.events import BatchEncoder  # noqa: PLC0415
-    from vllmsim.kvcache.replay import Replay  # noqa: PLC0415
-    from vllmsim.kvcache.sockets import EventSockets  # noqa: PLC0415
-    from vllmsim.kvcache.window import ReplayWindow  # noqa: PLC0415
+    from vllmsim.kvcache.events.batching import EventBatcher  # noqa: PLC0415
+    from vllmsim.kvcache.events.encoding import BatchEncoder  # noqa: PLC0415
+    from vllmsim.kvcache.events.replay import Replay  # noqa: PLC0415
+    from vllmsim.kvcache.events.sockets import EventSockets  # noqa: PLC0415
+    from vllmsim.kvcache.events.window import ReplayWindow  # noqa: PLC0415
 
     publishers: list[IBlockEventPublisher] = []
     replay: Replay | None = None

@@ -21,7 +21,7 @@ from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
 from vllmsim.identity import engine_id, fingerprint, side_channel
 from vllmsim.interfaces import IBlockStore
-from vllmsim.kvcache.backend import make_store
+from vllmsim.kvcache.outside.backend import make_store
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.backend import BackendMetrics
 from vllmsim.metrics.cacheconfig import cache_config_labels
@@ -52,8 +52,8 @@ from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
 
 if TYPE_CHECKING:
-    from vllmsim.kvcache.batching import EventBatcher
-    from vllmsim.kvcache.sockets import EventSockets
+    from vllmsim.kvcache.events.batching import EventBatcher
+    from vllmsim.kvcache.events.sockets import EventSockets
 
 T = TypeVar("T")
 

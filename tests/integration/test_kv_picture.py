@@ -7,7 +7,7 @@ from typing import Any
 from tests.harness import Exchange, RankTestCase
 from tests.integration.kv_hashes import Sha256Cbor
 from tests.integration.kv_subscriber import BlockHash, Picture
-from vllmsim.kvcache.window import ReplayWindow
+from vllmsim.kvcache.events.window import ReplayWindow
 
 ADAPTERS = {"ad1": "/adapters/one"}
 BLOCK = 8

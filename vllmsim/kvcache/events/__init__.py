@@ -1,0 +1,1 @@
+"""What subscribers are told of KV blocks, and how it reaches them."""

@@ -1,0 +1,56 @@
+# -*- test-case-name: tests.kvcache.events.test_window -*-
+"""The last batches of KV events, for those who missed them.
+
+Batches are numbered without gaps, so that a number tells where a batch is. How many are kept is bounded, and so is how
+large they are together: a batch has a few kilobytes as a rule, but the prompt of 32,768 tokens that fills its blocks at
+once makes one of about 200 kB, and ten thousand of those would be two gigabytes.
+"""
+
+from collections import deque
+from typing import Final
+
+from attrs import define, field
+from zope.interface import implementer
+
+from vllmsim.interfaces import IBlockEventPublisher
+
+MOST_BYTES: Final = 256 << 20
+"""How large all batches together may be."""
+
+
+@implementer(IBlockEventPublisher)
+@define(eq=False)
+class ReplayWindow:
+    """Keeps the last batches.
+
+    :param steps: the most that it keeps, at least one.
+    :param size: the most bytes that they have together; the last one is kept in any case.
+    """
+
+    _steps: int
+    _size: int = MOST_BYTES
+    _batches: deque[bytes] = field(init=False, factory=deque)
+    _kept: int = field(init=False, default=0)
+    """How many bytes there are."""
+    end: int = field(init=False, default=0)
+    """The number of the next batch."""
+
+    @property
+    def begin(self) -> int:
+        """The number of the oldest batch that is kept; :attr:`end` if there is none."""
+        return self.end - len(self._batches)
+
+    def publish(self, sequence: int, payload: bytes, events: int) -> None:
+        """Keep a batch in the place of the oldest; see :class:`vllmsim.interfaces.IBlockEventPublisher`."""
+        self._batches.append(payload)
+        self._kept += len(payload)
+        while len(self._batches) > self._steps or (self._kept > self._size and len(self._batches) > 1):
+            self._kept -= len(self._batches.popleft())
+        self.end = sequence + 1
+
+    def payload(self, sequence: int) -> bytes:
+        """Find a batch.
+
+        :param sequence: its number, from :attr:`begin` to before :attr:`end`.
+        """
+        return self._batches[sequence - self.begin]

@@ -1,0 +1,1 @@
+"""How KV blocks are hashed, and prompts block by block."""

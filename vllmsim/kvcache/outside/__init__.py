@@ -1,0 +1,1 @@
+"""A cache outside this server, which several share."""
