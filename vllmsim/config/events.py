@@ -9,15 +9,12 @@ way each rank has endpoints of its own: ports count up with its number.
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from attrs import frozen
 
-if TYPE_CHECKING:
-    from vllmsim.config.schema import Configuration
+from vllmsim.config.schema import MOST_MESSAGES, Configuration
 
-MOST_MESSAGES: Final = 10**9
-"""Longest queue that ZeroMQ can be told of, with room to double it."""
 _QUEUE: Final = 100_000
 _BATCH: Final = 512
 """Most events in a batch in vLLM's form: there it is all of a step. So many are written in some milliseconds."""
@@ -159,7 +156,7 @@ def endpoint_of_rank(endpoint: str, number: int) -> str:
     return f"{named.removesuffix(port)}{int(port) + number}"
 
 
-def event_settings(configuration: "Configuration", number: int) -> EventSettings | None:
+def event_settings(configuration: Configuration, number: int) -> EventSettings | None:
     """Find out how a rank tells others about its KV blocks.
 
     :param number: the rank.
@@ -204,7 +201,7 @@ def event_settings(configuration: "Configuration", number: int) -> EventSettings
     )
 
 
-def _topic(c: "Configuration", number: int) -> str:
+def _topic(c: Configuration, number: int) -> str:
     places = {
         "{ip}": c.pod_ip or "localhost",
         "{port}": str(c.port + number - c.ranks.start),
@@ -214,7 +211,7 @@ def _topic(c: "Configuration", number: int) -> str:
     return re.sub(r"\{\w+\}", lambda match: places.get(match[0], match[0]), c.kv_events_topic)
 
 
-def event_doubt(configuration: "Configuration") -> str:
+def event_doubt(configuration: Configuration) -> str:
     """Say in a sentence why ``kv-events-config`` publishes nothing though it seems that it should; empty if it does."""
     if configuration.kv_events_config is None:
         return ""
@@ -227,7 +224,7 @@ def event_doubt(configuration: "Configuration") -> str:
     return ""
 
 
-def event_sources(configuration: "Configuration") -> dict[int, dict[str, Any]]:
+def event_sources(configuration: Configuration) -> dict[int, dict[str, Any]]:
     """Make what ``/kv_event_sources`` tells: all ranks of which others can know, by number."""
     sources = {}
     for number in {*range(configuration.data_parallel_size), *configuration.ranks}:

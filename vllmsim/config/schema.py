@@ -14,7 +14,6 @@ import attrs
 from attrs import frozen
 
 from vllmsim.config.datasets import Dataset, parse_datasets, write_datasets
-from vllmsim.config.events import MOST_MESSAGES
 from vllmsim.config.fakemetrics import FakeMetrics, parse_fake_metrics, write_fake_metrics
 from vllmsim.config.kinds import Duration, Flag, Integer, Json, Kind, List, Number, Parsed, Text
 from vllmsim.config.lora import LoraModule, parse_lora_module, write_lora_module
@@ -24,6 +23,8 @@ from vllmsim.config.transfer import KVTransfer, read_transfer
 FAILURE_TYPES: Final = (
     "rate_limit", "invalid_api_key", "context_length", "server_error", "invalid_request", "model_not_found",
 )  # fmt: skip
+MOST_MESSAGES: Final = 10**9
+"""Longest queue that ZeroMQ can be told of, with room to double it."""
 HASH_ALGORITHMS: Final = ("sha256", "sha256_cbor", "xxhash", "xxhash_cbor", "fnv64_cbor")
 """How blocks may be hashed: as vLLM can, and as llm-d-inference-sim does."""
 
