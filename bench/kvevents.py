@@ -3,11 +3,12 @@
 
 Blocks have eight tokens, so that each of 500 streams fills more than six in a second, and as many are evicted. The same
 streams run on a server without a KV cache, on one that has it and tells nobody, and on one that tells a subscriber, in
-turns. The subscriber shares the client's core and counts; it must get every batch. The threads of ZeroMQ share the
-server's core.
+turns. The subscriber has what the client leaves of its core, and counts; it must get every batch. The threads of ZeroMQ
+share the server's core.
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -26,11 +27,17 @@ from bench.servers import free_ports, vllmsim
 
 _STREAMS: Final = 500
 _TOKENS: Final = 150
-_ROUNDS: Final = 3
+_ROUNDS: Final = 4
 _BLOCK: Final = 8
 _PROMPT: Final = 64
 """Tokens, more than prompts have."""
 _STOP: Final = 10.0
+
+
+def _give_way(core: int | None) -> None:
+    """Run on a core with what the client leaves of it, so that tokens are not stamped later for our sake."""
+    pin(core)
+    os.nice(19)
 
 
 @define
@@ -60,7 +67,7 @@ def subscribed(endpoint: str, core: int | None) -> Iterator[Counted]:
         stdout=subprocess.PIPE,
         text=True,
         cwd=HERE.parent,
-        preexec_fn=lambda: pin(core),  # noqa: PLW1509 - there are no threads here
+        preexec_fn=lambda: _give_way(core),  # noqa: PLW1509 - there are no threads here
     ) as process:
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":
@@ -108,16 +115,18 @@ def measure(plan: Plan) -> Result:
                 if heard is not None:
                     rates.append(heard.rate(begun + waves(streams) * ITL, begun + tokens * ITL))
     middles = {name: Middle.of(some) for name, some in runs.items()}
+    # Whatever else the machine does adds to lateness, and nothing takes from it.
+    least = {name: min(each.lateness.p99 for each in some) for name, some in runs.items()}
     rows = []
     for name, middle in middles.items():
-        late = (f"{ms:.2f}" for ms in (middle.p50, middle.p99, middle.worst))
+        late = (f"{ms:.2f}" for ms in (middle.p50, least[name], middle.p99, middle.worst))
         rate = f"{median(rates):.0f}" if name == "events" else ""
         rows.append([name, f"{middle.cpu:.1f}", f"{middle.rate:.0f}", rate, *late, f"{middle.client:.0%}"])
     figures = {
         "events-rate": median(rates),
-        "events-lateness": middles["events"].p99 / middles["no events"].p99,
+        "events-lateness": least["events"] / least["no events"],
     }
-    header = ("", "us/token", "tokens/s", "events/s", "p50 late", "p99 late", "latest", "client")
+    header = ("", "us/token", "tokens/s", "events/s", "p50 late", "least p99", "p99 late", "latest", "client")
     return Result(f"KV events beside {streams} streams; lateness in milliseconds", header, rows, figures)
 
 
