@@ -284,6 +284,7 @@ class SharingTests(SharingTestCase):
                 self.assertEqual(0, self.metric(each, "vllmsim:kv_backend_up"))
             self.assertIn("certificate verify failed", strange.output())
 
+    @skipUnless(shutil.which("curl"), "needs curl")
     def test_the_example(self) -> None:
         """The example shows it."""
         redis = self.redis()
