@@ -441,6 +441,10 @@ class Answer:
         """Join what a part says."""
         return "".join(self.pieces[part.first : part.last])
 
+    def prefilled(self, prefill: Prefill) -> "Answer":
+        """Say how the prompt was computed that it answers."""
+        return Answer(self.ids, self.texts, self.pieces, self.finish_reason, self.stop_reason, self.parts, prefill)
+
     def aborted(self, length: int) -> "Answer":
         """Make what is left of the answer when it is ended after its first `length` tokens."""
         parts = tuple(part.cut(length) for part in self.parts if part.start < length)

@@ -44,6 +44,8 @@ def threshold_of(head: Head, share: float | None) -> Threshold:
     :raises InvalidRequest: when the header is neither true nor false.
     """
     text = head.cache_threshold
+    if text is None and share is None:
+        return USUAL
     if text is not None and text not in _TRUE | _FALSE:
         raise InvalidRequest(f"Invalid {_HEADER} header value {text[:64]!r}: must be true or false.", _HEADER)
     return Threshold(share if share is not None and 0 <= share <= 1 else None, text in _TRUE)

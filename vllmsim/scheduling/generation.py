@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -73,9 +73,9 @@ async def _generate(model: Model, sequence: Sequence) -> int:
         model.metrics.sequence_started()
         due = begun
         if _is_refused(model, sequence, blocks.prefill):
-            answer, image = evolve(NOT_CACHED, prefill=blocks.prefill), 0.0
+            answer, image = NOT_CACHED.prefilled(blocks.prefill), 0.0
         else:
-            answer = evolve(answer, prefill=blocks.prefill)
+            answer = answer.prefilled(blocks.prefill)
             computing, fetching = _times_to_first_token(model, sequence, blocks.prefill)
             due += computing + fetching
             if sequence.submission.request.remote_prefill and blocks.prefill.external:

@@ -51,7 +51,7 @@ class PromptReader:
         if not cuts:
             # Nobody looks at the media of a prompt that is too long.
             self._check_length(len(read.ids), exact=False)
-        if isinstance(prompt, Conversation) and not read.media:
+        if isinstance(prompt, Conversation) and prompt.media and not read.media:
             read = evolve(read, media=await self._place(prompt.media, len(read.ids), turn))
         if cuts:
             ids, texts, media = read.ids, read.texts, read.media

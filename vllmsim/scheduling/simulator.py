@@ -68,8 +68,7 @@ class RankSimulator:
             raise Unavailable("The server is shutting down.")
         prompts = await self._admission.read(request.prompts, request.cut)
         limits = [self._admission.limit(prompt, request.sampling) for prompt in prompts]
-        # Side by side: what a cache outside may take is taken once, however many prompts there are.
-        hashed = await _all([Deferred.fromCoroutine(self._hash(prompt, request)) for prompt in prompts])
+        hashed = await self._hash(prompts, request)
         # From here to the queue nobody else comes between.
         self._require_room(len(prompts) * request.sampling.n)
         submission = Submission(request, prompts, sink)
@@ -80,8 +79,15 @@ class RankSimulator:
             if not any(sequence.aborted for sequence in sequences[first : first + n]):
                 self._metrics.prompt_finished(n, max(lengths[first : first + n]))
 
-    async def _hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
-        return await self._cache.hash(prompt, request)
+    async def _hash(self, prompts: Several[TokenizedPrompt], request: InferenceRequest) -> Several[HashedPrompt]:
+        if len(prompts) == 1:
+            return [await self._cache.hash(prompts[0], request)]
+
+        async def hash_one(prompt: TokenizedPrompt) -> HashedPrompt:
+            return await self._cache.hash(prompt, request)
+
+        # Side by side: what a cache outside may take is taken once, however many prompts there are.
+        return await _all([Deferred.fromCoroutine(hash_one(prompt)) for prompt in prompts])
 
     def _require_room(self, count: int) -> None:
         """Make sure that so many sequences may come, in vLLM's order; the bound of the waiting queue is not vLLM's."""
