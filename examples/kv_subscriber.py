@@ -50,8 +50,12 @@ class Picture:
 def catch_up(picture: Picture, socket: "zmq.Socket[bytes]") -> None:
     """Ask for all that is kept from the next batch on."""
     socket.send_multipart([b"", picture.next.to_bytes(8, "big")])
-    while (answer := socket.recv_multipart())[2] != END:
+    while socket.poll(2000):
+        answer = socket.recv_multipart()
+        if answer[2] == END:
+            return
         picture.take(int.from_bytes(answer[2], "big"), answer[3])
+    print("nobody answers at the replay endpoint")
 
 
 def main(endpoint: str = "tcp://127.0.0.1:5557", replay_endpoint: str = "tcp://127.0.0.1:5558") -> None:
