@@ -29,9 +29,13 @@ unit: $(VENV)/.dev ## run the tests with branch coverage
 fuzz: $(VENV)/.dev ## send thousands of made requests to all routes; FUZZ_CASES and FUZZ_SEED say how many and which
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -s tests/integration/test_schemathesis.py
 
+# Long tests of what depends on no library's release.
+LONG = tests/integration/test_bench.py tests/integration/test_schemathesis.py tests/integration/test_prometheus.py \
+	tests/integration/test_dataset_command.py tests/web/test_structure_properties.py tests/test_caching_at_random.py
+
 test-oldest: ## run the tests on the oldest libraries that are supported
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test
-	.venv-oldest/bin/python -m pytest --ignore=tests/integration/test_bench.py
+	.venv-oldest/bin/python -m pytest $(addprefix --ignore=,$(LONG))
 
 clients: ## try large client libraries against the daemon, and compare tokens and chat templates with transformers
 	$(MAKE) VENV=.venv-clients EXTRAS=test,clients .venv-clients/.test
