@@ -20,8 +20,8 @@ from vllmsim.inference import (
     TokenPrompt,
 )
 from vllmsim.scheduling.prompts import PromptReader
-from vllmsim.scheduling.turns import Turn
 from vllmsim.tokenization.words import WordTokenizer
+from vllmsim.turns import Turn
 
 
 class PromptReaderTests(SynchronousTestCase):

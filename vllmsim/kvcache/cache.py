@@ -11,7 +11,6 @@ As in vLLM a prompt's blocks are found by others as soon as its sequence is let 
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -23,9 +22,7 @@ from vllmsim.interfaces import ICacheMetrics, IKVCache, ISequenceBlocks
 from vllmsim.kvcache.hasher import BlockHasher
 from vllmsim.kvcache.pool import BlockPool
 from vllmsim.kvcache.sequence import SequenceBlocks
-
-_TURN: Final = 0.002
-"""Seconds that sequences are let in before other events are."""
+from vllmsim.turns import TURN
 
 
 @frozen(eq=False)
@@ -81,7 +78,7 @@ class KVCache:
     ) -> "Deferred[ISequenceBlocks]":
         """Let a sequence in, now or later; see :class:`vllmsim.interfaces.IKVCache`."""
         wanted = _Wanted(prompt, answer, reads, remote_tokens)
-        if not self._waiting and self._spent < _TURN:
+        if not self._waiting and self._spent < TURN:
             begun = self._clock.seconds()
             blocks = self._admit(wanted)
             self._spent += self._clock.seconds() - begun
@@ -89,7 +86,7 @@ class KVCache:
                 return succeed(blocks)
         turn: Deferred[ISequenceBlocks] = Deferred(self._give_up)
         self._waiting[turn] = wanted
-        if self._spent >= _TURN:
+        if self._spent >= TURN:
             self._look_for_room()
         return turn
 
@@ -176,7 +173,7 @@ class KVCache:
 
     def _let_in(self) -> None:
         self._turn, self._spent = None, 0.0
-        end = self._clock.seconds() + _TURN
+        end = self._clock.seconds() + TURN
         while self._waiting:
             turn, wanted = next(iter(self._waiting.items()))
             blocks = self._admit(wanted)

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from vllmsim.scheduling.alarm import Alarm, open_alarm
-from vllmsim.scheduling.turns import TURN
+from vllmsim.turns import TURN
 
 QUANTUM: Final = 0.0005
 """The fewest seconds from one tick to the next, unless something is due that comes late already.

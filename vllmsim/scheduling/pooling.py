@@ -25,7 +25,7 @@ from vllmsim.randomness import derive
 from vllmsim.scheduling.lifecycle import RankLifecycle
 from vllmsim.scheduling.openrequests import OpenRequests
 from vllmsim.scheduling.prompts import PromptReader
-from vllmsim.scheduling.turns import Turn
+from vllmsim.turns import Turn
 
 MOST_NUMBERS: Final = 1 << 22
 """The most numbers of one answer."""

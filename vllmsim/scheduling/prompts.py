@@ -11,7 +11,7 @@ from vllmsim.errors import InvalidRequest, PromptTooLong
 from vllmsim.inference import Conversation, Cut, Media, Prompt, Span, TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import ITokenizer
 from vllmsim.media import media_hashes, place_media
-from vllmsim.scheduling.turns import Turn
+from vllmsim.turns import Turn
 
 
 @frozen(eq=False)

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.scheduling.sequence import Sequence
-from vllmsim.scheduling.turns import TURN
 from vllmsim.scheduling.waiting import WaitingQueue
+from vllmsim.turns import TURN
 
 
 @define(eq=False)

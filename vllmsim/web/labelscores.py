@@ -2,12 +2,11 @@
 """The routes that judge: label scores, and two that ordinary models do not have."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from attrs import define
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from vllmsim.api.body import read_object
 from vllmsim.api.description import GENERATING, READING, Response
@@ -17,12 +16,10 @@ from vllmsim.api.shapes.pooling import Scores
 from vllmsim.errors import Unsupported
 from vllmsim.inference import TextPrompt, TokenPrompt
 from vllmsim.interfaces import ITokenizer
+from vllmsim.turns import Turn
 from vllmsim.web.answering import Answering
 from vllmsim.web.described import described
 from vllmsim.web.request import Request
-
-_TURN: Final = 0.002
-"""Seconds of tokenizing after which other events are let in."""
 
 
 @define(slots=False, eq=False)
@@ -65,7 +62,7 @@ class LabelScoreRoutes:
 
     async def _prepare(self, scoring: Scoring) -> Call:
         """Tokenize the query and each item for itself, letting other events in between."""
-        clock, begun = self._clock, self._clock.seconds()
+        turn = Turn(self._clock)
         query: Sequence[int] = scoring.query if isinstance(scoring.query, list) else ()
         if isinstance(scoring.query, str):
             query = (await self._tokenizer.read(TextPrompt(scoring.query, scoring.special), scoring.limit)).ids
@@ -75,9 +72,7 @@ class LabelScoreRoutes:
             prompts.append(scoring.join(query, await self._ids(item, scoring.limit)))
             length += len(prompts[-1].ids)
             scoring.check(length)
-            if clock.seconds() - begun > _TURN:
-                await deferLater(clock, 0)
-                begun = clock.seconds()
+            await turn.step()
         return scoring.call(prompts)
 
     async def _ids(self, given: str | list[int], limit: int) -> list[int]:

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.scheduling.turns import TURN, Turn
+from vllmsim.turns import TURN, Turn
 
 
 class TurnTests(SynchronousTestCase):

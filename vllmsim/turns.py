@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.scheduling.test_turns -*-
+# -*- test-case-name: tests.test_turns -*-
 """How long work may go on before other events are let in."""
 
 from typing import Final
