@@ -35,6 +35,7 @@ from vllmsim.interfaces import (
     ISimulator,
     ITokenSink,
 )
+from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling
 from vllmsim.structure import Form
 
@@ -315,7 +316,9 @@ class ScriptedSimulator:
     script: Callable[[InferenceRequest, ITokenSink], Deferred[None] | None]
     requests: list[InferenceRequest] = field(factory=list)
 
-    def submit(self, request: InferenceRequest, sink: ITokenSink) -> Deferred[None]:
+    def submit(
+        self, request: InferenceRequest, sink: ITokenSink, record: RequestRecord | None = None
+    ) -> Deferred[None]:
         """Run the script."""
         self.requests.append(request)
         served: Deferred[None] = Deferred()

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.fakes import in_thread
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.rank import Rank, build_rank
 from vllmsim.shared import build_shared
 from vllmsim.web.site import Site
@@ -114,7 +115,8 @@ class RankTestCase(SynchronousTestCase):
         self.configuration = load_words(("--seed", "7", *words), {}).configuration
         shared = build_shared(self.configuration, self.clock, in_thread)
         self.addCleanup(lambda: Deferred.fromCoroutine(shared.close()))
-        self.rank = build_rank(self.configuration, 0, 7, self.clock, in_thread, lambda: EPOCH, shared=shared)
+        self.live = LiveConfiguration(self.configuration)
+        self.rank = build_rank(self.live, 0, 7, self.clock, in_thread, lambda: EPOCH, shared=shared)
         self.rank.start()
         self.clock.advance(0)
         self.exchanges: list[Exchange] = []

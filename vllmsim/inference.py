@@ -303,6 +303,20 @@ class Extent:
 
 
 @frozen
+class Disturbance:
+    """What goes wrong with the time of an answer, on purpose. Times are seconds.
+
+    :param first_token: how much later the first token is due.
+    :param stall: how long nothing comes after the token before `stall_at`; infinity for ever.
+    :param stall_at: the token that is due so much later.
+    """
+
+    first_token: float = 0.0
+    stall: float = 0.0
+    stall_at: int = 0
+
+
+@frozen
 class InferenceRequest:
     """One call for text.
 
@@ -320,6 +334,9 @@ class InferenceRequest:
     :param hit_threshold: the share of the prompt, from 0 to 1, that must be cached for the request to be served; None
         for what the server wants.
     :param below_threshold: whether it is to be answered as if less were cached than that, whatever there is.
+    :param priority: which of those that wait is served first: the one with the lowest.
+    :param rank: which data-parallel rank is to serve it; None for any.
+    :param disturbance: what goes wrong with its time; None for nothing.
     """
 
     request_id: str
@@ -336,6 +353,9 @@ class InferenceRequest:
     reads_cache: bool = True
     hit_threshold: float | None = None
     below_threshold: bool = False
+    priority: int = 0
+    rank: int | None = None
+    disturbance: Disturbance | None = None
 
     @property
     def answer_id(self) -> str:

@@ -30,6 +30,7 @@ from vllmsim.inference import (
     Tokens,
 )
 from vllmsim.pooling import Pooled, PoolingRequest
+from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling
 from vllmsim.structure import Form
 
@@ -65,9 +66,10 @@ class ITokenSink(Interface):
 class ISimulator(Interface):
     """One data-parallel rank, seen from the delivery side: the only door in."""
 
-    def submit(request: InferenceRequest, sink: ITokenSink) -> Deferred[None]:
+    def submit(request: InferenceRequest, sink: ITokenSink, record: RequestRecord | None = None) -> Deferred[None]:
         """Serve a request.
 
+        :param record: is told what becomes of it.
         :return: fires when the last token of every choice has been delivered. Its errback is an
             :class:`vllmsim.errors.InferenceError` for what the client should be told; the sink may have been
             started by then. Cancelling it frees every slot and queue place at once, and the sink hears no more.
@@ -129,9 +131,10 @@ class IRankControl(Interface):
 class IPooler(Interface):
     """One data-parallel rank, seen by those who want vectors and scores."""
 
-    def pool(request: PoolingRequest) -> Deferred[Sequence[Pooled]]:
+    def pool(request: PoolingRequest, record: RequestRecord | None = None) -> Deferred[Sequence[Pooled]]:
         """Serve a request.
 
+        :param record: is told what becomes of it.
         :return: fires with what became of each input, or of each pair when the task is ``score``. Its errback is an
             :class:`vllmsim.errors.InferenceError` for what the client should be told. Cancelling it frees every slot
             and queue place at once.

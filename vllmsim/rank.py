@@ -17,6 +17,7 @@ from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource
 from vllmsim.caching import make_cache, make_events
 from vllmsim.composing.composer import Composer
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
 from vllmsim.identity import engine_id, fingerprint, side_channel
@@ -35,6 +36,7 @@ from vllmsim.omni import ImageEmission
 from vllmsim.randomness import derive
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
+from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.control import RankControl
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.lifecycle import RankLifecycle, rank_lifecycle
@@ -93,7 +95,7 @@ class Rank:
 
 
 def build_rank(
-    configuration: Configuration,
+    live: LiveConfiguration,
     number: int,
     seed: int,
     clock: IReactorTime,
@@ -104,6 +106,7 @@ def build_rank(
 ) -> Rank:
     """Wire the parts of a rank.
 
+    :param live: the configuration, which may change while the rank runs.
     :param number: which rank it is, from 0.
     :param seed: the daemon's seed.
     :param defer_to_thread: runs a function off the reactor.
@@ -111,7 +114,7 @@ def build_rank(
     :param environ: the environment.
     :param shared: what it has in common with the other ranks of this process, if there are any.
     """
-    c = configuration
+    c = live.current
     if shared is None:
         shared = build_shared(c, clock, defer_to_thread, environ)
     names = derive(seed, "names", c.pod_name, c.port, number)
@@ -177,7 +180,6 @@ def build_rank(
 
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     pacer = TokenPacer(clock, metrics.iteration_finished)
-    latency = LatencyModel(c)
     events = make_events(c, number, clock, epoch, metrics.cache, defer_to_thread)
     batcher, sockets = events or (None, None)
     listeners = () if batcher is None else (batcher,)
@@ -188,18 +190,17 @@ def build_rank(
         tokenizer,
         composer,
         cache,
-        latency,
         pacer,
         metrics,
         lambda: slots.running - cache.waiting,
-        c.global_cache_hit_threshold if c.caches_prefixes else None,
     )
     waiting = WaitingQueue(c.max_waiting_queue_length)
     slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
     admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)
     backlog = Backlog(c.max_num_queued_reqs, c.max_num_queued_tokens, metrics)
+    behaviour = live.follow(_behaviour)
     own_seed = derive(seed, "rank", number).getrandbits(63)
-    simulator = RankSimulator(clock, lifecycle, admission, cache, backlog, slots, metrics, own_seed)
+    simulator = RankSimulator(clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, own_seed)
     control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode, store)
 
     # What pooling computes may take long. Threads that compute at the same time are no faster, and the reactor's thread
@@ -212,7 +213,7 @@ def build_rank(
         lambda: simulator.paused,
         PromptReader(clock, tokenizer, c.max_model_len),
         WordEmbedder(in_turn),
-        latency,
+        behaviour,
         c.max_num_seqs,
         c.max_waiting_queue_length,
         derive(seed, "pooler", number).getrandbits(63),
@@ -248,6 +249,10 @@ def build_rank(
     cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
     site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers, cors=cors)
     return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource, store, batcher, sockets)
+
+
+def _behaviour(c: Configuration) -> Behaviour:
+    return Behaviour(LatencyModel(c), c.global_cache_hit_threshold if c.caches_prefixes else None)
 
 
 def _ranges(c: Configuration) -> Ranges:

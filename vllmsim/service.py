@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import endpoint_of, url_of
 from vllmsim.listening import Listener, StartError
@@ -121,7 +122,7 @@ def rank_services(configuration: Configuration, ranks: Iterable[int], seed: int,
     services = RankServices(shared)
     for number in ranks:
         RankService(
-            build_rank(configuration, number, seed, reactor, in_thread, shared=shared),
+            build_rank(LiveConfiguration(configuration), number, seed, reactor, in_thread, shared=shared),
             endpoint_of(configuration, number),
             url_of(configuration, number),
             configuration.shutdown_timeout,

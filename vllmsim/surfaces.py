@@ -211,6 +211,11 @@ class Surfaces:
         yield AdapterRoutes(self.models).app
         yield ScalingRoutes(c.data_parallel_size).app
         yield from self._development()
+        yield from self._administered()
+
+    def _administered(self) -> Iterator[Klein]:
+        """Make the routes by which a server is changed and looked into while it runs."""
+        yield from ()
 
     def _development(self) -> Iterator[Klein]:
         """Make the routes that a vLLM has only when it is asked to."""

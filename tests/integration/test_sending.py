@@ -20,6 +20,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.commandline import load_words
 from tests.integration.daemon import free_port
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.rank import build_rank
 from vllmsim.web import sending
 
@@ -49,7 +50,9 @@ class SendingTests(TestCase):
         :return: fires when the rank listens.
         """
         configuration = load_words(("--seed", "7", "--max-model-len", "8k", "--max-num-seqs", "400", *words), {})
-        rank = build_rank(configuration.configuration, 0, 7, reactor, deferToThread, lambda: 1795339833.0)
+        rank = build_rank(
+            LiveConfiguration(configuration.configuration), 0, 7, reactor, deferToThread, lambda: 1795339833.0
+        )
         rank.start()
         listening = service(endpoint, rank.site, reactor)
         listening.startService()

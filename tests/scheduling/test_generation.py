@@ -24,6 +24,7 @@ from tests.fakes import (
 from vllmsim.inference import Answer, Extent, HashedPrompt, Prefill, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenSink
 from vllmsim.kvcache.absent import NoCache
+from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence, Submission
@@ -44,6 +45,7 @@ class GenerationCase(SynchronousTestCase):
         self.sink = RecordingSink()
         self.source = FixedSource(["one ", "two ", "three"])
         self.latency = FixedLatency(0.05, [0.02])
+        self.hit_threshold: float | None = None
         self.pacer = TokenPacer(self.clock, self.metrics.iteration_finished)
         self.pacer.start()
         self.model = Model(
@@ -51,7 +53,6 @@ class GenerationCase(SynchronousTestCase):
             WordTokenizer(in_thread),
             PlainComposer(self.source),
             NoCache(),
-            self.latency,
             self.pacer,
             self.metrics,
             lambda: 1,
@@ -74,7 +75,7 @@ class GenerationCase(SynchronousTestCase):
         limit = request.sampling.max_tokens
         assert limit is not None
         self.sequence = Sequence(
-            Submission(request, [prompt], self.sink),
+            Submission(request, [prompt], self.sink, Behaviour(self.latency, self.hit_threshold)),
             0,
             prompt,
             HashedPrompt(prompt.ids),
@@ -448,7 +449,7 @@ class BlockTests(GenerationCase):
         )  # fmt: skip
         for prefill, server, request, refused in cases:
             self.give(prefill)
-            self.model = evolve(self.model, hit_threshold=server)
+            self.hit_threshold = server
             self.sink = RecordingSink()
             done = self.ask(hit_threshold=request)
             self.clock.advance(0)

@@ -12,8 +12,9 @@ from zope.interface.verify import verifyObject
 from tests.fakes import CountingEmbedder, FixedLatency, in_thread
 from vllmsim.errors import InferenceError, InvalidRequest, QueueFull, Unavailable
 from vllmsim.inference import Cut, Prompt, TextPrompt, TokenPrompt
-from vllmsim.interfaces import IPooler
+from vllmsim.interfaces import ILatencyModel, IPooler
 from vllmsim.pooling import Pooled, PoolingInput, PoolingRequest
+from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.lifecycle import rank_lifecycle
 from vllmsim.scheduling.openrequests import OpenRequests
 from vllmsim.scheduling.pooling import MOST_NUMBERS, RankPooler
@@ -34,7 +35,7 @@ class PoolerTestCase(SynchronousTestCase):
         """Make a pooler whose context is 100 tokens."""
         self.clock = Clock()
         self.embedder = CountingEmbedder()
-        self.latency = FixedLatency(latency)
+        self.latency: ILatencyModel = FixedLatency(latency)
         self.lifecycle = rank_lifecycle(self.clock, 0)
         self.lifecycle.start()
         self.clock.advance(0)
@@ -48,7 +49,7 @@ class PoolerTestCase(SynchronousTestCase):
             lambda: self.paused,
             reader,
             self.embedder,
-            self.latency,
+            lambda: Behaviour(self.latency),
             slots,
             bound,
             7,
@@ -181,13 +182,14 @@ class TimeTests(PoolerTestCase):
     def test_slots(self) -> None:
         """As many prompts as there are slots take their time together, of one request or of several."""
         self.make(1.0)
+        self.latency = latency = FixedLatency(1.0)
         results = [self.pooler.pool(request("embed", *texts)) for texts in ("abc", "de")]
         done = []
         for _ in range(4):
             done.append([result.called for result in results])
             self.clock.advance(1)
         self.assertEqual([[False, False], [False, False], [True, False], [True, True]], done)
-        self.assertEqual([1, 2, 2, 2, 2], self.latency.seen)
+        self.assertEqual([1, 2, 2, 2, 2], latency.seen)
 
     def test_many(self) -> None:
         """While many inputs are served, other events come in between."""
@@ -218,7 +220,7 @@ class TimeTests(PoolerTestCase):
     def test_cancel_while_prompts_queue(self) -> None:
         """A request that is cancelled before its last prompt has queued frees the slots that it has."""
         self.make(1.0, slots=2)
-        self.pooler._latency = _SlowLatency(self.clock)
+        self.latency = _SlowLatency(self.clock)
         result = self.pooler.pool(request("embed", "a", "b"))
         self.assertEqual(2, len(self.clock.getDelayedCalls()))
         result.cancel()
@@ -266,7 +268,7 @@ class TimeTests(PoolerTestCase):
     def test_break(self) -> None:
         """What goes wrong is the request's error, and no other's."""
         self.make()
-        self.pooler._latency = None  # type: ignore[assignment]
+        working, self.latency = self.latency, None  # type: ignore[assignment]
         self.failureResultOf(self.pooler.pool(request("embed", "a", "b")), AttributeError)
-        self.pooler._latency = self.latency
+        self.latency = working
         self.assertEqual(2, len(self.pool("embed", "a", "b")))

@@ -23,6 +23,7 @@ from vllmsim.interfaces import IKVCache
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
+from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.lifecycle import rank_lifecycle
 from vllmsim.scheduling.pacing import TokenPacer
@@ -55,7 +56,6 @@ class SimulatorTests(SynchronousTestCase):
             self.tokenizer,
             PlainComposer(self.source),
             self.cache,
-            self.latency,
             self.pacer,
             self.metrics,
             lambda: self.slots.running,
@@ -64,7 +64,15 @@ class SimulatorTests(SynchronousTestCase):
         admission = Admission(self.clock, self.tokenizer, 100, 20)
         self.backlog = Backlog(None, None, self.metrics)
         self.simulator = RankSimulator(
-            self.clock, self.lifecycle, admission, self.cache, self.backlog, self.slots, self.metrics, seed
+            self.clock,
+            self.lifecycle,
+            admission,
+            self.cache,
+            self.backlog,
+            self.slots,
+            self.metrics,
+            lambda: Behaviour(self.latency),
+            seed,
         )
         self.lifecycle.start()
         self.pacer.start()

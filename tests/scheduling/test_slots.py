@@ -6,9 +6,10 @@ from twisted.internet.defer import AlreadyCalledError, CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fakes import RecordingMetrics, RecordingSink, request_for
+from tests.fakes import FixedLatency, RecordingMetrics, RecordingSink, request_for
 from vllmsim.errors import QueueFull
 from vllmsim.inference import HashedPrompt, TextPrompt, TokenizedPrompt
+from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
@@ -45,7 +46,7 @@ class SlotTests(SynchronousTestCase):
     def add(self) -> Sequence:
         """Add a sequence."""
         self.sink = RecordingSink()
-        submission = Submission(request_for("x"), [PROMPT], self.sink)
+        submission = Submission(request_for("x"), [PROMPT], self.sink, Behaviour(FixedLatency()))
         sequence = Sequence(
             submission,
             0,

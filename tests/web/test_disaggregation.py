@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from tests.api.test_errors import recordings
 from tests.fakes import in_thread
 from tests.harness import RankTestCase
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.rank import build_rank
 
 HI = [{"role": "user", "content": "This is a test."}]
@@ -314,7 +315,7 @@ class DerenderTests(RankTestCase):
             return in_thread(function, *arguments)
 
         self.make_rank("--max-model-len", "100k")
-        rank = build_rank(self.configuration, 0, 7, self.clock, count, lambda: 0.0)
+        rank = build_rank(LiveConfiguration(self.configuration), 0, 7, self.clock, count, lambda: 0.0)
         self.rank.site.resource = rank.resource
         for length, expected in ((1000, 0), (4000, 1)):
             response = {"request_id": "r", "choices": [{"index": 0, "token_ids": [1] * length}]}

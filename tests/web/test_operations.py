@@ -4,6 +4,7 @@ import uuid
 
 from tests.fakes import in_thread
 from tests.harness import Exchange, RankTestCase
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.rank import build_rank
 
 
@@ -76,7 +77,7 @@ class OperationTests(RankTestCase):
         ids = [uuid.UUID(rank["engine_id"]) for rank in first.values()]
         self.assertEqual((3, {4}), (len(set(ids)), {each.version for each in ids}))
         for number, seed, same in ((1, 7, True), (0, 8, False)):
-            rank = build_rank(self.configuration, number, seed, self.clock, in_thread)
+            rank = build_rank(LiveConfiguration(self.configuration), number, seed, self.clock, in_thread)
             exchange = Exchange(rank.site).send("GET", "/query")
             self.assertEqual(same, exchange.json() == first)
             exchange.drop()

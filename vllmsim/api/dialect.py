@@ -211,7 +211,7 @@ def request_of(
     :param threshold: when the request is to be refused for how little is cached.
     :raises InvalidRequest: when the header names a rank that is none.
     """
-    check_rank(head, settings)
+    rank = read_rank(head, settings)
     named, transfer = head.request_id or body.request_id, body.transfer
     return InferenceRequest(
         request_id=named or settings.new_id(),
@@ -228,17 +228,19 @@ def request_of(
         remote_tokens=transfer.tokens,
         hit_threshold=threshold.share,
         below_threshold=threshold.refuses,
+        rank=rank,
     )
 
 
-def check_rank(head: Head, settings: Settings) -> None:
-    """Check the rank that a request wants to be served by; any of this server's does.
+def read_rank(head: Head, settings: Settings) -> int | None:
+    """Read which rank a request wants to be served by.
 
+    :return: its number; None for any.
     :raises InvalidRequest: when there is none of that number.
     """
     wanted = head.data_parallel_rank
     if wanted is None:
-        return
+        return None
     try:
         number = int(wanted)
     except ValueError:
@@ -247,6 +249,7 @@ def check_rank(head: Head, settings: Settings) -> None:
         wanted = str(number)
     if not 0 <= number < settings.data_parallel_size:
         raise InvalidRequest(f"data_parallel_rank {wanted} is out of range [0, {settings.data_parallel_size}).")
+    return number
 
 
 def usage(

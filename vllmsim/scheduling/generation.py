@@ -29,19 +29,15 @@ class Model:
     """What stands in for the model: everything a sequence needs to generate.
 
     :param running: how many sequences are in slots now.
-    :param hit_threshold: the share of a prompt that must be cached for it to be served, where its request does not
-        say; None where no cache is simulated, so that no request is refused for that.
     """
 
     clock: IReactorTime
     tokenizer: ITokenizer
     composer: IComposer
     cache: IKVCache
-    latency: ILatencyModel
     pacer: TokenPacer
     metrics: IRankMetrics
     running: Callable[[], int]
-    hit_threshold: float | None = None
 
 
 def generate(model: Model, sequence: Sequence) -> Deferred[int]:
@@ -71,16 +67,16 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             blocks = await allocated
             started, begun = model.clock.seconds(), model.pacer.seconds()
         model.metrics.sequence_started()
-        due = begun
-        if _is_refused(model, sequence, blocks.prefill):
-            answer, image = NOT_CACHED.prefilled(blocks.prefill), 0.0
+        due, image = begun, 0.0
+        if _is_refused(sequence, blocks.prefill):
+            answer = NOT_CACHED.prefilled(blocks.prefill)
         else:
             answer = answer.prefilled(blocks.prefill)
             computing, fetching = _times_to_first_token(model, sequence, blocks.prefill)
             due += computing + fetching
             if sequence.submission.request.remote_prefill and blocks.prefill.external:
                 fetch = Fetch(model.metrics, blocks.prefill, fetching)
-            image = model.latency.image_latency(sequence.generator) if sequence.submission.request.form.image else 0.0
+            image = _time_for_image(sequence)
         decode = Decode(model, sequence, answer, blocks, due, image, fetch)
         await decode.finished
         model.metrics.sequence_finished(
@@ -116,14 +112,14 @@ def _allocate(model: Model, sequence: Sequence, answer: Answer) -> Deferred[ISeq
     return model.cache.allocate(sequence.hashed, answer.ids, request.reads_cache, remote_tokens)
 
 
-def _is_refused(model: Model, sequence: Sequence, prefill: Prefill) -> bool:
+def _is_refused(sequence: Sequence, prefill: Prefill) -> bool:
     """Tell whether too little of a prompt is cached for it to be served here."""
-    request = sequence.submission.request
+    request, usual = sequence.submission.request, sequence.submission.behaviour.hit_threshold
     if request.below_threshold:
         return True
-    if model.hit_threshold is None:
+    if usual is None:
         return False
-    threshold = model.hit_threshold if request.hit_threshold is None else request.hit_threshold
+    threshold = usual if request.hit_threshold is None else request.hit_threshold
     # The last token is never found: a prompt of which nothing else is missing is cached as well as it can be.
     missing = prefill.computed > 1 and prefill.found < threshold * prefill.tokens
     return sequence.submission.refuses(sequence.choice, missing)
@@ -135,13 +131,18 @@ def _times_to_first_token(model: Model, sequence: Sequence, prefill: Prefill) ->
     Where another server has run the prefill, there is nothing but the transfer of the whole prompt. Where it has not
     come so far, or where a cache outside has some blocks, the rest is computed as ever.
     """
-    latency, running, generator = model.latency, model.running(), sequence.generator
+    latency, running, generator = sequence.submission.behaviour.latency, model.running(), sequence.generator
     if sequence.submission.request.remote_prefill and prefill.computed <= 1:
         return 0.0, latency.time_to_first_token(prefill.tokens, prefill.found, True, running, generator)
     computing = latency.time_to_first_token(prefill.tokens, prefill.found, False, running, generator)
     if not prefill.external:
         return computing, 0.0
     return computing, latency.time_to_first_token(prefill.external, 0, True, running, generator)
+
+
+def _time_for_image(sequence: Sequence) -> float:
+    submission = sequence.submission
+    return submission.behaviour.latency.image_latency(sequence.generator) if submission.request.form.image else 0.0
 
 
 async def _compose(model: Model, sequence: Sequence) -> Answer:
@@ -171,6 +172,7 @@ class Decode:
     _fetch: Fetch | None = None
     _sent: int = field(init=False, default=0)
     _most: int = field(init=False)
+    _latency: ILatencyModel = field(init=False)
     _prompt_tokens: int = field(init=False)
     first_emission: float = field(init=False, default=0.0)
     last_emission: float = field(init=False, default=0.0)
@@ -180,6 +182,10 @@ class Decode:
     @_most.default
     def _most_at_once(self) -> int:
         return _MOST_DETAILED if self._sequence.sampling.detailed else _MOST_TOKENS
+
+    @_latency.default
+    def _find_latency(self) -> ILatencyModel:
+        return self._sequence.submission.behaviour.latency
 
     @_prompt_tokens.default
     def _count_prompt(self) -> int:
@@ -228,7 +234,7 @@ class Decode:
 
     def _reach(self, now: float, start: int, length: int) -> int:
         """Count the tokens that are due, no more than are written at a time, and move the deadline to the next."""
-        latency = self._model.latency
+        latency = self._latency
         most = min(length, start + self._most)
         if latency.instant and not self._image:
             return most

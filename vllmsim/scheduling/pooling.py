@@ -22,6 +22,8 @@ from vllmsim.inference import TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import IEmbedder, ILatencyModel, IPooler
 from vllmsim.pooling import LABELS, Pooled, PoolingRequest
 from vllmsim.randomness import derive
+from vllmsim.records import RequestRecord
+from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.lifecycle import RankLifecycle
 from vllmsim.scheduling.openrequests import OpenRequests
 from vllmsim.scheduling.prompts import PromptReader
@@ -40,6 +42,7 @@ class RankPooler:
 
     :param requests: everyone who is being served by the rank.
     :param paused: tells whether requests are refused for the time being.
+    :param behaviour: tells how requests that come now are served.
     :param slots: how many prompts may be in their prefill at the same time.
     :param bound: the most prompts that may wait for a slot when another request comes.
     :param seed: the rank's own seed.
@@ -51,7 +54,7 @@ class RankPooler:
     _paused: Callable[[], bool]
     _reader: PromptReader
     _embedder: IEmbedder
-    _latency: ILatencyModel
+    _behaviour: Callable[[], Behaviour]
     _slots: int
     _bound: int
     _seed: int
@@ -62,12 +65,13 @@ class RankPooler:
     def _make_slots(self) -> DeferredSemaphore:
         return DeferredSemaphore(self._slots)
 
-    def pool(self, request: PoolingRequest) -> Deferred[Sequence[Pooled]]:
+    def pool(self, request: PoolingRequest, record: RequestRecord | None = None) -> Deferred[Sequence[Pooled]]:
         """Serve a request; see :class:`vllmsim.interfaces.IPooler`."""
         generator = derive(self._seed, "pooling", next(self._arrivals))
         return self._requests.add(Deferred.fromCoroutine(self._serve(request, generator)))
 
     async def _serve(self, request: PoolingRequest, generator: random.Random) -> Sequence[Pooled]:
+        latency = self._behaviour().latency
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
         prompts = await self._reader.read_all((each.prompt, each.cuts) for each in request.inputs)
@@ -76,15 +80,15 @@ class RankPooler:
             raise Unavailable("Generation is paused. Please retry after it resumes.")
         if not self._free.tokens and len(self._free.waiting) >= self._bound:
             raise QueueFull("The waiting queue is full; try again later.")
-        await self._prefill([len(prompt.ids) for prompt in prompts], generator)
+        await self._prefill([len(prompt.ids) for prompt in prompts], latency, generator)
         return await self._pool(request, prompts)
 
-    async def _prefill(self, lengths: Sequence[int], generator: random.Random) -> None:
+    async def _prefill(self, lengths: Sequence[int], latency: ILatencyModel, generator: random.Random) -> None:
         turn = Turn(self._clock)
         running: list[Deferred[None]] = []
         try:
             for length in lengths:
-                running.append(Deferred.fromCoroutine(self._occupy(length, generator)))
+                running.append(Deferred.fromCoroutine(self._occupy(length, latency, generator)))
                 await turn.step()
             await gatherResults(running, consumeErrors=True)
         except FirstError as error:
@@ -94,11 +98,11 @@ class RankPooler:
                 each.addErrback(lambda _: None)
                 each.cancel()
 
-    async def _occupy(self, length: int, generator: random.Random) -> None:
+    async def _occupy(self, length: int, latency: ILatencyModel, generator: random.Random) -> None:
         """Have a slot for the time of a prefill."""
         await self._free.acquire()
         try:
-            seconds = self._latency.time_to_first_token(length, 0, False, self._slots - self._free.tokens, generator)
+            seconds = latency.time_to_first_token(length, 0, False, self._slots - self._free.tokens, generator)
             if seconds:
                 await deferLater(self._clock, seconds)
         finally:

@@ -10,7 +10,9 @@ from twisted.internet.defer import Deferred
 
 from vllmsim.inference import NOTHING_SAID, Answer, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
+from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling
+from vllmsim.scheduling.behaviour import Behaviour
 
 
 @define(eq=False)
@@ -19,11 +21,15 @@ class Submission:
 
     :param prompts: its prompts, tokenized.
     :param sink: takes the tokens of all.
+    :param behaviour: how it is served.
+    :param record: is told what becomes of it.
     """
 
     request: InferenceRequest
     prompts: Several[TokenizedPrompt]
     sink: ITokenSink
+    behaviour: Behaviour
+    record: RequestRecord | None = None
     _started: bool = field(init=False, default=False)
     _refused: dict[int, bool] = field(init=False, factory=dict)
 

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.scheduling.test_simulator -*-
 """The only door into a rank: requests go in, their tokens come out at the sink."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from collections.abc import Sequence as Several
 from itertools import count
 from typing import TypeVar, cast
@@ -15,8 +15,10 @@ from vllmsim.errors import Unavailable
 from vllmsim.inference import HashedPrompt, InferenceRequest, TokenizedPrompt
 from vllmsim.interfaces import IKVCache, IRankMetrics, ISimulator, ITokenSink
 from vllmsim.randomness import derive
+from vllmsim.records import RequestRecord
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
+from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.lifecycle import RankLifecycle
 from vllmsim.scheduling.openrequests import OpenRequests
 from vllmsim.scheduling.sequence import Sequence, Submission
@@ -30,6 +32,7 @@ T = TypeVar("T")
 class RankSimulator:
     """Lets requests in, queues their sequences, and waits for the last token of each.
 
+    :param behaviour: tells how requests that come now are served.
     :param seed: the rank's own seed.
     """
 
@@ -40,6 +43,7 @@ class RankSimulator:
     _backlog: Backlog
     _slots: SequenceSlots
     _metrics: IRankMetrics
+    _behaviour: Callable[[], Behaviour]
     _seed: int
     _arrivals: "count[int]" = field(init=False, factory=count)
     requests: OpenRequests = field(init=False, factory=OpenRequests)
@@ -47,9 +51,11 @@ class RankSimulator:
     paused: bool = field(init=False, default=False)
     """Whether requests are refused for the time being."""
 
-    def submit(self, request: InferenceRequest, sink: ITokenSink) -> Deferred[None]:
+    def submit(
+        self, request: InferenceRequest, sink: ITokenSink, record: RequestRecord | None = None
+    ) -> Deferred[None]:
         """Serve a request; see :class:`vllmsim.interfaces.ISimulator`."""
-        return self.requests.add(Deferred.fromCoroutine(self._serve(request, sink, next(self._arrivals))))
+        return self.requests.add(Deferred.fromCoroutine(self._serve(request, sink, record, next(self._arrivals))))
 
     def abort(self, ids: Collection[str] | None) -> int:
         """End sequences with what they have said.
@@ -62,8 +68,10 @@ class RankSimulator:
             self._slots.abort(sequence)
         return len({sequence.submission for sequence in named})
 
-    async def _serve(self, request: InferenceRequest, sink: ITokenSink, arrival: int) -> None:
-        arrived = self._clock.seconds()
+    async def _serve(
+        self, request: InferenceRequest, sink: ITokenSink, record: RequestRecord | None, arrival: int
+    ) -> None:
+        arrived, behaviour = self._clock.seconds(), self._behaviour()
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
         prompts = await self._admission.read(request.prompts, request.cut)
@@ -71,7 +79,7 @@ class RankSimulator:
         hashed = await self._hash(prompts, request)
         # From here to the queue nobody else comes between.
         self._require_room(len(prompts) * request.sampling.n)
-        submission = Submission(request, prompts, sink)
+        submission = Submission(request, prompts, sink, behaviour, record)
         sequences = list(self._spread(submission, hashed, limits, arrival, arrived))
         lengths = await self._run(sequences)
         n = request.sampling.n

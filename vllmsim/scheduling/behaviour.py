@@ -1,0 +1,22 @@
+# -*- test-case-name: tests.scheduling.test_simulator -*-
+"""What the configuration says about how requests are served.
+
+A request has the one that holds when it comes until its end, so that a change in between does not give it half of each.
+"""
+
+from attrs import frozen
+
+from vllmsim.interfaces import ILatencyModel
+
+
+@frozen(eq=False)
+class Behaviour:
+    """How requests are served.
+
+    :param latency: how long it takes.
+    :param hit_threshold: the share of a prompt that must be cached for it to be served, where its request does not
+        say; None where no cache is simulated, so that no request is refused for that.
+    """
+
+    latency: ILatencyModel
+    hit_threshold: float | None = None
