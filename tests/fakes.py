@@ -182,6 +182,7 @@ class GivenCache:
     turns: list[Deferred[Any]] = field(factory=list)
     resets: list[bool] = field(factory=list)
     forgotten: list[Adapter] = field(factory=list)
+    occupied: list[float] = field(factory=list)
     hashing: Deferred[None] | None = None
     """What hashing waits for, if it takes time."""
 
@@ -218,6 +219,11 @@ class GivenCache:
     def forget(self, adapter: Adapter) -> None:
         """Remember."""
         self.forgotten.append(adapter)
+
+    def occupy(self, share: float) -> float:
+        """Remember."""
+        self.occupied.append(share)
+        return share
 
 
 @implementer(IRankMetrics, IHttpMetrics)

@@ -55,11 +55,13 @@ class RankMachine(RuleBasedStateMachine):
         prefill=st.sampled_from(("0", "1s", "3s")),
         gap=st.sampled_from(("0", "1s")),
         mode=st.sampled_from(("echo", "random")),
+        part=st.integers(1, 3),
     )
-    def begin(self, blocks: int, slow: bool, prefill: str, gap: str, mode: str) -> None:
-        """Start a rank."""
-        words = ["--kv-cache-size", str(blocks), "--time-to-first-token", prefill, "--inter-token-latency", gap]
-        self.window = (blocks - 1) * BLOCK
+    def begin(self, blocks: int, slow: bool, prefill: str, gap: str, mode: str, part: int) -> None:
+        """Start a rank whose longest sequences take some part of the blocks."""
+        self.window = -(-(blocks - 1) // part) * BLOCK
+        words = ["--kv-cache-size", str(blocks), "--max-model-len", str(self.window)]
+        words += ["--time-to-first-token", prefill, "--inter-token-latency", gap]
 
         self.test.make_rank(*WORDS, *words, "--mode", mode, "--lora-modules", "ad=/a")
         if slow:
@@ -136,9 +138,14 @@ class RankMachine(RuleBasedStateMachine):
     @rule(running=st.booleans())
     def reset(self, running: bool) -> None:
         """The prefix cache is to be empty."""
-        used = self.pool.used
+        used = self.pool.used - self.cache._pressure.held
         answer = self.send("/reset_prefix_cache", reset_running_requests=str(running).lower()).json()
         assert answer == {"success": running or not used}, (answer, used)
+
+    @rule(share=st.sampled_from((0, 0.3, 0.7, 1)))
+    def occupy(self, share: float) -> None:
+        """Blocks are used by nobody."""
+        self.cache.occupy(share)
 
     @rule()
     def abort(self) -> None:
@@ -158,14 +165,15 @@ class RankMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        """Whoever runs has all blocks that are used and promised, and all is told as it is."""
+        """Whoever runs has all blocks that are used and promised, or nobody; all is told as it is."""
         if not hasattr(self, "cache"):
             return
-        running, pool = list(self.cache._running), self.pool
+        running, pool, pressure = list(self.cache._running), self.pool, self.cache._pressure
         held = Counter(block for each in running for block in each._blocks)
+        held.update(pressure._blocks)
         holders = Counter({block: count for block, count in enumerate(pool._holders) if block and count})
         assert held == holders, (held, holders)
-        assert pool.used == len(held)
+        assert pool.used == len(held) + pool.aside
         assert pool._promised == sum(each._promised for each in running)
         assert pool.room >= 0
         assert self.test.value("num_requests_running") == len(running)
@@ -177,9 +185,10 @@ class RankMachine(RuleBasedStateMachine):
         assert held_now == +self.listener.known, (held_now, self.listener.known)
         assert pool.cached == held_now.total()
         self.test.clock.advance(0)
+        assert pressure.settled or not pool.room
         for first in islice(self.cache._waiting.values(), 1):
             needed = -(-(len(first.prompt.ids) + len(first.answer) - 1) // BLOCK)
-            assert needed > pool.room, "there is room for who waits"
+            assert needed > pool.room - pressure.missing, "there is room for who waits"
 
     def teardown(self) -> None:
         """Everyone comes to an end in time, and leaves nothing."""
@@ -196,7 +205,7 @@ class RankMachine(RuleBasedStateMachine):
             assert each.complete, each.raw
             assert each.status in (200, 404, 503), each.raw
         self.nothing_is_lost()
-        assert not self.pool.used
+        assert self.pool.used == self.cache._pressure.held
         assert not self.test.rank.slots.running
         sources = "local_compute", "local_cache_hit", "external_kv_transfer"
         told = [self.test.value("prompt_tokens_by_source_total", source=source) for source in sources]

@@ -62,7 +62,7 @@ def make_cache(
         hasher = PromptHasher(own_hash, c.block_size, c.served_names[0], models.adapter, shifts)
         if store is not None:
             hasher = OutsideLookups(hasher, store, pool, c.block_size, c.kv_cache_backend_ttl, clock, shifts)
-    cache = KVCache(clock, pool, c.block_size, hasher, metrics, outside=store is not None)
+    cache = KVCache(clock, pool, c.block_size, hasher, metrics, store is not None, c.max_model_len)
     models.unloaded = cache.forget
     return cache
 

@@ -369,6 +369,17 @@ class IKVCache(Interface):
     def forget(adapter: Adapter) -> None:
         """Learn that an adapter is served no more: its blocks are the first that others get."""
 
+    def occupy(share: float) -> float:
+        """Have a share of the blocks used by nobody, until another is named.
+
+        What is free is used at once, and the rest as sequences give blocks back, before those that wait get any. What
+        the blocks hold is forgotten.
+
+        :param share: from 0 to 1.
+        :return: the same, or less where a sequence of the longest possible prompt and answer would find no room then. 0
+            where there are no blocks.
+        """
+
 
 class ISequenceBlocks(Interface):
     """The KV blocks of one sequence."""

@@ -46,3 +46,7 @@ class NoCacheTests(SynchronousTestCase):
         blocks.release()
         blocks.release()
         self.assertTrue(self.cache.reset(running=False))
+
+    def test_occupied(self) -> None:
+        """There is nothing that nobody could use."""
+        self.assertEqual(0, self.cache.occupy(0.5))

@@ -87,6 +87,9 @@ class Reference:
     usable: int
     free: list[Block]
     loaded: set[str]
+    longest: int = 0
+    target: int = 0
+    nobodys: list[Block] = field(factory=list)
     running: list[Asked] = field(factory=list)
     waiting: list[Asked] = field(factory=list)
     gone: set[str] = field(factory=set)
@@ -99,7 +102,7 @@ class Reference:
     def blocks(self) -> list[Block]:
         """Every block, once."""
         used = {id(block): block for each in self.running for block in each.blocks}
-        return self.free + list(used.values())
+        return self.free + list(used.values()) + self.nobodys
 
     def find(self, digest: bytes) -> Block | None:
         """Find the block that has gone by a hash longest."""
@@ -122,14 +125,22 @@ class Reference:
         if len(self.waiting) == 1:
             self.let_in()
 
+    @property
+    def room(self) -> int:
+        """Count the blocks that are free and that nobody will need who runs."""
+        return len(self.free) - sum(each.total - len(each.blocks) for each in self.running)
+
     def let_in(self) -> None:
-        """Let in who has waited longest, as long as there is room for all that running ones and this one may need."""
+        """Let in who has waited longest, as long as there is room for all that running ones and this one may need.
+
+        Nobody comes before them.
+        """
+        self.squeeze()
         while self.waiting:
             asked = self.waiting[0]
             found = self.prefix(asked)
-            promised = sum(each.total - len(each.blocks) for each in self.running)
             needed = asked.total - len(found) + sum(not block.holders for block in found)
-            if needed > len(self.free) - promised:
+            if needed > self.room - (self.target - len(self.nobodys)):
                 return
             self.start(self.waiting.pop(0), found)
 
@@ -163,6 +174,22 @@ class Reference:
             self.events.append(("removed", block.digest))
         block.digest, block.owner, block.holders = None, "", 1
         asked.blocks.append(block)
+
+    def occupy(self, share: float) -> float:
+        """Have blocks used by nobody, so that the longest sequence still fits."""
+        self.target = min(round(share * self.usable), self.usable - self.longest)
+        self.let_in()
+        return min(share, self.target / self.usable) if self.target < round(share * self.usable) else share
+
+    def squeeze(self) -> None:
+        """Give nobody a block that is free, or have a block back, until it has as many as it should."""
+        nobody = Asked([], [], "", "", reads=False, remote=0, blocks=self.nobodys)
+        while len(self.nobodys) < self.target and self.room:
+            self.take(nobody)
+        while len(self.nobodys) > self.target:
+            block = self.nobodys.pop()
+            block.holders = 0
+            self.free.insert(0, block)
 
     def store(self, asked: Asked, start: int, stop: int) -> None:
         """Have full blocks found from now on."""
@@ -235,16 +262,17 @@ PROMPTS = st.lists(st.sampled_from([[1], [2], [1, 2], [1, 1, 1], [2, 1, 2, 1]]),
 class CacheMachine(RuleBasedStateMachine):
     """Does things at random to both."""
 
-    @initialize(usable=st.integers(1, 12))
-    def begin(self, usable: int) -> None:
-        """Have no sequences."""
+    @initialize(usable=st.integers(1, 12), part=st.sampled_from([1, 2, 2, 3]))
+    def begin(self, usable: int, part: int) -> None:
+        """Have no sequences, the longest of which would take some part of the blocks."""
+        longest = -(-usable // part)
         self.clock, self.listener, self.metrics = Clock(), RecordingListener(), RecordingCacheMetrics()
         self.loaded = {"x", "y"}
         lives = BlockLives(self.clock, 0.5, random.Random(usable), self.metrics)
         self.pool = BlockPool(usable, self.metrics, (self.listener,), lives, lambda each: each.name in self.loaded)
         self.hasher = ReadableHasher(SIZE)
-        self.cache = KVCache(self.clock, self.pool, SIZE, self.hasher, self.metrics)
-        self.reference = Reference(usable, [Block() for _ in range(usable)], self.loaded)
+        self.cache = KVCache(self.clock, self.pool, SIZE, self.hasher, self.metrics, longest=longest * SIZE)
+        self.reference = Reference(usable, [Block() for _ in range(usable)], self.loaded, longest)
         self.pairs: list[Pair] = []
         self.adapters = {name: Adapter(name, f"/{name}", "m", number) for number, name in enumerate(("x", "y"), 1)}
 
@@ -265,11 +293,11 @@ class CacheMachine(RuleBasedStateMachine):
         remote=st.sampled_from([0, 0, 0, 3, 9]),
     )
     def ask(self, prompt: list[int], length: int, owner: str, salt: str, reads: bool, remote: int) -> None:
-        """Have a sequence come that could fit."""
-        answer = [3, 1, 2, 1, 1, 2, 2, 1, 2, 3, 3, 3][:length]
+        """Have a sequence come that is short enough."""
+        room = self.reference.longest * SIZE
+        prompt = prompt[:room]
+        answer = [3, 1, 2, 1, 1, 2, 2, 1, 2, 3, 3, 3][: min(length, room - len(prompt) + 1)]
         asked = Asked(prompt, answer, owner, salt, reads, remote)
-        if asked.total > self.reference.usable:
-            return
         hashed = self.hasher.prompt(prompt, self.adapters[owner] if owner else None, salt)
         pair = Pair(asked, self.cache.allocate(hashed, answer, reads, remote))
         self.pairs.append(pair)
@@ -315,6 +343,12 @@ class CacheMachine(RuleBasedStateMachine):
         """Forget everything."""
         assert self.cache.reset(running) == self.reference.reset(running)
 
+    @rule(share=st.sampled_from([0, 0.3, 0.5, 0.8, 1]))
+    def occupy(self, share: float) -> None:
+        """Have blocks used by nobody."""
+        assert self.cache.occupy(share) == self.reference.occupy(share)
+        self.clock.advance(1)
+
     @rule(name=st.sampled_from(["x", "y"]))
     def unload(self, name: str) -> None:
         """Serve an adapter no more, or again."""
@@ -340,7 +374,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @invariant()
     def whole(self) -> None:
-        """No block is lost, none is had by those who do not know each other, and nothing is used when nobody runs."""
+        """No block is lost, none is had by those who do not know each other, and of others just the share is used."""
         reference = self.reference
         used = reference.usable - len(reference.free)
         held = Counter(block.digest for block in reference.blocks if block.digest is not None)
@@ -348,8 +382,9 @@ class CacheMachine(RuleBasedStateMachine):
         assert self.metrics.counts in {(used, held.total(), reference.usable), None}
         assert +self.listener.known == held
         assert self.pool.room >= 0
-        assert self.pool.room == len(reference.free) - sum(each.total - len(each.blocks) for each in reference.running)
-        assert reference.running or not used
+        assert self.pool.room == reference.room
+        assert reference.running or used == reference.target
+        assert len(reference.nobodys) == reference.target or not reference.room
         for pair in self.running():
             numbers = cast("ISequenceBlocks", pair.blocks).prefill.blocks
             assert len(set(numbers)) == len(numbers) == len(range(0, len(pair.asked.prompt), SIZE))

@@ -66,3 +66,7 @@ class NoCache:
 
     def forget(self, adapter: Adapter) -> None:
         """Forget nothing."""
+
+    def occupy(self, share: float) -> float:
+        """Occupy nothing: there are no blocks."""
+        return 0.0

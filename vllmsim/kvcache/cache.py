@@ -21,6 +21,7 @@ from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, Prefill, 
 from vllmsim.interfaces import ICacheMetrics, IKVCache, ISequenceBlocks
 from vllmsim.kvcache.hasher import BlockHasher
 from vllmsim.kvcache.pool import BlockPool
+from vllmsim.kvcache.pressure import Pressure
 from vllmsim.kvcache.sequence import SequenceBlocks
 from vllmsim.turns import TURN
 
@@ -43,6 +44,7 @@ class KVCache:
     :param block_size: tokens per block.
     :param hasher: names full blocks; None where prefixes are not cached, so that nothing is ever found.
     :param outside: whether there is a cache outside this server that prompts are looked up in.
+    :param longest: the most tokens that a sequence has; None for as many as there is room for.
     """
 
     _clock: IReactorTime
@@ -51,11 +53,18 @@ class KVCache:
     _hasher: BlockHasher | None
     _metrics: ICacheMetrics
     _outside: bool = False
+    _longest: int | None = None
+    _pressure: Pressure = field(init=False)
     _waiting: "OrderedDict[Deferred[ISequenceBlocks], _Wanted]" = field(init=False, factory=OrderedDict)
     _running: dict[SequenceBlocks, None] = field(init=False, factory=dict)
     _turn: IDelayedCall | None = field(init=False, default=None)
     _spent: float = field(init=False, default=0.0)
     """Seconds that it took to let in those who did not wait, since other events were let in, and perhaps before."""
+
+    @_pressure.default
+    def _make_pressure(self) -> Pressure:
+        longest = self._pool.usable if self._longest is None else -(-self._longest // self._block_size)
+        return Pressure(self._clock, self._pool, max(0, self._pool.usable - longest))
 
     @property
     def capacity(self) -> int | None:
@@ -92,7 +101,7 @@ class KVCache:
 
     def reset(self, running: bool) -> bool:
         """Forget what blocks hold; see :class:`vllmsim.interfaces.IKVCache`."""
-        if self._pool.used and not running:
+        if self._running and not running:
             return False
         known = [(each, each.digests()) for each in self._running]
         self._pool.clear()
@@ -105,6 +114,13 @@ class KVCache:
         """Learn that an adapter is served no more."""
         self._pool.forget(adapter)
 
+    def occupy(self, share: float) -> float:
+        """Have blocks used by nobody; see :class:`vllmsim.interfaces.IKVCache`."""
+        occupied = self._pressure.want(share)
+        self._pressure.settle(self._clock.seconds() + TURN)
+        self._look_for_room()
+        return occupied
+
     def _admit(self, wanted: _Wanted) -> SequenceBlocks | None:
         """Give a sequence its first blocks, if there will be enough for all its tokens."""
         pool, size, prompt = self._pool, self._block_size, wanted.prompt
@@ -114,10 +130,11 @@ class KVCache:
         total = -(-(tokens + max(0, len(wanted.answer) - 1)) // size)
         # The last token of a prompt always is: it gives the answer's first.
         most = min((tokens - 1) // size, len(prompt.hashes)) if reads else 0
-        if total - most > pool.room:
+        room = pool.room - self._pressure.missing
+        if total - most > room:
             return None
         found = pool.find(prompt.hashes, most)
-        if total - len(found) + pool.count_free(found) > pool.room:
+        if total - len(found) + pool.count_free(found) > room:
             return None
         cached = len(found) * size
         external = self._count_external(wanted, reads, cached)
@@ -168,12 +185,15 @@ class KVCache:
 
     def _look_for_room(self) -> None:
         """Let in who waits, in the reactor's next turn: once, for however many leave in this one."""
-        if self._waiting and self._turn is None:
+        if self._turn is None and (self._waiting or not self._pressure.settled):
             self._turn = self._clock.callLater(0, self._let_in)
 
     def _let_in(self) -> None:
         self._turn, self._spent = None, 0.0
         end = self._clock.seconds() + TURN
+        if not self._pressure.settle(end):
+            self._look_for_room()
+            return
         while self._waiting:
             turn, wanted = next(iter(self._waiting.items()))
             blocks = self._admit(wanted)

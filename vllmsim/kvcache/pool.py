@@ -53,6 +53,8 @@ class BlockPool:
     """Free blocks that hold nothing; the last is taken first."""
     _order: EvictionOrder = field(init=False)
     _promised: int = field(init=False, default=0)
+    aside: int = field(init=False, default=0)
+    """How many blocks count as used that were never used, and are not to be."""
     cached: int = field(init=False, default=0)
     """How many blocks go by a hash."""
 
@@ -63,11 +65,16 @@ class BlockPool:
     @property
     def free(self) -> int:
         """How many blocks no sequence has."""
-        return self.usable - len(self._holders) + 1 + len(self._blank) + len(self._order)
+        return self._unused + len(self._blank) + len(self._order)
+
+    @property
+    def _unused(self) -> int:
+        """How many blocks were never used, and may be."""
+        return self.usable - self.aside - len(self._holders) + 1
 
     @property
     def used(self) -> int:
-        """How many blocks sequences have."""
+        """How many blocks sequences have, or are set aside."""
         return self.usable - self.free
 
     @property
@@ -115,6 +122,13 @@ class BlockPool:
         """Keep blocks for a sequence; there must be room for them."""
         self._promised += count
 
+    def set_aside(self, count: int) -> None:
+        """Keep blocks that were never used from being used; there must be room for them.
+
+        :param count: how many, or as many as there are; if negative, how many may be used again.
+        """
+        self.aside += min(count, self._unused)
+
     def take(self, count: int) -> list[int]:
         """Give a sequence some of the blocks that it was promised.
 
@@ -126,7 +140,7 @@ class BlockPool:
         del blank[len(blank) - len(taken) :]
         for block in taken:
             holders[block] = 1
-        new = min(count - len(taken), self.usable - len(holders) + 1)
+        new = min(count - len(taken), self._unused)
         if new:
             taken += range(len(holders), len(holders) + new)
             holders += [1] * new
