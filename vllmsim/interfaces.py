@@ -128,6 +128,16 @@ class IRankControl(Interface):
         """
 
 
+class IHealth(Interface):
+    """How a rank is, as probes see it. Whatever they see, requests are served."""
+
+    healthy = Attribute("bool: whether it is to be called alive; may be set.")
+    willing = Attribute("bool: whether it is to be called ready, if it is; may be set.")
+
+    def ready() -> bool:
+        """Tell whether a load balancer should send requests here: the rank is loaded, serving, healthy and willing."""
+
+
 class IPooler(Interface):
     """One data-parallel rank, seen by those who want vectors and scores."""
 

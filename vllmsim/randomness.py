@@ -8,9 +8,13 @@ answer to the first request is then the same whatever other requests did at the 
 import hashlib
 import random
 import secrets
+from collections.abc import Callable
 from typing import Final
 
+from attrs import define, field
+
 _WORDS: Final = 8
+_BITS: Final = 63
 
 
 def fresh_seed() -> int:
@@ -18,7 +22,7 @@ def fresh_seed() -> int:
 
     :return: an integer from 0 to 2**63 - 1, from the operating system's randomness.
     """
-    return secrets.randbits(63)
+    return secrets.randbits(_BITS)
 
 
 def derive(seed: int, *names: object) -> random.Random:
@@ -44,3 +48,39 @@ def clamped_normal(generator: random.Random, mean: float, deviation: float) -> f
     if not deviation:
         return mean
     return min(max(generator.gauss(mean, deviation), 0.3 * mean), 1.7 * mean)
+
+
+@define(eq=False)
+class Randomness:
+    """Everything random of one rank, so that it can begin again, from the same seed or from another.
+
+    What :func:`derive` makes stays as it is; what is made here is as if the rank had just been made with the new seed.
+
+    :param seed: the daemon's.
+    """
+
+    seed: int
+    _kept: list[Callable[[int], object]] = field(init=False, factory=list)
+
+    def generator(self, *names: object) -> random.Random:
+        """Make a generator for one purpose; see :func:`derive`."""
+        made = derive(self.seed, *names)
+        self._kept.append(lambda seed: made.setstate(derive(seed, *names).getstate()))
+        return made
+
+    def number(self, *names: object) -> int:
+        """Make a seed for who derives generators from it; see :meth:`feed`."""
+        return derive(self.seed, *names).getrandbits(_BITS)
+
+    def feed(self, take: Callable[[int], object], *names: object) -> None:
+        """Have someone learn of a new :meth:`number` when everything begins again."""
+        self._kept.append(lambda seed: take(derive(seed, *names).getrandbits(_BITS)))
+
+    def begin(self, seed: int) -> None:
+        """Begin again.
+
+        :param seed: the one that takes the place of the daemon's.
+        """
+        self.seed = seed
+        for renew in self._kept:
+            renew(seed)

@@ -33,12 +33,13 @@ from vllmsim.metrics.process import ProcessMetrics
 from vllmsim.metrics.transfer import TransferMetrics
 from vllmsim.models import ModelCatalogue
 from vllmsim.omni import ImageEmission
-from vllmsim.randomness import derive
+from vllmsim.randomness import Randomness, derive
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.control import RankControl
 from vllmsim.scheduling.generation import Model, generate
+from vllmsim.scheduling.health import RankHealth
 from vllmsim.scheduling.lifecycle import RankLifecycle, rank_lifecycle
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.pooling import RankPooler
@@ -68,6 +69,7 @@ class Rank:
     slots: SequenceSlots
     pacer: TokenPacer
     lifecycle: RankLifecycle
+    health: RankHealth
     backlog: Backlog
     control: RankControl
     site: Site
@@ -117,7 +119,8 @@ def build_rank(
     c = live.current
     if shared is None:
         shared = build_shared(c, clock, defer_to_thread, environ)
-    names = derive(seed, "names", c.pod_name, c.port, number)
+    randomness = Randomness(seed)
+    names = randomness.generator("names", c.pod_name, c.port, number)
 
     def new_id() -> str:
         return f"{names.getrandbits(64):016x}"
@@ -157,7 +160,7 @@ def build_rank(
         multimodal=not c.language_model_only,
         encoder_only=c.mm_encoder_only,
         trusts_templates=c.trust_request_chat_template,
-        wants_image=ImageEmission(c, derive(seed, "images", number)),
+        wants_image=ImageEmission(c, randomness.generator("images", number)),
         remote=PrefillSource(
             engine_id(c, seed, number),
             *side_channel(c, number),
@@ -179,6 +182,7 @@ def build_rank(
     )
 
     lifecycle = rank_lifecycle(clock, c.startup_duration)
+    health = RankHealth(lifecycle)
     pacer = TokenPacer(clock, metrics.iteration_finished)
     events = make_events(c, number, clock, epoch, metrics.cache, defer_to_thread)
     batcher, sockets = events or (None, None)
@@ -199,8 +203,9 @@ def build_rank(
     admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)
     backlog = Backlog(c.max_num_queued_reqs, c.max_num_queued_tokens, metrics)
     behaviour = live.follow(_behaviour)
-    own_seed = derive(seed, "rank", number).getrandbits(63)
+    own_seed = randomness.number("rank", number)
     simulator = RankSimulator(clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, own_seed)
+    randomness.feed(simulator.reseed, "rank", number)
     control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode, store)
 
     # What pooling computes may take long. Threads that compute at the same time are no faster, and the reactor's thread
@@ -216,8 +221,9 @@ def build_rank(
         behaviour,
         c.max_num_seqs,
         c.max_waiting_queue_length,
-        derive(seed, "pooler", number).getrandbits(63),
+        randomness.number("pooler", number),
     )
+    randomness.feed(pooler.reseed, "pooler", number)
 
     surfaces = Surfaces(
         configuration=c,
@@ -230,7 +236,7 @@ def build_rank(
         defer_to_thread=defer_to_thread,
         in_turn=in_turn,
         environ=environ,
-        lifecycle=lifecycle,
+        health=health,
         simulator=simulator,
         pooler=pooler,
         admission=admission,
@@ -248,7 +254,7 @@ def build_rank(
     )
     cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
     site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers, cors=cors)
-    return Rank(simulator, slots, pacer, lifecycle, backlog, control, site, resource, store, batcher, sockets)
+    return Rank(simulator, slots, pacer, lifecycle, health, backlog, control, site, resource, store, batcher, sockets)
 
 
 def _behaviour(c: Configuration) -> Behaviour:

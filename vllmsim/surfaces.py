@@ -37,9 +37,8 @@ from vllmsim.api.scaleout.renderers import ChatRenderer, CompletionRenderer, Mes
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import engine_entry, signature
-from vllmsim.interfaces import IAdmission, IPooler, IRankControl, ISimulator, ITokenizer
+from vllmsim.interfaces import IAdmission, IHealth, IPooler, IRankControl, ISimulator, ITokenizer
 from vllmsim.models import ModelCatalogue
-from vllmsim.scheduling.lifecycle import RankLifecycle
 from vllmsim.serverinfo import describe_configuration, describe_environment, describe_system
 from vllmsim.web.adapters import AdapterRoutes
 from vllmsim.web.answering import Answering
@@ -86,7 +85,7 @@ class Surfaces:
     defer_to_thread: Callable[..., Deferred[Any]]
     in_turn: Callable[..., Deferred[Any]]
     environ: Mapping[str, str]
-    lifecycle: RankLifecycle
+    health: IHealth
     simulator: ISimulator
     pooler: IPooler
     admission: IAdmission
@@ -202,7 +201,7 @@ class Surfaces:
             yield TokenizerRoutes(tokens, self.tokenizer).app
         yield OperationRoutes(
             ModelList(self.models, c.max_model_len, settings.new_id, settings.now),
-            self.lifecycle.ready,
+            self.health,
             self.control.in_flight if c.enable_server_load_tracking else lambda: 0,
             {rank: engine_entry(c, self.seed, rank) for rank in range(c.data_parallel_size)},
             self.event_sources,

@@ -20,6 +20,16 @@ class OperationTests(RankTestCase):
         self.clock.advance(10)
         self.assertEqual(200, self.get("/health/ready").status)
 
+    def test_worse(self) -> None:
+        """Probes are told that a rank is not well, or not willing, where someone wants that; requests are served."""
+        self.make_rank()
+        health = self.rank.health
+        for healthy, willing in ((True, True), (True, False), (False, True)):
+            health.healthy, health.willing = healthy, willing
+            seen = [self.get(path).status for path in ("/health", "/ping", "/ready", "/health/ready")]
+            self.assertEqual([200 if well else 503 for well in [healthy] * 2 + [healthy and willing] * 2], seen)
+            self.assertEqual(200, self.chat().status)
+
     def test_ping(self) -> None:
         """A ping is answered without a word, by either method."""
         self.make_rank()

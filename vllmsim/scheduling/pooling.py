@@ -70,6 +70,13 @@ class RankPooler:
         generator = derive(self._seed, "pooling", next(self._arrivals))
         return self._requests.add(Deferred.fromCoroutine(self._serve(request, generator)))
 
+    def reseed(self, seed: int) -> None:
+        """Serve requests from now on as if the rank had just been made.
+
+        :param seed: the one that takes the place of the rank's own.
+        """
+        self._seed, self._arrivals = seed, count()
+
     async def _serve(self, request: PoolingRequest, generator: random.Random) -> Sequence[Pooled]:
         latency = self._behaviour().latency
         if not self._lifecycle.accepting():

@@ -57,6 +57,13 @@ class RankSimulator:
         """Serve a request; see :class:`vllmsim.interfaces.ISimulator`."""
         return self.requests.add(Deferred.fromCoroutine(self._serve(request, sink, record, next(self._arrivals))))
 
+    def reseed(self, seed: int) -> None:
+        """Serve requests from now on as if the rank had just been made.
+
+        :param seed: the one that takes the place of the rank's own.
+        """
+        self._seed, self._arrivals = seed, count()
+
     def abort(self, ids: Collection[str] | None) -> int:
         """End sequences with what they have said.
 

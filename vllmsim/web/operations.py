@@ -12,6 +12,7 @@ from vllmsim import VLLM_VERSION
 from vllmsim.api.description import Response
 from vllmsim.api.models import ModelList
 from vllmsim.api.shapes.server import EngineEntry, Load, ModelCards, Nothing, Version
+from vllmsim.interfaces import IHealth
 from vllmsim.web.described import described
 from vllmsim.web.request import Request
 
@@ -20,7 +21,6 @@ from vllmsim.web.request import Request
 class OperationRoutes:
     """Answers what probes and clients ask before they work.
 
-    :param ready: tells whether the model would be loaded.
     :param load: counts the requests that are not answered yet.
     :param engines: what Mooncake's peers are told of every data-parallel rank, by its number.
     :param event_sources: tells by rank where its KV events are published; nothing while they are not.
@@ -29,29 +29,38 @@ class OperationRoutes:
     app: ClassVar[Klein] = Klein()
 
     _models: ModelList
-    _ready: Callable[[], bool]
+    _health: IHealth
     _load: Callable[[], int]
     _engines: Mapping[int, Mapping[str, Any]]
     _event_sources: Callable[[], Mapping[int, Mapping[str, Any]]]
 
     @app.route("/health", methods=["GET"])
-    @app.route("/ready", methods=["GET"], endpoint="ready")
-    @described("Server", Response(Nothing))
+    @described("Server", Response(Nothing), Response(Nothing, status=503))
     def health(self, request: Request) -> None:
-        """Answer that the server is alive."""
-        request.answer(200, b"{}")
+        """Answer whether the server is alive."""
+        request.answer(self._status(self._health.healthy), b"{}")
+
+    @app.route("/ready", methods=["GET"])
+    @described("Server", Response(Nothing), Response(Nothing, status=503))
+    def alive(self, request: Request) -> None:
+        """Answer whether the server is alive, and willing; also while its model would be loading."""
+        request.answer(self._status(self._health.healthy and self._health.willing), b"{}")
 
     @app.route("/health/ready", methods=["GET"])
     @described("Server", Response(Nothing), Response(Nothing, status=503))
     def readiness(self, request: Request) -> None:
         """Answer whether requests should come here."""
-        request.answer(200 if self._ready() else 503, b"{}")
+        request.answer(self._status(self._health.ready()), b"{}")
 
     @app.route("/ping", methods=["GET", "POST"])
-    @described("Server", Response())
+    @described("Server", Response(), Response(status=503))
     def ping(self, request: Request) -> None:
-        """Answer that the server is alive, without a word."""
-        request.answer(200, b"", content_type=None)
+        """Answer whether the server is alive, without a word."""
+        request.answer(self._status(self._health.healthy), b"", content_type=None)
+
+    @staticmethod
+    def _status(well: bool) -> int:
+        return 200 if well else 503
 
     @app.route("/version", methods=["GET"])
     @described("Server", Response(Version))
