@@ -8,6 +8,7 @@ line of JSON says how many of the prompt's tokens were found each time.
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from vllmsim.caching import make_cache
 from vllmsim.config.arguments import scan
+from vllmsim.config.changes import LiveConfigurations
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import load
 from vllmsim.inference import InferenceRequest, TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import IKVCache
@@ -100,11 +103,13 @@ def main(words: Sequence[str]) -> None:
     :param words: how many tokens the prompt has, the port for orders, and the daemon's command line.
     """
     tokens, port, *options = words
-    configuration = load(scan(options), {}).configuration
+    loaded = load(scan(options), {})
+    configuration = loaded.configuration
+    lives = {0: LiveConfiguration(configuration)}
     # It sets the reactor, Python's threads and its collector of garbage up as the daemon does.
     from vllmsim.tap import serve  # noqa: PLC0415
 
-    top = serve(configuration, [0], 1, leave=None)
+    top = serve(lives, LiveConfigurations(lives, loaded, time.time), 1, leave=None)
     from twisted.internet import reactor as installed  # noqa: PLC0415
 
     reactor: Any = installed

@@ -9,6 +9,7 @@ begins, and a line of JSON says how long each took, in milliseconds.
 import json
 import random
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -20,6 +21,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.protocols.basic import LineOnlyReceiver
 
 from vllmsim.config.arguments import scan
+from vllmsim.config.changes import LiveConfigurations
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import load
 from vllmsim.dataset.conversations import Conversations, Finding
 from vllmsim.dataset.datasets import Datasets
@@ -116,11 +119,13 @@ def main(words: Sequence[str]) -> None:
     :param words: how many rows the dataset has, the port for orders, and the daemon's command line.
     """
     rows, port, *options = words
-    configuration = load(scan(options), {}).configuration
+    loaded = load(scan(options), {})
+    configuration = loaded.configuration
+    lives = {0: LiveConfiguration(configuration)}
     # It sets the reactor, Python's threads and its collector of garbage up as the daemon does.
     from vllmsim.tap import serve  # noqa: PLC0415
 
-    top = serve(configuration, [0], 1, leave=None)
+    top = serve(lives, LiveConfigurations(lives, loaded, time.time), 1, leave=None)
     from twisted.internet import reactor as installed  # noqa: PLC0415
 
     reactor: Any = installed

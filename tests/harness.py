@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.fakes import in_thread
+from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.rank import Rank, build_rank
 from vllmsim.shared import build_shared
@@ -112,11 +113,22 @@ class RankTestCase(SynchronousTestCase):
         Every connection is dropped after the test, and no timer may be left then.
         """
         self.clock = Clock()
-        self.configuration = load_words(("--seed", "7", *words), {}).configuration
+        loaded = load_words(("--seed", "7", *words), {})
+        self.configuration = loaded.configuration
         shared = build_shared(self.configuration, self.clock, in_thread)
         self.addCleanup(lambda: Deferred.fromCoroutine(shared.close()))
         self.live = LiveConfiguration(self.configuration)
-        self.rank = build_rank(self.live, 0, 7, self.clock, in_thread, lambda: EPOCH, shared=shared)
+        self.configurations = LiveConfigurations({0: self.live}, loaded, lambda: EPOCH)
+        self.rank = build_rank(
+            self.live,
+            0,
+            7,
+            self.clock,
+            in_thread,
+            lambda: EPOCH,
+            shared=shared,
+            configurations=self.configurations,
+        )
         self.rank.start()
         self.clock.advance(0)
         self.exchanges: list[Exchange] = []

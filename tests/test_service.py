@@ -1,6 +1,7 @@
 """Starting and stopping ranks."""
 
 import socket
+from collections.abc import Collection
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -9,8 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.harness import Exchange
+from vllmsim.config.changes import LiveConfigurations
+from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.loading import Loaded
 from vllmsim.config.schema import Configuration
-from vllmsim.service import RankService, rank_services
+from vllmsim.service import RankService, RankServices, rank_services
 
 
 def configured(words: str = "") -> Configuration:
@@ -39,12 +43,17 @@ class ServiceTests(SynchronousTestCase):
 
     def services(self, words: str = "") -> list[RankService]:
         """Make the services and start them."""
-        configuration = configured(words)
-        services = rank_services(configuration, configuration.ranks, 1, self.reactor)
+        services = self.make(words)
         services.privilegedStartService()
         services.startService()
         self.reactor.advance(0)
         return list(services)
+
+    def make(self, words: str = "", ranks: Collection[int] | None = None) -> RankServices:
+        """Make the services of some ranks, or of all."""
+        configuration = configured(words)
+        lives = {number: LiveConfiguration(configuration) for number in ranks or configuration.ranks}
+        return rank_services(lives, LiveConfigurations(lives, Loaded(configuration), float), 1, self.reactor)
 
     def exchange(self, number: int = 0) -> Exchange:
         """Connect to a listening rank."""
@@ -81,7 +90,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_ranks_of_the_process(self) -> None:
         """A process that has some of the ranks gives them the ports and numbers that they have in one process."""
-        [service] = rank_services(configured("--data-parallel-size 3 --port 9000"), [1], 1, self.reactor)
+        [service] = self.make("--data-parallel-size 3 --port 9000", [1])
         service.privilegedStartService()
         self.assertEqual([9001], [server[0] for server in self.reactor.tcpServers])
         self.assertIn(b'engine="1"', self.exchange().send("GET", "/metrics").body)
@@ -139,6 +148,31 @@ class ServiceTests(SynchronousTestCase):
         self.assertTrue(exchange.transport.disconnected)
         self.successResultOf(stopped)
         exchange.drop()
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_admin_endpoint(self) -> None:
+        """Routes for administrators may be at ports of their own, and then nowhere else; the other way round too."""
+        services = self.services("--data-parallel-size 2 --port 9000 --admin-endpoint 9100")
+        self.assertEqual([9000, 9100, 9001, 9101], [server[0] for server in self.reactor.tcpServers])
+        paths = ("/admin/config", "/v1/models", "/openapi.json", "/docs")
+        statuses = [[self.exchange(n).send("GET", path).status for path in paths] for n in range(2)]
+        self.assertEqual([[404, 200], [200, 404]], [each[:2] for each in statuses])
+        self.assertEqual([200, 200], [each[3] for each in statuses])
+        changing = self.exchange(3).send("POST", "/admin/config?rank=0", b'{"inter-token-latency": 7}')
+        self.assertEqual("7ms", changing.json()["inter-token-latency"])
+        shown = [self.exchange(n).send("GET", "/admin/config").json()["inter-token-latency"] for n in (1, 3)]
+        self.assertEqual(["7ms", "0s"], shown)
+        self.assertEqual(2, len(services))
+
+    def test_admin_endpoint_stops(self) -> None:
+        """Administrators' connections end with the others."""
+        [service] = self.services("--port 9000 --admin-endpoint 9100")
+        idle = self.exchange(1)
+        stopped = service.stopService()
+        self.assertTrue(idle.transport.disconnecting)
+        self.assertNoResult(stopped)
+        idle.drop()
+        self.successResultOf(stopped)
         self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_taken_endpoint(self) -> None:

@@ -84,6 +84,13 @@ class PromptTooLong(InvalidParameter):
         )
 
 
+class Unauthorized(InferenceError):
+    """The route is for those who have a key, and the request has not."""
+
+    status = 401
+    kind = "AuthenticationError"
+
+
 class PermissionDenied(InferenceError):
     """The route exists, and this server does not serve it."""
 
@@ -106,7 +113,7 @@ class UnknownModel(InferenceError):
 
 
 class Conflict(InferenceError):
-    """What is to begin has begun already."""
+    """What is asked for does not go with how things are: what is to begin has begun already, say."""
 
     status = 409
     kind = "Conflict"

@@ -7,6 +7,7 @@ from typing import Any, Final
 from twisted.internet.endpoints import quoteStringArgument
 
 from vllmsim import VLLM_VERSION
+from vllmsim.config.administration import endpoint_counted
 from vllmsim.config.schema import Configuration
 from vllmsim.randomness import derive
 
@@ -84,10 +85,27 @@ def endpoint_of(configuration: Configuration, number: int) -> str:
         return fill(c.listen)
     if c.uds:
         return f"unix:{quoteStringArgument(fill(c.uds))}{_BACKLOG}"
+    return _on_port(c, port)
+
+
+def _on_port(c: Configuration, port: int) -> str:
     if c.ssl_certfile:
         files = f"privateKey={quoteStringArgument(c.ssl_keyfile)}:certKey={quoteStringArgument(c.ssl_certfile)}"
         return f"ssl:{port}:{files}{_interface(c)}{_BACKLOG}"
     return _tcp(c, port) + _BACKLOG
+
+
+def admin_endpoint_of(configuration: Configuration, number: int) -> str | None:
+    """Describe where the routes for administrators are, in Twisted's endpoint syntax; None if with the others.
+
+    A port alone is one like the rank's own: at the same host, with the same certificate.
+    """
+    c, further = configuration, number - configuration.ranks.start
+    if not c.admin_endpoint:
+        return None
+    if c.admin_endpoint.isdecimal():
+        return _on_port(c, int(c.admin_endpoint) + further)
+    return endpoint_counted(c.admin_endpoint, number, further)
 
 
 def supervisor_endpoint(configuration: Configuration) -> str:

@@ -7,7 +7,7 @@ awaitable is a coroutine where that is enough: who awaits it need not wait for a
 
 import random
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -136,6 +136,47 @@ class IHealth(Interface):
 
     def ready() -> bool:
         """Tell whether a load balancer should send requests here: the rank is loaded, serving, healthy and willing."""
+
+
+class IConfigurations(Interface):
+    """The configurations of all ranks of a server, wherever these run, seen by who changes them while they do.
+
+    Ranks change together unless one is named. A change is there whole or not at all: every configuration that it would
+    lead to is checked before any holds. When one has been awaited, all ranks have it.
+
+    Awaiting raises :class:`vllmsim.errors.InvalidRequest` with everything that is wrong, or when there is no such rank,
+    and :class:`vllmsim.errors.Unavailable` when a rank or who knows of all does not answer.
+    """
+
+    def describe(rank: int) -> Awaitable[Mapping[str, Any]]:
+        """Show what holds for a rank.
+
+        :return: by option name, the effective values as a file would have them, sorted; no secrets.
+        """
+
+    def change(values: Mapping[str, object], rank: int | None, who: str, *, step: bool = False) -> Awaitable[None]:
+        """Change options.
+
+        :param values: by option name, the new values as a file would have them; None leaves one as it is.
+        :param rank: the one to change; None for all.
+        :param who: says in the log, and in the history, who did it.
+        :param step: whether it goes on with the last change, if that was a step of the same author: then both are
+            undone as one, and the log does not tell of each.
+        """
+
+    def undo(who: str) -> Awaitable[None]:
+        """Have all ranks have again what they had before the latest change that is not undone.
+
+        Awaiting raises :class:`vllmsim.errors.Conflict` when there is none.
+        """
+
+    def history() -> Awaitable[Sequence[Mapping[str, Any]]]:
+        """Tell what has changed.
+
+        :return: the latest first, of each change ``when`` in seconds since the epoch, ``who``, ``what`` was done
+            (``change``, ``undo`` or ``reload``), and as ``changes`` each ``option``, its ``old`` and ``new`` value, and
+            the ``ranks`` where it changed so.
+        """
 
 
 class IPooler(Interface):

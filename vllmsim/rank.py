@@ -17,11 +17,13 @@ from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource
 from vllmsim.caching import make_cache, make_events
 from vllmsim.composing.composer import Composer
+from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.loading import Loaded
 from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
 from vllmsim.identity import engine_id, fingerprint, side_channel
-from vllmsim.interfaces import IBlockStore
+from vllmsim.interfaces import IBlockStore, IConfigurations
 from vllmsim.kvcache.outside.backend import make_store
 from vllmsim.latency import LatencyModel
 from vllmsim.metrics.backend import BackendMetrics
@@ -74,6 +76,7 @@ class Rank:
     control: RankControl
     site: Site
     resource: RankResource
+    admin: Site | None
     store: IBlockStore | None
     batcher: "EventBatcher | None"
     sockets: "EventSockets | None"
@@ -104,7 +107,9 @@ def build_rank(
     defer_to_thread: Callable[..., Deferred[Any]],
     epoch: Callable[[], float] = time.time,
     environ: Mapping[str, str] = os.environ,
+    *,
     shared: Shared | None = None,
+    configurations: IConfigurations | None = None,
 ) -> Rank:
     """Wire the parts of a rank.
 
@@ -115,8 +120,12 @@ def build_rank(
     :param epoch: tells seconds since the epoch.
     :param environ: the environment.
     :param shared: what it has in common with the other ranks of this process, if there are any.
+    :param configurations: the configurations of all ranks of the server, this one's among them; if it is the only one,
+        they are made.
     """
     c = live.current
+    if configurations is None:
+        configurations = LiveConfigurations({number: live}, Loaded(c), epoch)
     if shared is None:
         shared = build_shared(c, clock, defer_to_thread, environ)
     randomness = Randomness(seed)
@@ -226,7 +235,8 @@ def build_rank(
     randomness.feed(pooler.reseed, "pooler", number)
 
     surfaces = Surfaces(
-        configuration=c,
+        live=live,
+        configurations=configurations,
         number=number,
         seed=seed,
         settings=settings,
@@ -253,8 +263,25 @@ def build_rank(
         c.send_timeout,
     )
     cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
-    site = Site(resource, clock, http, limits, request_ids=c.enable_request_id_headers, cors=cors)
-    return Rank(simulator, slots, pacer, lifecycle, health, backlog, control, site, resource, store, batcher, sockets)
+    make_site = partial(
+        Site, clock=clock, metrics=http, limits=limits, request_ids=c.enable_request_id_headers, cors=cors
+    )
+    admin_resource = surfaces.admin_resource()
+    return Rank(
+        simulator,
+        slots,
+        pacer,
+        lifecycle,
+        health,
+        backlog,
+        control,
+        make_site(resource),
+        resource,
+        None if admin_resource is None else make_site(admin_resource),
+        store,
+        batcher,
+        sockets,
+    )
 
 
 def _behaviour(c: Configuration) -> Behaviour:

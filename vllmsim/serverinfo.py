@@ -1,31 +1,16 @@
 # -*- test-case-name: tests.test_serverinfo -*-
-"""What ``/server_info`` tells: configuration, environment and machine. Secrets are never among it."""
+"""What ``/server_info`` tells beside the configuration: environment and machine. Secrets are never among it."""
 
 import importlib.metadata
 import platform
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from vllmsim import VLLM_VERSION, __version__
-from vllmsim.config.kinds import Kind
-from vllmsim.config.schema import Configuration, own_options
 
 _SECRET_WORDS: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 _MASK: Final = "***"
 _PACKAGES: Final = ("Twisted", "klein", "attrs", "Automat", "prometheus-client", "pydantic", "orjson", "PyYAML")
-
-
-def describe_configuration(configuration: Configuration) -> dict[str, Any]:
-    """Show the effective value of every option that is no secret, in the form in which a file would have it."""
-    shown = (option for option in own_options() if not option.secret)
-    return {option.name: _show(option.kind, getattr(configuration, option.attribute)) for option in shown}
-
-
-def _show(kind: Kind, value: Any) -> Any:
-    """Write a value, but not what an address has before its host."""
-    written = None if value is None else kind.to_value(value)
-    return re.sub(r"(?<=://)[^/@]*@", f"{_MASK}@", written) if isinstance(written, str) else written
 
 
 def describe_environment(environ: Mapping[str, str]) -> dict[str, str]:

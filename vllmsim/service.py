@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.test_service -*-
 """A rank as a service: it listens, serves, and stops in order."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -13,8 +13,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from vllmsim.config.live import LiveConfiguration
-from vllmsim.config.schema import Configuration
-from vllmsim.identity import endpoint_of, url_of
+from vllmsim.identity import admin_endpoint_of, endpoint_of, url_of
+from vllmsim.interfaces import IConfigurations
 from vllmsim.listening import Listener, StartError
 from vllmsim.rank import Rank, build_rank
 from vllmsim.shared import Shared, build_shared
@@ -28,18 +28,32 @@ class RankService(Service):
 
     :param endpoint: where to listen.
     :param url: what the log says about that.
+    :param admin_endpoint: where to listen for administrators, if that is elsewhere.
     :param shutdown_timeout: seconds that requests may take to end.
     :raises vllmsim.listening.StartError: when the endpoint is none.
     """
 
     _log: ClassVar[Logger] = Logger()
 
-    def __init__(self, rank: Rank, endpoint: str, url: str, shutdown_timeout: float, reactor: Any) -> None:
+    def __init__(
+        self,
+        rank: Rank,
+        endpoint: str,
+        url: str,
+        shutdown_timeout: float,
+        reactor: Any,
+        admin_endpoint: str | None = None,
+    ) -> None:
         self._rank = rank
         self._url = url
         self._shutdown_timeout = shutdown_timeout
         self._clock: IReactorTime = reactor
-        self._listener = Listener(endpoint, rank.site, reactor)
+        self._sites = [rank.site]
+        self._listeners = [Listener(endpoint, rank.site, reactor)]
+        self._admin_endpoint = admin_endpoint
+        if rank.admin is not None and admin_endpoint is not None:
+            self._sites.append(rank.admin)
+            self._listeners.append(Listener(admin_endpoint, rank.admin, reactor))
 
     def privilegedStartService(self) -> None:
         """Listen.
@@ -47,7 +61,8 @@ class RankService(Service):
         :raises vllmsim.listening.StartError: when that is not possible.
         """
         super().privilegedStartService()
-        self._listener.privilegedStartService()
+        for listener in self._listeners:
+            listener.privilegedStartService()
         if self._rank.sockets is not None:
             try:
                 self._rank.sockets.open()
@@ -58,8 +73,11 @@ class RankService(Service):
         """Begin to serve."""
         super().startService()
         self._rank.start()
-        self._listener.startService()
+        for listener in self._listeners:
+            listener.startService()
         self._log.info("Starting vLLM server on {url}", url=self._url)
+        if self._admin_endpoint is not None:
+            self._log.info("Administrators are served on {endpoint}", endpoint=self._admin_endpoint)
 
     def stopService(self) -> Deferred[None]:
         """Stop in order.
@@ -75,17 +93,21 @@ class RankService(Service):
         # Nobody can have it go on any more if it stands still.
         rank.control.resume()
         rank.control.wake_up(())
-        await self._listener.stopService()
-        closed = rank.site.close()
+        for listener in self._listeners:
+            await listener.stopService()
+        closed = [site.close() for site in self._sites]
         try:
             await rank.simulator.requests.drain().addTimeout(self._shutdown_timeout, self._clock)
         except DeferredTimeoutError:
             self._log.warn("Requests are still running after {seconds} s.", seconds=self._shutdown_timeout)
             rank.simulator.requests.dismiss()
-        try:
-            await closed.addTimeout(_FLUSH_TIMEOUT, self._clock)
-        except DeferredTimeoutError:
-            rank.site.abort()
+        for each in closed:
+            each.addTimeout(_FLUSH_TIMEOUT, self._clock)
+        for site, each in zip(self._sites, closed, strict=True):
+            try:
+                await each
+            except DeferredTimeoutError:
+                site.abort()
         rank.stop()
         if rank.store is not None:
             await rank.store.stop()
@@ -109,23 +131,29 @@ class RankServices(MultiService):
         await self._shared.close()
 
 
-def rank_services(configuration: Configuration, ranks: Iterable[int], seed: int, reactor: Any) -> RankServices:
+def rank_services(
+    lives: Mapping[int, LiveConfiguration], configurations: IConfigurations, seed: int, reactor: Any
+) -> RankServices:
     """Make the services of the ranks that this process has.
 
-    :param ranks: their numbers.
+    :param lives: their configurations, by their numbers.
+    :param configurations: those of all ranks of the server.
     :param reactor: provides time, sockets and a thread pool.
     :raises vllmsim.listening.StartError: when one cannot be.
     :raises SystemExit: when what they share cannot be; the message says why.
     """
     in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    shared = build_shared(configuration, reactor, in_thread)
+    first = next(iter(lives.values())).current
+    shared = build_shared(first, reactor, in_thread)
     services = RankServices(shared)
-    for number in ranks:
+    for number, live in lives.items():
+        c = live.current
         RankService(
-            build_rank(LiveConfiguration(configuration), number, seed, reactor, in_thread, shared=shared),
-            endpoint_of(configuration, number),
-            url_of(configuration, number),
-            configuration.shutdown_timeout,
+            build_rank(live, number, seed, reactor, in_thread, shared=shared, configurations=configurations),
+            endpoint_of(c, number),
+            url_of(c, number),
+            c.shutdown_timeout,
             reactor,
+            admin_endpoint_of(c, number),
         ).setServiceParent(services)
     return services

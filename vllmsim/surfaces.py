@@ -35,18 +35,22 @@ from vllmsim.api.scaleout.given import Bounds
 from vllmsim.api.scaleout.reading import Words
 from vllmsim.api.scaleout.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
 from vllmsim.api.tokens import TokenDialect
+from vllmsim.config.describing import describe_configuration
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import engine_entry, signature
-from vllmsim.interfaces import IAdmission, IHealth, IPooler, IRankControl, ISimulator, ITokenizer
+from vllmsim.interfaces import IAdmission, IConfigurations, IHealth, IPooler, IRankControl, ISimulator, ITokenizer
 from vllmsim.models import ModelCatalogue
-from vllmsim.serverinfo import describe_configuration, describe_environment, describe_system
+from vllmsim.serverinfo import describe_environment, describe_system
 from vllmsim.web.adapters import AdapterRoutes
+from vllmsim.web.admin import ConfigurationRoutes
 from vllmsim.web.answering import Answering
 from vllmsim.web.control import AbortRoutes, ControlRoutes
 from vllmsim.web.development import DevelopmentRoutes
 from vllmsim.web.disaggregation import DerenderRoutes, GenerateRoutes, RenderRoutes
 from vllmsim.web.documentation import DocumentationRoutes
 from vllmsim.web.exposition import ExpositionRoutes
+from vllmsim.web.guarding import Guard
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.invocations import InvocationRoutes, Surface
 from vllmsim.web.labelscores import LabelScoreRoutes
@@ -66,6 +70,8 @@ T = TypeVar("T")
 class Surfaces:
     """Makes the routes of one rank.
 
+    :param live: the rank's configuration.
+    :param configurations: those of all ranks of the server.
     :param number: which rank it is, from 0.
     :param seed: the daemon's seed.
     :param defer_to_thread: runs a function off the reactor.
@@ -75,7 +81,8 @@ class Surfaces:
     :param exposition: writes the rank's metrics, or those with some names.
     """
 
-    configuration: Configuration
+    live: LiveConfiguration
+    configurations: IConfigurations
     number: int
     seed: int
     settings: Settings
@@ -100,7 +107,32 @@ class Surfaces:
         pooling = self._pooling()
         apps = self._chosen([*self._generating(answering)], [pooling.app])
         resource = RankResource([*apps, self._invocations(answering, pooling).app, *self._common()])
-        if not c.disable_fastapi_docs:
+        if not c.admin_endpoint:
+            self._administer(resource)
+        return self._explained(resource)
+
+    def admin_resource(self) -> RankResource | None:
+        """Join the routes for administrators into a tree of their own, where they are to have one."""
+        if not self.configuration.admin_endpoint:
+            return None
+        resource = RankResource(())
+        self._administer(resource)
+        return self._explained(resource)
+
+    @property
+    def configuration(self) -> Configuration:
+        """What holds when the routes are made: there is nothing in it that decides about them and changes."""
+        return self.live.current
+
+    def _administer(self, resource: RankResource) -> None:
+        """Add the routes for administrators, for those who have the key if there is one."""
+        key = self.configuration.admin_api_key
+        guard = Guard(key.encode()) if key else None
+        for app in self._administered():
+            resource.add(app, guard)
+
+    def _explained(self, resource: RankResource) -> RankResource:
+        if not self.configuration.disable_fastapi_docs:
             resource.add(self._documentation(resource))
         return resource
 
@@ -210,11 +242,10 @@ class Surfaces:
         yield AdapterRoutes(self.models).app
         yield ScalingRoutes(c.data_parallel_size).app
         yield from self._development()
-        yield from self._administered()
 
     def _administered(self) -> Iterator[Klein]:
-        """Make the routes by which a server is changed and looked into while it runs."""
-        yield from ()
+        """Make the routes by which a server is changed and looked into while it runs; they may be guarded."""
+        yield ConfigurationRoutes(self.configurations, self.number).app
 
     def _development(self) -> Iterator[Klein]:
         """Make the routes that a vLLM has only when it is asked to."""
@@ -229,7 +260,7 @@ class Surfaces:
                 self.control,
                 max(1, c.tensor_parallel_size) * c.pipeline_parallel_size,
                 c.data_parallel_size,
-                describe_configuration(c),
+                lambda: describe_configuration(self.live.current),
                 describe_environment(self.environ),
                 partial(self.defer_to_thread, describe_system),
             ).app

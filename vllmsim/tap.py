@@ -5,19 +5,23 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.logger import Logger
 from twisted.python import usage
 
 from vllmsim import __version__
 from vllmsim.config.arguments import scan
+from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.listing import help_text, print_config
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import ConfigurationError, Loaded, load
 from vllmsim.config.schema import Configuration
+from vllmsim.interfaces import IConfigurations
 from vllmsim.randomness import fresh_seed
 from vllmsim.stopping import SignalService
 
@@ -75,22 +79,31 @@ def makeService(options: Options) -> MultiService:
     if seed is None:
         seed = fresh_seed()
         _log.info("The seed is {seed}.", seed=seed)
-    build = _supervise if configuration.data_parallel_processes else partial(_serve, ranks=configuration.ranks)
-    return _prepared(configuration, partial(build, configuration=configuration, seed=seed))
+    lives = {number: LiveConfiguration(evolve(configuration, seed=seed)) for number in configuration.ranks}
+    configurations = LiveConfigurations(lives, options.loaded, time.time)
+    if configuration.data_parallel_processes:
+        build = partial(_supervise, configuration=configuration, seed=seed)
+    else:
+        build = partial(_serve, lives=lives, configurations=configurations, seed=seed)
+    return _prepared(configuration, build)
 
 
 def serve(
-    configuration: Configuration, ranks: Iterable[int], seed: int, leave: Callable[[int], Any] | None = os._exit
+    lives: Mapping[int, LiveConfiguration],
+    configurations: IConfigurations,
+    seed: int,
+    leave: Callable[[int], Any] | None = os._exit,
 ) -> MultiService:
     """Build what serves ranks in this process, which have all that they need.
 
-    :param ranks: their numbers.
+    :param lives: their configurations, by their numbers.
+    :param configurations: those of all ranks of the server.
     :param seed: the daemon's seed.
     :param leave: see :class:`vllmsim.stopping.SignalService`.
     :raises vllmsim.listening.StartError: when one cannot be.
     """
     top = MultiService()
-    _serve(top, configuration, ranks, seed)
+    _serve(top, lives, configurations, seed)
     return _signalled(top, leave)
 
 
@@ -125,7 +138,9 @@ def _signalled(top: MultiService, leave: Callable[[int], Any] | None) -> MultiSe
     return top
 
 
-def _serve(top: MultiService, configuration: Configuration, ranks: Iterable[int], seed: int) -> None:
+def _serve(
+    top: MultiService, lives: Mapping[int, LiveConfiguration], configurations: IConfigurations, seed: int
+) -> None:
     """Add ranks to the services of this process."""
     # What is made from here on stays: looking for garbage among it would take a fifth of the start.
     gc.disable()
@@ -133,7 +148,7 @@ def _serve(top: MultiService, configuration: Configuration, ranks: Iterable[int]
     # It installs a reactor too.
     from vllmsim.service import rank_services  # noqa: PLC0415
 
-    rank_services(configuration, ranks, seed, reactor).setServiceParent(top)
+    rank_services(lives, configurations, seed, reactor).setServiceParent(top)
     gc.freeze()
     # Looking for garbage among thousands of streams takes longer than the gaps between their tokens.
     gc.set_threshold(_MORE_THAN_FREED, 20, 100)

@@ -48,7 +48,10 @@ class MainTests(SynchronousTestCase):
         self.patch(rank, "serve", serve)
         configuration = load_words(["-dp", "2"], {}).configuration
         self.run_with(Assignment(1, 7, configuration).to_bytes())
-        self.assertEqual([(configuration, [1], 7, {"leave": None})], served)
+        [(lives, configurations, seed, more)] = served
+        self.assertEqual({1: configuration}, {number: live.current for number, live in lives.items()})
+        self.assertIs(lives, configurations.ranks)
+        self.assertEqual((7, {"leave": None}), (seed, more))
         self.assertTrue(tree.running)
         said, watches = rank._say_that_it_listens, rank._leave_with_supervisor
         self.assertEqual([watches, ("before", "shutdown"), said, "reactor"], self.ran)

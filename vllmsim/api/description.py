@@ -81,6 +81,7 @@ class Operation:
     :param path: with ``{name}`` in the place of a segment that varies.
     :param name: what the code calls it.
     :param summary: one sentence.
+    :param guarded: whether it is for those who have the administrator's key.
     """
 
     path: str
@@ -88,3 +89,4 @@ class Operation:
     name: str
     summary: str
     description: Description
+    guarded: bool = False

@@ -17,9 +17,10 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from vllmsim.api.description import EVENTS, JSON, Description, Operation, Response
 from vllmsim.api.shapes.errors import ErrorBody, RouterError
-from vllmsim.errors import InferenceError
+from vllmsim.errors import InferenceError, Unauthorized
 
 _REFERENCE: Final = "#/components/schemas/{model}"
+_KEY: Final = {"administrator": {"type": "http", "scheme": "bearer"}}
 
 Schema = dict[str, Any]
 
@@ -50,12 +51,13 @@ def openapi_document(title: str, version: str, model: str, operations: Iterable[
     for each in listed:
         paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas.__getitem__, model)
     tags = dict.fromkeys(each.description.tag for each in listed)
+    keys = {"securitySchemes": _KEY} if any(each.guarded for each in listed) else {}
     return orjson.dumps(
         {
             "openapi": "3.1.0",
             "info": {"title": title, "version": version},
             "paths": paths,
-            "components": {"schemas": components},
+            "components": {"schemas": components, **keys},
             "tags": [{"name": tag} for tag in tags],
         }
     )
@@ -95,6 +97,8 @@ def _operation(operation: Operation, schema_of: Callable[[Any], Schema], model: 
         if d.example is not None:
             content["example"] = {**d.example, **({"model": model} if "model" in d.example else {})}
         written["requestBody"] = {"required": not d.optional, "content": {JSON: content}}
+    if operation.guarded:
+        written["security"] = [{name: []} for name in _KEY]
     written["responses"] = _responses(operation, schema_of)
     return written
 
@@ -128,7 +132,7 @@ def _responses(operation: Operation, schema_of: Callable[[Any], Schema]) -> Sche
     d = operation.description
     responses = list(d.responses)
     meanings: dict[int, list[str]] = {}
-    for error in d.errors:
+    for error in (*d.errors, *((Unauthorized,) if operation.guarded else ())):
         responses += [Response(shape, status=error.status) for shape in d.error_shapes or (ErrorBody,)]
         meanings.setdefault(error.status, []).append(_first_line(error))
     if "{" in operation.path:

@@ -246,3 +246,15 @@ def write_fake_metrics(metrics: FakeMetrics) -> dict[str, object]:
         **metrics.counts,
     }
     return {name: value for name, value in members.items() if value is not None}
+
+
+def merge_fake_metrics(current: FakeMetrics, update: object) -> FakeMetrics:
+    """Change some members; those that the update has not, or as None, stay.
+
+    :raises InvalidMembers: naming every member that is wrong.
+    :raises ValueError: when it is no map at all.
+    """
+    if not isinstance(update, Mapping):
+        raise ValueError("it is not a map")
+    changes = {_OLD_NAMES.get(str(key), str(key)): member for key, member in update.items() if member is not None}
+    return parse_fake_metrics(write_fake_metrics(current) | changes)

@@ -286,6 +286,8 @@ class Parsed(Kind):
     :param write: the inverse.
     :param what: what is allowed.
     :param plain: words of the command line go to `parse` as they are, not only as JSON.
+    :param merge: takes a value and a JSON value that changes a part of it, where it can be changed so while the program
+        runs; its :class:`ValueError` names what is wrong.
     """
 
     placeholder: ClassVar[str] = "JSON"
@@ -293,6 +295,7 @@ class Parsed(Kind):
     write: Callable[[Any], object]
     what: str
     plain: bool = False
+    merge: Callable[[Any, object], Any] | None = None
 
     @property
     def allowed(self) -> str:

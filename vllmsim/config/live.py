@@ -6,9 +6,10 @@ when it needs it, or has what it makes of the configuration kept up to date by :
 """
 
 from collections.abc import Callable
-from typing import Generic, TypeAlias, TypeVar
+from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 from attrs import define, field
+from twisted.logger import Logger
 
 from vllmsim.config.schema import Configuration
 
@@ -24,6 +25,8 @@ class LiveConfiguration:
 
     :param current: all options; complete and checked.
     """
+
+    _log: ClassVar[Logger] = Logger()
 
     current: Configuration
     _observers: list[Observer] = field(init=False, factory=list)
@@ -49,7 +52,10 @@ class LiveConfiguration:
         """
         before, self.current = self.current, configuration
         for observer in self._observers:
-            observer(before, configuration)
+            try:
+                observer(before, configuration)
+            except Exception:  # noqa: BLE001 - who breaks must not keep others from hearing
+                self._log.failure("Someone could not take the new configuration.")
 
 
 @define(eq=False)

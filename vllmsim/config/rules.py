@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from vllmsim.config.administration import admin_fault
 from vllmsim.config.backends import parse_backend
 from vllmsim.config.blocks import FEWEST_BLOCKS
 from vllmsim.config.datasets import is_sha256
@@ -280,6 +281,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ((*_RANKS, "listen", "uds"), _own_address),
     (("data-parallel-supervisor-port", "data-parallel-processes", "port", "listen", "uds", *_RANKS), _supervisor_port),
     (("data-parallel-processes", "listen"), _probed),
+    (("admin-endpoint", "port", "listen", "uds", "data-parallel-supervisor-port", *_RANKS), admin_fault),
     (("listen", "uds", "host", "ssl-certfile"), _one_endpoint),
     (("uds", "ssl-certfile"), _plain_socket),
     (("ssl-keyfile", "ssl-certfile"), _key_pair),

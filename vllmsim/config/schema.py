@@ -14,7 +14,7 @@ import attrs
 from attrs import frozen
 
 from vllmsim.config.datasets import Dataset, parse_datasets, write_datasets
-from vllmsim.config.fakemetrics import FakeMetrics, parse_fake_metrics, write_fake_metrics
+from vllmsim.config.fakemetrics import FakeMetrics, merge_fake_metrics, parse_fake_metrics, write_fake_metrics
 from vllmsim.config.kinds import Duration, Flag, Integer, Json, Kind, List, Number, Parsed, Text
 from vllmsim.config.lora import LoraModule, parse_lora_module, write_lora_module
 from vllmsim.config.option import Option
@@ -103,6 +103,12 @@ class Configuration:
         "Headers that they may send.")
     allow_credentials: bool = _option("server", Flag(), False,
         "Let them send cookies and other credentials.")
+    admin_endpoint: str = _option("server", Text(), "",
+        "Where the routes for administrators are instead of at each rank's port: a port, or a Twisted endpoint such as"
+        " unix:/run/vllmsim.sock; each further rank has the next port, or its number for {rank}.")
+    admin_api_key: str = _option("server", Text(), "",
+        "Key that they ask for, as Authorization: Bearer KEY; none if empty.",
+        environment="VLLMSIM_ADMIN_API_KEY", secret=True)
     disable_fastapi_docs: bool = _option("server", Flag(), False,
         "Serve neither /openapi.json nor the pages /docs and /redoc that show it.")
     pod_name: str = _option("server", Text(), "",
@@ -327,7 +333,7 @@ class Configuration:
     kv_cache_metrics_sample: float = _option("metrics", Number(least=0, most=1), 0.01,
         "On which share of blocks.")
     fake_metrics: FakeMetrics | None = _option("metrics",
-        Parsed(parse_fake_metrics, write_fake_metrics, "a map of metrics to values"), None,
+        Parsed(parse_fake_metrics, write_fake_metrics, "a map of metrics to values", merge=merge_fake_metrics), None,
         "Metric values to show instead of the real ones.", live=True, acts=False)
     fake_metrics_refresh_interval: float = _option("metrics", Duration(positive=True), 0.1,
         "How often fake values that are functions of time are computed.", unit="ms", acts=False)

@@ -8,12 +8,16 @@ process of a group, and the supervisor sends its own.
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from threading import Thread
 from typing import Final
 
 from twisted.logger import FileLogObserver, LogEvent, eventAsText, globalLogBeginner
 
+from vllmsim.config.changes import LiveConfigurations
+from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.loading import Loaded
 from vllmsim.processes.assignment import Assignment
 from vllmsim.processes.children import READY_DESCRIPTOR
 from vllmsim.tap import serve
@@ -34,7 +38,9 @@ def main() -> None:
     Thread(target=_leave_with_supervisor, daemon=True).start()
     observer = FileLogObserver(sys.stdout, _line)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    tree = serve(assignment.configuration, [assignment.rank], assignment.seed, leave=None)
+    lives = {assignment.rank: LiveConfiguration(assignment.configuration)}
+    configurations = LiveConfigurations(lives, Loaded(assignment.configuration), time.time)
+    tree = serve(lives, configurations, assignment.seed, leave=None)
     tree.privilegedStartService()
     tree.startService()
     from twisted.internet import reactor  # noqa: PLC0415 - it is installed by now

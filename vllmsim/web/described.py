@@ -32,10 +32,11 @@ def described(
     return describe
 
 
-def operation(path: str, method: str, endpoint: Callable[..., Any]) -> Operation:
+def operation(path: str, method: str, endpoint: Callable[..., Any], *, guarded: bool = False) -> Operation:
     """Make one method of one path of a route.
 
     :param endpoint: the route, as Klein has it.
+    :param guarded: whether it is for those who have the administrator's key.
     :raises LookupError: when it is not described.
     """
     description = vars(endpoint).get(_KEY)
@@ -43,4 +44,4 @@ def operation(path: str, method: str, endpoint: Callable[..., Any]) -> Operation
         raise LookupError(f"{method} {path} is not described")
     route = vars(endpoint).get("__original__", endpoint)
     summary = endpoint.__doc__.partition("\n")[0]
-    return Operation(path, method, route.__name__, summary, description)
+    return Operation(path, method, route.__name__, summary, description, guarded)

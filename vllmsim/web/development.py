@@ -26,7 +26,7 @@ class DevelopmentRoutes:
 
     :param workers: how many workers one rank would have.
     :param ranks: how many ranks there are.
-    :param configuration: the effective configuration, secrets left out.
+    :param configuration: shows the effective configuration, secrets left out.
     :param environment: the environment variables that are vLLM's, secrets left out.
     :param system: finds out about the machine, off the reactor.
     """
@@ -36,7 +36,7 @@ class DevelopmentRoutes:
     _control: IRankControl
     _workers: int
     _ranks: int
-    _configuration: Mapping[str, Any]
+    _configuration: Callable[[], Mapping[str, Any]]
     _environment: Mapping[str, str]
     _system: Callable[[], Deferred[Mapping[str, Any]]]
 
@@ -45,9 +45,10 @@ class DevelopmentRoutes:
     async def server_info(self, request: Request) -> None:
         """Answer how the server is set up, and where it runs."""
         form = read_query(InfoQuery, request.arguments).config_format
-        shown: object = self._configuration
+        configuration = self._configuration()
+        shown: object = configuration
         if form == "text":
-            shown = ", ".join(f"{name}={value!r}" for name, value in self._configuration.items())
+            shown = ", ".join(f"{name}={value!r}" for name, value in configuration.items())
         info = {"vllm_config": shown, "vllm_env": self._environment, "system_env": await self._system()}
         # The strict encoder knows no integers beyond 64 bits and no bytes that are no text, which both may have.
         request.answer(200, json.dumps(info, separators=(",", ":"), default=str).encode())

@@ -15,6 +15,7 @@ from werkzeug.routing import Rule
 
 from vllmsim.api.description import Operation
 from vllmsim.web.described import operation
+from vllmsim.web.guarding import Guard
 from vllmsim.web.request import Request
 
 Endpoint: TypeAlias = Callable[..., Any]
@@ -63,19 +64,23 @@ class RankResource(Resource):
         super().__init__()
         self._exact: dict[bytes, _Route] = {}
         self._templates: dict[bytes, _Route] = {}
-        self._endpoints: dict[tuple[str, str], Callable[..., Any]] = {}
+        self._endpoints: dict[tuple[str, str], tuple[Callable[..., Any], bool]] = {}
         for app in apps:
             self.add(app)
 
-    def add(self, app: Klein) -> None:
-        """Add the routes of an app."""
+    def add(self, app: Klein, guard: Guard | None = None) -> None:
+        """Add the routes of an app.
+
+        :param guard: looks at each request first.
+        """
         for rule in app.url_map.iter_rules():
             template = rule.rule.replace("<", "{").replace(">", "}")
             routes = self._templates if rule.arguments else self._exact
             route = routes.setdefault(template.encode(), _Route(template))
             for method in _methods(rule):
-                route.methods[method.encode()] = partial(app.execute_endpoint, rule.endpoint)
-                self._endpoints[template, method] = app.endpoints[rule.endpoint]
+                endpoint = partial(app.execute_endpoint, rule.endpoint)
+                route.methods[method.encode()] = endpoint if guard is None else partial(_guarded, guard, endpoint)
+                self._endpoints[template, method] = app.endpoints[rule.endpoint], guard is not None
 
     def paths(self) -> list[tuple[str, list[str]]]:
         """List every path and template, and its methods."""
@@ -87,7 +92,10 @@ class RankResource(Resource):
 
         :raises LookupError: when one is not described.
         """
-        return [operation(path, method, endpoint) for (path, method), endpoint in self._endpoints.items()]
+        return [
+            operation(path, method, endpoint, guarded=guarded)
+            for (path, method), (endpoint, guarded) in self._endpoints.items()
+        ]
 
     def render(self, request: Request) -> Deferred[None] | None:
         """Pass a request to its route.
@@ -126,6 +134,11 @@ class RankResource(Resource):
         location = (scheme + b"://" + host if host else b"") + path[:-1] + b"".join(query)
         request.setHeader(b"Location", location)
         request.answer(307, b"", None)
+
+
+def _guarded(guard: Guard, endpoint: Endpoint, request: Request, **varying: str) -> Any:
+    guard.check(request)
+    return endpoint(request, **varying)
 
 
 def _methods(rule: Rule) -> list[str]:

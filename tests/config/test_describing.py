@@ -1,0 +1,30 @@
+"""What is shown of a configuration."""
+
+import json
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.commandline import load_words
+from vllmsim.config.describing import describe_configuration
+from vllmsim.config.schema import own_options
+
+
+class DescribingTests(SynchronousTestCase):
+    """Everything but secrets."""
+
+    def test_configuration(self) -> None:
+        """Every option has its effective value, as a file would have it."""
+        words = ["m", "--time-to-first-token", "1500", "--lora-modules", "a=/p", "--failure-types", "rate_limit"]
+        shown = describe_configuration(load_words(words, {}).configuration)
+        self.assertEqual(
+            {option.name for option in own_options()} - {"admin-api-key", "hf-token", "kv-cache-backend"}, set(shown)
+        )
+        self.assertEqual(("m", "1.5s"), (shown["model"], shown["time-to-first-token"]))
+        self.assertEqual(([{"name": "a", "path": "/p"}], None), (shown["lora-modules"], shown["seed"]))
+        json.dumps(shown)
+
+    def test_passwords(self) -> None:
+        """An address is shown without what signs its reader in."""
+        configuration = evolve(load_words([], {}).configuration, dataset_url="https://me:secret@host/x@y")
+        self.assertEqual("https://***@host/x@y", describe_configuration(configuration)["dataset-url"])

@@ -1,0 +1,59 @@
+"""Who may administer."""
+
+from tests.harness import RankTestCase
+
+KEY = "schlüssel"
+
+
+class GuardTests(RankTestCase):
+    """The administrator's key."""
+
+    def test_open(self) -> None:
+        """Without a key everybody may."""
+        self.make_rank()
+        self.assertEqual(200, self.get("/admin/config").status)
+
+    def test_key(self) -> None:
+        """With a key every route for administrators needs it, and says so; no other does."""
+        self.make_rank("--admin-api-key", KEY)
+        for method, path in (
+            ("GET", "/admin/config"),
+            ("POST", "/admin/config"),
+            ("POST", "/admin/config/undo"),
+            ("GET", "/admin/config/history"),
+        ):
+            for said in (
+                "",
+                "Bearer ",
+                "Bearer wrong",
+                f"Basic {KEY}",
+                KEY,
+                f"Bearer{KEY}",
+                f"Bearer {KEY}x",
+                "Bearer \xff",
+            ):
+                headers = {"Authorization": said} if said else {}
+                exchange = self.connect().send(method, path, b"{}", **headers)
+                self.assertEqual((401, "Bearer"), (exchange.status, exchange.headers["www-authenticate"]))
+                error = exchange.json()["error"]
+                self.assertEqual(("AuthenticationError", 401), (error["type"], error["code"]))
+                self.assertNotIn(KEY, exchange.body.decode())
+            exchange = self.connect().send(method, path, b"{}", Authorization=f"bearer  {KEY}")
+            self.assertEqual(409 if path.endswith("undo") else 200, exchange.status)
+        for path in ("/health", "/v1/models", "/openapi.json", "/docs", "/metrics"):
+            self.assertEqual(200, self.get(path).status)
+
+    def test_wrong_method(self) -> None:
+        """A method that a route has not is refused with or without the key: it tells nothing."""
+        self.make_rank("--admin-api-key", KEY)
+        self.assertEqual(405, self.connect().send("DELETE", "/admin/config").status)
+
+    def test_described(self) -> None:
+        """The document says which routes need the key, and what they answer without."""
+        for words, security in (((), None), (("--admin-api-key", KEY), [{"administrator": []}])):
+            self.make_rank(*words)
+            document = self.get("/openapi.json").json()
+            operation = document["paths"]["/admin/config"]["post"]
+            self.assertEqual((security, bool(security)), (operation.get("security"), "401" in operation["responses"]))
+            self.assertNotIn("security", document["paths"]["/health"]["get"])
+            self.assertEqual(bool(security), "securitySchemes" in document["components"])
