@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
@@ -26,13 +25,9 @@ from vllmsim.identity import engine_id, fingerprint, side_channel
 from vllmsim.interfaces import IBlockStore, IConfigurations
 from vllmsim.kvcache.outside.backend import make_store
 from vllmsim.latency import LatencyModel
+from vllmsim.measuring import make_measures
 from vllmsim.metrics.backend import BackendMetrics
-from vllmsim.metrics.cacheconfig import cache_config_labels
-from vllmsim.metrics.exposition import Page
-from vllmsim.metrics.families import RankMetrics
-from vllmsim.metrics.http import HttpMetrics
-from vllmsim.metrics.process import ProcessMetrics
-from vllmsim.metrics.transfer import TransferMetrics
+from vllmsim.metrics.statslog import StatsLog
 from vllmsim.models import ModelCatalogue
 from vllmsim.omni import ImageEmission
 from vllmsim.randomness import Randomness, derive
@@ -80,6 +75,7 @@ class Rank:
     store: IBlockStore | None
     batcher: "EventBatcher | None"
     sockets: "EventSockets | None"
+    log: StatsLog | None
 
     def start(self) -> None:
         """Begin to serve."""
@@ -88,10 +84,14 @@ class Rank:
         self.lifecycle.start()
         if self.store is not None:
             self.store.start()
+        if self.log is not None:
+            self.log.start()
 
     def stop(self) -> None:
         """Serve no more. What still runs, since nobody waits for it, ends."""
         self.simulator.requests.dismiss()
+        if self.log is not None:
+            self.log.stop()
         self.slots.stop()
         self.pacer.stop()
         self.lifecycle.stop()
@@ -138,18 +138,8 @@ def build_rank(
         return int(epoch())
 
     datasets = shared.datasets
-    metrics = RankMetrics(
-        str(number),
-        c.served_names[0],
-        c.max_model_len,
-        cache_config_labels(c),
-        epoch(),
-        datasets.names if datasets else (),
-        blocks=c.enable_kvcache,
-        block_lives=c.enable_kvcache and c.kv_cache_metrics,
-        transfers=TransferMetrics(c.block_size, c.kv_bytes_per_token, c.kv_transfer.fetches, c.kv_transfer.nixl),
-    )
-    http = HttpMetrics(epoch())
+    measures = make_measures(live, number, clock, epoch, datasets.names if datasets else ())
+    metrics = measures.rank
     models = ModelCatalogue(c.model, c.served_names)
     for module in c.lora_modules:
         models.add(module.name, module.path, module.base_model_name)
@@ -196,7 +186,7 @@ def build_rank(
     events = make_events(c, number, clock, epoch, metrics.cache, defer_to_thread)
     batcher, sockets = events or (None, None)
     listeners = () if batcher is None else (batcher,)
-    store = make_store(c, partial(BackendMetrics, metrics.families), derive(seed, "backend", number).random, clock)
+    store = make_store(c, partial(BackendMetrics, metrics.own), derive(seed, "backend", number).random, clock)
     cache = make_cache(c, number, seed, clock, metrics.cache, models, listeners, store)
     model = Model(
         clock,
@@ -251,7 +241,7 @@ def build_rank(
         pooler=pooler,
         admission=admission,
         control=control,
-        exposition=_page(metrics, http).write,
+        exposition=measures.page.write,
         event_sources=dict if sockets is None else sockets.sources,
     )
     resource = surfaces.resource()
@@ -264,7 +254,7 @@ def build_rank(
     )
     cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
     make_site = partial(
-        Site, clock=clock, metrics=http, limits=limits, request_ids=c.enable_request_id_headers, cors=cors
+        Site, clock=clock, metrics=measures.http, limits=limits, request_ids=c.enable_request_id_headers, cors=cors
     )
     admin_resource = surfaces.admin_resource()
     return Rank(
@@ -281,6 +271,7 @@ def build_rank(
         store,
         batcher,
         sockets,
+        measures.log,
     )
 
 
@@ -299,11 +290,3 @@ def _ranges(c: Configuration) -> Ranges:
         optional_probability=c.tool_call_not_required_param_probability / 100,
         optional_field_probability=c.object_tool_call_not_required_field_probability / 100,
     )
-
-
-def _page(metrics: RankMetrics, http: HttpMetrics) -> Page:
-    """Gather what one rank exposes, in vLLM's order: the process, the engine, the server."""
-    registry = CollectorRegistry(auto_describe=True)
-    GCCollector(registry)
-    PlatformCollector(registry)
-    return Page(registry, (ProcessMetrics(), metrics.families, http.families))

@@ -7,11 +7,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from vllmsim.config.fakemetrics import (
     FakeAdapters,
     InvalidMembers,
-    MetricFunction,
+    merge_fake_metrics,
     parse_fake_metrics,
-    parse_function,
     write_fake_metrics,
 )
+from vllmsim.config.metricfunctions import MetricFunction
 
 WHOLE: dict[str, Any] = {
     "running-requests": 16,
@@ -54,6 +54,11 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"running-requests": 10**400}, "running-requests: is too large"),
     ({"loras": [{"timestamp": 10**400}]}, "loras: is too large"),
     ({"bogus": 1}, "bogus: is no member"),
+    ({"running-requests": float("inf")}, "running-requests: must be at least 0"),
+    ({"running-requests": float("nan")}, "running-requests: must be at least 0"),
+    ({"request-prompt-tokens": [0] * 65}, "has 65 entries for at most 64"),
+    ({"request-prompt-tokens": [2**63]}, "below 2**63"),
+    ({"loras": [{}] * 1001}, "at most 1000"),
 ]
 
 
@@ -91,6 +96,35 @@ class FakeMetricsTests(SynchronousTestCase):
         self.assertEqual(2, len(error.faults))
         self.assertRaises(ValueError, parse_fake_metrics, [])
 
-    def test_functions(self) -> None:
-        """A function is written as it is read."""
-        self.assertEqual("ramp:0:1.5:100ms", str(parse_function("ramp:0:1.5:0.1s")))
+    def test_reasons(self) -> None:
+        """Reasons of vLLM's are there when they are named."""
+        metrics = parse_fake_metrics({"request-success-total": {"abort": 2}})
+        self.assertEqual(2, (metrics.request_success_total or {})["abort"])
+
+    def test_merged(self) -> None:
+        """An update changes the members that it has, and leaves the others; so does null."""
+        before = parse_fake_metrics(WHOLE)
+        after = merge_fake_metrics(before, {"running-requests": "ramp:0:1:1s", "prefix-cache-hits": 0, "loras": None})
+        self.assertEqual(MetricFunction("ramp", 0, 1, 1.0), after.running_requests)
+        self.assertEqual({"total-prompt-tokens": 7, "prefix-cache-hits": 0, "prefix-cache-queries": 2}, after.counts)
+        unchanged = ("waiting_requests", "kv_cache_usage", "loras", "buckets", "request_success_total")
+        for name in unchanged:
+            self.assertEqual(getattr(before, name), getattr(after, name))
+        self.assertEqual(before, merge_fake_metrics(before, {}))
+
+    def test_merged_totals(self) -> None:
+        """With a new histogram goes the total that it had, unless that comes too, whatever its name."""
+        before = parse_fake_metrics(
+            {"request-prompt-tokens": [1], "total-prompt-tokens": 9, "total-generation-tokens": 4}
+        )
+        after = merge_fake_metrics(before, {"request-prompt-tokens": [2]})
+        self.assertEqual({"total-generation-tokens": 4}, after.counts)
+        after = merge_fake_metrics(before, {"request-prompt-tokens": [2], "totalprompttokens": 5})
+        self.assertEqual({"total-prompt-tokens": 5, "total-generation-tokens": 4}, after.counts)
+
+    def test_merged_faults(self) -> None:
+        """What an update would lead to is checked as a whole."""
+        before = parse_fake_metrics(WHOLE)
+        error = self.assertRaises(InvalidMembers, merge_fake_metrics, before, {"prefix-cache-hits": 3})
+        self.assertIn("cannot be more", str(error))
+        self.assertRaises(ValueError, merge_fake_metrics, before, [])

@@ -35,6 +35,7 @@ SPECIAL = {
     "--lora-modules": "a=/p",
     "--data-parallel-rank": "0",
     "--chat-template-content-format": "openai",
+    "--custom-histogram-buckets": '{"request_latency": [0.1, 0.5]}',
     "--prefix-caching-hash-algo": "sha256_cbor",
 }
 

@@ -46,11 +46,11 @@ class _Samples(Collector):
 
 def _metric(family: Family) -> Metric:
     metric = Metric(family.name, family.text, family.kind)
-    for labels, accumulator in family.series:
-        for suffix, more, value in _values(accumulator):
-            metric.add_sample(family.name + suffix, {**labels, **more}, value)
-        if family.created is not None and family.kind != "gauge":
-            metric.add_sample(f"{family.name}_created", dict(labels), family.created)
+    for series in family.series:
+        for suffix, more, value in _values(series.accumulator):
+            metric.add_sample(family.name + suffix, {**series.labels, **more}, value)
+        if series.created is not None:
+            metric.add_sample(f"{family.name}_created", dict(series.labels), series.created)
     return metric
 
 

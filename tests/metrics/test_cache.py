@@ -13,12 +13,12 @@ class CacheMetricsTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Have the metrics of a rank with a cache."""
         rank = RankMetrics("0", "m1", 256, {}, 0.0, blocks=True, block_lives=True)
-        self.families, self.cache = rank.families, rank.cache
+        self.families, self.own, self.cache = rank.families, rank.own, rank.cache
 
     def read(self, name: str) -> dict[str, float]:
         """Read the samples of a name, by the labels that are not everyone's."""
         samples = {}
-        for line in self.families.write([name]).splitlines():
+        for line in (self.families.write([name]) + self.own.write([name])).splitlines():
             if not line.startswith("#"):
                 key, _, value = line.rpartition(" ")
                 labels = key.partition("{")[2].rstrip("}").replace('engine="0"', "").replace('model_name="m1"', "")
@@ -54,6 +54,18 @@ class CacheMetricsTests(SynchronousTestCase):
             self.assertEqual({"": count}, self.read(f"vllm:kv_block_{name}_seconds_count"))
             self.assertEqual({"": total}, self.read(f"vllm:kv_block_{name}_seconds_sum"))
 
+    def test_recent(self) -> None:
+        """Of the latest thousand lookups it is known what share was there; of none it is not."""
+        self.assertIsNone(self.cache.recent.rate)
+        self.cache.prefix_looked_up(0, 0)
+        self.assertEqual(0, self.cache.recent.rate)
+        for _ in range(1000):
+            self.cache.prefix_looked_up(10, 0)
+        for _ in range(250):
+            self.cache.prefix_looked_up(10, 8)
+        self.cache.external_looked_up(4, 1)
+        self.assertEqual((0.2, 0.25), (self.cache.recent.rate, self.cache.recent_external.rate))
+
     def test_events(self) -> None:
         """Events are counted, and batches of them, and what does not reach everyone."""
         self.cache.events_published(5)
@@ -65,7 +77,8 @@ class CacheMetricsTests(SynchronousTestCase):
 
     def test_without(self) -> None:
         """A rank without a cache shows what vLLM shows, and nothing of ours."""
-        page = RankMetrics("0", "m1", 256, {}, 0.0).families.write()
+        rank = RankMetrics("0", "m1", 256, {}, 0.0)
+        page = rank.families.write() + rank.own.write()
         self.assertIn("vllm:kv_cache_usage_perc", page)
         self.assertNotIn("vllmsim:kv", page)
         self.assertNotIn("kv_block_lifetime", page)

@@ -106,6 +106,46 @@ class FamiliesTests(SynchronousTestCase):
         self.assertEqual(lines, samples)
 
 
+class SeriesTests(SynchronousTestCase):
+    """Series that change while they are shown."""
+
+    def setUp(self) -> None:
+        """Have two counters."""
+        self.family = Families({}, 1.0).family("x", "", Counter)
+        self.first, self.second = (self.family.add(Counter(), {"a": each}) for each in "bc")
+
+    def test_restart(self) -> None:
+        """One can count anew; the others go on."""
+        self.family.restart(self.second, 2.0)
+        since = [line for line in self.family.write({"x_created"}).splitlines() if line[0] != "#"]
+        self.assertEqual(['x_created{a="b"} 1.0', 'x_created{a="c"} 2.0'], since)
+
+    def test_restart_silent(self) -> None:
+        """Where nothing is said of when counting began, nothing is said of when it begins anew."""
+        for family in (Families({}).family("x", "", Counter), Families({}, 1.0).family("x", "", Gauge)):
+            before = family.write()
+            gauge = family.add(Gauge(), {})
+            family.restart(gauge, 2.0)
+            family.leave(lambda _: False)
+            self.assertEqual(before, family.write())
+
+    def test_leave(self) -> None:
+        """Series that are not wanted are gone, with what was said of them."""
+        self.family.leave(lambda labels: labels["a"] == "c")
+        text = self.family.write()
+        self.assertNotIn('a="b"', text)
+        self.assertEqual(2, text.count('a="c"'))
+        self.assertEqual([self.second], [each.accumulator for each in self.family.series])
+
+    def test_hidden(self) -> None:
+        """A family that is not shown is not written, and is there when it is shown again."""
+        whole = self.family.write()
+        self.family.shown = False
+        self.assertEqual("", self.family.write())
+        self.family.shown = True
+        self.assertEqual(whole, self.family.write())
+
+
 class RankTests(SynchronousTestCase):
     """All that a rank exposes, after work."""
 

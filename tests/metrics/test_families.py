@@ -12,6 +12,7 @@ from vllmsim.inference import Prefill, SequenceTimes
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.families import RankMetrics
+from vllmsim.metrics.statslog import Figures
 
 RECORDED = Path(__file__).parents[1] / "golden" / "vllm-0.33" / "metrics.txt"
 OLD_NAMES = ("vllm:gpu_cache_usage_perc", "vllm:time_per_output_token_seconds")
@@ -29,7 +30,8 @@ class RankMetricsTests(SynchronousTestCase):
 
     def value(self, name: str, **labels: str) -> float:
         """Read one sample."""
-        return read(self.metrics.families)[name, frozenset({"engine": "0", "model_name": "m1", **labels}.items())]
+        families = self.metrics.own if name.startswith("vllmsim:") else self.metrics.families
+        return read(families)[name, frozenset({"engine": "0", "model_name": "m1", **labels}.items())]
 
     def test_provides(self) -> None:
         """It hears what happens on a rank."""
@@ -129,6 +131,21 @@ class RankMetricsTests(SynchronousTestCase):
         self.assertEqual(1, self.value("vllm:request_success_total", finished_reason="length"))
         self.metrics.sequence_finished("stop", Prefill(1, 0), 1, 1, SequenceTimes(0, 0, 0, 9))
         self.assertEqual(0.5, self.value("vllm:request_time_per_output_token_seconds_sum"))
+
+    def test_figures(self) -> None:
+        """The log is told what has been done, prompts as far as they were computed, and what is going on."""
+        m = RankMetrics("0", "m1", 256, {}, 1.0, blocks=True)
+        m.sequence_queued()
+        m.sequence_queued()
+        m.sequence_started()
+        m.prefill_finished(Prefill(10, 4), 0.3)
+        m.tokens_emitted(3, None)
+        m.cache.blocks_counted(used=1, cached=1, usable=4)
+        m.cache.prefix_looked_up(10, 4)
+        expected = Figures(computed=6, generated=3, running=1, waiting=1, usage=0.25, hits=0.4)
+        self.assertEqual(expected, m.figures())
+        m.cache.external_looked_up(6, 3)
+        self.assertEqual(0.5, m.figures().external_hits)
 
     def test_hash_algorithm(self) -> None:
         """The cache's labels name the algorithm that hashes blocks."""

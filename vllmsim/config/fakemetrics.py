@@ -9,10 +9,11 @@ from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
-from vllmsim.durations import format_duration, parse_duration
+from vllmsim.config.metricfunctions import MetricFunction, parse_function
 
-FUNCTIONS: Final = ("oscillate", "ramp", "rampreset", "squarewave")
 FINISH_REASONS: Final = ("stop", "length", "tool_calls", "remote_decode", "cache_threshold")
+"""Reasons that are shown wherever any is named."""
+_VLLM_REASONS: Final = ("abort", "error", "repetition")
 BUCKET_LIMITS: Final[Mapping[str, int | None]] = {
     "ttft-buckets-values": 23,
     "tpot-buckets-values": 20,
@@ -28,7 +29,16 @@ BUCKET_LIMITS: Final[Mapping[str, int | None]] = {
     "request-max-generation-tokens": None,
 }
 """Histograms and how many buckets they have, ``+Inf`` included; None where that follows `max-model-len`."""
+_MOST_BUCKETS: Final = 64
+"""More than any histogram has whose buckets follow `max-model-len`."""
+_MOST_ADAPTERS: Final = 1000
+_MOST: Final = 2**63 - 1
 _OLD_NAMES: Final = {"totalprompttokens": "total-prompt-tokens", "totalgenerationtokens": "total-generation-tokens"}
+TOTALS: Final[Mapping[str, str]] = {
+    "total-prompt-tokens": "request-prompt-tokens",
+    "total-generation-tokens": "request-generation-tokens",
+}
+"""Totals, and the histograms from which they follow unless they are given."""
 _COUNTS: Final = ("total-prompt-tokens", "total-generation-tokens", "prefix-cache-hits", "prefix-cache-queries")
 
 
@@ -41,22 +51,6 @@ class InvalidMembers(ValueError):
     def __init__(self, faults: list[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{member}: {fault}" for member, fault in faults))
         self.faults = faults
-
-
-@frozen
-class MetricFunction:
-    """A value that changes with time, written ``name:start:end:period``.
-
-    :param period: seconds.
-    """
-
-    name: str
-    start: float
-    end: float
-    period: float
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.start:g}:{self.end:g}:{format_duration(self.period)}"
 
 
 Level: TypeAlias = float | MetricFunction
@@ -73,9 +67,9 @@ class FakeAdapters:
 
 @frozen
 class FakeMetrics:
-    """What to show. Everything that is None or absent shows nothing.
+    """What to show. Everything that is None or absent is as in a server that has done nothing.
 
-    :param buckets: for each histogram, how many observations fall on each bucket.
+    :param buckets: for each histogram, how many observations fall on each bucket; one without any is not shown at all.
     :param counts: totals by option name.
     """
 
@@ -88,37 +82,13 @@ class FakeMetrics:
     counts: Mapping[str, int] = field(factory=dict)
 
 
-def parse_function(text: str) -> MetricFunction:
-    """Read ``name:start:end:period``.
-
-    :raises ValueError: when a part is missing, unknown, negative, or the period is zero.
-    """
-    parts = text.split(":")
-    if len(parts) != 4:  # noqa: PLR2004
-        raise ValueError("a function is written name:start:end:period")
-    name, start, end, period = parts
-    if name not in FUNCTIONS:
-        raise ValueError(f"{name!r} is no function; there are {', '.join(FUNCTIONS)}")
-    if period.lstrip("+-").replace(".", "", 1).isdigit():
-        raise ValueError(f"the period {period!r} has no unit")
-    try:
-        function = MetricFunction(name, float(start), float(end), parse_duration(period))
-    except ValueError as error:
-        raise ValueError(f"a part of {text!r} is wrong: {error}") from None
-    if not (0 <= function.start < float("inf") and 0 <= function.end < float("inf") and function.period >= 0):
-        raise ValueError("start, end and period must not be negative")
-    if not function.period:
-        raise ValueError("the period must be above 0")
-    return function
-
-
 def _level(value: object, most: float = float("inf")) -> Level:
     if isinstance(value, str):
         function = parse_function(value)
         if max(function.start, function.end) > most:
             raise ValueError(f"start and end must be from 0 to {most:g}")
         return function
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most or value == float("inf"):
         raise ValueError(f"must be {'at least 0' if most == float('inf') else f'from 0 to {most:g}'}, or a function")
     return float(value)
 
@@ -128,8 +98,8 @@ def _usage(value: object) -> Level:
 
 
 def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError("must be an integer of at least 0")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+        raise ValueError("must be an integer of at least 0, and below 2**63")
     return value
 
 
@@ -170,8 +140,9 @@ class _Reader:
         if not isinstance(value, list):
             self.faults.append((name, "must be a list of integers of at least 0"))
             return None
-        if most is not None and len(value) > most:
-            self.faults.append((name, f"has {len(value)} entries for {most} buckets"))
+        if len(value) > (most or _MOST_BUCKETS):
+            self.faults.append((name, f"has {len(value)} entries for {most or 'at most 64'} buckets"))
+            return None
         return tuple(self._read(f"{name}[{i}]", each, _count) or 0 for i, each in enumerate(value))
 
     def reasons(self, name: str) -> Mapping[str, int] | None:
@@ -181,12 +152,39 @@ class _Reader:
         if not isinstance(value, Mapping):
             self.faults.append((name, "must be a map from finish reason to count"))
             return None
-        for reason in set(map(str, value)) - set(FINISH_REASONS):
-            self.faults.append((f"{name}.{reason}", f"is no finish reason; there are {', '.join(FINISH_REASONS)}"))
-        return {r: self._read(f"{name}.{r}", value.get(r, 0), _count) or 0 for r in FINISH_REASONS}
+        known = (*FINISH_REASONS, *_VLLM_REASONS)
+        unknown = sorted(set(map(str, value)) - set(known))
+        if unknown:
+            self.faults.append((f"{name}.{unknown[0]}", f"is no finish reason; there are {', '.join(known)}"))
+        reasons = [reason for reason in known if reason in FINISH_REASONS or reason in value]
+        return {r: self._read(f"{name}.{r}", value.get(r, 0), _count) or 0 for r in reasons}
 
     def unknown(self) -> None:
         self.faults += [(name, "is no member of fake-metrics") for name in self._members]
+
+
+def merge_fake_metrics(current: FakeMetrics, update: object) -> FakeMetrics:
+    """Change some members. A histogram takes the total that follows from it along, unless the update has that too.
+
+    :param update: the members to change, as :func:`parse_fake_metrics` reads them; those that are None stay.
+    :raises InvalidMembers: naming every member that is wrong.
+    :raises ValueError: when it is no map at all.
+    """
+    members, changes = write_fake_metrics(current), _members(update)
+    for total, histogram in TOTALS.items():
+        if changes.get(histogram) is not None:
+            members.pop(total, None)
+    return parse_fake_metrics(members | {name: value for name, value in changes.items() if value is not None})
+
+
+def _members(value: object) -> dict[str, object]:
+    """Name members as they are called now.
+
+    :raises ValueError: when it is no map at all.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError("it is not a map")
+    return {_OLD_NAMES.get(str(key), str(key)): member for key, member in value.items()}
 
 
 def parse_fake_metrics(value: object) -> FakeMetrics:
@@ -195,9 +193,7 @@ def parse_fake_metrics(value: object) -> FakeMetrics:
     :raises InvalidMembers: naming every member that is wrong.
     :raises ValueError: when it is no map at all.
     """
-    if not isinstance(value, Mapping):
-        raise ValueError("it is not a map")
-    reader = _Reader({_OLD_NAMES.get(str(key), str(key)): member for key, member in value.items()})
+    reader = _Reader(_members(value))
     metrics = FakeMetrics(
         running_requests=reader.take("running-requests", _level),
         waiting_requests=reader.take("waiting-requests", _level),
@@ -223,8 +219,8 @@ def parse_fake_metrics(value: object) -> FakeMetrics:
 def _all_adapters(value: object) -> tuple[FakeAdapters, ...]:
     import json  # noqa: PLC0415 - one rare form of one rare option
 
-    if not isinstance(value, list):
-        raise ValueError("must be a list")
+    if not isinstance(value, list) or len(value) > _MOST_ADAPTERS:
+        raise ValueError(f"must be a list of at most {_MOST_ADAPTERS}")
     return tuple(_adapters(json.loads(each) if isinstance(each, str) else each) for each in value)
 
 
@@ -246,15 +242,3 @@ def write_fake_metrics(metrics: FakeMetrics) -> dict[str, object]:
         **metrics.counts,
     }
     return {name: value for name, value in members.items() if value is not None}
-
-
-def merge_fake_metrics(current: FakeMetrics, update: object) -> FakeMetrics:
-    """Change some members; those that the update has not, or as None, stay.
-
-    :raises InvalidMembers: naming every member that is wrong.
-    :raises ValueError: when it is no map at all.
-    """
-    if not isinstance(update, Mapping):
-        raise ValueError("it is not a map")
-    changes = {_OLD_NAMES.get(str(key), str(key)): member for key, member in update.items() if member is not None}
-    return parse_fake_metrics(write_fake_metrics(current) | changes)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 from attrs import frozen
 
+from vllmsim.config.buckets import parse_buckets, write_buckets
 from vllmsim.config.datasets import Dataset, parse_datasets, write_datasets
 from vllmsim.config.fakemetrics import FakeMetrics, merge_fake_metrics, parse_fake_metrics, write_fake_metrics
 from vllmsim.config.kinds import Duration, Flag, Integer, Json, Kind, List, Number, Parsed, Text
@@ -334,9 +335,20 @@ class Configuration:
         "On which share of blocks.")
     fake_metrics: FakeMetrics | None = _option("metrics",
         Parsed(parse_fake_metrics, write_fake_metrics, "a map of metrics to values", merge=merge_fake_metrics), None,
-        "Metric values to show instead of the real ones.", live=True, acts=False)
+        "Metric values to show instead of the real ones.", live=True)
     fake_metrics_refresh_interval: float = _option("metrics", Duration(positive=True), 0.1,
-        "How often fake values that are functions of time are computed.", unit="ms", acts=False)
+        "How often fake values that are functions of time are computed.", unit="ms")
+    disable_log_stats: bool = _option("metrics", Flag(), False,
+        "Leave vLLM's metrics out of /metrics, and what the server does out of the log.")
+    log_stats_interval: float = _option("metrics", Duration(positive=True, unit="s"), 10.0,
+        "How often the log says what the server does.", unit="s", environment="VLLM_LOG_STATS_INTERVAL")
+    custom_histogram_buckets: Mapping[str, tuple[float, ...]] | None = _option("metrics",
+        Parsed(parse_buckets, write_buckets, "a map of families of histograms to lists of bounds"), None,
+        "Bounds of histograms in vLLM's form: request_latency, time_to_first_token, inter_token_latency,"
+        " iteration_tokens, request_params_n, request_tokens, kv_cache_residency.")
+    api_server_count: int | None = _option("metrics", Integer(least=0), None,
+        "API server processes. Here it is one; with more than one in a vLLM, /metrics says neither when counting began"
+        " nor what the process takes, and so it is here.", aliases=("-asc",))
 
     data_parallel_size: int = _option("parallel", Integer(least=1, most=4096), 1,
         "Ranks, each with a port, a queue, slots and metrics of its own.", aliases=("-dp",))

@@ -23,10 +23,8 @@ _A: Final = Json(anything=True)
 # fmt: off
 _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("headless", _B, False, "Run engines without an HTTP server.", ()),
-    ("api-server-count", _I, None, "API server processes.", ("-asc",)),
     ("grpc", _B, False, "Serve gRPC instead of HTTP.", ()),
     ("grpc-port", _I, None, "Port for gRPC beside HTTP.", ()),
-    ("disable-log-stats", _B, False, "Log and export no engine statistics.", ()),
     ("aggregate-engine-logging", _B, False, "Log the sum of all ranks instead of each.", ()),
     ("fail-on-environ-validation", _B, False, "Refuse unknown VLLM_ environment variables.", ()),
     ("gdn-prefill-backend", _T, None, "Kernel of gated-delta-net prefill.", ()),
@@ -223,7 +221,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("otlp-traces-endpoint", _T, None, "Where traces are sent.", ()),
     ("collect-detailed-traces", _L, None, "What to trace in detail.", ()),
     ("per-request-spec-decode-metrics", _T, "none", "Speculation figures per request.", ()),
-    ("custom-histogram-buckets", _A, None, "Buckets of histograms.", ()),
     ("cudagraph-metrics", _B, False, "Measure captured graphs.", ()),
     ("enable-layerwise-nvtx-tracing", _B, False, "Mark layers for profilers.", ()),
     ("enable-mfu-metrics", _B, False, "Estimate how busy GPUs are.", ()),

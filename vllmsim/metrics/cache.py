@@ -6,14 +6,33 @@ and belong to no sequence count as free. How long blocks live is measured on a s
 that is asked for (``kv-cache-metrics``).
 """
 
+from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from zope.interface import implementer
 
 from vllmsim.interfaces import ICacheMetrics
-from vllmsim.metrics import series
 from vllmsim.metrics.exposition import Families
 from vllmsim.metrics.series import Counter, Gauge, Histogram
+
+_RECENT: Final = 1000
+
+
+class RecentLookups:
+    """What became of the latest lookups, as vLLM's log tells it."""
+
+    def __init__(self) -> None:
+        self._lookups: deque[tuple[int, int]] = deque(maxlen=_RECENT)
+        self.add = self._lookups.append
+        """Remember a lookup, given as the tokens that were looked up and those that were there."""
+
+    @property
+    def rate(self) -> float | None:
+        """The share of tokens that was there; None if there was no lookup."""
+        tokens = sum(tokens for tokens, _ in self._lookups)
+        hits = sum(hits for _, hits in self._lookups)
+        return (hits / tokens if tokens else 0.0) if self._lookups else None
 
 
 @implementer(ICacheMetrics)
@@ -34,12 +53,18 @@ class CacheMetrics:
         self._external_queries = f.show("vllm:external_prefix_cache_queries", f"Tokens looked up {outside}", Counter())
         self._external_hits = f.show("vllm:external_prefix_cache_hits", f"Tokens found {outside}", Counter())
         self._lives: tuple[Histogram, Histogram, Histogram] | None = None
+        self.recent, self.recent_external = RecentLookups(), RecentLookups()
 
-    def show_lives(self, f: Families) -> None:
+    @property
+    def usage(self) -> float:
+        """The share of blocks in use."""
+        return self._usage.value
+
+    def show_lives(self, f: Families, bounds: Sequence[float]) -> None:
         """Show how long blocks live."""
 
         def show(name: str, text: str) -> Histogram:
-            return f.show(f"vllm:kv_block_{name}_seconds", text, Histogram(series.BLOCK_BUCKETS))
+            return f.show(f"vllm:kv_block_{name}_seconds", text, Histogram(bounds))
 
         self._lives = (
             show("lifetime", "Seconds from a KV block's first use to its eviction."),
@@ -61,11 +86,13 @@ class CacheMetrics:
         """Count tokens."""
         self._queries.value += tokens
         self._hits.value += hits
+        self.recent.add((tokens, hits))
 
     def external_looked_up(self, tokens: int, hits: int) -> None:
         """Count tokens."""
         self._external_queries.value += tokens
         self._external_hits.value += hits
+        self.recent_external.add((tokens, hits))
 
     def blocks_counted(self, used: int, cached: int, usable: int) -> None:
         """Remember the numbers."""

@@ -14,10 +14,11 @@ value. Counters, histograms and summaries also tell since when they count, in a 
 Whoever scrapes waits for no token, and no token may wait for a scrape: a rank's whole page takes about 0.1 ms.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import compress
 from typing import Protocol, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.utils import floatToGoString
 
@@ -46,6 +47,18 @@ def _chosen(lines: str, names: Collection[str]) -> str:
     return "".join(f"{line}\n" for line in lines.split("\n")[:-1] if line.partition(" ")[0].partition("{")[0] in names)
 
 
+@frozen(eq=False)
+class Series:
+    """One of the series of a family.
+
+    :param created: when counting began, in seconds since the epoch; None to say nothing of that.
+    """
+
+    labels: Labels
+    accumulator: Accumulator
+    created: float | None
+
+
 @define(eq=False)
 class Family:
     """The series of one name.
@@ -60,7 +73,9 @@ class Family:
     text: str
     kind: str
     created: float | None = None
-    series: list[tuple[Labels, Accumulator]] = field(init=False, factory=list)
+    shown: bool = field(init=False, default=True)
+    """Whether it is written at all."""
+    series: list[Series] = field(init=False, factory=list)
     _templates: list[tuple[str, Accumulator]] = field(init=False, factory=list)
     _head: str = field(init=False)
     _since_head: str = field(init=False)
@@ -79,15 +94,40 @@ class Family:
 
         :return: the accumulator.
         """
-        self.series.append((labels, accumulator))
+        series = Series(labels, accumulator, self.created if self.kind != Gauge.kind else None)
+        self.series.append(series)
         prefixes = [_prefix(self.name + suffix, {**labels, **more}) for suffix, more in accumulator.samples()]
         self._templates.append(("".join(prefix.replace("%", "%%") + "%s\n" for prefix in prefixes), accumulator))
-        if self.created is not None and self.kind != Gauge.kind:
-            self._since += f"{_prefix(f'{self.name}_created', labels)}{floatToGoString(self.created)}\n"
+        self._since += self._tell_since(series)
         return accumulator
+
+    def restart(self, accumulator: Accumulator, created: float) -> None:
+        """Say that one of the series counts anew.
+
+        :param created: since when, in seconds since the epoch. Where families say nothing of that, nothing is said.
+        """
+        if self.created is not None and self.kind != Gauge.kind:
+            self.series = [
+                evolve(each, created=created) if each.accumulator is accumulator else each for each in self.series
+            ]
+            self._since = "".join(map(self._tell_since, self.series))
+
+    def leave(self, wanted: Callable[[Labels], bool]) -> None:
+        """Expose no more the series that have other labels than those that are wanted."""
+        kept = [wanted(each.labels) for each in self.series]
+        self.series = list(compress(self.series, kept))
+        self._templates = list(compress(self._templates, kept))
+        self._since = "".join(map(self._tell_since, self.series))
+
+    def _tell_since(self, series: Series) -> str:
+        if series.created is None:
+            return ""
+        return f"{_prefix(f'{self.name}_created', series.labels)}{floatToGoString(series.created)}\n"
 
     def write(self, names: Collection[str] = ()) -> str:
         """Write every sample, or those that have one of some names."""
+        if not self.shown:
+            return ""
         body = "".join([template % accumulator.numbers() for template, accumulator in self._templates])
         since = self._since
         if names:

@@ -6,7 +6,8 @@ them. Two names that older vLLM had, and gateways still ask for, are served besi
 ``vllm:gpu_cache_usage_perc`` and ``vllm:time_per_output_token_seconds``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from zope.interface import implementer
@@ -14,9 +15,11 @@ from zope.interface import implementer
 from vllmsim.inference import Prefill, SequenceTimes
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.metrics import series
+from vllmsim.metrics.bounds import Bounds, make_bounds
 from vllmsim.metrics.cache import CacheMetrics
 from vllmsim.metrics.exposition import Families
 from vllmsim.metrics.series import Counter, Gauge, Histogram, Labels
+from vllmsim.metrics.statslog import Figures
 from vllmsim.metrics.transfer import TransferMetrics
 
 _REASONS: Final = ("stop", "length", "abort", "error", "repetition")
@@ -34,11 +37,12 @@ class RankMetrics:
     :param model_name: the first served name.
     :param max_model_len: where the token buckets end.
     :param cache_config: labels of ``vllm:cache_config_info``.
-    :param created: when counting began, in seconds since the epoch.
+    :param created: when counting began, in seconds since the epoch; None to say nothing of that.
     :param datasets: the names of datasets that answers are from; vLLM has none, so there are no families without.
     :param blocks: whether KV blocks are simulated.
     :param block_lives: whether to show how long KV blocks live.
     :param transfers: what counts those of KV blocks.
+    :param buckets: bounds of histograms, by the names of :class:`vllmsim.metrics.bounds.Bounds`.
     """
 
     def __init__(
@@ -47,16 +51,20 @@ class RankMetrics:
         model_name: str,
         max_model_len: int,
         cache_config: Labels,
-        created: float,
+        created: float | None,
         datasets: Sequence[str] = (),
         *,
         blocks: bool = False,
         block_lives: bool = False,
         transfers: TransferMetrics | None = None,
+        buckets: Mapping[str, Sequence[float]] = MappingProxyType({}),
     ) -> None:
         self._transfers = TransferMetrics() if transfers is None else transfers
         own = self._labels = {"engine": engine, "model_name": model_name}
         self.families = f = Families(own, created)
+        self.own = Families(own, created)
+        """What vLLM does not have."""
+        bounds = make_bounds(max_model_len, buckets)
         # Families are written in the order in which they are made, which is vLLM's.
         self._show_states(f)
         self._show_tokens(f)
@@ -70,18 +78,18 @@ class RankMetrics:
         family = f.family("vllm:admission_rejections", rejections, Counter)
         for limit, counter in self._rejected.items():
             family.add(counter, {"model_name": model_name, "reason": limit})
-        self._show_histograms(f, series.token_buckets(max_model_len))
+        self._show_histograms(f, bounds)
         info = f.family("vllm:cache_config_info", "How the KV cache is set up.", Gauge)
         info.add(Gauge(1), {"engine": engine, **cache_config})
         self._lookups: dict[tuple[str, str], Counter] = {}
         self._fallbacks: dict[tuple[str, str], Counter] = {}
-        if datasets:
-            self._show_datasets(f, own, datasets)
         if block_lives:
-            self.cache.show_lives(f)
+            self.cache.show_lives(f, bounds.kv_cache_residency)
         self._transfers.show_transfers(f)
+        if datasets:
+            self._show_datasets(self.own, own, datasets)
         if blocks:
-            self.cache.show_own(f)
+            self.cache.show_own(self.own)
 
     def _show_datasets(self, f: Families, labels: Labels, datasets: Sequence[str]) -> None:
         text = "Lookups in datasets, by what they found: an answer to the prompt (hit), to another (miss), or none."
@@ -101,11 +109,12 @@ class RankMetrics:
         f.show("vllm:estimated_write_bytes_per_gpu", "Bytes written to memory per GPU, estimated.", Counter())
         self._running = f.show("vllm:num_requests_running", "Sequences in slots.", Gauge())
         self._waiting = f.show("vllm:num_requests_waiting", "Sequences waiting for one.", Gauge())
+        self._deferred = Gauge()
         f.show_by(
             "reason",
             "vllm:num_requests_waiting_by_reason",
             "Sequences waiting for a free slot (capacity), or for something else (deferred).",
-            {"capacity": self._waiting, "deferred": Gauge()},
+            {"capacity": self._waiting, "deferred": self._deferred},
         )
         self._transfers.show_stages(f)
         self._sleep = f.show_by(
@@ -147,20 +156,20 @@ class RankMetrics:
         self._generated = f.show("vllm:generation_tokens", "Generated tokens.", Counter())
         self._tokens_before = 0.0
 
-    def _show_histograms(self, f: Families, tokens: Sequence[float]) -> None:
+    def _show_histograms(self, f: Families, bounds: Bounds) -> None:
         def show(name: str, text: str, bounds: Sequence[float]) -> Histogram:
             return f.show(f"vllm:{name}", text, Histogram(bounds))
 
-        gap, latency = series.ITL_BUCKETS, series.LATENCY_BUCKETS
+        tokens, gap, latency = bounds.request_tokens, bounds.inter_token_latency, bounds.request_latency
         self._prompt_lengths = show("request_prompt_tokens", "Prompt tokens per sequence.", tokens)
         self._lengths = show("request_generation_tokens", "Generated tokens per sequence.", tokens)
-        self._iterations = show("iteration_tokens_total", "Tokens per engine step.", series.ITERATION_BUCKETS)
+        self._iterations = show("iteration_tokens_total", "Tokens per engine step.", bounds.iteration_tokens)
         longest = "Generated tokens of each prompt's longest choice."
         self._longest = show("request_max_num_generation_tokens", longest, tokens)
-        self._choices = show("request_params_n", "Choices asked for per prompt.", series.COUNT_BUCKETS)
+        self._choices = show("request_params_n", "Choices asked for per prompt.", bounds.request_params_n)
         self._limits = show("request_params_max_tokens", "Token limit per sequence.", tokens)
         first = "Seconds from arrival to the first token."
-        self._first_tokens = show("time_to_first_token_seconds", first, series.TTFT_BUCKETS)
+        self._first_tokens = show("time_to_first_token_seconds", first, bounds.time_to_first_token)
         self._gaps = show("inter_token_latency_seconds", "Seconds between one output and the next.", gap)
         f.show("vllm:time_per_output_token_seconds", "The same, under its older name.", self._gaps)
         mean = "Mean seconds per token after the first."
@@ -174,6 +183,19 @@ class RankMetrics:
         self._preemptions = show("request_num_preemptions", lost, series.PREEMPTION_BUCKETS)
         uncached = "Prompt tokens that were not cached, per sequence."
         self._uncached = show("request_prefill_kv_computed_tokens", uncached, tokens)
+
+    def figures(self) -> Figures:
+        """Tell what the rank does, for its log."""
+        return Figures(
+            computed=self._computed.value,
+            generated=self._generated.value,
+            running=self._running.value,
+            waiting=self._waiting.value,
+            deferred=self._deferred.value,
+            usage=self.cache.usage,
+            hits=self.cache.recent.rate or 0.0,
+            external_hits=self.cache.recent_external.rate,
+        )
 
     def sequence_queued(self) -> None:
         """Count a sequence that waits."""

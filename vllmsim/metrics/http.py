@@ -32,10 +32,10 @@ class _Exchanges:
 class HttpMetrics:
     """Counts HTTP exchanges.
 
-    :param created: when counting began, in seconds since the epoch.
+    :param created: when counting began, in seconds since the epoch; None to say nothing of that.
     """
 
-    _created: float
+    _created: float | None
     families: Families = field(init=False)
     _requests: Family = field(init=False)
     _request_sizes: Family = field(init=False)

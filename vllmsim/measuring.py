@@ -1,0 +1,104 @@
+# -*- test-case-name: tests.test_measuring -*-
+"""What a rank tells of itself in numbers: its metrics, or fake ones, and the line in its log that says what it does."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from attrs import frozen
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
+from twisted.internet.interfaces import IReactorTime
+
+from vllmsim.config.fakemetrics import FakeMetrics
+from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.schema import Configuration
+from vllmsim.metrics.cacheconfig import cache_config_labels
+from vllmsim.metrics.exposition import Page, Source
+from vllmsim.metrics.families import RankMetrics
+from vllmsim.metrics.http import HttpMetrics
+from vllmsim.metrics.process import ProcessMetrics
+from vllmsim.metrics.statslog import StatsLog
+from vllmsim.metrics.synthetic import SyntheticMetrics
+from vllmsim.metrics.transfer import TransferMetrics
+
+
+@frozen(eq=False)
+class Measures:
+    """What counts on one rank, and what shows it.
+
+    :param rank: counts what happens to sequences.
+    :param http: counts exchanges.
+    :param page: what ``/metrics`` shows.
+    :param log: what the log says from time to time, unless it does not.
+    """
+
+    rank: RankMetrics
+    http: HttpMetrics
+    page: Page
+    log: StatsLog | None
+
+
+def make_measures(
+    live: LiveConfiguration,
+    number: int,
+    clock: IReactorTime,
+    epoch: Callable[[], float],
+    datasets: Sequence[str] = (),
+) -> Measures:
+    """Make what counts on a rank.
+
+    :param number: which rank it is, from 0.
+    :param epoch: tells seconds since the epoch.
+    :param datasets: the names of datasets that answers are from.
+    """
+    c = live.current
+    several = c.api_server_count is not None and c.api_server_count > 1
+    created = None if several else epoch()
+
+    def make_rank_metrics() -> RankMetrics:
+        return RankMetrics(
+            str(number),
+            c.served_names[0],
+            c.max_model_len,
+            cache_config_labels(c),
+            created,
+            datasets,
+            blocks=c.enable_kvcache,
+            block_lives=c.enable_kvcache and c.kv_cache_metrics,
+            transfers=TransferMetrics(c.block_size, c.kv_bytes_per_token, c.kv_transfer.fetches, c.kv_transfer.nixl),
+            buckets=c.custom_histogram_buckets or {},
+        )
+
+    rank, http = make_rank_metrics(), HttpMetrics(created)
+
+    def sources() -> Iterator[Source]:
+        """Gather what is shown, in vLLM's order: the process, the engine, the server."""
+        if not several:
+            yield ProcessMetrics()
+        if not c.disable_log_stats:
+            yield rank.families if c.fake_metrics is None else _fake(live, make_rank_metrics(), clock, epoch)
+        yield rank.own
+        yield http.families
+
+    registry = CollectorRegistry(auto_describe=True)
+    if not several:
+        GCCollector(registry)
+        PlatformCollector(registry)
+    log = None if c.disable_log_stats else StatsLog(clock, number, rank.figures, c.log_stats_interval)
+    return Measures(rank, http, Page(registry, tuple(sources())), log)
+
+
+def _fake(
+    live: LiveConfiguration, unused: RankMetrics, clock: IReactorTime, epoch: Callable[[], float]
+) -> SyntheticMetrics:
+    """Make a page of fake metrics that follows the configuration.
+
+    :param unused: metrics that nobody tells anything.
+    """
+    c = live.current
+    fake = SyntheticMetrics(unused.families, clock, epoch, c.max_loras, c.fake_metrics_refresh_interval)
+
+    def show(_: Configuration, configuration: Configuration) -> None:
+        fake.show(configuration.fake_metrics or FakeMetrics())
+
+    show(c, c)
+    live.watch(show)
+    return fake
