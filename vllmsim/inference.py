@@ -337,6 +337,7 @@ class InferenceRequest:
     :param priority: which of those that wait is served first: the one with the lowest.
     :param rank: which data-parallel rank is to serve it; None for any.
     :param disturbance: what goes wrong with its time; None for nothing.
+    :param behaviour: how it is served, as scheduling knows it; None for how those are that come now.
     """
 
     request_id: str
@@ -356,6 +357,7 @@ class InferenceRequest:
     priority: int = 0
     rank: int | None = None
     disturbance: Disturbance | None = None
+    behaviour: object = None
 
     @property
     def answer_id(self) -> str:

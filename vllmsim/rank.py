@@ -11,29 +11,22 @@ from attrs import define
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.api.dialect import Settings
-from vllmsim.api.toolcalls import Tooling
-from vllmsim.api.transfer import PrefillSource
 from vllmsim.caching import make_cache, make_events
 from vllmsim.composing.composer import Composer
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
-from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
-from vllmsim.identity import engine_id, fingerprint, side_channel
 from vllmsim.interfaces import IBlockStore, IConfigurations
 from vllmsim.kvcache.outside.backend import make_store
-from vllmsim.latency import LatencyModel
+from vllmsim.manners import Manners, habits
 from vllmsim.measuring import make_measures
 from vllmsim.metrics.backend import BackendMetrics
 from vllmsim.metrics.statslog import StatsLog
 from vllmsim.models import ModelCatalogue
-from vllmsim.omni import ImageEmission
 from vllmsim.randomness import Randomness, derive
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
-from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.control import RankControl
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.health import RankHealth
@@ -45,7 +38,6 @@ from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
 from vllmsim.shared import Shared, build_shared
-from vllmsim.structured.values import Ranges
 from vllmsim.surfaces import Surfaces
 from vllmsim.web.cors import Cors
 from vllmsim.web.root import RankResource
@@ -143,42 +135,17 @@ def build_rank(
     models = ModelCatalogue(c.model, c.served_names)
     for module in c.lora_modules:
         models.add(module.name, module.path, module.base_model_name)
-    settings = Settings(
-        models=models,
-        new_id=new_id,
-        now=now,
-        fingerprint=fingerprint(c),
-        response_role=c.response_role,
-        stream_interval=c.stream_interval,
-        tokens_as_ids=c.return_tokens_as_token_ids,
-        prompt_tokens_details=c.enable_prompt_tokens_details,
-        force_include_usage=c.enable_force_include_usage,
-        data_parallel_size=c.data_parallel_size,
-        tooling=Tooling(c.tool_call_parser, c.enable_auto_tool_choice, not c.skip_tool_validation),
-        reasons=bool(c.reasoning_parser),
-        multimodal=not c.language_model_only,
-        encoder_only=c.mm_encoder_only,
-        trusts_templates=c.trust_request_chat_template,
-        wants_image=ImageEmission(c, randomness.generator("images", number)),
-        remote=PrefillSource(
-            engine_id(c, seed, number),
-            *side_channel(c, number),
-            block_size=c.block_size,
-            tensor_parallel_size=max(1, c.tensor_parallel_size),
-            patience=c.nixl_abort_request_timeout,
-        ),
-        block_size=c.block_size if c.caches_prefixes else None,
-    )
     tokenizer = shared.tokenizer
     composer = Composer(
         source=datasets.answers(shared.source, tokenizer, metrics) if datasets else shared.source,
         thoughts=shared.sentences,
         tokenizer=tokenizer,
         defer_to_thread=defer_to_thread,
-        ranges=_ranges(c),
-        extra_calls=c.tool_call_extra_call_probability / 100,
-        reasoning_share=c.reasoning_share / 100 if c.reasoning_parser else 0.0,
+        habits=habits(c),
     )
+    manners = Manners(number, seed, models, new_id, now, randomness.generator("images", number), composer)
+    behaviour = live.follow(manners.behaviour)
+    settings = live.follow(lambda configuration: manners.settings(configuration, behaviour()))
 
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     health = RankHealth(lifecycle)
@@ -191,7 +158,6 @@ def build_rank(
     model = Model(
         clock,
         tokenizer,
-        composer,
         cache,
         pacer,
         metrics,
@@ -201,7 +167,6 @@ def build_rank(
     slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
     admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)
     backlog = Backlog(c.max_num_queued_reqs, c.max_num_queued_tokens, metrics)
-    behaviour = live.follow(_behaviour)
     own_seed = randomness.number("rank", number)
     simulator = RankSimulator(clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, own_seed)
     randomness.feed(simulator.reseed, "rank", number)
@@ -272,21 +237,4 @@ def build_rank(
         batcher,
         sockets,
         measures.log,
-    )
-
-
-def _behaviour(c: Configuration) -> Behaviour:
-    return Behaviour(LatencyModel(c), c.global_cache_hit_threshold if c.caches_prefixes else None)
-
-
-def _ranges(c: Configuration) -> Ranges:
-    return Ranges(
-        integer_least=c.min_tool_call_integer_param,
-        integer_most=c.max_tool_call_integer_param,
-        number_least=c.min_tool_call_number_param,
-        number_most=c.max_tool_call_number_param,
-        array_least=c.min_tool_call_array_param_length,
-        array_most=c.max_tool_call_array_param_length,
-        optional_probability=c.tool_call_not_required_param_probability / 100,
-        optional_field_probability=c.object_tool_call_not_required_field_probability / 100,
     )

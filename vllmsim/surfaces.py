@@ -63,6 +63,7 @@ from vllmsim.web.scaleout import ScaleOutAbortRoutes, ScaleOutGate
 from vllmsim.web.scaling import ScalingRoutes
 from vllmsim.web.tokens import CountRoutes, TokenizerRoutes, TokenRoutes
 
+D = TypeVar("D")
 T = TypeVar("T")
 
 
@@ -77,6 +78,7 @@ class Surfaces:
     :param defer_to_thread: runs a function off the reactor.
     :param in_turn: does the same, one function after the other.
     :param environ: the environment.
+    :param settings: tells what dialects share now, made of the configuration; kept up to date before the routes are.
     :param event_sources: tells where each rank publishes its KV events.
     :param exposition: writes the rank's metrics, or those with some names.
     """
@@ -85,7 +87,7 @@ class Surfaces:
     configurations: IConfigurations
     number: int
     seed: int
-    settings: Settings
+    settings: Callable[[], Settings]
     models: ModelCatalogue
     tokenizer: ITokenizer
     clock: IReactorTime
@@ -143,7 +145,11 @@ class Surfaces:
     @property
     def _pooled(self) -> PoolingSettings:
         c = self.configuration
-        return PoolingSettings(self.settings, c.max_model_len, c.default_embedding_dimensions)
+        return PoolingSettings(self.settings(), c.max_model_len, c.default_embedding_dimensions)
+
+    def _latest(self, make: Callable[[Settings], D]) -> Callable[[], D]:
+        """Keep a dialect that goes with the settings of now."""
+        return self.live.follow(lambda _: make(self.settings()))
 
     def _chosen(self, generating: list[T], pooling: list[T]) -> list[T]:
         """Choose what this server has of what a vLLM has depending on its runner."""
@@ -155,41 +161,48 @@ class Surfaces:
 
     def _generating(self, answering: Answering) -> Iterator[Klein]:
         """Make the routes that generate, and those that go with them."""
-        c, settings = self.configuration, self.settings
+        c, latest = self.configuration, self._latest
         yield InferenceRoutes(
             answering,
-            ChatDialect(settings),
-            CompletionDialect(settings),
-            MessagesDialect(settings),
-            BatchDialect(settings),
+            latest(ChatDialect),
+            latest(CompletionDialect),
+            latest(MessagesDialect),
+            latest(BatchDialect),
         ).app
         store = ResponseStore(c.max_stored_responses if c.enable_responses_store else 0)
-        yield ResponseRoutes(answering, ResponsesDialect(settings, c.max_model_len, store), store, self.clock).app
-        yield CountRoutes(CountDialect(settings), self.tokenizer, self.defer_to_thread).app
-        scores = LabelScoreDialect(settings, c.max_model_len, self.tokenizer.vocabulary_size)
+        responses = latest(lambda settings: ResponsesDialect(settings, c.max_model_len, store))
+        yield ResponseRoutes(answering, responses, store, self.clock).app
+        yield CountRoutes(CountDialect(self.settings()), self.tokenizer, self.defer_to_thread).app
+        words = self.tokenizer.vocabulary_size
+        scores = latest(lambda settings: LabelScoreDialect(settings, c.max_model_len, words))
         yield LabelScoreRoutes(self.clock, answering, scores, self.tokenizer).app
         yield from self._scaled_out(answering)
 
     def _scaled_out(self, answering: Answering) -> Iterator[Klein]:
         """Make the routes for servers that share the work of an answer."""
-        c, settings = self.configuration, self.settings
+        c, latest = self.configuration, self._latest
         gate = ScaleOutGate(c.enable_scale_out or c.tokens_only)
-        words, bounds = Words(self.tokenizer, c.return_tokens_as_token_ids), Bounds(c.max_model_len, c.max_logprobs)
-        yield GenerateRoutes(gate, answering, GenerateDialect(settings, c.max_model_len)).app
+        bounds = Bounds(c.max_model_len, c.max_logprobs)
+
+        def words(settings: Settings) -> Words:
+            return Words(self.tokenizer, settings.tokens_as_ids)
+
+        generate = latest(lambda settings: GenerateDialect(settings, c.max_model_len))
+        yield GenerateRoutes(gate, answering, generate).app
         yield RenderRoutes(
             gate,
             answering,
             self.admission,
-            ChatRenderer(settings),
-            CompletionRenderer(settings),
-            MessagesRenderer(settings),
-            ResponsesRenderer(settings, c.max_model_len),
+            latest(ChatRenderer),
+            latest(CompletionRenderer),
+            latest(MessagesRenderer),
+            latest(lambda settings: ResponsesRenderer(settings, c.max_model_len)),
         ).app
         yield DerenderRoutes(
             gate,
             answering,
-            ChatDerenderer(settings, words, bounds),
-            CompletionDerenderer(settings, words, bounds),
+            latest(lambda settings: ChatDerenderer(settings, words(settings), bounds)),
+            latest(lambda settings: CompletionDerenderer(settings, words(settings), bounds)),
             self.defer_to_thread,
         ).app
         yield ScaleOutAbortRoutes(gate, self.control).app
@@ -211,22 +224,24 @@ class Surfaces:
     def _invocations(self, answering: Answering, pooling: PoolingRoutes) -> InvocationRoutes:
         """Make the route that takes the bodies of others."""
         c, pooled = self.configuration, self._pooled
-        chat, completions = ChatDialect(self.settings), CompletionDialect(self.settings)
-        completion = Surface(frozenset({"prompt"}), completions.parse, answering.answer)
         embedding = Surface(frozenset({"input", "messages"}), EmbeddingDialect(pooled).parse, pooling.answer)
-        surfaces = self._chosen(
-            [Surface(frozenset({"messages"}), chat.parse, answering.answer), completion],
-            [
-                embedding,
-                Surface(frozenset({"queries", "data_1", "text_1"}), ScoreDialect(pooled).parse, pooling.answer),
-                Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pooling.answer),
-            ],
-        )
-        return InvocationRoutes(answering, tuple(surfaces), embedding if c.runner == "pooling" else completion)
+        pools = [
+            embedding,
+            Surface(frozenset({"queries", "data_1", "text_1"}), ScoreDialect(pooled).parse, pooling.answer),
+            Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pooling.answer),
+        ]
+
+        def surfaces(settings: Settings) -> tuple[list[Surface], Surface]:
+            chat = Surface(frozenset({"messages"}), ChatDialect(settings).parse, answering.answer)
+            completion = Surface(frozenset({"prompt"}), CompletionDialect(settings).parse, answering.answer)
+            default = embedding if c.runner == "pooling" else completion
+            return self._chosen([chat, completion], pools), default
+
+        return InvocationRoutes(answering, self._latest(surfaces))
 
     def _common(self) -> Iterator[Klein]:
         """Make the routes that every server has."""
-        c, settings = self.configuration, self.settings
+        c, settings = self.configuration, self.settings()
         tokens = TokenDialect(self.models, c.max_model_len, c.trust_request_chat_template)
         yield TokenRoutes(tokens, self.tokenizer, self.defer_to_thread).app
         if c.enable_tokenizer_info_endpoint:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import prompt
 from tests.fakes import FixedSource, in_thread
-from vllmsim.composing.composer import Composer
+from vllmsim.composing.composer import Composer, Habits
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Composition, Extent
@@ -39,7 +39,7 @@ class ComposerTests(SynchronousTestCase):
     ) -> Composition:
         """Compose an answer."""
         composer = Composer(
-            self.source, SentenceSource(self.tokenizer), self.tokenizer, in_thread, Ranges(), extra, share
+            self.source, SentenceSource(self.tokenizer), self.tokenizer, in_thread, Habits(Ranges(), extra, share)
         )
         composed: Composition = self.successResultOf(
             composer.compose(prompt([1]), "m", form, Extent(least, limit, explicit=True), random.Random(seed))
@@ -133,7 +133,7 @@ class ComposerTests(SynchronousTestCase):
             put_off.append(work)
             return Deferred()
 
-        composer = Composer(self.source, self.source, self.tokenizer, defer, Ranges(), 0, 0)
+        composer = Composer(self.source, self.source, self.tokenizer, defer, Habits(Ranges(), 0, 0))
         tree = {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#"}}]}
         enumerated = {"enum": [str(number) for number in range(1000)]}
         for output, expected in (
@@ -155,7 +155,7 @@ class ComposerTests(SynchronousTestCase):
         deep: dict[str, Any] = {}
         for _ in range(300):
             deep = {"not": deep}
-        composer = Composer(self.source, self.source, self.tokenizer, in_thread, Ranges(), 0.0, 0.0)
+        composer = Composer(self.source, self.source, self.tokenizer, in_thread, Habits(Ranges(), 0.0, 0.0))
         for form in (
             Form(output=JsonOutput(False)),
             Form(output=JsonOutput(deep)),

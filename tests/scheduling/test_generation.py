@@ -46,12 +46,12 @@ class GenerationCase(SynchronousTestCase):
         self.source = FixedSource(["one ", "two ", "three"])
         self.latency = FixedLatency(0.05, [0.02])
         self.hit_threshold: float | None = None
+        self.composer = PlainComposer(self.source)
         self.pacer = TokenPacer(self.clock, self.metrics.iteration_finished)
         self.pacer.start()
         self.model = Model(
             self.clock,
             WordTokenizer(in_thread),
-            PlainComposer(self.source),
             NoCache(),
             self.pacer,
             self.metrics,
@@ -75,7 +75,7 @@ class GenerationCase(SynchronousTestCase):
         limit = request.sampling.max_tokens
         assert limit is not None
         self.sequence = Sequence(
-            Submission(request, [prompt], self.sink, Behaviour(self.latency, self.hit_threshold)),
+            Submission(request, [prompt], self.sink, Behaviour(self.latency, self.hit_threshold, self.composer)),
             0,
             prompt,
             HashedPrompt(prompt.ids),
@@ -215,7 +215,7 @@ class GenerationTests(GenerationCase):
     def test_aborted_while_composing(self) -> None:
         """A sequence that is aborted while its answer is being composed ends, and the answer comes to nothing."""
         composing: Deferred[Tokens] = Deferred()
-        self.model = evolve(self.model, composer=PlainComposer(SlowSource(composing)))
+        self.composer = PlainComposer(SlowSource(composing))
         done = self.start()
         self.abort(done)
         self.assertEqual(0, self.successResultOf(done))
@@ -324,7 +324,7 @@ class GenerationTests(GenerationCase):
     def test_slow_source(self) -> None:
         """The prefill is counted from the slot on, whether the source answers at once or later."""
         composing: Deferred[Tokens] = Deferred()
-        self.model = evolve(self.model, composer=PlainComposer(SlowSource(composing)))
+        self.composer = PlainComposer(SlowSource(composing))
         self.start()
         self.clock.advance(0.03)
         composing.callback(Tokens([1], ["one "]))

@@ -54,7 +54,6 @@ class SimulatorTests(SynchronousTestCase):
         self.model = Model(
             self.clock,
             self.tokenizer,
-            PlainComposer(self.source),
             self.cache,
             self.pacer,
             self.metrics,
@@ -71,7 +70,7 @@ class SimulatorTests(SynchronousTestCase):
             self.backlog,
             self.slots,
             self.metrics,
-            lambda: Behaviour(self.latency),
+            lambda: Behaviour(self.latency, composer=PlainComposer(self.source)),
             seed,
         )
         self.lifecycle.start()

@@ -439,7 +439,7 @@ class ErrorTests(RankTestCase):
         dialect = ChatDialect(_settings())
         self.deferred: list[Any] = []
         answering = Answering(ScriptedSimulator(script), {}, self.defer)
-        routes = InferenceRoutes(answering, dialect, dialect, dialect, dialect)
+        routes = InferenceRoutes(answering, *[lambda: dialect] * 4)
         self.rank.site.resource = RankResource([routes.app])
 
     def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:

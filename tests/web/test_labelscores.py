@@ -69,7 +69,7 @@ class ScoreTests(RankTestCase):
         models = ModelCatalogue("m1", ("m1",))
         dialect = LabelScoreDialect(Settings(models, lambda: "1", lambda: 0), 2048, tokenizer.vocabulary_size)
         answering = Answering(self.rank.simulator, {}, in_thread)
-        self.rank.site.resource = RankResource([LabelScoreRoutes(clock, answering, dialect, tokenizer).app])
+        self.rank.site.resource = RankResource([LabelScoreRoutes(clock, answering, lambda: dialect, tokenizer).app])
         exchange = self.score("q", ["a"] * 5, 1)
         self.assertEqual((0, 1), (exchange.status, len(clock.getDelayedCalls())))
         clock.advance(0)

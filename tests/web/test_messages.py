@@ -225,7 +225,7 @@ class ErrorTests(MessagesTestCase):
 
         dialect = MessagesDialect(_settings())
         answering = Answering(ScriptedSimulator(fail), {}, in_thread)
-        routes = InferenceRoutes(answering, dialect, dialect, dialect, dialect)
+        routes = InferenceRoutes(answering, *[lambda: dialect] * 4)
         self.rank.site.resource = RankResource([routes.app])
         self.check(500, "api_error", self.ask())
         self.check(500, "api_error", self.ask(stream=True))

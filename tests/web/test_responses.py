@@ -434,7 +434,8 @@ class BrokenTests(ResponseTestCase):
         self.make_rank()
         store = ResponseStore(5)
         answering = Answering(ScriptedSimulator(script), {}, lambda function, *arguments: function(*arguments))
-        routes = ResponseRoutes(answering, ResponsesDialect(settings(), 256, store), store, self.clock)
+        dialect = ResponsesDialect(settings(), 256, store)
+        routes = ResponseRoutes(answering, lambda: dialect, store, self.clock)
         self.rank.site.resource = RankResource([routes.app])
 
     def test_at_once(self) -> None:

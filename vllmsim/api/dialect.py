@@ -21,7 +21,7 @@ from vllmsim.structure import PLAIN, Form
 
 @frozen(eq=False)
 class Settings:
-    """What all dialects share.
+    """What all dialects share. These settings hold for every request that a dialect reads; others need another dialect.
 
     :param models: which names are served.
     :param new_id: makes the part of an answer's id that follows its prefix: 16 hexadecimal digits.
@@ -37,6 +37,7 @@ class Settings:
     :param remote: what a decoding server is told of this one.
     :param trusts_templates: whether requests may bring chat templates of their own.
     :param block_size: tokens per block of the KV cache; None where none is simulated.
+    :param behaviour: how requests are served that are read with these settings.
     """
 
     models: IModelCatalogue
@@ -57,6 +58,7 @@ class Settings:
     remote: PrefillSource = field(factory=PrefillSource)
     trusts_templates: bool = False
     block_size: int | None = None
+    behaviour: object = None
 
 
 class StreamEncoder(Protocol):
@@ -229,6 +231,7 @@ def request_of(
         hit_threshold=threshold.share,
         below_threshold=threshold.refuses,
         rank=rank,
+        behaviour=settings.behaviour,
     )
 
 

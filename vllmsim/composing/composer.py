@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import orjson
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -76,6 +76,20 @@ class _Script:
         return Composition(Tokens(self.ids, self.texts), tuple(self.parts))
 
 
+@frozen
+class Habits:
+    """What answers are like where nobody says.
+
+    :param ranges: values for what schemas leave open.
+    :param extra_calls: the probability of one more call, from 0 to 1.
+    :param reasoning_share: how much of an answer is reasoning, from 0 to 1; 0 for a server that does not reason.
+    """
+
+    ranges: Ranges
+    extra_calls: float
+    reasoning_share: float
+
+
 @implementer(IComposer)
 @define(eq=False)
 class Composer:
@@ -85,25 +99,24 @@ class Composer:
     :param thoughts: says reasoning.
     :param defer_to_thread: runs a function off the reactor; large schemas, and those with references, are worked on
         there.
-    :param ranges: values for what schemas leave open.
-    :param extra_calls: the probability of one more call, from 0 to 1.
-    :param reasoning_share: how much of an answer is reasoning, from 0 to 1; 0 for a server that does not reason.
     """
 
     _source: IResponseSource
     _thoughts: IResponseSource
     _tokenizer: ITokenizer
     _defer_to_thread: Callable[..., Deferred[str]]
-    _ranges: Ranges
-    _extra_calls: float
-    _reasoning_share: float
+    _habits: Habits
     _samplers: OrderedDict[bytes, SchemaSampler] = field(init=False, factory=OrderedDict)
+
+    def adapted(self, habits: Habits) -> "Composer":
+        """Make one like this with other habits; it is this one if they are the same."""
+        return self if habits == self._habits else evolve(self, habits=habits)
 
     async def compose(
         self, prompt: TokenizedPrompt, model: str, form: Form, extent: Extent, generator: random.Random
     ) -> Composition:
         """Compose one choice; see :class:`vllmsim.interfaces.IComposer`."""
-        share = self._reasoning_share if form.thinks and form.thinking_budget != 0 else 0.0
+        share = self._habits.reasoning_share if form.thinks and form.thinking_budget != 0 else 0.0
         if not (form.tools or form.output or share):
             return Composition(await self._source.respond(prompt, model, extent, generator))
         return await self._compose(prompt, model, form, share, extent, generator)
@@ -119,7 +132,7 @@ class Composer:
     ) -> Composition:
         script, limit = _Script(self._tokenizer), extent.most
         think = self._tags(THINK)
-        calls = choose_calls(form.tools, self._extra_calls, generator) if form.tools else ()
+        calls = choose_calls(form.tools, self._habits.extra_calls, generator) if form.tools else ()
         budget = limit if form.thinking_budget is None else form.thinking_budget
         if calls:
             arguments: list[Tokens] = []
@@ -209,14 +222,14 @@ class Composer:
             return await self._defer_to_thread(self._sample, schema, generator)
         sampler = self._samplers.get(key)
         if sampler is None:
-            sampler = self._samplers[key] = SchemaSampler(schema, self._ranges)
+            sampler = self._samplers[key] = SchemaSampler(schema, self._habits.ranges)
             if len(self._samplers) > _REMEMBERED:
                 self._samplers.popitem(last=False)
         self._samplers.move_to_end(key)
         return json_text(sampler.sample(generator))
 
     def _sample(self, schema: dict[str, Any] | bool, generator: random.Random) -> str:
-        return json_text(SchemaSampler(schema, self._ranges).sample(generator))
+        return json_text(SchemaSampler(schema, self._habits.ranges).sample(generator))
 
 
 def _ratio(length: int, share: float) -> int:

@@ -6,7 +6,7 @@ A request has the one that holds when it comes until its end, so that a change i
 
 from attrs import frozen
 
-from vllmsim.interfaces import ILatencyModel
+from vllmsim.interfaces import IComposer, ILatencyModel
 
 
 @frozen(eq=False)
@@ -16,7 +16,9 @@ class Behaviour:
     :param latency: how long it takes.
     :param hit_threshold: the share of a prompt that must be cached for it to be served, where its request does not
         say; None where no cache is simulated, so that no request is refused for that.
+    :param composer: what answers are made of; None for who has no answers, as one that pools.
     """
 
     latency: ILatencyModel
     hit_threshold: float | None = None
+    composer: IComposer | None = None

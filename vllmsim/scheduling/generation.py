@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from vllmsim.inference import NOT_CACHED, NOTHING_SAID, Answer, Extent, Prefill, SequenceTimes
-from vllmsim.interfaces import IComposer, IKVCache, ILatencyModel, IRankMetrics, ISequenceBlocks, ITokenizer
+from vllmsim.interfaces import IKVCache, ILatencyModel, IRankMetrics, ISequenceBlocks, ITokenizer
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.fetching import Fetch
 from vllmsim.scheduling.pacing import TokenPacer
@@ -33,7 +33,6 @@ class Model:
 
     clock: IReactorTime
     tokenizer: ITokenizer
-    composer: IComposer
     cache: IKVCache
     pacer: TokenPacer
     metrics: IRankMetrics
@@ -149,7 +148,9 @@ async def _compose(model: Model, sequence: Sequence) -> Answer:
     request, sampling, limit = sequence.submission.request, sequence.sampling, sequence.limit
     least = limit if sampling.ignore_eos else sampling.min_tokens
     extent = Extent(least, limit, explicit=sampling.max_tokens is not None)
-    said = await model.composer.compose(sequence.prompt, request.model, request.form, extent, sequence.generator)
+    composer = sequence.submission.behaviour.composer
+    assert composer is not None
+    said = await composer.compose(sequence.prompt, request.model, request.form, extent, sequence.generator)
     return settle(said, limit, sampling, model.tokenizer.eos_id, model.tokenizer.eos_text)
 
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 class RankSimulator:
     """Lets requests in, queues their sequences, and waits for the last token of each.
 
-    :param behaviour: tells how requests that come now are served.
+    :param behaviour: tells how requests are served that do not say it themselves.
     :param seed: the rank's own seed.
     """
 
@@ -78,7 +78,8 @@ class RankSimulator:
     async def _serve(
         self, request: InferenceRequest, sink: ITokenSink, record: RequestRecord | None, arrival: int
     ) -> None:
-        arrived, behaviour = self._clock.seconds(), self._behaviour()
+        arrived, behaviour = self._clock.seconds(), request.behaviour or self._behaviour()
+        assert isinstance(behaviour, Behaviour)
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
         prompts = await self._admission.read(request.prompts, request.cut)

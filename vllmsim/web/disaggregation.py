@@ -59,7 +59,7 @@ class GenerateRoutes:
 
     _gate: ScaleOutGate
     _answering: Answering
-    _generate: Dialect
+    _generate: Callable[[], Dialect]
 
     @app.route("/inference/v1/generate", methods=["POST"])
     @described(
@@ -73,7 +73,7 @@ class GenerateRoutes:
     async def generate(self, request: Request) -> None:
         """Answer a generate request."""
         self._gate.require_open()
-        await self._answering.answer(await self._answering.read(self._generate.parse, request), request)
+        await self._answering.answer(await self._answering.read(self._generate().parse, request), request)
 
 
 @define(slots=False, eq=False)
@@ -85,10 +85,10 @@ class RenderRoutes:
     _gate: ScaleOutGate
     _answering: Answering
     _admission: IAdmission
-    _chat: RenderDialect
-    _completions: RenderDialect
-    _messages: RenderDialect
-    _responses: RenderDialect
+    _chat: Callable[[], RenderDialect]
+    _completions: Callable[[], RenderDialect]
+    _messages: Callable[[], RenderDialect]
+    _responses: Callable[[], RenderDialect]
 
     @app.route("/v1/chat/completions/render", methods=["POST"])
     @described(
@@ -100,7 +100,7 @@ class RenderRoutes:
     )
     async def chat(self, request: Request) -> None:
         """Answer with the generate request of a chat completion request."""
-        await self._answer(self._chat, request)
+        await self._answer(self._chat(), request)
 
     @app.route("/v1/completions/render", methods=["POST"])
     @described(
@@ -112,7 +112,7 @@ class RenderRoutes:
     )
     async def completions(self, request: Request) -> None:
         """Answer with the generate requests of a completion request."""
-        await self._answer(self._completions, request)
+        await self._answer(self._completions(), request)
 
     @app.route("/v1/messages/render", methods=["POST"])
     @described(
@@ -127,7 +127,7 @@ class RenderRoutes:
         """Answer with the generate request of a Messages request."""
         self._gate.require_open()
         request.error_body = anthropic_error_body
-        await self._answer(self._messages, request)
+        await self._answer(self._messages(), request)
 
     @app.route("/v1/responses/render", methods=["POST"])
     @described(
@@ -139,7 +139,7 @@ class RenderRoutes:
     )
     async def responses(self, request: Request) -> None:
         """Answer with the generate request of a Responses request."""
-        await self._answer(self._responses, request)
+        await self._answer(self._responses(), request)
 
     async def _answer(self, dialect: RenderDialect, request: Request) -> None:
         self._gate.require_open()
@@ -161,8 +161,8 @@ class DerenderRoutes:
 
     _gate: ScaleOutGate
     _answering: Answering
-    _chat: DerenderDialect
-    _completions: DerenderDialect
+    _chat: Callable[[], DerenderDialect]
+    _completions: Callable[[], DerenderDialect]
     _defer_to_thread: Callable[..., Deferred[bytes]]
 
     @app.route("/v1/chat/completions/derender", methods=["POST"])
@@ -175,7 +175,7 @@ class DerenderRoutes:
     )
     async def chat(self, request: Request) -> None:
         """Answer with the chat completion that token ids are."""
-        await self._answer(self._chat, request)
+        await self._answer(self._chat(), request)
 
     @app.route("/v1/completions/derender", methods=["POST"])
     @described(
@@ -187,7 +187,7 @@ class DerenderRoutes:
     )
     async def completions(self, request: Request) -> None:
         """Answer with the completion that token ids are."""
-        await self._answer(self._completions, request)
+        await self._answer(self._completions(), request)
 
     async def _answer(self, dialect: DerenderDialect, request: Request) -> None:
         self._gate.require_open()

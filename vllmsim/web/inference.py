@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.web.test_inference -*-
 """The routes that generate and remember nothing: each names its dialect."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from attrs import define
@@ -29,10 +30,10 @@ class InferenceRoutes:
     app: ClassVar[Klein] = Klein()
 
     _answering: Answering
-    _chat: Dialect
-    _completions: Dialect
-    _messages: Dialect
-    _batch: Dialect
+    _chat: Callable[[], Dialect]
+    _completions: Callable[[], Dialect]
+    _messages: Callable[[], Dialect]
+    _batch: Callable[[], Dialect]
 
     @app.route("/v1/chat/completions", methods=["POST"])
     @described(
@@ -45,7 +46,7 @@ class InferenceRoutes:
     )
     async def chat(self, request: Request) -> None:
         """Answer a chat completion request."""
-        await self._answer(self._chat, request)
+        await self._answer(self._chat(), request)
 
     @app.route("/v1/completions", methods=["POST"])
     @described(
@@ -58,7 +59,7 @@ class InferenceRoutes:
     )
     async def completions(self, request: Request) -> None:
         """Answer a completion request."""
-        await self._answer(self._completions, request)
+        await self._answer(self._completions(), request)
 
     @app.route("/v1/messages", methods=["POST"])
     @described(
@@ -78,7 +79,7 @@ class InferenceRoutes:
     async def messages(self, request: Request) -> None:
         """Answer a Messages request."""
         request.error_body = anthropic_error_body
-        await self._answer(self._messages, request)
+        await self._answer(self._messages(), request)
 
     @app.route("/v1/chat/completions/batch", methods=["POST"])
     @described(
@@ -90,7 +91,7 @@ class InferenceRoutes:
     )
     async def batch(self, request: Request) -> None:
         """Answer a batch of conversations."""
-        await self._answer(self._batch, request)
+        await self._answer(self._batch(), request)
 
     async def _answer(self, dialect: Dialect, request: Request) -> None:
         await self._answering.answer(await self._answering.read(dialect.parse, request), request)

@@ -1,7 +1,8 @@
 # -*- test-case-name: tests.web.test_invocations -*-
 """``/invocations``: one path for several surfaces, as SageMaker wants it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from attrs import define, frozen
@@ -41,15 +42,14 @@ class Surface:
 class InvocationRoutes:
     """Answers a request as the first surface does that can read it.
 
-    :param surfaces: in order.
-    :param default: the one of them that says what is wrong with a body that none can read.
+    :param surfaces: tells which there are now, in order, and with them the one of them that says what is wrong with a
+        body that none can read.
     """
 
     app: ClassVar[Klein] = Klein()
 
     _answering: Answering
-    _surfaces: tuple[Surface, ...]
-    _default: Surface
+    _surfaces: Callable[[], tuple[Sequence[Surface], Surface]]
 
     @app.route("/invocations", methods=["POST"])
     @described(
@@ -63,20 +63,21 @@ class InvocationRoutes:
     )
     async def invocations(self, request: Request) -> None:
         """Answer a request of any of the surfaces."""
-        call, surface = await self._answering.read(self._find, request)
+        call, surface = await self._answering.read(partial(_find, *self._surfaces()), request)
         await surface.answer(call, request)
 
-    def _find(self, body: bytes, head: Head) -> tuple[Any, Surface]:
-        """Find who can read a body.
 
-        :raises MalformedRequest: when nobody can.
-        :raises InferenceError: when it is well formed and cannot be served.
-        """
-        members = read_object(body, head).keys()
-        for surface in self._surfaces:
-            if members & surface.members:
-                try:
-                    return surface.parse(body, head), surface
-                except MalformedRequest:
-                    continue
-        return self._default.parse(body, head), self._default
+def _find(surfaces: Sequence[Surface], default: Surface, body: bytes, head: Head) -> tuple[Any, Surface]:
+    """Find who can read a body.
+
+    :raises MalformedRequest: when nobody can.
+    :raises InferenceError: when it is well formed and cannot be served.
+    """
+    members = read_object(body, head).keys()
+    for surface in surfaces:
+        if members & surface.members:
+            try:
+                return surface.parse(body, head), surface
+            except MalformedRequest:
+                continue
+    return default.parse(body, head), default

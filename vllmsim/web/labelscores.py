@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.web.test_labelscores -*-
 """The routes that judge: label scores, and two that ordinary models do not have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from attrs import define
@@ -30,7 +30,7 @@ class LabelScoreRoutes:
 
     _clock: IReactorTime
     _answering: Answering
-    _dialect: LabelScoreDialect
+    _dialect: Callable[[], LabelScoreDialect]
     _tokenizer: ITokenizer
 
     @app.route("/generative_scoring", methods=["POST"])
@@ -43,7 +43,7 @@ class LabelScoreRoutes:
     )
     async def scores(self, request: Request) -> None:
         """Answer with a score for each item."""
-        scoring = await self._answering.read(self._dialect.read, request)
+        scoring = await self._answering.read(self._dialect().read, request)
         await self._answering.answer(await self._prepare(scoring), request)
 
     @app.route("/v1/decisions", methods=["POST"])

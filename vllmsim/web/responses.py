@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.web.test_responses -*-
 """The routes of Responses: make one, look at one that is stored or in the making, make an end of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 from attrs import define, field
@@ -31,7 +31,7 @@ class ResponseRoutes:
     app: ClassVar[Klein] = Klein()
 
     _answering: Answering
-    _dialect: ResponsesDialect
+    _dialect: Callable[[], ResponsesDialect]
     _store: ResponseStore
     _clock: IReactorTime
     _running: dict[str, BackgroundResponse] = field(init=False, factory=dict)
@@ -47,7 +47,7 @@ class ResponseRoutes:
     )
     async def create(self, request: Request) -> None:
         """Make a response."""
-        call = await self._answering.read(self._dialect.parse, request)
+        call = await self._answering.read(self._dialect().parse, request)
         if call.background is None:
             await self._answering.answer(call, request)
             return
@@ -91,7 +91,7 @@ class ResponseRoutes:
     )
     async def retrieve(self, request: Request, response_id: str) -> None:
         """Answer with a response, or with the events of one that is or was made in the background."""
-        streamed, first = self._dialect.parse_retrieval(request.arguments)
+        streamed, first = self._dialect().parse_retrieval(request.arguments)
         running = self._running.get(response_id)
         response = running or self._store.find(response_id)
         if not streamed:

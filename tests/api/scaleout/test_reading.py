@@ -8,7 +8,7 @@ from tests.api.scaleout.vocabulary import Vocabulary
 from tests.fakes import FixedSource, in_thread
 from vllmsim.api.scaleout.given import GivenEntry, GivenLogprob, GivenLogprobs
 from vllmsim.api.scaleout.reading import Words
-from vllmsim.composing.composer import Composer
+from vllmsim.composing.composer import Composer, Habits
 from vllmsim.inference import Answer, Extent, Part, TextPrompt, TokenizedPrompt
 from vllmsim.sampling import Sampling
 from vllmsim.scheduling.answer import settle
@@ -73,7 +73,7 @@ class ReadingTests(SynchronousTestCase):
     def test_the_composer_again(self) -> None:
         """What the composer made is read as it was meant."""
         source = FixedSource(["one ", "two "])
-        composer = Composer(source, source, self.vocabulary.tokenizer, in_thread, Ranges(), 0.0, 0.5)
+        composer = Composer(source, source, self.vocabulary.tokenizer, in_thread, Habits(Ranges(), 0.0, 0.5))
         tool = Tool("f", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
         prompt = TokenizedPrompt(TextPrompt("x"), "x", [1], ["x"])
         for form in (Form(thinks=True), Form(tools=ToolUse((tool,), 1, 1), thinks=True), Form()):
