@@ -50,6 +50,22 @@ class MeasuringTests(RankTestCase):
         self.assertEqual(3, self.sample("http_request_duration_highr_seconds_count"))
         self.assertGreater(self.sample('vllmsim:kv_blocks{engine="0",model_name="Qwen/Qwen3-0.6B",state="cached"}'), 0)
 
+    def test_example(self) -> None:
+        """The example shows what it says."""
+        self.make_rank("--config", "examples/fake_metrics.yaml")
+        self.clock.advance(150)
+        expected = {
+            "num_requests_running": 60,
+            "num_requests_waiting": 0,
+            "kv_cache_usage_perc": 0.525,
+            "prompt_tokens_total": 2 * 5 + 10 * 10 + 40 * 20 + 120 * 50 + 80 * 100 + 30 * 200 + 5 * 500,
+            "generation_tokens_total": 14200,
+            "inter_token_latency_seconds_count": 1343,
+            "prefix_cache_hits_total": 30000,
+        }
+        labels = '{engine="0",model_name="Qwen/Qwen3-0.6B"}'
+        self.assertEqual(expected, {name: round(self.sample(f"vllm:{name}{labels}"), 9) for name in expected})
+
     def test_families(self) -> None:
         """A fake page has the families and series of a real one, in its order."""
         pages = []

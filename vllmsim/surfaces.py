@@ -50,6 +50,7 @@ from vllmsim.web.development import DevelopmentRoutes
 from vllmsim.web.disaggregation import DerenderRoutes, GenerateRoutes, RenderRoutes
 from vllmsim.web.documentation import DocumentationRoutes
 from vllmsim.web.exposition import ExpositionRoutes
+from vllmsim.web.fakemetrics import FakeMetricsRoutes
 from vllmsim.web.guarding import Guard
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.invocations import InvocationRoutes, Surface
@@ -261,6 +262,7 @@ class Surfaces:
     def _administered(self) -> Iterator[Klein]:
         """Make the routes by which a server is changed and looked into while it runs; they may be guarded."""
         yield ConfigurationRoutes(self.configurations, self.number).app
+        yield FakeMetricsRoutes(self.configurations).app
 
     def _development(self) -> Iterator[Klein]:
         """Make the routes that a vLLM has only when it is asked to."""

@@ -253,9 +253,10 @@ class Request(server.Request):
     def _begin(self, data: bytes) -> None:
         """Write the head, and the first piece of the body with it."""
         self.startedWriting = 1
-        self._bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES
+        empty = self.code in NO_BODY_CODES
+        self._bodiless = self.method == b"HEAD" or empty
         lines = [_STATUS_LINES[self.code], self.site.signature]
-        if self.length is not None:
+        if self.length is not None and not empty:
             lines.append(b"content-length: %d\r\n" % self.length)
         elif self.clientproto == b"HTTP/1.1" and not self._bodiless:
             self.chunked = 1
