@@ -37,7 +37,7 @@ from vllmsim.interfaces import (
 )
 from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling
-from vllmsim.structure import Form
+from vllmsim.structure import Form, Parsing
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -279,6 +279,10 @@ class RecordingMetrics:
     ) -> None:
         """Remember."""
         self.heard.append(("finished", reason, generated_tokens, max_tokens, times))
+
+    def answer_parsed(self, parsing: Parsing, answer: Answer) -> None:
+        """Remember."""
+        self.heard.append(("parsed", parsing, len(answer)))
 
     def admission_rejected(self, limit: str) -> None:
         """Remember."""

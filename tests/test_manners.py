@@ -44,5 +44,7 @@ class MannersTests(SynchronousTestCase):
 
     def test_habits(self) -> None:
         """Shares are parts of one, and a server without a reasoning parser does not reason."""
-        self.assertEqual((0.45, 0.5), (habits(self.configuration).extra_calls, habits(self.configuration).reasoning_share))
+        self.assertEqual(
+            (0.45, 0.5), (habits(self.configuration).extra_calls, habits(self.configuration).reasoning_share)
+        )
         self.assertEqual(0.0, habits(self.changed(reasoning_parser="")).reasoning_share)

@@ -137,6 +137,33 @@ class MeasuringTests(RankTestCase):
         )
         self.assertEqual([expected], lines)
 
+    def test_tool_calls(self) -> None:
+        """Looks for calls are counted where the model is free to call: for each answer, or piece of one."""
+        self.make_rank("--tool-call-extra-call-probability", "100")
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}}}
+        tools: dict[str, Any] = {"tools": [tool], "max_tokens": 100}
+
+        def looks() -> dict[str, float]:
+            text = self.get("/metrics?name[]=vllm:tool_call_parser_invocations_total").body.decode()
+            lines = [line.rpartition(" ") for line in text.splitlines() if line[0] != "#"]
+            return {labels: float(value) for labels, _, value in lines if float(value)}
+
+        def name(mode: str, surface: str) -> str:
+            labels = f'mode="{mode}",model_name="Qwen/Qwen3-0.6B",outcome="tool_call",request_type="{surface}"'
+            return f"vllm:tool_call_parser_invocations_total{{{labels}}}"
+
+        self.chat(**tools, tool_choice="required")
+        self.chat(**tools, tool_choice="none")
+        self.chat()
+        self.assertEqual({}, looks())
+        self.chat(**tools, n=3)
+        self.post("/v1/responses", {"input": "x", "tools": [{"type": "function", "name": "f"}]})
+        self.assertEqual({name("non_streaming", "chat_completions"): 3, name("non_streaming", "responses"): 1}, looks())
+        events = self.chat(**tools, stream=True).events()[:-1]
+        sent = sum(bool(choice["delta"].get("tool_calls")) for event in events for choice in event["choices"])
+        self.assertEqual(sent, looks()[name("streaming", "chat_completions")])
+        self.assertGreater(sent, 2)
+
     def test_number(self) -> None:
         """Each rank's series and lines have its number."""
         self.make_rank()

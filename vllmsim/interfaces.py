@@ -32,7 +32,7 @@ from vllmsim.inference import (
 from vllmsim.pooling import Pooled, PoolingRequest
 from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling
-from vllmsim.structure import Form
+from vllmsim.structure import Form, Parsing
 
 PauseMode: TypeAlias = Literal["abort", "wait", "keep"]
 """What happens to sequences that run when a rank stops to generate: they end now, come to their end, or stand still."""
@@ -619,6 +619,9 @@ class IRankMetrics(Interface):
 
         :param max_tokens: how many tokens it would have had at most.
         """
+
+    def answer_parsed(parsing: Parsing, answer: Answer) -> None:
+        """Calls of tools were looked for in a whole answer, in the pieces in which it was sent."""
 
     def sequence_aborted() -> None:
         """A sequence leaves its slot before its last token."""

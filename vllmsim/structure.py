@@ -38,6 +38,18 @@ class ToolUse:
     named: bool = False
 
 
+@frozen
+class Parsing:
+    """How a server looks for calls in what the model says, where that is free to call or not.
+
+    :param surface: the kind of request, as metrics call it: ``chat_completions``, ``responses`` or ``other``.
+    :param interval: tokens per piece of a streamed answer after the first; None for an answer in one piece.
+    """
+
+    surface: str
+    interval: int | None = None
+
+
 @frozen(eq=False)
 class JsonOutput:
     """JSON that is valid against a schema.
@@ -74,6 +86,7 @@ class Form:
     :param thinks: whether reasoning may come first, on a server that reasons at all.
     :param thinking_budget: the most tokens of reasoning; None for no bound of its own.
     :param image: whether an image follows the text, which takes its time.
+    :param parsing: how calls are looked for; None where they are not, or would be no surprise.
     """
 
     tools: ToolUse | None = None
@@ -81,6 +94,7 @@ class Form:
     thinks: bool = False
     thinking_budget: int | None = None
     image: bool = False
+    parsing: Parsing | None = None
 
 
 PLAIN = Form()

@@ -16,7 +16,7 @@ from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
 from vllmsim.api.thresholds import threshold_of
-from vllmsim.api.toolcalls import MOST_TOOLS, NO_TOOLS, ChatTool, check_tools, read_choice, use_tools
+from vllmsim.api.toolcalls import MOST_TOOLS, NO_TOOLS, ChatTool, check_tools, parse_calls, read_choice, use_tools
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Conversation, Template
 from vllmsim.sampling import Sampling
@@ -70,7 +70,7 @@ def chat_form(settings: Settings, body: ChatBody, conversation: Conversation, *,
     """
     if not (body.tools or body.response_format or body.structured_outputs or settings.reasons or image):
         return Form()
-    tools = None
+    tools = parsing = None
     if body.tools:
         choice = NO_TOOLS if settings.encoder_only else read_choice(body.tool_choice)
         tools = use_tools(
@@ -80,12 +80,15 @@ def chat_form(settings: Settings, body: ChatBody, conversation: Conversation, *,
             parallel=body.parallel_tool_calls is not False,
             answered=conversation.messages[-1].role == "tool",
         )
+        interval = (body.stream_interval or settings.stream_interval) if body.stream else None
+        parsing = parse_calls(choice, settings.tooling, "chat_completions", interval)
     return Form(
         tools=tools,
         output=structured_output(body.response_format, body.structured_outputs),
         thinks=settings.reasons and thinks(body.reasoning_effort, body.chat_template_kwargs),
         thinking_budget=None if body.thinking_token_budget is None else max(0, body.thinking_token_budget),
         image=image,
+        parsing=parsing,
     )
 
 

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from vllmsim.api.body import Body
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Part
-from vllmsim.structure import Tool, ToolUse
+from vllmsim.structure import Parsing, Tool, ToolUse
 from vllmsim.structured.documents import check_schema
 
 
@@ -184,6 +184,17 @@ def use_tools(
     if choice.mode == "required":
         return use
     return None if answered else evolve(use, least=0)
+
+
+def parse_calls(choice: ToolChoice, tooling: Tooling, surface: str, interval: int | None) -> Parsing | None:
+    """Tell how the server looks for calls in an answer to a request with tools.
+
+    :param surface: the kind of request, as metrics call it.
+    :param interval: tokens per piece of a streamed answer; None for an answer in one piece.
+    :return: None where it does not: none may be called, or some must be, whose form is known.
+    """
+    free = choice.mode == "auto" and choice.name is None
+    return Parsing(surface, interval) if free and tooling.parser else None
 
 
 def _check_parser(choice: ToolChoice, tooling: Tooling) -> None:

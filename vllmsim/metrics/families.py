@@ -12,7 +12,7 @@ from typing import Final
 
 from zope.interface import implementer
 
-from vllmsim.inference import Prefill, SequenceTimes
+from vllmsim.inference import Answer, Prefill, SequenceTimes
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.metrics import series
 from vllmsim.metrics.bounds import Bounds, make_bounds
@@ -20,7 +20,9 @@ from vllmsim.metrics.cache import CacheMetrics
 from vllmsim.metrics.exposition import Families
 from vllmsim.metrics.series import Counter, Gauge, Histogram, Labels
 from vllmsim.metrics.statslog import Figures
+from vllmsim.metrics.toolcalls import ToolCallMetrics
 from vllmsim.metrics.transfer import TransferMetrics
+from vllmsim.structure import Parsing
 
 _REASONS: Final = ("stop", "length", "abort", "error", "repetition")
 _SLEEP_STATES: Final = {"awake": None, "weights_offloaded": 1, "discard_all": 2}
@@ -42,6 +44,7 @@ class RankMetrics:
     :param blocks: whether KV blocks are simulated.
     :param block_lives: whether to show how long KV blocks live.
     :param transfers: what counts those of KV blocks.
+    :param parses: whether the server looks for calls of tools in answers.
     :param buckets: bounds of histograms, by the names of :class:`vllmsim.metrics.bounds.Bounds`.
     """
 
@@ -57,6 +60,7 @@ class RankMetrics:
         blocks: bool = False,
         block_lives: bool = False,
         transfers: TransferMetrics | None = None,
+        parses: bool = False,
         buckets: Mapping[str, Sequence[float]] = MappingProxyType({}),
     ) -> None:
         self._transfers = TransferMetrics() if transfers is None else transfers
@@ -86,6 +90,7 @@ class RankMetrics:
         if block_lives:
             self.cache.show_lives(f, bounds.kv_cache_residency)
         self._transfers.show_transfers(f)
+        self._tool_calls = ToolCallMetrics(f, model_name) if parses else None
         if datasets:
             self._show_datasets(self.own, own, datasets)
         if blocks:
@@ -273,6 +278,11 @@ class RankMetrics:
             labels = {**self._labels, "finished_reason": reason}
             self._finished[reason] = self._endings.add(Counter(), labels)
         return self._finished[reason]
+
+    def answer_parsed(self, parsing: Parsing, answer: Answer) -> None:
+        """Count the looks at an answer."""
+        if self._tool_calls is not None:
+            self._tool_calls.parsed(parsing, answer)
 
     def sequence_aborted(self) -> None:
         """Count a running sequence no more; like vLLM, in no total."""

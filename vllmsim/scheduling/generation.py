@@ -85,6 +85,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             sequence.limit,
             SequenceTimes(sequence.arrived, started, decode.first_emission, decode.last_emission),
         )
+        _look_for_calls(model, sequence, answer)
         finished = True
         return len(answer)
     except CancelledError:
@@ -100,6 +101,12 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             blocks.release()
             if not finished:
                 model.metrics.sequence_aborted()
+
+
+def _look_for_calls(model: Model, sequence: Sequence, answer: Answer) -> None:
+    parsing = sequence.submission.request.form.parsing
+    if parsing is not None:
+        model.metrics.answer_parsed(parsing, answer)
 
 
 def _allocate(model: Model, sequence: Sequence, answer: Answer) -> Deferred[ISequenceBlocks]:

@@ -16,9 +16,17 @@ from vllmsim.api.body import Body, Listed
 from vllmsim.api.chat import thinks
 from vllmsim.api.dialect import Settings
 from vllmsim.api.structuredoutputs import json_output, structured_output
-from vllmsim.api.toolcalls import NO_TOOLS, ChatTool, FunctionDefinition, ToolChoice, read_choice, use_tools
+from vllmsim.api.toolcalls import (
+    NO_TOOLS,
+    ChatTool,
+    FunctionDefinition,
+    ToolChoice,
+    parse_calls,
+    read_choice,
+    use_tools,
+)
 from vllmsim.errors import InvalidParameter, InvalidRequest
-from vllmsim.structure import Form, StructuredOutput, Tool, ToolUse
+from vllmsim.structure import Form, Parsing, StructuredOutput, Tool, ToolUse
 
 if TYPE_CHECKING:
     from vllmsim.api.responses.dialect import ResponsesBody
@@ -137,16 +145,21 @@ def response_form(settings: Settings, body: "ResponsesBody", *, answered: bool) 
     :param answered: whether the conversation has results of calls.
     :raises InvalidRequest: when the server cannot, or the request contradicts itself.
     """
+    tools, parsing = _tool_use(settings, body, answered=answered)
     return Form(
-        tools=_tool_use(settings, body, answered=answered),
+        tools=tools,
+        parsing=parsing,
         output=_output(body),
         thinks=settings.reasons
         and thinks(body.reasoning.effort if body.reasoning else None, body.chat_template_kwargs),
     )
 
 
-def _tool_use(settings: Settings, body: "ResponsesBody", *, answered: bool) -> ToolUse | None:
-    """Decide about tools. As in llm-d-inference-sim a model that is free to choose calls one, unless it has results."""
+def _tool_use(settings: Settings, body: "ResponsesBody", *, answered: bool) -> tuple[ToolUse | None, Parsing | None]:
+    """Decide about tools. As in llm-d-inference-sim a model that is free to choose calls one, unless it has results.
+
+    :return: how they are to be used, and how calls are looked for.
+    """
     for tool in body.tools or ():
         if isinstance(tool, HostedTool) and tool.type not in _HOSTED:
             raise InvalidRequest(f'unsupported tool type "{tool.type}"', "tools")
@@ -155,15 +168,16 @@ def _tool_use(settings: Settings, body: "ResponsesBody", *, answered: bool) -> T
     if not functions:
         if choice.mode == "required" or choice.allowed is not None:
             raise InvalidParameter("When using `tool_choice`, `tools` must be set.", "tool_choice")
-        return None
+        return None, None
     if settings.encoder_only or (body.max_tool_calls == 0 and choice.mode == "auto"):
         choice = NO_TOOLS
     parallel = body.parallel_tool_calls is not False
     use = use_tools(functions, choice, settings.tooling, parallel=parallel, answered=answered)
+    parsing = parse_calls(choice, settings.tooling, "responses", settings.stream_interval if body.stream else None)
     if use is None:
-        return None
+        return None, parsing
     most = use.most if body.max_tool_calls is None else max(1, min(use.most, body.max_tool_calls))
-    return evolve(use, least=1 if choice.allowed is None else use.least, most=most)
+    return evolve(use, least=1 if choice.allowed is None else use.least, most=most), parsing
 
 
 def _output(body: "ResponsesBody") -> StructuredOutput | None:
