@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -107,15 +108,17 @@ class Exchange:
 class RankTestCase(SynchronousTestCase):
     """Tests that drive a whole rank over in-memory connections."""
 
-    def make_rank(self, *words: str) -> Rank:
+    def make_rank(self, *words: str, threads: Callable[..., Deferred[Any]] = in_thread) -> Rank:
         """Build and start a rank from the words of a command line.
 
         Every connection is dropped after the test, and no timer may be left then.
+
+        :param threads: runs functions off the reactor.
         """
         self.clock = Clock()
         loaded = load_words(("--seed", "7", *words), {})
         self.configuration = loaded.configuration
-        shared = build_shared(self.configuration, self.clock, in_thread)
+        shared = build_shared(self.configuration, self.clock, threads)
         self.addCleanup(lambda: Deferred.fromCoroutine(shared.close()))
         self.live = LiveConfiguration(self.configuration)
         self.configurations = LiveConfigurations({0: self.live}, loaded, lambda: EPOCH)
@@ -124,7 +127,7 @@ class RankTestCase(SynchronousTestCase):
             0,
             7,
             self.clock,
-            in_thread,
+            threads,
             lambda: EPOCH,
             shared=shared,
             configurations=self.configurations,

@@ -134,19 +134,19 @@ class Configuration:
     max_logprobs: int = _option("model", Integer(least=-1), 20,
         "Most alternatives per token that a request may ask log probabilities for; -1 for any number.")
     stream_interval: int = _option("model", Integer(least=1), 1,
-        "Tokens per streamed chunk after the first.", unit="tokens")
+        "Tokens per streamed chunk after the first.", unit="tokens", live=True)
     response_role: str = _option("model", Text(), "assistant",
-        "Role that chat answers carry.")
+        "Role that chat answers carry.", live=True)
     return_tokens_as_token_ids: bool = _option("model", Flag(), False,
-        "Show tokens as token_id:N in log probabilities.")
+        "Show tokens as token_id:N in log probabilities.", live=True)
     enable_prompt_tokens_details: bool = _option("model", Flag(), False,
-        "Report cached prompt tokens in usage.")
+        "Report cached prompt tokens in usage.", live=True)
     enable_force_include_usage: bool = _option("model", Flag(), False,
-        "Send usage in every chunk of every stream, whatever the request says.")
+        "Send usage in every chunk of every stream, whatever the request says.", live=True)
     fingerprint_mode: str = _option("model", Text(choices=("full", "hash", "custom", "none")), "full",
-        "What system_fingerprint shows: version and hash, the hash, a value of your own, or nothing.")
+        "What system_fingerprint shows: version and hash, the hash, a value of your own, or nothing.", live=True)
     fingerprint_value: str | None = _option("model", Text(), None,
-        "The value for fingerprint-mode custom.")
+        "The value for fingerprint-mode custom.", live=True)
     tensor_parallel_size: int = _option("model", Integer(least=0), 1,
         "Simulated tensor-parallel GPUs, which system_fingerprint shows.", aliases=("-tp",))
     pipeline_parallel_size: int = _option("model", Integer(least=1), 1,
@@ -205,7 +205,7 @@ class Configuration:
     reasoning_parser: str = _option("answers", Text(), "",
         "Parser that would tell reasoning from the answer; with one, chat answers begin with reasoning.")
     reasoning_share: int = _option("answers", _PERCENT, 50,
-        "How much of an answer is reasoning, where there is any.", unit="%")
+        "How much of an answer is reasoning, where there is any.", unit="%", live=True)
 
     tokenizer: str = _option("tokenizer", Text(), "",
         "What cuts text into tokens: words, builtin, remote (the render service), a tokenizer.json or its folder, or a"
@@ -236,29 +236,29 @@ class Configuration:
         "How long it may take for prompts with media.", unit="ms")
 
     max_tool_call_integer_param: int = _option("tools", Integer(), 100,
-        "Largest integer argument.")
+        "Largest integer argument.", live=True)
     min_tool_call_integer_param: int = _option("tools", Integer(), 0,
-        "Smallest integer argument.")
+        "Smallest integer argument.", live=True)
     max_tool_call_number_param: float = _option("tools", Number(), 100.0,
-        "Largest number argument.")
+        "Largest number argument.", live=True)
     min_tool_call_number_param: float = _option("tools", Number(), 0.0,
-        "Smallest number argument.")
+        "Smallest number argument.", live=True)
     max_tool_call_array_param_length: int = _option("tools", Integer(least=0), 5,
-        "Longest array argument.")
+        "Longest array argument.", live=True)
     min_tool_call_array_param_length: int = _option("tools", Integer(least=0), 1,
-        "Shortest array argument.")
+        "Shortest array argument.", live=True)
     tool_call_not_required_param_probability: int = _option("tools", _PERCENT, 50,
-        "How often an argument that is not required is given.", unit="%")
+        "How often an argument that is not required is given.", unit="%", live=True)
     object_tool_call_not_required_field_probability: int = _option("tools", _PERCENT, 50,
-        "How often an object's field that is not required is given.", unit="%")
+        "How often an object's field that is not required is given.", unit="%", live=True)
     tool_call_extra_call_probability: int = _option("tools", _PERCENT, 45,
-        "How often one more tool is called.", unit="%")
+        "How often one more tool is called.", unit="%", live=True)
     enable_auto_tool_choice: bool = _option("tools", Flag(), True,
-        "Let the model decide to call tools; vLLM's own default is off.")
+        "Let the model decide to call tools; vLLM's own default is off.", live=True)
     tool_call_parser: str = _option("tools", Text(), "hermes",
         "Parser that would find calls in the model's text; without one no tool can be called, as in vLLM by default.")
     skip_tool_validation: bool = _option("tools", Flag(), False,
-        "Accept tool definitions without checking them.")
+        "Accept tool definitions without checking them.", live=True)
 
     enable_kvcache: bool = _option("cache", Flag(), False,
         "Simulate the KV cache with its prefix hits and events; so do enable-prefix-caching and a kv-events-config that"
@@ -291,7 +291,7 @@ class Configuration:
         "What the names of its keys begin with; servers with other ones share nothing.")
     global_cache_hit_threshold: float = _option("cache", Number(least=0, most=1), 0.0,
         "Share of the prompt that must be in the simulated KV cache for a request to be served here; others are"
-        " answered at once with the finish reason cache_threshold.")
+        " answered at once with the finish reason cache_threshold.", live=True)
     zmq_endpoint: str = _option("cache", Text(), "tcp://127.0.0.1:5557",
         "Where KV events are published: bound with a *, ::, ipc:// or inproc:// in it, else connected to; each further"
         " rank has the next port, or its number in the place of {rank}. Nowhere if empty.")

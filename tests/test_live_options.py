@@ -1,0 +1,275 @@
+"""Every option that may change while the server runs, changed by an administrator, and what comes of it."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from attrs import frozen
+
+from tests.harness import Exchange, RankTestCase
+from vllmsim.config.schema import own_options
+
+HI = [{"role": "user", "content": "hello"}]
+STEP = 0.001
+CACHED = "--enable-kvcache --zmq-endpoint="
+REMOTE = {"kv_transfer_params": {"do_remote_prefill": True}}
+
+
+def tool(schema: Mapping[str, Any], *, required: bool = True, **fields: Any) -> dict[str, Any]:
+    """Make a request that must call a tool with one parameter."""
+    parameters = {"type": "object", "properties": {"a": schema}, "required": ["a"] if required else []}
+    return {
+        "messages": HI,
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}],
+        "tool_choice": "required",
+        **fields,
+    }
+
+
+INTEGER, NUMBER, ARRAY = tool({"type": "integer"}), tool({"type": "number"}), tool({"type": "array"})
+FIELDS = tool({"type": "object", "properties": {"b": {"type": "integer"}}, "required": []})
+OPTIONAL = tool({"type": "integer"}, required=False)
+
+
+@frozen
+class Proof:
+    """What shows that an option has an effect.
+
+    :param option: its name.
+    :param value: what it is changed to.
+    :param effect: what is looked at before and after.
+    :param before: what is seen before.
+    :param after: what is seen after.
+    :param words: the command line.
+    """
+
+    option: str
+    value: Any
+    effect: "Effect"
+    before: Any
+    after: Any
+    words: str = ""
+
+
+class LiveOptionTests(RankTestCase):
+    """One after the other."""
+
+    def change(self, **values: Any) -> Exchange:
+        """Change options as an administrator."""
+        return self.post("/admin/config", {name.replace("_", "-"): value for name, value in values.items()})
+
+    def answer(self, **fields: Any) -> Exchange:
+        """Ask for a whole answer, and wait for it."""
+        exchange = self.post("/v1/chat/completions", {"messages": HI, "max_tokens": 400, **fields})
+        self.clock.pump([1] * 10)
+        return exchange
+
+    def arguments(self, request: Mapping[str, Any]) -> Any:
+        """Read the arguments of the first call."""
+        message = self.answer(**request).json()["choices"][0]["message"]
+        return json.loads(message["tool_calls"][0]["function"]["arguments"])
+
+    def test_all(self) -> None:
+        """Every option that may change live is changed, and the next request is served accordingly."""
+        self.assertEqual(
+            {option.name for option in own_options() if option.live and option.acts}, {proof.option for proof in PROOFS}
+        )
+        for proof in PROOFS:
+            with self.subTest(proof.option):
+                self.make_rank(*proof.words.split())
+                self.assertEqual(proof.before, proof.effect(self), f"{proof.option} before")
+                changed = self.post("/admin/config", {proof.option: proof.value})
+                self.assertEqual(200, changed.status, changed.body)
+                self.assertEqual(proof.after, proof.effect(self), f"{proof.option} after")
+
+
+Effect: TypeAlias = Callable[[LiveOptionTests], Any]
+
+
+def pace(case: LiveOptionTests, **fields: Any) -> list[int]:
+    """Stream four tokens, and tell when each came in milliseconds."""
+    exchange = case.chat(stream=True, max_tokens=4, ignore_eos=True, **fields)
+    times: list[int] = []
+    # So that sums of steps do not fall beside what is due.
+    case.clock.advance(STEP / 2)
+    for now in range(1000):
+        count = sum(
+            bool(e != "[DONE]" and e["choices"] and e["choices"][0]["delta"].get("content")) for e in exchange.events()
+        )
+        times += [now] * (count - len(times))
+        if exchange.complete:
+            return times
+        case.clock.advance(STEP)
+    raise AssertionError("no end")
+
+
+def first(**fields: Any) -> Effect:
+    """Look at the time to the first token."""
+    return lambda case: pace(case, **fields)[0]
+
+
+def second(case: LiveOptionTests) -> int:
+    """Look at the time between the first token and the second."""
+    return pace(case)[1] - pace(case)[0]
+
+
+def crowded(case: LiveOptionTests) -> int:
+    """Look at the time to the first token while somebody else is served."""
+    other = case.chat(max_tokens=1)
+    time = pace(case)[0]
+    case.clock.pump([1] * 10)
+    assert other.complete
+    return time
+
+
+def is_(effect: Effect, value: Any) -> Effect:
+    """Look whether an effect is a certain one."""
+    return lambda case: effect(case) == value
+
+
+def whole(milliseconds: int) -> Effect:
+    """Look whether the time to fetch a prompt is a multiple of some milliseconds."""
+    return lambda case: pace(case, **REMOTE)[0] % milliseconds == 0
+
+
+def member(*path: Any, **fields: Any) -> Effect:
+    """Look at a member of a whole answer."""
+
+    def look(case: LiveOptionTests) -> Any:
+        value = case.answer(**fields).json()
+        for name in path:
+            value = value[name] if isinstance(name, int) else value.get(name)
+        return value
+
+    return look
+
+
+def arguments(request: Mapping[str, Any], *, of: Callable[[Any], Any] = lambda value: value["a"]) -> Effect:
+    """Look at the arguments with which a tool is called."""
+    return lambda case: of(case.arguments(request))
+
+
+def calls(case: LiveOptionTests) -> int:
+    """Count the calls of an answer that must have one and may have three."""
+    request = tool({"type": "integer"})
+    request["tools"] = [
+        {"type": "function", "function": {"name": f"f{n}", "parameters": {"type": "object", "properties": {}}}}
+        for n in range(3)
+    ]
+    return len(case.answer(**request).json()["choices"][0]["message"]["tool_calls"])
+
+
+def chunks(case: LiveOptionTests) -> int:
+    """Count the chunks with text of a stream of nine tokens."""
+    exchange = case.chat(stream=True, max_tokens=9, ignore_eos=True)
+    return sum(
+        bool(e != "[DONE]" and e["choices"] and e["choices"][0]["delta"].get("content")) for e in exchange.events()
+    )
+
+
+def usages(case: LiveOptionTests) -> bool:
+    """Look whether the first chunk of a stream has usage."""
+    return "usage" in case.chat(stream=True, max_tokens=2).events()[0]
+
+
+def token_shown(case: LiveOptionTests) -> bool:
+    """Look whether tokens are shown by their ids."""
+    shown = case.answer(logprobs=True).json()["choices"][0]["logprobs"]["content"][0]["token"]
+    return str(shown).startswith("token_id:")
+
+
+def status(**fields: Any) -> Effect:
+    """Look at the status of an answer."""
+    return lambda case: case.answer(**fields).status
+
+
+def image(case: LiveOptionTests) -> bool:
+    """Look whether an answer has an image."""
+    return "image" in case.answer().body.decode()
+
+
+def image_time(case: LiveOptionTests) -> int:
+    """Look at the time that an image adds, in milliseconds."""
+    times = pace(case)
+    return times[-1] - times[0]
+
+
+def running(case: LiveOptionTests) -> float:
+    """Look at the metric of sequences that run."""
+    return case.sample('vllm:num_requests_running{engine="0",model_name="Qwen/Qwen3-0.6B"}')
+
+
+NO_TOOL = tool({"type": "nonsense"}) | {"tool_choice": "none"}
+PROOFS = (
+    Proof("time-to-first-token", "50ms", first(), 0, 50),
+    Proof("time-to-first-token-std-dev", "30ms", is_(first(), 100), True, False, "--time-to-first-token 100ms"),
+    Proof("inter-token-latency", 20, second, 0, 20),
+    Proof("inter-token-latency-std-dev", 30, is_(second, 100), True, False, "--inter-token-latency 100ms"),
+    Proof("prefill-overhead", 30, first(), 0, 30),
+    Proof("prefill-time-per-token", 30, is_(first(), 0), True, False),
+    Proof("prefill-time-std-dev", 30, is_(first(), 100), True, False, "--prefill-overhead 100ms"),
+    Proof("kv-cache-transfer-latency", 30, first(**REMOTE), 0, 30, CACHED),
+    Proof(
+        "kv-cache-transfer-latency-std-dev", 30, is_(first(**REMOTE), 100), True, False,
+        f"--kv-cache-transfer-latency 100ms {CACHED}",
+    ),
+    Proof("kv-cache-transfer-time-per-token", 30, is_(first(**REMOTE), 0), True, False, CACHED),
+    Proof(
+        "kv-cache-transfer-time-std-dev", 30, whole(40), True, False,
+        f"--kv-cache-transfer-time-per-token 40ms {CACHED}",
+    ),
+    Proof("time-factor-under-load", 3, crowded, 100, 300, "--time-to-first-token 100ms --max-num-seqs 2"),
+    Proof("latency-calculator", "per-token", first(), 50, 20, "--time-to-first-token 50ms --prefill-overhead 20ms"),
+    Proof("image-emission-rate", 100, image, False, True, "--omni"),
+    Proof("time-to-generate-image", 70, image_time, 0, 70, "--omni --image-emission-rate 100"),
+    Proof(
+        "time-to-generate-image-std-dev", 30, is_(image_time, 100), True, False,
+        "--omni --image-emission-rate 100 --time-to-generate-image 100ms",
+    ),
+    Proof(
+        "fake-metrics", {"running-requests": 6}, running, 5.0, 6.0, '--fake-metrics {"running-requests":5}'
+    ),
+    Proof("stream-interval", 4, chunks, 9, 3),
+    Proof("response-role", "bard", member("choices", 0, "message", "role"), "assistant", "bard"),
+    Proof("return-tokens-as-token-ids", True, token_shown, False, True),
+    Proof(
+        "enable-prompt-tokens-details", True, is_(member("usage", "prompt_tokens_details"), None), True, False,
+        CACHED,
+    ),
+    Proof("enable-force-include-usage", True, usages, False, True),
+    Proof("fingerprint-mode", "none", is_(member("system_fingerprint"), None), False, True),
+    Proof(
+        "fingerprint-value", "b", member("system_fingerprint"), "a", "b",
+        "--fingerprint-mode custom --fingerprint-value a",
+    ),
+    Proof(
+        "reasoning-share", 0, is_(member("choices", 0, "message", "reasoning"), None), False, True,
+        "--reasoning-parser deepseek_r1",
+    ),
+    Proof("max-tool-call-integer-param", 7, is_(arguments(INTEGER), 7), False, True, "--min-tool-call-integer-param 7"),
+    Proof("min-tool-call-integer-param", 100, is_(arguments(INTEGER), 100), False, True),
+    Proof("max-tool-call-number-param", 7, is_(arguments(NUMBER), 7), False, True, "--min-tool-call-number-param 7"),
+    Proof("min-tool-call-number-param", 100, is_(arguments(NUMBER), 100), False, True),
+    Proof(
+        "max-tool-call-array-param-length", 3, arguments(ARRAY, of=lambda a: len(a["a"]) <= 3), False, True,
+        "--max-tool-call-array-param-length 99 --min-tool-call-array-param-length 3",
+    ),
+    Proof("min-tool-call-array-param-length", 5, arguments(ARRAY, of=lambda a: len(a["a"]) == 5), False, True),
+    Proof(
+        "tool-call-not-required-param-probability", 100, arguments(OPTIONAL, of=lambda a: "a" in a), False, True,
+        "--tool-call-not-required-param-probability 0",
+    ),
+    Proof(
+        "object-tool-call-not-required-field-probability", 100, arguments(FIELDS, of=lambda a: "b" in a["a"]), False,
+        True,
+        "--object-tool-call-not-required-field-probability 0",
+    ),
+    Proof("tool-call-extra-call-probability", 100, calls, 1, 3, "--tool-call-extra-call-probability 0"),
+    Proof("enable-auto-tool-choice", False, status(**INTEGER | {"tool_choice": "auto"}), 200, 400),
+    Proof("skip-tool-validation", True, status(**NO_TOOL), 400, 200),
+    Proof(
+        "global-cache-hit-threshold", 1, member("choices", 0, "finish_reason", messages=HI * 30), "stop",
+        "cache_threshold",
+        CACHED,
+    ),
+)  # fmt: skip
