@@ -185,6 +185,7 @@ class GivenCache:
     occupied: list[float] = field(factory=list)
     hashing: Deferred[None] | None = None
     """What hashing waits for, if it takes time."""
+    usage: float = 0.0
 
     @property
     def waiting(self) -> int:

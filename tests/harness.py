@@ -17,6 +17,7 @@ from tests.commandline import load_words
 from tests.fakes import in_thread
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
+from vllmsim.joining import RankGroup
 from vllmsim.rank import Rank, build_rank
 from vllmsim.shared import build_shared
 from vllmsim.web.site import Site
@@ -115,34 +116,48 @@ class RankTestCase(SynchronousTestCase):
 
         :param threads: runs functions off the reactor.
         """
-        self.clock = Clock()
-        loaded = load_words(("--seed", "7", *words), {})
-        self.configuration = loaded.configuration
-        shared = build_shared(self.configuration, self.clock, threads)
-        self.addCleanup(lambda: Deferred.fromCoroutine(shared.close()))
-        self.live = LiveConfiguration(self.configuration)
-        self.configurations = LiveConfigurations({0: self.live}, loaded, lambda: EPOCH)
-        self.rank = build_rank(
-            self.live,
-            0,
-            7,
-            self.clock,
-            threads,
-            lambda: EPOCH,
-            shared=shared,
-            configurations=self.configurations,
-        )
-        self.rank.start()
-        self.clock.advance(0)
-        self.exchanges: list[Exchange] = []
-        self.addCleanup(self._stop, self.clock, self.rank, self.exchanges)
+        self.rank = self.make_ranks(*words, threads=threads)[0]
         return self.rank
 
-    def _stop(self, clock: Clock, rank: Rank, exchanges: list[Exchange]) -> None:
+    def make_ranks(self, *words: str, threads: Callable[..., Deferred[Any]] = in_thread) -> list[Rank]:
+        """Do so with all ranks that the words ask for; :meth:`connect` goes to the first."""
+        self.clock = Clock()
+        loaded = load_words(("--seed", "7", *words), {})
+        self.configuration = c = loaded.configuration
+        shared = build_shared(c, self.clock, threads)
+        self.addCleanup(lambda: Deferred.fromCoroutine(shared.close()))
+        self.lives = {number: LiveConfiguration(c) for number in c.ranks}
+        self.live = self.lives[c.ranks.start]
+        self.configurations = LiveConfigurations(self.lives, loaded, lambda: EPOCH)
+        group = RankGroup(c.ranks, c.balances) if len(c.ranks) > 1 else None
+        ranks = [
+            build_rank(
+                live,
+                number,
+                7,
+                self.clock,
+                threads,
+                lambda: EPOCH,
+                shared=shared,
+                configurations=self.configurations,
+                group=group,
+            )
+            for number, live in self.lives.items()
+        ]
+        self.rank = ranks[0]
+        for rank in ranks:
+            rank.start()
+        self.clock.advance(0)
+        self.exchanges: list[Exchange] = []
+        self.addCleanup(self._stop, self.clock, ranks, self.exchanges)
+        return ranks
+
+    def _stop(self, clock: Clock, ranks: list[Rank], exchanges: list[Exchange]) -> None:
         for exchange in exchanges:
             exchange.drop()
-        rank.lifecycle.drain()
-        rank.stop()
+        for rank in ranks:
+            rank.lifecycle.drain()
+            rank.stop()
         clock.advance(0)
         self.assertEqual([], clock.getDelayedCalls())
 

@@ -9,7 +9,6 @@ from vllmsim.identity import (
     engine_entry,
     engine_id,
     fingerprint,
-    port_of,
     side_channel,
     signature,
     supervisor_endpoint,
@@ -40,12 +39,18 @@ class IdentityTests(SynchronousTestCase):
 
     def test_ports(self) -> None:
         """Ports count up from the first, unless the rank is the server's only one."""
-        self.assertEqual(8003, port_of(configured(), 3))
-        self.assertEqual(8000, port_of(configured("--data-parallel-rank 3"), 3))
+        self.assertEqual(8003, configured("-dp 4").port_of(3))
+        self.assertEqual(8000, configured("--data-parallel-rank 3").port_of(3))
 
     def test_ports_of_the_machine(self) -> None:
         """They count from the first rank of the machine, whatever its number."""
-        self.assertEqual(8001, port_of(configured("-dp 16 -dpl 8 -dpr 8"), 9))
+        self.assertEqual(8001, configured("-dp 16 -dpl 8 -dpr 8").port_of(9))
+
+    def test_one_port(self) -> None:
+        """Ranks that the server balances among have one port; one rank has nothing to balance."""
+        for words in ("-dp 16 -dpl 8 -dpr 8 -dph", "-dp 16 -dpl 8 -dpr 8 --data-parallel-internal-lb"):
+            self.assertEqual((8000, [8000]), (configured(words).port_of(9), list(configured(words).ports)))
+        self.assertEqual([True, False], [configured(f"-dph -dp {size}").balances for size in (2, 1)])
 
     def test_supervisor(self) -> None:
         """The supervisor listens at the ranks' host."""

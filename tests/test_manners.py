@@ -24,7 +24,7 @@ class MannersTests(SynchronousTestCase):
         source = FixedSource(["x"])
         composer = Composer(source, source, WordTokenizer(in_thread), in_thread, habits(self.configuration))
         generator = random.Random(1)
-        self.manners = Manners(0, 1, ModelCatalogue("m", ("m",)), lambda: "id", lambda: 1, generator, composer)
+        self.manners = Manners((0,), 1, ModelCatalogue("m", ("m",)), lambda: "id", lambda: 1, generator, composer)
 
     def changed(self, **values: Any) -> Configuration:
         """Change the configuration."""

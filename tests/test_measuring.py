@@ -168,7 +168,7 @@ class MeasuringTests(RankTestCase):
         """Each rank's series and lines have its number."""
         self.make_rank()
         measures = make_measures(LiveConfiguration(self.configuration), 3, self.clock, lambda: EPOCH)
-        self.assertIn(b'vllm:num_requests_running{engine="3",', measures.page.write())
+        self.assertIn(b'vllm:num_requests_running{engine="3",', measures.page(measures.shown).write())
         assert measures.log is not None
         measures.log.start()
         measures.log.stop()

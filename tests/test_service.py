@@ -2,14 +2,16 @@
 
 import socket
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.harness import Exchange
+from vllmsim import service
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
@@ -60,10 +62,11 @@ class ServiceTests(SynchronousTestCase):
         site: Any = self.reactor.tcpServers[number][1]
         return Exchange(site)
 
-    def chat(self, number: int = 0) -> Exchange:
-        """Ask a listening rank."""
-        exchange = self.exchange(number)
-        exchange.send("POST", "/v1/completions", b'{"prompt":"a","max_tokens":3}', Content_Type="application/json")
+    def chat(self, number: int = 0, rank: int | None = None) -> Exchange:
+        """Ask a listening rank, or another through it."""
+        exchange, named = self.exchange(number), {} if rank is None else {"X_data_parallel_rank": str(rank)}
+        body = b'{"prompt":"a","max_tokens":3}'
+        exchange.send("POST", "/v1/completions", body, Content_Type="application/json", **named)
         self.reactor.advance(0)
         return exchange
 
@@ -94,6 +97,58 @@ class ServiceTests(SynchronousTestCase):
         service.privilegedStartService()
         self.assertEqual([9001], [server[0] for server in self.reactor.tcpServers])
         self.assertIn(b'engine="1"', self.exchange().send("GET", "/metrics").body)
+
+    def test_one_port(self) -> None:
+        """Ranks that the server balances among have one port, and all serve."""
+        self.services("--data-parallel-size 3 --data-parallel-internal-lb --port 9000")
+        self.assertEqual([9000], [server[0] for server in self.reactor.tcpServers])
+        self.assertEqual([200] * 3, [self.chat().status for _ in range(3)])
+        page = self.exchange().send("GET", "/metrics").body
+        for number in range(3):
+            self.assertIn(b'vllm:prompt_tokens_total{engine="%d",model_name="Qwen/Qwen3-0.6B"} 1.0' % number, page)
+
+    def test_told(self) -> None:
+        """The log says which ranks there are, and how to have them as vLLM would; of one rank it says nothing."""
+        told: list[str] = []
+
+        def observe(event: LogEvent) -> None:
+            told.append(formatEvent(event))
+
+        observer = cast("ILogObserver", observe)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for words in ("-dp 2", "-dp 6 -dpl 3 -dpr 3 -dph", "-dp 2 -dpn 1"):
+            self.services(words)
+        self.assertEqual(
+            [
+                "Ranks 0 to 1 have a port each; with data-parallel-internal-lb they have one, as vLLM's have.",
+                "Ranks 3 to 5 have one port, and each request goes to the rank with the least to do.",
+            ],
+            [line for line in told if line.startswith("Rank")],
+        )
+
+    def test_alone(self) -> None:
+        """A rank that is alone has its port for itself: nothing comes between them."""
+        self.patch(service, "RankGroup", None)
+        for words in ("", "-dp 2 -dpn 1", "-dp 4 -dpl 1 -dph"):
+            self.services(words)
+        self.assertEqual(200, self.chat(2).status)
+
+    def test_stop_with_requests_elsewhere(self) -> None:
+        """A port is closed when what came there has ended, also where another rank served it."""
+        for words in ("-dp 2", "-dp 2 -dph"):
+            self.reactor = Reactor()
+            services = self.services(f"{words} --time-to-first-token 20s")
+            exchange = self.chat(rank=1)
+            stopped = [each.stopService() for each in services]
+            self.reactor.pump([1] * 19)
+            self.assertEqual((0, False), (exchange.status, exchange.transport.disconnected))
+            self.reactor.advance(1)
+            self.assertEqual((200, True), (exchange.status, exchange.complete))
+            exchange.drop()
+            for each in stopped:
+                self.successResultOf(each)
+            self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_stop(self) -> None:
         """A rank that is idle stops at once and leaves no timer."""

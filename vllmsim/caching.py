@@ -39,7 +39,7 @@ def make_cache(
     """
     c = configuration
     if not c.enable_kvcache:
-        return NoCache(metrics)
+        return NoCache(metrics, number)
     from vllmsim.kvcache.cache import KVCache  # noqa: PLC0415
     from vllmsim.kvcache.hashing.algorithms import block_hash  # noqa: PLC0415
     from vllmsim.kvcache.hashing.prompts import PromptHasher  # noqa: PLC0415
@@ -62,7 +62,7 @@ def make_cache(
         hasher = PromptHasher(own_hash, c.block_size, c.served_names[0], models.adapter, shifts)
         if store is not None:
             hasher = OutsideLookups(hasher, store, pool, c.block_size, c.kv_cache_backend_ttl, clock, shifts)
-    cache = KVCache(clock, pool, c.block_size, hasher, metrics, store is not None, c.max_model_len)
+    cache = KVCache(clock, pool, c.block_size, hasher, metrics, store is not None, c.max_model_len, number)
     models.unloaded = cache.forget
     return cache
 

@@ -15,17 +15,12 @@ _BACKLOG: Final = ":backlog=2048"
 """How many connections may wait to be accepted: as many as before vLLM's server."""
 
 
-def port_of(configuration: Configuration, number: int) -> int:
-    """Find a rank's port: they count up from the first rank of this server."""
-    return configuration.port + number - configuration.ranks.start
-
-
 def signature(configuration: Configuration, number: int) -> dict[str, str]:
     """Make the headers that name this server, if it has a name."""
     headers: dict[str, str] = {}
     if configuration.pod_name:
         headers["x-inference-pod"] = configuration.pod_name
-        headers["x-inference-port"] = str(port_of(configuration, number))
+        headers["x-inference-port"] = str(configuration.port_of(number))
     if configuration.pod_namespace:
         headers["x-inference-namespace"] = configuration.pod_namespace
     return headers
@@ -76,7 +71,7 @@ def engine_entry(configuration: Configuration, seed: int, number: int) -> dict[s
 
 def endpoint_of(configuration: Configuration, number: int) -> str:
     """Describe where a rank listens, in Twisted's endpoint syntax."""
-    c, port = configuration, port_of(configuration, number)
+    c, port = configuration, configuration.port_of(number)
 
     def fill(template: str) -> str:
         return template.replace("{port}", str(port)).replace("{rank}", str(number))
@@ -128,4 +123,4 @@ def url_of(configuration: Configuration, number: int) -> str:
     if c.listen or c.uds:
         return endpoint_of(c, number).removesuffix(_BACKLOG)
     host = f"[{c.host}]" if ":" in c.host else c.host or "0.0.0.0"  # noqa: S104 - what listening everywhere is called
-    return f"http{'s' if c.ssl_certfile else ''}://{host}:{port_of(c, number)}"
+    return f"http{'s' if c.ssl_certfile else ''}://{host}:{c.port_of(number)}"

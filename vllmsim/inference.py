@@ -262,12 +262,14 @@ class Prefill:
     :param cached: how many of them this server's own prefix cache had.
     :param external: how many were fetched: from the server that ran the prefill, or from a cache outside.
     :param blocks: the ids of the KV blocks that have them; none where no blocks are simulated.
+    :param rank: the data-parallel rank that has them.
     """
 
     tokens: int
     cached: int = 0
     external: int = 0
     blocks: tuple[int, ...] = field(default=(), repr=False)
+    rank: int = 0
 
     @property
     def found(self) -> int:
@@ -286,6 +288,22 @@ class Prefill:
 
 NOT_PREFILLED: Final = Prefill(0)
 """A prompt of which nothing is known yet."""
+
+
+@frozen
+class RankLoad:
+    """How much one data-parallel rank has to do.
+
+    :param in_flight: requests that have come and are not answered yet.
+    :param waiting: sequences that wait for a slot, or for KV blocks.
+    :param running: sequences that do not.
+    :param cache_usage: the share of KV blocks that sequences have, from 0 to 1.
+    """
+
+    in_flight: int = 0
+    waiting: int = 0
+    running: int = 0
+    cache_usage: float = 0.0
 
 
 @frozen

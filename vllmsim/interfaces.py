@@ -390,6 +390,7 @@ class IKVCache(Interface):
 
     capacity = Attribute("int or None: the most tokens that it holds; None for any number.")
     waiting = Attribute("int: how many sequences wait for blocks.")
+    usage = Attribute("float: the share of blocks that sequences have, from 0 to 1.")
 
     def hash(prompt: TokenizedPrompt, request: InferenceRequest) -> Awaitable[HashedPrompt]:
         """Hash a prompt's full blocks, and find out how many of them a cache outside has.

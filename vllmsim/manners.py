@@ -5,7 +5,7 @@ Both are made anew, whole, when the configuration changes; a request keeps those
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import define
 
@@ -26,7 +26,7 @@ from vllmsim.structured.values import Ranges
 class Manners:
     """Those of one rank.
 
-    :param number: the rank's number.
+    :param ranks: the data-parallel ranks that its requests may name.
     :param seed: the daemon's seed.
     :param models: which names are served.
     :param new_id: makes the ids of answers.
@@ -35,7 +35,7 @@ class Manners:
     :param composer: composes answers, with whatever habits.
     """
 
-    _number: int
+    _ranks: Sequence[int]
     _seed: int
     _models: IModelCatalogue
     _new_id: Callable[[], str]
@@ -66,7 +66,7 @@ class Manners:
             tokens_as_ids=c.return_tokens_as_token_ids,
             prompt_tokens_details=c.enable_prompt_tokens_details,
             force_include_usage=c.enable_force_include_usage,
-            data_parallel_size=c.data_parallel_size,
+            ranks=self._ranks,
             tooling=Tooling(c.tool_call_parser, c.enable_auto_tool_choice, not c.skip_tool_validation),
             reasons=bool(c.reasoning_parser),
             multimodal=not c.language_model_only,
@@ -74,8 +74,8 @@ class Manners:
             trusts_templates=c.trust_request_chat_template,
             wants_image=ImageEmission(c, self._images),
             remote=PrefillSource(
-                engine_id(c, self._seed, self._number),
-                *side_channel(c, self._number),
+                {rank: engine_id(c, self._seed, rank) for rank in self._ranks},
+                *side_channel(c, 0),
                 block_size=c.block_size,
                 tensor_parallel_size=max(1, c.tensor_parallel_size),
                 patience=c.nixl_abort_request_timeout,

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.test_measuring -*-
 """What a rank tells of itself in numbers: its metrics, or fake ones, and the line in its log that says what it does."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
@@ -11,7 +11,7 @@ from vllmsim.config.fakemetrics import FakeMetrics
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.metrics.cacheconfig import cache_config_labels
-from vllmsim.metrics.exposition import Page, Source
+from vllmsim.metrics.exposition import Page, Source, Succession
 from vllmsim.metrics.families import RankMetrics
 from vllmsim.metrics.http import HttpMetrics
 from vllmsim.metrics.process import ProcessMetrics
@@ -26,14 +26,28 @@ class Measures:
 
     :param rank: counts what happens to sequences.
     :param http: counts exchanges.
-    :param page: what ``/metrics`` shows.
+    :param shown: what is shown of the rank.
     :param log: what the log says from time to time, unless it does not.
+    :param process: whether to show what the process takes.
     """
 
     rank: RankMetrics
     http: HttpMetrics
-    page: Page
+    shown: Source
     log: StatsLog | None
+    _process: bool
+
+    def page(self, shown: Source) -> Page:
+        """Make what ``/metrics`` shows, in vLLM's order: the process, the engine, the server.
+
+        :param shown: of this rank, or of all that have its port.
+        """
+        registry = CollectorRegistry(auto_describe=True)
+        if not self._process:
+            return Page(registry, (shown, self.http.families))
+        GCCollector(registry)
+        PlatformCollector(registry)
+        return Page(registry, (ProcessMetrics(), shown, self.http.families))
 
 
 def make_measures(
@@ -70,21 +84,11 @@ def make_measures(
 
     rank, http = make_rank_metrics(), HttpMetrics(created)
 
-    def sources() -> Iterator[Source]:
-        """Gather what is shown, in vLLM's order: the process, the engine, the server."""
-        if not several:
-            yield ProcessMetrics()
-        if not c.disable_log_stats:
-            yield rank.families if c.fake_metrics is None else _fake(live, make_rank_metrics(), clock, epoch)
-        yield rank.own
-        yield http.families
-
-    registry = CollectorRegistry(auto_describe=True)
-    if not several:
-        GCCollector(registry)
-        PlatformCollector(registry)
+    shown: list[Source] = [rank.own]
+    if not c.disable_log_stats:
+        shown.insert(0, rank.families if c.fake_metrics is None else _fake(live, make_rank_metrics(), clock, epoch))
     log = None if c.disable_log_stats else StatsLog(clock, number, rank.figures, c.log_stats_interval)
-    return Measures(rank, http, Page(registry, tuple(sources())), log)
+    return Measures(rank, http, Succession(shown), log, not several)
 
 
 def _fake(

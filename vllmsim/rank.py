@@ -18,6 +18,7 @@ from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
 from vllmsim.embedding import WordEmbedder
 from vllmsim.interfaces import IBlockStore, IConfigurations
+from vllmsim.joining import Doors, RankGroup
 from vllmsim.kvcache.outside.backend import make_store
 from vllmsim.manners import Manners, habits
 from vllmsim.measuring import make_measures
@@ -102,6 +103,7 @@ def build_rank(
     *,
     shared: Shared | None = None,
     configurations: IConfigurations | None = None,
+    group: RankGroup | None = None,
 ) -> Rank:
     """Wire the parts of a rank.
 
@@ -114,6 +116,7 @@ def build_rank(
     :param shared: what it has in common with the other ranks of this process, if there are any.
     :param configurations: the configurations of all ranks of the server, this one's among them; if it is the only one,
         they are made.
+    :param group: what their ports lead to, if there are any.
     """
     c = live.current
     if configurations is None:
@@ -143,7 +146,8 @@ def build_rank(
         defer_to_thread=defer_to_thread,
         habits=habits(c),
     )
-    manners = Manners(number, seed, models, new_id, now, randomness.generator("images", number), composer)
+    ranks = (number,) if group is None else group.numbers
+    manners = Manners(ranks, seed, models, new_id, now, randomness.generator("images", number), composer)
     behaviour = live.follow(manners.behaviour)
     settings = live.follow(lambda configuration: manners.settings(configuration, behaviour()))
 
@@ -189,6 +193,9 @@ def build_rank(
     )
     randomness.feed(pooler.reseed, "pooler", number)
 
+    sources = dict if sockets is None else sockets.sources
+    own = Doors(simulator, pooler, control, models, health, sources, measures.shown)
+    doors = own if group is None else group.join(number, own, models, simulator.load)
     surfaces = Surfaces(
         live=live,
         configurations=configurations,
@@ -201,13 +208,9 @@ def build_rank(
         defer_to_thread=defer_to_thread,
         in_turn=in_turn,
         environ=environ,
-        health=health,
-        simulator=simulator,
-        pooler=pooler,
+        doors=doors,
         admission=admission,
-        control=control,
-        exposition=measures.page.write,
-        event_sources=dict if sockets is None else sockets.sources,
+        exposition=measures.page(doors.metrics).write,
     )
     resource = surfaces.resource()
     limits = Limits(

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.test_service -*-
 """A rank as a service: it listens, serves, and stops in order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -15,18 +15,27 @@ from twisted.logger import Logger
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.identity import admin_endpoint_of, endpoint_of, url_of
 from vllmsim.interfaces import IConfigurations
+from vllmsim.joining import RankGroup
 from vllmsim.listening import Listener, StartError
 from vllmsim.rank import Rank, build_rank
 from vllmsim.shared import Shared, build_shared
 
 _FLUSH_TIMEOUT: Final = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
+_HOW: Final = {
+    False: "have a port each; with data-parallel-internal-lb they have one, as vLLM's have",
+    True: "have one port, and each request goes to the rank with the least to do",
+}
+"""What the log says about several ranks, by whether the server balances among them."""
+
+_log = Logger()
 
 
 class RankService(Service):
     """Starts a rank and listens for it; stops in order: no new connections, the last tokens, then everything.
 
-    :param endpoint: where to listen.
+    :param ranks: those that requests to its port may be served by: it and others, which stop at the same time.
+    :param endpoint: where to listen; empty if another rank does for this one, for administrators too.
     :param url: what the log says about that.
     :param admin_endpoint: where to listen for administrators, if that is elsewhere.
     :param shutdown_timeout: seconds that requests may take to end.
@@ -38,6 +47,7 @@ class RankService(Service):
     def __init__(
         self,
         rank: Rank,
+        ranks: Sequence[Rank],
         endpoint: str,
         url: str,
         shutdown_timeout: float,
@@ -45,15 +55,16 @@ class RankService(Service):
         admin_endpoint: str | None = None,
     ) -> None:
         self._rank = rank
+        self._ranks = ranks
         self._url = url
         self._shutdown_timeout = shutdown_timeout
         self._clock: IReactorTime = reactor
         self._sites = [rank.site]
-        self._listeners = [Listener(endpoint, rank.site, reactor)]
-        self._admin_endpoint = admin_endpoint
-        if rank.admin is not None and admin_endpoint is not None:
+        self._listeners = [Listener(endpoint, rank.site, reactor)] if endpoint else []
+        self._admin_endpoint = admin_endpoint if endpoint else None
+        if rank.admin is not None and self._admin_endpoint is not None:
             self._sites.append(rank.admin)
-            self._listeners.append(Listener(admin_endpoint, rank.admin, reactor))
+            self._listeners.append(Listener(self._admin_endpoint, rank.admin, reactor))
 
     def privilegedStartService(self) -> None:
         """Listen.
@@ -75,7 +86,8 @@ class RankService(Service):
         self._rank.start()
         for listener in self._listeners:
             listener.startService()
-        self._log.info("Starting vLLM server on {url}", url=self._url)
+        if self._listeners:
+            self._log.info("Starting vLLM server on {url}", url=self._url)
         if self._admin_endpoint is not None:
             self._log.info("Administrators are served on {endpoint}", endpoint=self._admin_endpoint)
 
@@ -97,7 +109,7 @@ class RankService(Service):
             await listener.stopService()
         closed = [site.close() for site in self._sites]
         try:
-            await rank.simulator.requests.drain().addTimeout(self._shutdown_timeout, self._clock)
+            await Deferred.fromCoroutine(self._drain()).addTimeout(self._shutdown_timeout, self._clock)
         except DeferredTimeoutError:
             self._log.warn("Requests are still running after {seconds} s.", seconds=self._shutdown_timeout)
             rank.simulator.requests.dismiss()
@@ -113,6 +125,10 @@ class RankService(Service):
             await rank.store.stop()
         if rank.sockets is not None:
             await rank.sockets.close()
+
+    async def _drain(self) -> None:
+        for rank in self._ranks:
+            await rank.simulator.requests.drain()
 
 
 class RankServices(MultiService):
@@ -146,14 +162,21 @@ def rank_services(
     first = next(iter(lives.values())).current
     shared = build_shared(first, reactor, in_thread)
     services = RankServices(shared)
-    for number, live in lives.items():
-        c = live.current
+    group = RankGroup([*lives], first.balances) if len(lives) > 1 else None
+    ranks = [
+        build_rank(live, number, seed, reactor, in_thread, shared=shared, configurations=configurations, group=group)
+        for number, live in lives.items()
+    ]
+    for number, rank in zip(lives, ranks, strict=True):
         RankService(
-            build_rank(live, number, seed, reactor, in_thread, shared=shared, configurations=configurations),
-            endpoint_of(c, number),
-            url_of(c, number),
-            c.shutdown_timeout,
+            rank,
+            ranks,
+            "" if first.balances and rank is not ranks[0] else endpoint_of(first, number),
+            url_of(first, number),
+            first.shutdown_timeout,
             reactor,
-            admin_endpoint_of(c, number),
+            admin_endpoint_of(first, number),
         ).setServiceParent(services)
+    if group is not None:
+        _log.info("Ranks {first} to {last} {how}.", first=min(lives), last=max(lives), how=_HOW[group.balances])
     return services

@@ -39,7 +39,8 @@ from vllmsim.config.describing import describe_configuration
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import engine_entry, signature
-from vllmsim.interfaces import IAdmission, IConfigurations, IHealth, IPooler, IRankControl, ISimulator, ITokenizer
+from vllmsim.interfaces import IAdmission, IConfigurations, ITokenizer
+from vllmsim.joining import Doors
 from vllmsim.models import ModelCatalogue
 from vllmsim.serverinfo import describe_environment, describe_system
 from vllmsim.web.adapters import AdapterRoutes
@@ -80,8 +81,8 @@ class Surfaces:
     :param in_turn: does the same, one function after the other.
     :param environ: the environment.
     :param settings: tells what dialects share now, made of the configuration; kept up to date before the routes are.
-    :param event_sources: tells where each rank publishes its KV events.
-    :param exposition: writes the rank's metrics, or those with some names.
+    :param doors: what its port leads to.
+    :param exposition: writes the metrics, or those with some names.
     """
 
     live: LiveConfiguration
@@ -95,18 +96,14 @@ class Surfaces:
     defer_to_thread: Callable[..., Deferred[Any]]
     in_turn: Callable[..., Deferred[Any]]
     environ: Mapping[str, str]
-    health: IHealth
-    simulator: ISimulator
-    pooler: IPooler
+    doors: Doors
     admission: IAdmission
-    control: IRankControl
-    event_sources: Callable[[], Mapping[int, Mapping[str, Any]]]
     exposition: Callable[[Collection[str]], bytes]
 
     def resource(self) -> RankResource:
         """Join the routes into one tree."""
         c = self.configuration
-        answering = Answering(self.simulator, self._signature, self.defer_to_thread)
+        answering = Answering(self.doors.simulator, self._signature, self.defer_to_thread)
         pooling = self._pooling()
         apps = self._chosen([*self._generating(answering)], [pooling.app])
         resource = RankResource([*apps, self._invocations(answering, pooling).app, *self._common()])
@@ -206,12 +203,12 @@ class Surfaces:
             latest(lambda settings: CompletionDerenderer(settings, words(settings), bounds)),
             self.defer_to_thread,
         ).app
-        yield ScaleOutAbortRoutes(gate, self.control).app
+        yield ScaleOutAbortRoutes(gate, self.doors.control).app
 
     def _pooling(self) -> PoolingRoutes:
         settings = self._pooled
         return PoolingRoutes(
-            self.pooler,
+            self.doors.pooler,
             EmbeddingDialect(settings),
             CohereDialect(settings),
             PoolingTaskDialect(settings),
@@ -249,13 +246,13 @@ class Surfaces:
             yield TokenizerRoutes(tokens, self.tokenizer).app
         yield OperationRoutes(
             ModelList(self.models, c.max_model_len, settings.new_id, settings.now),
-            self.health,
-            self.control.in_flight if c.enable_server_load_tracking else lambda: 0,
+            self.doors.health,
+            self.doors.control.in_flight if c.enable_server_load_tracking else lambda: 0,
             {rank: engine_entry(c, self.seed, rank) for rank in range(c.data_parallel_size)},
-            self.event_sources,
+            self.doors.event_sources,
         ).app
         yield ExpositionRoutes(self.exposition).app
-        yield AdapterRoutes(self.models).app
+        yield AdapterRoutes(self.doors.adapters).app
         yield ScalingRoutes(c.data_parallel_size).app
         yield from self._development()
 
@@ -268,13 +265,13 @@ class Surfaces:
         """Make the routes that a vLLM has only when it is asked to."""
         c = self.configuration
         if c.server_dev_mode or c.tokens_only:
-            yield AbortRoutes(self.control).app
+            yield AbortRoutes(self.doors.control).app
         if c.profiler_config:
             yield ProfilingRoutes().app
         if c.server_dev_mode:
-            yield ControlRoutes(self.control).app
+            yield ControlRoutes(self.doors.control).app
             yield DevelopmentRoutes(
-                self.control,
+                self.doors.control,
                 max(1, c.tensor_parallel_size) * c.pipeline_parallel_size,
                 c.data_parallel_size,
                 lambda: describe_configuration(self.live.current),

@@ -160,14 +160,17 @@ class ErrorMatrixTests(RankTestCase):
             self.check(name, path, body)
 
     def test_rank(self) -> None:
-        """A request for a rank that is none is refused, be it a number or not; one for another is served."""
+        """A request for a rank that is none is refused; what is no number counts for nothing, as in vLLM."""
         for path in ("/v1/chat/completions", "/v1/completions"):
             body = {"messages": HI, "prompt": "a"}
             exchange = self.post(path, body, X_data_parallel_rank="5")
             self.assertEqual(self.recorded["dprank"], (exchange.status, exchange.body))
-            for rank in ("-1", "1", "x", "", "1e0", "\xb2", "9" * 5000):
-                self.assertEqual(400, self.post(path, body, X_data_parallel_rank=rank).status, rank)
-            self.assertEqual(200, self.post(path, body, X_data_parallel_rank="0").status)
+            for rank in ("-1", "1", "9" * 4000):
+                refused = self.post(path, body, X_data_parallel_rank=rank)
+                self.assertEqual(400, refused.status, rank)
+                self.assertIn(f"data_parallel_rank {rank} is out of range [0, 1).", refused.json()["error"]["message"])
+            for rank in ("0", "x", "", "1e0", "\xb2", "9" * 5000):
+                self.assertEqual(200, self.post(path, body, X_data_parallel_rank=rank).status, rank)
 
     def test_vocabulary(self) -> None:
         """Token ids that are none."""

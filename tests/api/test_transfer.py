@@ -27,8 +27,8 @@ class HandoverTests(SynchronousTestCase):
     """Where things are to be fetched."""
 
     def test_handover(self) -> None:
-        """A prefill server lists the blocks of the prompt, in one group, and says whose they are and for how long."""
-        source = PrefillSource("engine", "10.0.0.1", 5601, tensor_parallel_size=2, patience=30)
+        """A prefill server lists a prompt's blocks, in one group, and says which rank's they are and for how long."""
+        source = PrefillSource({1: "engine"}, "10.0.0.1", 5600, tensor_parallel_size=2, patience=30)
         self.assertEqual(
             {
                 "do_remote_prefill": True,
@@ -46,7 +46,7 @@ class HandoverTests(SynchronousTestCase):
                 "remote_registration_generation": 0,
                 "transfer_mode": "pull",
             },
-            source.handover("cmpl-r1-0", evolve(answer(71), prefill=Prefill(33, blocks=(7, 3, 9))), 1000),
+            source.handover("cmpl-r1-0", evolve(answer(71), prefill=Prefill(33, blocks=(7, 3, 9), rank=1)), 1000),
         )
 
     def test_no_blocks(self) -> None:

@@ -28,7 +28,7 @@ class Settings:
     :param now: tells the time for ``created``, in whole seconds since the epoch.
     :param fingerprint: the value of ``system_fingerprint``.
     :param stream_interval: tokens per chunk after the first, unless the request says otherwise.
-    :param data_parallel_size: requests may name a rank below it.
+    :param ranks: the data-parallel ranks that requests may name.
     :param tooling: what the server does about tools.
     :param reasons: whether answers begin with reasoning.
     :param multimodal: whether prompts may have images, sounds and films.
@@ -49,7 +49,7 @@ class Settings:
     tokens_as_ids: bool = False
     prompt_tokens_details: bool = False
     force_include_usage: bool = False
-    data_parallel_size: int = 1
+    ranks: Sequence[int] = (0,)
     tooling: Tooling = field(factory=Tooling)
     reasons: bool = False
     multimodal: bool = True
@@ -238,21 +238,24 @@ def request_of(
 def read_rank(head: Head, settings: Settings) -> int | None:
     """Read which rank a request wants to be served by.
 
-    :return: its number; None for any.
+    vLLM counts the ranks of a server from 0, whatever their numbers, and takes what is no number for nothing. A rank's
+    own number will do too where it is not taken for another.
+
+    :return: the rank's number; None for any.
     :raises InvalidRequest: when there is none of that number.
     """
-    wanted = head.data_parallel_rank
-    if wanted is None:
+    if head.data_parallel_rank is None:
         return None
     try:
-        number = int(wanted)
+        wanted = int(head.data_parallel_rank)
     except ValueError:
-        number = -1
-    else:
-        wanted = str(number)
-    if not 0 <= number < settings.data_parallel_size:
-        raise InvalidRequest(f"data_parallel_rank {wanted} is out of range [0, {settings.data_parallel_size}).")
-    return number
+        return None
+    ranks = settings.ranks
+    if 0 <= wanted < len(ranks):
+        return ranks[wanted]
+    if wanted in ranks:
+        return wanted
+    raise InvalidRequest(f"data_parallel_rank {wanted} is out of range [0, {len(ranks)}).")
 
 
 def usage(

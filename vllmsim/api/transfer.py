@@ -14,7 +14,7 @@ is; the values are llm-d-inference-sim's.
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
@@ -74,15 +74,15 @@ def transfer_of(params: TransferParams | None) -> Transfer:
 class PrefillSource:
     """A prefill server as its peers see it.
 
-    :param engine_id: its name among them.
+    :param engine_ids: the names of its data-parallel ranks among them, by number.
     :param host: where blocks are to be asked for.
-    :param port: likewise.
+    :param port: likewise, of rank 0; every further rank has the next one.
     :param block_size: tokens per block.
     :param tensor_parallel_size: how many workers have a share of each block.
     :param patience: seconds that blocks are kept for the decode server.
     """
 
-    engine_id: str = "0"
+    engine_ids: Mapping[int, str] = field(factory=lambda: {0: "0"})
     host: str = "localhost"
     port: int = NIXL_PORT
     block_size: int = 16
@@ -104,10 +104,10 @@ class PrefillSource:
             "do_remote_prefill": True,
             "do_remote_decode": False,
             "remote_block_ids": [list(prefill.blocks or range(1, -(-prefill.tokens // self.block_size) + 1))],
-            "remote_engine_id": self.engine_id,
+            "remote_engine_id": self.engine_ids[prefill.rank],
             "remote_request_id": request_id,
             "remote_host": self.host,
-            "remote_port": self.port,
+            "remote_port": self.port + prefill.rank,
             "tp_size": self.tensor_parallel_size,
             "dcp_size": 1,
             "pp_size": 1,

@@ -31,7 +31,7 @@ def admin_ports(configuration: Configuration) -> range:
     """Find the ports that the routes for administrators take, one for each rank; none if their endpoints have none."""
     endpoint = configuration.admin_endpoint
     match = None if "{rank}" in endpoint else _PORT.match(endpoint)
-    return range(0) if match is None else range(int(match[2]), int(match[2]) + len(configuration.ranks))
+    return range(0) if match is None else range(int(match[2]), int(match[2]) + len(configuration.ports))
 
 
 def admin_fault(configuration: Configuration) -> str | None:
@@ -42,11 +42,11 @@ def admin_fault(configuration: Configuration) -> str | None:
     ports = admin_ports(c)
     if not (ports or ":" in c.admin_endpoint):
         return f"{c.admin_endpoint!r} is neither a port nor a Twisted endpoint such as unix:/run/vllmsim.sock"
-    if len(c.ranks) > 1 and not ports and "{rank}" not in c.admin_endpoint and not _FOUND.match(c.admin_endpoint):
+    if len(c.ports) > 1 and not ports and "{rank}" not in c.admin_endpoint and not _FOUND.match(c.admin_endpoint):
         return f"{len(c.ranks)} ranks cannot share {c.admin_endpoint!r}; put {{rank}} in it"
     if ports.stop > _MOST_PORTS + 1:
         return f"{c.admin_endpoint!r} leaves no port for rank {c.ranks[-1]}"
-    taken = set() if c.uds or c.listen else set(range(c.port, c.port + len(c.ranks)))
+    taken = set() if c.uds or c.listen else set(c.ports)
     if c.data_parallel_processes:
         taken.add(c.data_parallel_supervisor_port)
     shared = sorted(taken.intersection(ports))

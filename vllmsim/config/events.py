@@ -204,7 +204,7 @@ def event_settings(configuration: Configuration, number: int) -> EventSettings |
 def _topic(c: Configuration, number: int) -> str:
     places = {
         "{ip}": c.pod_ip or "localhost",
-        "{port}": str(c.port + number - c.ranks.start),
+        "{port}": str(c.port_of(number)),
         "{rank}": str(number),
         "{model}": c.served_names[0],
     }

@@ -2,7 +2,7 @@
 """What options must satisfy together. Each rule names the options it looks at; the first is the one to blame."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -11,18 +11,14 @@ from vllmsim.config.backends import parse_backend
 from vllmsim.config.blocks import FEWEST_BLOCKS
 from vllmsim.config.datasets import is_sha256
 from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
+from vllmsim.config.rankrules import BALANCING, RANK_RULES, RANKS, Rule
 from vllmsim.config.schema import Configuration
 from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.config.transfer import read_transfer
 from vllmsim.durations import format_duration
 
 _MAX_DEVIATION: Final = 0.3
-_MAX_RANKS: Final = 8
-_MAX_PORT: Final = 65535
-_RANKS: Final = ("data-parallel-size", "data-parallel-rank", "data-parallel-size-local", "data-parallel-start-rank")
 _CACHED: Final = ("enable-kvcache", "enable-prefix-caching", "kv-events-config")
-
-Rule = tuple[tuple[str, ...], Callable[[Configuration], str | None]]
 
 
 def _deviation(name: str) -> Rule:
@@ -108,7 +104,7 @@ def _event_endpoint(name: str) -> Rule:
     def check(c: Configuration) -> str | None:
         return _wrong_endpoint(getattr(c, name.replace("-", "_")), c)
 
-    return (name, *_RANKS), check
+    return (name, *RANKS), check
 
 
 def _wrong_endpoint(endpoint: str, c: Configuration) -> str | None:
@@ -127,60 +123,6 @@ def _events_config(c: Configuration) -> str | None:
         return str(error)
     live, replay = config.endpoint, config.replay_endpoint or ""
     return _wrong_endpoint(live, c) or _wrong_endpoint(replay, c) or _meeting(replay, live, c)
-
-
-def _last_port(c: Configuration) -> str | None:
-    last = c.port + len(c.ranks) - 1
-    return None if last <= _MAX_PORT else f"{c.port} leaves no port for rank {c.ranks[-1]}"
-
-
-def _ranks(c: Configuration) -> str | None:
-    if c.data_parallel_rank >= 0 or len(c.ranks) <= _MAX_RANKS:
-        return None
-    return f"{len(c.ranks)} is more than the {_MAX_RANKS} ranks that one server can have"
-
-
-def _rank(c: Configuration) -> str | None:
-    if c.data_parallel_rank < max(c.data_parallel_size, _MAX_RANKS):
-        return None
-    return f"{c.data_parallel_rank} is none of {max(c.data_parallel_size, _MAX_RANKS)} ranks"
-
-
-def _first_rank(c: Configuration) -> str | None:
-    first, size, own = c.data_parallel_start_rank, c.data_parallel_size, c.data_parallel_rank
-    if own >= 0:
-        return f"{first} is not data-parallel-rank, which is {own}" if first not in {0, own} else None
-    return None if first < size else f"{first} is none of {size} ranks"
-
-
-def _local_ranks(c: Configuration) -> str | None:
-    first, count, size = c.data_parallel_start_rank, c.data_parallel_size_local or 0, c.data_parallel_size
-    if c.data_parallel_rank >= 0:
-        return f"{count} ranks cannot be one, which data-parallel-rank asks for" if count > 1 else None
-    if first >= size or first + count <= size:
-        return None
-    return f"{count} ranks from {first} on are more than data-parallel-size, which is {size}"
-
-
-def _supervisor_port(c: Configuration) -> str | None:
-    port, counted = c.data_parallel_supervisor_port, "{port}" in c.listen if c.listen else not c.uds
-    if not (c.data_parallel_processes and counted and port - c.port in range(len(c.ranks))):
-        return None
-    return f"{port} is the port of rank {c.ranks[port - c.port]}"
-
-
-def _probed(c: Configuration) -> str | None:
-    if not c.data_parallel_processes or not c.listen or re.match(r"(tcp6?|ssl|unix):", c.listen):
-        return None
-    return f"needs ranks that it can ask how they are: listen {c.listen!r} must be a tcp, tcp6, ssl or unix endpoint"
-
-
-def _own_address(c: Configuration) -> str | None:
-    if len(c.ranks) == 1 or not (c.listen or c.uds):
-        return None
-    name, template = ("listen", c.listen) if c.listen else ("uds", c.uds)
-    ready = "{rank}" in template or "{port}" in template
-    return None if ready else f"{len(c.ranks)} ranks cannot share {name} {template!r}; put {{rank}} or {{port}} in it"
 
 
 def _one_endpoint(c: Configuration) -> str | None:
@@ -248,11 +190,6 @@ def _transfer(c: Configuration) -> str | None:
     return None
 
 
-def _nixl_port(c: Configuration) -> str | None:
-    last = c.nixl_side_channel_port + c.ranks[-1]
-    return None if last <= _MAX_PORT else f"{c.nixl_side_channel_port} leaves no port for rank {c.ranks[-1]}"
-
-
 def _fingerprint(c: Configuration) -> str | None:
     wrong = c.fingerprint_mode == "custom" and not c.fingerprint_value
     return "is needed for fingerprint-mode custom" if wrong else None
@@ -271,17 +208,10 @@ RULES: Final[tuple[Rule, ...]] = (
     (("num-gpu-blocks-override", *_CACHED), _blocks_override),
     _event_endpoint("zmq-endpoint"),
     _event_endpoint("kv-events-replay-endpoint"),
-    (("kv-events-replay-endpoint", "zmq-endpoint", *_RANKS), _event_ports),
-    (("kv-events-config", *_RANKS), _events_config),
-    (_RANKS, _ranks),
-    (("data-parallel-rank", "data-parallel-size"), _rank),
-    (("data-parallel-start-rank", "data-parallel-size", "data-parallel-rank"), _first_rank),
-    (("data-parallel-size-local", *_RANKS), _local_ranks),
-    (("port", *_RANKS), _last_port),
-    ((*_RANKS, "listen", "uds"), _own_address),
-    (("data-parallel-supervisor-port", "data-parallel-processes", "port", "listen", "uds", *_RANKS), _supervisor_port),
-    (("data-parallel-processes", "listen"), _probed),
-    (("admin-endpoint", "port", "listen", "uds", "data-parallel-supervisor-port", *_RANKS), admin_fault),
+    (("kv-events-replay-endpoint", "zmq-endpoint", *RANKS), _event_ports),
+    (("kv-events-config", *RANKS), _events_config),
+    *RANK_RULES,
+    (("admin-endpoint", "port", "listen", "uds", "data-parallel-supervisor-port", *RANKS, *BALANCING), admin_fault),
     (("listen", "uds", "host", "ssl-certfile"), _one_endpoint),
     (("uds", "ssl-certfile"), _plain_socket),
     (("ssl-keyfile", "ssl-certfile"), _key_pair),
@@ -294,7 +224,6 @@ RULES: Final[tuple[Rule, ...]] = (
     (("tokenizer", "render-url"), _tokenizer),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
     (("kv-transfer-config",), _transfer),
-    (("nixl-side-channel-port", *_RANKS), _nixl_port),
 )
 
 

@@ -352,6 +352,14 @@ class Configuration:
 
     data_parallel_size: int = _option("parallel", Integer(least=1, most=4096), 1,
         "Ranks, each with a port, a queue, slots and metrics of its own.", aliases=("-dp",))
+    data_parallel_internal_lb: bool = _option("parallel", Flag(), False,
+        "Have one port for all ranks of this server, and send each request to the rank with the least to do: what vLLM"
+        " does unless it is told otherwise.")
+    data_parallel_hybrid_lb: bool = _option("parallel", Flag(), False,
+        "The same, for the ranks that data-parallel-size-local and data-parallel-start-rank leave to this server.",
+        aliases=("-dph",))
+    data_parallel_external_lb: bool = _option("parallel", Flag(), False,
+        "Be the one rank that data-parallel-rank names, among which something outside balances.", aliases=("-dpe",))
     data_parallel_rank: int = _option("parallel", Integer(least=-1), -1,
         "Be this one rank of several servers; -1 for all ranks in this one.", aliases=("-dpn",))
     data_parallel_size_local: int | None = _option("parallel", Integer(least=0), None,
@@ -447,6 +455,20 @@ class Configuration:
         if own >= 0:
             return range(own, own + 1)
         return range(first, first + max(1, self.data_parallel_size_local or self.data_parallel_size - first))
+
+    @property
+    def balances(self) -> bool:
+        """Whether this server has one port for several ranks, among which it chooses for each request."""
+        return (self.data_parallel_internal_lb or self.data_parallel_hybrid_lb) and len(self.ranks) > 1
+
+    @property
+    def ports(self) -> range:
+        """The ports of this server, from that of its first rank on."""
+        return range(self.port, self.port + (1 if self.balances else len(self.ranks)))
+
+    def port_of(self, rank: int) -> int:
+        """Find the port of a rank: they count up from the first rank of this server, unless all have one."""
+        return self.port if self.balances else self.port + rank - self.ranks.start
 
 
 @cache

@@ -138,8 +138,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("data-parallel-address", _T, None, "Address of the data-parallel head node.", ("-dpa",)),
     ("data-parallel-rpc-port", _I, None, "Its port.", ("-dpp",)),
     ("data-parallel-backend", _T, "mp", "How ranks are started.", ("-dpb",)),
-    ("data-parallel-hybrid-lb", _B, False, "Balance within the node, and among nodes outside.", ("-dph",)),
-    ("data-parallel-external-lb", _B, False, "Leave balancing to the outside.", ("-dpe",)),
     ("dp-sync-interval", _I, 16, "Steps between synchronizations of ranks.", ()),
     ("enable-hc-sp", _B, False, "Sequence parallelism of hyper-connections.", ()),
     ("enable-expert-parallel", _B, False, "Spread experts over GPUs.", ("-ep",)),

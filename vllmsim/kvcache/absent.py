@@ -37,11 +37,14 @@ class NoCache:
     """Stands where no KV cache is simulated.
 
     :param metrics: hears of what is fetched from other servers, if that is of interest.
+    :param rank: the data-parallel rank whose it is.
     """
 
     capacity: ClassVar[int | None] = None
     waiting: ClassVar[int] = 0
+    usage: ClassVar[float] = 0.0
     _metrics: ICacheMetrics | None = None
+    _rank: int = 0
     _holders: set[NoBlocks] = field(init=False, factory=set)
 
     async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
@@ -56,7 +59,7 @@ class NoCache:
         external = max(0, min(remote_tokens, len(prompt.ids) - 1))
         if remote_tokens and self._metrics is not None:
             self._metrics.external_looked_up(len(prompt.ids), external)
-        blocks = NoBlocks(Prefill(len(prompt.ids), external=external), self._holders)
+        blocks = NoBlocks(Prefill(len(prompt.ids), external=external, rank=self._rank), self._holders)
         self._holders.add(blocks)
         return succeed(blocks)
 

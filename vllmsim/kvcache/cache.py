@@ -45,6 +45,7 @@ class KVCache:
     :param hasher: names full blocks; None where prefixes are not cached, so that nothing is ever found.
     :param outside: whether there is a cache outside this server that prompts are looked up in.
     :param longest: the most tokens that a sequence has; None for as many as there is room for.
+    :param rank: the data-parallel rank whose it is.
     """
 
     _clock: IReactorTime
@@ -54,6 +55,7 @@ class KVCache:
     _metrics: ICacheMetrics
     _outside: bool = False
     _longest: int | None = None
+    _rank: int = 0
     _pressure: Pressure = field(init=False)
     _waiting: "OrderedDict[Deferred[ISequenceBlocks], _Wanted]" = field(init=False, factory=OrderedDict)
     _running: dict[SequenceBlocks, None] = field(init=False, factory=dict)
@@ -75,6 +77,11 @@ class KVCache:
     def waiting(self) -> int:
         """How many sequences wait for blocks."""
         return len(self._waiting)
+
+    @property
+    def usage(self) -> float:
+        """The share of blocks that sequences have."""
+        return self._pool.used / self._pool.usable
 
     async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
         """Hash a prompt's full blocks, if that is of any use."""
@@ -146,7 +153,7 @@ class KVCache:
             self._store(prompt, blocks, len(found))
         if reads:
             self._metrics.prefix_looked_up(tokens, cached)
-        prefill = Prefill(tokens, cached, external, tuple(blocks))
+        prefill = Prefill(tokens, cached, external, tuple(blocks), self._rank)
         sequence = SequenceBlocks(
             prefill, pool, size, self._hasher, prompt, wanted.answer, blocks, total - needed, self._leave
         )

@@ -192,6 +192,17 @@ class Source(Protocol):
 
 
 @frozen(eq=False)
+class Succession:
+    """Several parts, one after the other."""
+
+    _sources: Sequence[Source]
+
+    def write(self, names: Collection[str] = ()) -> str:
+        """Write every sample, or those that have one of some names."""
+        return "".join([source.write(names) for source in self._sources])
+
+
+@frozen(eq=False)
 class Page:
     """What one rank exposes.
 

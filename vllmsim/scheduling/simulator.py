@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from vllmsim.errors import Unavailable
-from vllmsim.inference import HashedPrompt, InferenceRequest, TokenizedPrompt
+from vllmsim.inference import HashedPrompt, InferenceRequest, RankLoad, TokenizedPrompt
 from vllmsim.interfaces import IKVCache, IRankMetrics, ISimulator, ITokenSink
 from vllmsim.randomness import derive
 from vllmsim.records import RequestRecord
@@ -63,6 +63,11 @@ class RankSimulator:
         :param seed: the one that takes the place of the rank's own.
         """
         self._seed, self._arrivals = seed, count()
+
+    def load(self) -> RankLoad:
+        """Tell how much there is to do."""
+        running = self._slots.running - self._cache.waiting
+        return RankLoad(len(self.requests), len(self._backlog.sequences) - running, running, self._cache.usage)
 
     def abort(self, ids: Collection[str] | None) -> int:
         """End sequences with what they have said.

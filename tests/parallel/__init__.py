@@ -1,0 +1,1 @@
+"""Several data-parallel ranks of one process behind one door."""

@@ -1,0 +1,48 @@
+"""Doors of ranks that have a port each."""
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.fakes import ScriptedSimulator
+from tests.parallel.asking import OWN, asking
+from vllmsim.errors import UnknownModel
+from vllmsim.interfaces import ISimulator
+from vllmsim.models import ModelCatalogue
+from vllmsim.parallel.pinning import PinnedSimulator
+
+
+class PinningTests(SynchronousTestCase):
+    """Where requests go."""
+
+    def setUp(self) -> None:
+        """Have the door of rank 4, beside ranks 3 and 5."""
+        self.simulators = {number: ScriptedSimulator(lambda *_: None) for number in (3, 4, 5)}
+        self.models = {number: ModelCatalogue("m", ("m",)) for number in self.simulators}
+        self.door = PinnedSimulator(4, self.simulators, self.models)
+        self.sink: Any = object()
+
+    def served(self) -> dict[int, list[str]]:
+        """Tell which requests each rank has got."""
+        return {number: [each.request_id for each in one.requests] for number, one in self.simulators.items()}
+
+    def test_provides(self) -> None:
+        """It is a door like a rank's own."""
+        verifyObject(ISimulator, self.door)
+
+    def test_ranks(self) -> None:
+        """A request goes to the rank that it names, else to the port's own, and is served as is usual there."""
+        for name, rank in (("a", 3), ("b", 4), ("c", 5), ("d", None)):
+            self.successResultOf(self.door.submit(asking(name, rank), self.sink))
+        self.assertEqual({3: ["a"], 4: ["b", "d"], 5: ["c"]}, self.served())
+        self.assertEqual([None, OWN, None], [each.requests[0].behaviour for each in self.simulators.values()])
+
+    def test_adapters(self) -> None:
+        """A request whose adapter the other rank has not is told so; it is not served as the base model."""
+        self.models[4].add("poet", "/p", None)
+        self.models[5].add("poet", "/p", None)
+        self.successResultOf(self.door.submit(asking("a", 5, "poet"), self.sink))
+        refused = self.failureResultOf(self.door.submit(asking("b", 3, "poet"), self.sink), UnknownModel)
+        self.assertIn("poet", refused.value.message)
+        self.assertEqual({3: [], 4: [], 5: ["a"]}, self.served())

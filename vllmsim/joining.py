@@ -1,0 +1,99 @@
+# -*- test-case-name: tests.test_joining -*-
+"""The ranks of one process, which know each other at their doors.
+
+Each has a port of its own, where requests may name another rank; or all have one port, and the server balances among
+them. A rank that is alone needs none of this.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import define, evolve, field
+
+from vllmsim.inference import RankLoad
+from vllmsim.interfaces import IAdapterRegistry, IHealth, IModelCatalogue, IPooler, IRankControl, ISimulator
+from vllmsim.metrics.exposition import Source
+from vllmsim.metrics.joined import JoinedSource
+from vllmsim.parallel.balancing import BalancedPooler, BalancedSimulator, RankBalancer
+from vllmsim.parallel.control import JointAdapters, JointControl, JointHealth
+from vllmsim.parallel.pinning import PinnedSimulator
+
+Sources = Callable[[], Mapping[int, Mapping[str, Any]]]
+
+
+@define(eq=False)
+class Doors:
+    """What a port leads to: one rank, or several.
+
+    :param event_sources: tells by number where ranks publish their KV events.
+    :param metrics: writes what is counted there.
+    """
+
+    simulator: ISimulator
+    pooler: IPooler
+    control: IRankControl
+    adapters: IAdapterRegistry
+    health: IHealth
+    event_sources: Sources
+    metrics: Source
+
+
+@define(eq=False)
+class RankGroup:
+    """Ranks that are built one after the other, and whose doors may lead to those that come later.
+
+    :param numbers: the ranks, at least two.
+    :param balances: whether they have one port.
+    """
+
+    numbers: Sequence[int]
+    balances: bool
+    _own: dict[int, Doors] = field(init=False, factory=dict)
+    _simulators: dict[int, ISimulator] = field(init=False, factory=dict)
+    _poolers: dict[int, IPooler] = field(init=False, factory=dict)
+    _loads: dict[int, Callable[[], RankLoad]] = field(init=False, factory=dict)
+    _models: dict[int, IModelCatalogue] = field(init=False, factory=dict)
+    _controls: list[IRankControl] = field(init=False, factory=list)
+    _adapters: list[IAdapterRegistry] = field(init=False, factory=list)
+    _healths: list[IHealth] = field(init=False, factory=list)
+    _metrics: list[Source] = field(init=False, factory=list)
+    _joint: Doors = field(init=False)
+
+    @_joint.default
+    def _join_all(self) -> Doors:
+        balancer = RankBalancer(self._loads)
+        return Doors(
+            BalancedSimulator(self.numbers[0], balancer, self._simulators),
+            BalancedPooler(balancer, self._poolers),
+            JointControl(self._controls),
+            JointAdapters(self._adapters),
+            JointHealth(self._healths),
+            self._event_sources,
+            JoinedSource(self._metrics),
+        )
+
+    def join(self, number: int, own: Doors, models: IModelCatalogue, load: Callable[[], RankLoad]) -> Doors:
+        """Add a rank.
+
+        :param own: its own doors.
+        :param models: which models it serves.
+        :param load: tells how much it has to do.
+        :return: what its port leads to.
+        """
+        self._own[number] = own
+        self._simulators[number], self._poolers[number] = own.simulator, own.pooler
+        self._loads[number], self._models[number] = load, models
+        self._controls.append(own.control)
+        self._adapters.append(own.adapters)
+        self._healths.append(own.health)
+        self._metrics.append(own.metrics)
+        if self.balances:
+            return self._joint
+        pinned = PinnedSimulator(number, self._simulators, self._models)
+        return evolve(own, simulator=pinned, event_sources=self._event_sources)
+
+    def _event_sources(self) -> Mapping[int, Mapping[str, Any]]:
+        """Have every rank tell of itself, and any of those that are elsewhere."""
+        told = {number: doors.event_sources() for number, doors in self._own.items()}
+        everywhere = {rank: source for sources in told.values() for rank, source in sources.items()}
+        return everywhere | {rank: sources[rank] for rank, sources in told.items() if rank in sources}
