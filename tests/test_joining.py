@@ -3,8 +3,11 @@
 import re
 from typing import Any
 
+import msgpack
+
 from tests.harness import Exchange, RankTestCase
 from vllmsim.config.events import event_settings
+from vllmsim.kvcache.events.sockets import EventSockets
 from vllmsim.rank import Rank
 
 SLOW = ("--inter-token-latency", "100ms", "--seed", "7")
@@ -205,6 +208,22 @@ class PortsTests(GroupTestCase):
                 {k: v["endpoint"] for k, v in sources.items()},
             )
 
+    def test_batches(self) -> None:
+        """What a request does to the KV cache is told by the rank that it names, under its number."""
+        self.make("-dp", "3", "--enable-kvcache", "--zmq-endpoint", "tcp://*:5557", "--use-vllm-map-event-format")
+        told: list[tuple[int, int, set[str]]] = []
+
+        def publish(own: EventSockets, _sequence: int, payload: bytes, _events: int) -> None:
+            _, events_told, rank = msgpack.unpackb(payload)
+            told.append((own._number, rank, {each["type"] for each in events_told}))
+
+        self.patch(EventSockets, "publish", publish)
+        for port, rank in ((0, 2), (2, 1)):
+            self.at(port)
+            self.assertEqual(200, self.ask(rank, prompt="hello " * 40).status)
+        self.clock.advance(1)
+        self.assertEqual([(2, 2, {"BlockStored"}), (1, 1, {"BlockStored"})], told)
+
     def test_readiness(self) -> None:
         """A rank is ready by itself."""
         self.make("-dp", "2")
@@ -287,6 +306,10 @@ class OnePortTests(GroupTestCase):
             [f'vllm:num_requests_running{{engine="{number}",model_name="Qwen/Qwen3-0.6B"}} 0.0' for number in range(3)],
             page[begin : begin + 3],
         )
+        shown = {name for name in names if not name.startswith(("vllm", "http_"))} | {
+            n for n in names if "_created" in n
+        }
+        self.assertEqual(set(), shown)
         named = self.get("/metrics?name[]=vllm:num_requests_running").body.decode().splitlines()
         self.assertEqual(page[begin - 2 : begin + 3], named)
 

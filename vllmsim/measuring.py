@@ -64,7 +64,7 @@ def make_measures(
     :param datasets: the names of datasets that answers are from.
     """
     c = live.current
-    several = c.api_server_count is not None and c.api_server_count > 1
+    several = c.api_servers > 1
     created = None if several else epoch()
 
     def make_rank_metrics() -> RankMetrics:

@@ -462,6 +462,12 @@ class Configuration:
         return (self.data_parallel_internal_lb or self.data_parallel_hybrid_lb) and len(self.ranks) > 1
 
     @property
+    def api_servers(self) -> int:
+        """How many processes of a vLLM would take requests: with one port for several ranks, as many as these."""
+        count = self.api_server_count
+        return (len(self.ranks) if self.balances else 1) if count is None else count
+
+    @property
     def ports(self) -> range:
         """The ports of this server, from that of its first rank on."""
         return range(self.port, self.port + (1 if self.balances else len(self.ranks)))
