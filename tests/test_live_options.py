@@ -199,6 +199,19 @@ def running(case: LiveOptionTests) -> float:
     return case.sample('vllm:num_requests_running{engine="0",model_name="Qwen/Qwen3-0.6B"}')
 
 
+def remembered(case: LiveOptionTests) -> int:
+    """Send three requests and count those that are remembered."""
+    for _ in range(3):
+        case.answer()
+    return len(case.get("/admin/requests").json()["requests"])
+
+
+def body_remembered(case: LiveOptionTests) -> bool:
+    """Look whether the body of a request is remembered."""
+    case.answer()
+    return case.get("/admin/requests?bodies=1&order=desc&limit=1").json()["requests"][0]["body"] is not None
+
+
 NO_TOOL = tool({"type": "nonsense"}) | {"tool_choice": "none"}
 PROOFS = (
     Proof("time-to-first-token", "50ms", first(), 0, 50),
@@ -272,4 +285,6 @@ PROOFS = (
         "cache_threshold",
         CACHED,
     ),
+    Proof("journal-size", 2, remembered, 3, 2),
+    Proof("journal-body-bytes", 0, body_remembered, True, False),
 )  # fmt: skip

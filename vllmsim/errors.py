@@ -106,7 +106,21 @@ class UnknownAdapter(InferenceError):
 
 
 class UnknownModel(InferenceError):
-    """The request names a model that is not served here."""
+    """The request names a model that is not served here.
+
+    :param model: the name.
+    """
+
+    status = 404
+    kind = "NotFoundError"
+
+    def __init__(self, message: str, param: str | None = None, model: str | None = None) -> None:
+        super().__init__(message, param)
+        self.model = model
+
+
+class UnknownRequest(InferenceError):
+    """The journal remembers no request of that name."""
 
     status = 404
     kind = "NotFoundError"

@@ -356,6 +356,7 @@ class InferenceRequest:
     :param rank: which data-parallel rank is to serve it; None for any.
     :param disturbance: what goes wrong with its time; None for nothing.
     :param behaviour: how it is served, as scheduling knows it; None for how those are that come now.
+    :param asked: the model as the request names it, if it names one.
     """
 
     request_id: str
@@ -376,6 +377,7 @@ class InferenceRequest:
     rank: int | None = None
     disturbance: Disturbance | None = None
     behaviour: object = None
+    asked: str | None = None
 
     @property
     def answer_id(self) -> str:

@@ -6,7 +6,7 @@ awaitable is a coroutine where that is enough: who awaits it need not wait for a
 """
 
 import random
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -30,7 +30,7 @@ from vllmsim.inference import (
     Tokens,
 )
 from vllmsim.pooling import Pooled, PoolingRequest
-from vllmsim.records import RequestRecord
+from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.sampling import Sampling
 from vllmsim.structure import Form, Parsing
 
@@ -189,6 +189,49 @@ class IPooler(Interface):
         :return: fires with what became of each input, or of each pair when the task is ``score``. Its errback is an
             :class:`vllmsim.errors.InferenceError` for what the client should be told. Cancelling it frees every slot
             and queue place at once.
+        """
+
+
+class IJournal(Interface):
+    """What remembers the requests of one rank: those that are under way, and so many of those that have ended."""
+
+    dropped = Attribute("int: how many requests that had ended were forgotten to make room for others.")
+
+    def begin(route: str, http: HttpFacts | None) -> RequestRecord | None:
+        """Begin to remember a request.
+
+        :param route: the template of the path that it came on, or the method of another protocol.
+        :param http: what it is over HTTP, with its whole body, of which no more is kept than the operator wants.
+        :return: its record; None if none is wanted.
+        """
+
+    def end(record: RequestRecord, *, gone: bool = False) -> None:
+        """Learn that a request has come to its end. Nobody changes its record any more.
+
+        :param gone: whether the client left before its answer was complete.
+        """
+
+    def records() -> list[RequestRecord]:
+        """List all requests in the order in which they came. Those that are under way go on to change."""
+
+    def find(name: str) -> RequestRecord | None:
+        """Find one request; the last of several.
+
+        :param name: the id of its answer, with or without its prefix, or its number.
+        """
+
+    def forget() -> int:
+        """Forget all that have ended.
+
+        :return: how many they were.
+        """
+
+    def ended(wanted: Callable[[RequestRecord], bool], count: int, timeout: float) -> Deferred[None]:
+        """Wait until so many of the requests that somebody wants to see have ended.
+
+        :param timeout: seconds after which nobody waits any more.
+        :return: fires then, or when the time is over, or the server stops.
+        :raises vllmsim.errors.Overloaded: when too many wait already.
         """
 
 

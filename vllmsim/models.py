@@ -84,7 +84,7 @@ class ModelCatalogue:
         if name in self._adapters:
             return name
         raise UnknownModel(
-            f"The model `{name}` does not exist. Valid aliases: {', '.join(self._names)}.", param="model"
+            f"The model `{name}` does not exist. Valid aliases: {', '.join(self._names)}.", "model", name
         )
 
     def cards(self) -> Sequence[tuple[str, str, str | None]]:

@@ -11,14 +11,18 @@ from attrs import define
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
+from vllmsim.api.records import record_line
 from vllmsim.caching import make_cache, make_events
 from vllmsim.composing.composer import Composer
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
+from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
-from vllmsim.interfaces import IBlockStore, IConfigurations
+from vllmsim.interfaces import IBlockStore, IConfigurations, IHttpMetrics
 from vllmsim.joining import Doors, RankGroup
+from vllmsim.journal.journal import Journal
+from vllmsim.journal.requestlog import RequestLog
 from vllmsim.kvcache.outside.backend import make_store
 from vllmsim.manners import Manners, habits
 from vllmsim.measuring import make_measures
@@ -65,6 +69,7 @@ class Rank:
     site: Site
     resource: RankResource
     admin: Site | None
+    journal: Journal
     store: IBlockStore | None
     batcher: "EventBatcher | None"
     sockets: "EventSockets | None"
@@ -88,6 +93,7 @@ class Rank:
         self.slots.stop()
         self.pacer.stop()
         self.lifecycle.stop()
+        self.journal.stop()
         if self.batcher is not None:
             self.batcher.flush()
 
@@ -193,6 +199,9 @@ def build_rank(
     )
     randomness.feed(pooler.reseed, "pooler", number)
 
+    log = RequestLog(c.request_log, record_line, clock, defer_to_thread) if c.request_log else None
+    journal = Journal(live, number, clock, epoch, log)
+
     sources = dict if sockets is None else sockets.sources
     own = Doors(simulator, pooler, control, models, health, sources, measures.shown)
     doors = own if group is None else group.join(number, own, models, simulator.load)
@@ -210,20 +219,11 @@ def build_rank(
         environ=environ,
         doors=doors,
         admission=admission,
+        journal=journal,
         exposition=measures.page(doors.metrics).write,
     )
     resource = surfaces.resource()
-    limits = Limits(
-        c.h11_max_incomplete_event_size,
-        c.h11_max_header_count,
-        c.max_request_body_size_mb << 20,
-        c.timeout_keep_alive,
-        c.send_timeout,
-    )
-    cors = Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
-    make_site = partial(
-        Site, clock=clock, metrics=measures.http, limits=limits, request_ids=c.enable_request_id_headers, cors=cors
-    )
+    make_site = _site_maker(c, clock, measures.http, journal)
     admin_resource = surfaces.admin_resource()
     return Rank(
         simulator,
@@ -236,8 +236,30 @@ def build_rank(
         make_site(resource),
         resource,
         None if admin_resource is None else make_site(admin_resource),
+        journal,
         store,
         batcher,
         sockets,
         measures.log,
+    )
+
+
+def _site_maker(
+    c: Configuration, clock: IReactorTime, metrics: IHttpMetrics, journal: Journal
+) -> Callable[[RankResource], Site]:
+    limits = Limits(
+        c.h11_max_incomplete_event_size,
+        c.h11_max_header_count,
+        c.max_request_body_size_mb << 20,
+        c.timeout_keep_alive,
+        c.send_timeout,
+    )
+    return partial(
+        Site,
+        clock=clock,
+        metrics=metrics,
+        limits=limits,
+        request_ids=c.enable_request_id_headers,
+        cors=Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials),
+        journal=journal,
     )

@@ -31,6 +31,13 @@ _HOW: Final = {
 _log = Logger()
 
 
+class LogError(SystemExit):
+    """The request log cannot be written: ends the program with status 1 and one line that says why."""
+
+    def __init__(self, path: str, reason: object) -> None:
+        super().__init__(f"vllmsim: cannot write to the request log {path!r}: {reason}")
+
+
 class RankService(Service):
     """Starts a rank and listens for it; stops in order: no new connections, the last tokens, then everything.
 
@@ -83,6 +90,12 @@ class RankService(Service):
     def startService(self) -> None:
         """Begin to serve."""
         super().startService()
+        log = self._rank.journal.log
+        if log is not None:
+            try:
+                log.check()
+            except OSError as error:
+                raise LogError(log.path, error.strerror or error) from error
         self._rank.start()
         for listener in self._listeners:
             listener.startService()
@@ -105,6 +118,7 @@ class RankService(Service):
         # Nobody can have it go on any more if it stands still.
         rank.control.resume()
         rank.control.wake_up(())
+        rank.journal.release()
         for listener in self._listeners:
             await listener.stopService()
         closed = [site.close() for site in self._sites]
@@ -121,6 +135,8 @@ class RankService(Service):
             except DeferredTimeoutError:
                 site.abort()
         rank.stop()
+        if rank.journal.log is not None:
+            await rank.journal.log.stop()
         if rank.store is not None:
             await rank.store.stop()
         if rank.sockets is not None:

@@ -39,7 +39,7 @@ from vllmsim.config.describing import describe_configuration
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import engine_entry, signature
-from vllmsim.interfaces import IAdmission, IConfigurations, ITokenizer
+from vllmsim.interfaces import IAdmission, IConfigurations, IJournal, ITokenizer
 from vllmsim.joining import Doors
 from vllmsim.models import ModelCatalogue
 from vllmsim.serverinfo import describe_environment, describe_system
@@ -55,6 +55,7 @@ from vllmsim.web.fakemetrics import FakeMetricsRoutes
 from vllmsim.web.guarding import Guard
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.invocations import InvocationRoutes, Surface
+from vllmsim.web.journal import JournalRoutes
 from vllmsim.web.labelscores import LabelScoreRoutes
 from vllmsim.web.operations import OperationRoutes
 from vllmsim.web.pooling import PoolingRoutes
@@ -98,6 +99,7 @@ class Surfaces:
     environ: Mapping[str, str]
     doors: Doors
     admission: IAdmission
+    journal: IJournal
     exposition: Callable[[Collection[str]], bytes]
 
     def resource(self) -> RankResource:
@@ -260,6 +262,7 @@ class Surfaces:
         """Make the routes by which a server is changed and looked into while it runs; they may be guarded."""
         yield ConfigurationRoutes(self.configurations, self.number).app
         yield FakeMetricsRoutes(self.configurations).app
+        yield JournalRoutes(self.clock, self.journal).app
 
     def _development(self) -> Iterator[Klein]:
         """Make the routes that a vLLM has only when it is asked to."""

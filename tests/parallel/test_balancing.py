@@ -80,10 +80,14 @@ class BalancedTests(SynchronousTestCase):
         door = BalancedSimulator(2, self.balancer, simulators)
         verifyObject(ISimulator, door)
         sink: Any = object()
+        told: dict[str, int] = {}
         for name, rank in (("a", None), ("b", 2), ("c", 2), ("d", None), ("e", None), ("f", 3)):
-            self.successResultOf(door.submit(asking(name, rank), sink))
+            record = RequestRecord("/v1/completions", rank=2)
+            self.successResultOf(door.submit(asking(name, rank), sink, record))
+            told[name] = record.rank
         served = {number: [each.request_id for each in one.requests] for number, one in simulators.items()}
         self.assertEqual({2: ["a", "b", "c", "e"], 3: ["d", "f"]}, served)
+        self.assertEqual({rank: [name for name, one in told.items() if one == rank] for rank in (2, 3)}, served)
         self.assertEqual([OWN, None], [simulators[number].requests[0].behaviour for number in (2, 3)])
 
     def test_pooling(self) -> None:
@@ -92,6 +96,8 @@ class BalancedTests(SynchronousTestCase):
         door = BalancedPooler(self.balancer, poolers)
         verifyObject(IPooler, door)
         request = PoolingRequest("embed", (PoolingInput(TextPrompt("a")),))
-        for _ in range(3):
-            self.assertEqual([], self.successResultOf(door.pool(request)))
+        records = [RequestRecord("/v1/embeddings", rank=2) for _ in range(3)]
+        for record in records:
+            self.assertEqual([], self.successResultOf(door.pool(request, record)))
         self.assertEqual([2, 1], [len(each.requests) for each in poolers.values()])
+        self.assertEqual([2, 3, 2], [record.rank for record in records])

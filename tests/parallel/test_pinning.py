@@ -11,6 +11,7 @@ from vllmsim.errors import UnknownModel
 from vllmsim.interfaces import ISimulator
 from vllmsim.models import ModelCatalogue
 from vllmsim.parallel.pinning import PinnedSimulator
+from vllmsim.records import RequestRecord
 
 
 class PinningTests(SynchronousTestCase):
@@ -34,7 +35,9 @@ class PinningTests(SynchronousTestCase):
     def test_ranks(self) -> None:
         """A request goes to the rank that it names, else to the port's own, and is served as is usual there."""
         for name, rank in (("a", 3), ("b", 4), ("c", 5), ("d", None)):
-            self.successResultOf(self.door.submit(asking(name, rank), self.sink))
+            record = RequestRecord("/v1/completions", rank=4)
+            self.successResultOf(self.door.submit(asking(name, rank), self.sink, record))
+            self.assertEqual(4 if rank is None else rank, record.rank)
         self.assertEqual({3: ["a"], 4: ["b", "d"], 5: ["c"]}, self.served())
         self.assertEqual([None, OWN, None], [each.requests[0].behaviour for each in self.simulators.values()])
 

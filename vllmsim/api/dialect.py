@@ -178,6 +178,10 @@ class NamedBody(Protocol):
     """What every generating request may say about itself."""
 
     @property
+    def model(self) -> str | None:
+        """The name of the model that is to answer."""
+
+    @property
     def request_id(self) -> str | None:
         """The part of the answer's id that follows its prefix."""
 
@@ -232,6 +236,7 @@ def request_of(
         below_threshold=threshold.refuses,
         rank=rank,
         behaviour=settings.behaviour,
+        asked=body.model,
     )
 
 

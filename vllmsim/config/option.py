@@ -20,6 +20,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "lora": "LoRA",
     "failures": "Failures",
     "metrics": "Metrics",
+    "journal": "Journal of requests",
     "parallel": "Data parallel",
     "media": "Images and other media",
     "tls": "TLS",

@@ -350,6 +350,13 @@ class Configuration:
         "API server processes. Here it is one; with more than one in a vLLM, /metrics says neither when counting began"
         " nor what the process takes, and so it is here.", aliases=("-asc",))
 
+    journal_size: int = _option("journal", Integer(least=0, most=10_000), 1000,
+        "How many requests that have ended are remembered for /admin/requests; 0 for none at all.", live=True)
+    journal_body_bytes: int = _option("journal", Integer(least=0, most=1 << 20), 4096,
+        "How much of each request's body is remembered and logged.", unit="bytes", live=True)
+    request_log: str = _option("journal", Text(), "",
+        "File to which a line of JSON is appended for each request that has ended, of all ranks; none if empty.")
+
     data_parallel_size: int = _option("parallel", Integer(least=1, most=4096), 1,
         "Ranks, each with a port, a queue, slots and metrics of its own.", aliases=("-dp",))
     data_parallel_internal_lb: bool = _option("parallel", Flag(), False,

@@ -72,6 +72,8 @@ class BalancedSimulator:
     ) -> Deferred[None]:
         """Serve a request; see :class:`vllmsim.interfaces.ISimulator`."""
         rank = self._balancer.choose() if request.rank is None else request.rank
+        if record is not None:
+            record.rank = rank
         return self._simulators[rank].submit(request if rank == self._own else moved(request), sink, record)
 
 
@@ -88,4 +90,7 @@ class BalancedPooler:
 
     def pool(self, request: PoolingRequest, record: RequestRecord | None = None) -> Deferred[Sequence[Pooled]]:
         """Serve a request; see :class:`vllmsim.interfaces.IPooler`."""
-        return self._poolers[self._balancer.choose()].pool(request, record)
+        rank = self._balancer.choose()
+        if record is not None:
+            record.rank = rank
+        return self._poolers[rank].pool(request, record)

@@ -47,4 +47,6 @@ class PinnedSimulator:
             self._models[rank].resolve(request.model)
         except InferenceError as error:
             return fail(error)
+        if record is not None:
+            record.rank = rank
         return self._simulators[rank].submit(moved(request), sink, record)

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from vllmsim.inference import NOT_CACHED, NOTHING_SAID, Answer, Extent, Prefill, SequenceTimes
+from vllmsim.inference import NOT_CACHED, NOTHING_SAID, Answer, Extent, FinishReason, Prefill, SequenceTimes
 from vllmsim.interfaces import IKVCache, ILatencyModel, IRankMetrics, ISequenceBlocks, ITokenizer
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.fetching import Fetch
@@ -52,6 +52,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
     # Hundreds may begin in one turn of the reactor: what is due meanwhile does not wait for all of them.
     model.pacer.catch_up()
     started, begun = model.clock.seconds(), model.pacer.seconds()
+    record = sequence.submission.record
     decode: Decode | None = None
     blocks: ISequenceBlocks | None = None
     fetch: Fetch | None = None
@@ -66,6 +67,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             blocks = await allocated
             started, begun = model.clock.seconds(), model.pacer.seconds()
         model.metrics.sequence_started()
+        record.sequence_started(started, 0 if sequence.choice % sequence.sampling.n else blocks.prefill.found)
         due, image = begun, 0.0
         if _is_refused(sequence, blocks.prefill):
             answer = NOT_CACHED.prefilled(blocks.prefill)
@@ -73,6 +75,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             answer = answer.prefilled(blocks.prefill)
             computing, fetching = _times_to_first_token(model, sequence, blocks.prefill)
             due += computing + fetching
+            record.prefill_planned(computing + fetching)
             if sequence.submission.request.remote_prefill and blocks.prefill.external:
                 fetch = Fetch(model.metrics, blocks.prefill, fetching)
             image = _time_for_image(sequence)
@@ -97,10 +100,23 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             fetch.give_up()
         if blocks is None:
             model.metrics.sequence_unqueued()
+            record.sequence_unqueued()
         else:
             blocks.release()
-            if not finished:
-                model.metrics.sequence_aborted()
+            _leave(model, sequence, decode, answer.finish_reason if finished else None)
+
+
+def _leave(model: Model, sequence: Sequence, decode: "Decode | None", reason: FinishReason | None) -> None:
+    """Tell who wants to know that a sequence which ran has left its slot.
+
+    :param reason: why its last token is the last; None if it has been ended before.
+    """
+    if reason is None:
+        model.metrics.sequence_aborted()
+    record, sent = sequence.submission.record, decode.sent if decode else 0
+    record.sequence_left(decode.last_emission if decode and sent else None)
+    if not sequence.aborted:
+        record.choice_ended(sequence.choice, sent, reason)
 
 
 def _look_for_calls(model: Model, sequence: Sequence, answer: Answer) -> None:
@@ -178,7 +194,8 @@ class Decode:
     _due: float
     _image: float = 0.0
     _fetch: Fetch | None = None
-    _sent: int = field(init=False, default=0)
+    sent: int = field(init=False, default=0)
+    """How many tokens have been delivered."""
     _most: int = field(init=False)
     _latency: ILatencyModel = field(init=False)
     _prompt_tokens: int = field(init=False)
@@ -206,12 +223,12 @@ class Decode:
     @property
     def said(self) -> Answer:
         """What has been delivered, as the answer of a sequence that is aborted."""
-        return self._answer.aborted(self._sent)
+        return self._answer.aborted(self.sent)
 
     def emit(self, now: float) -> float | None:
         """Deliver every token that is due; see :class:`vllmsim.scheduling.pacing.Paced`."""
-        start, length = self._sent, len(self._answer.ids)
-        stop = self._sent = self._reach(now, start, length)
+        start, length = self.sent, len(self._answer.ids)
+        stop = self.sent = self._reach(now, start, length)
         # The last token is read by no step of the model, and so has no place in a block.
         self._blocks.grow(self._prompt_tokens + min(stop, max(0, length - 1)))
         model, sequence = self._model, self._sequence
@@ -223,6 +240,8 @@ class Decode:
                 self._fetch.finish()
             if not self._answer.refused:
                 metrics.prefill_finished(self._blocks.prefill, time - sequence.arrived)
+                if sequence.submission.record.first_token is None:
+                    sequence.submission.record.first_token = time
             metrics.tokens_emitted(stop, None)
             self.first_emission = time
             sequence.begin(self._blocks.prefill)

@@ -67,8 +67,10 @@ class RankPooler:
 
     def pool(self, request: PoolingRequest, record: RequestRecord | None = None) -> Deferred[Sequence[Pooled]]:
         """Serve a request; see :class:`vllmsim.interfaces.IPooler`."""
+        if record is None:
+            record = RequestRecord("")
         generator = derive(self._seed, "pooling", next(self._arrivals))
-        return self._requests.add(Deferred.fromCoroutine(self._serve(request, generator)))
+        return self._requests.add(Deferred.fromCoroutine(self._serve(request, record, generator)))
 
     def reseed(self, seed: int) -> None:
         """Serve requests from now on as if the rank had just been made.
@@ -77,25 +79,31 @@ class RankPooler:
         """
         self._seed, self._arrivals = seed, count()
 
-    async def _serve(self, request: PoolingRequest, generator: random.Random) -> Sequence[Pooled]:
+    async def _serve(
+        self, request: PoolingRequest, record: RequestRecord, generator: random.Random
+    ) -> Sequence[Pooled]:
         latency = self._behaviour().latency
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
         prompts = await self._reader.read_all((each.prompt, each.cuts) for each in request.inputs)
+        record.prompt_tokens = sum([len(prompt.ids) for prompt in prompts])
         _check(request, prompts)
         if self._paused():
             raise Unavailable("Generation is paused. Please retry after it resumes.")
         if not self._free.tokens and len(self._free.waiting) >= self._bound:
             raise QueueFull("The waiting queue is full; try again later.")
-        await self._prefill([len(prompt.ids) for prompt in prompts], latency, generator)
+        record.queued = self._clock.seconds()
+        await self._prefill([len(prompt.ids) for prompt in prompts], record, latency, generator)
         return await self._pool(request, prompts)
 
-    async def _prefill(self, lengths: Sequence[int], latency: ILatencyModel, generator: random.Random) -> None:
+    async def _prefill(
+        self, lengths: Sequence[int], record: RequestRecord, latency: ILatencyModel, generator: random.Random
+    ) -> None:
         turn = Turn(self._clock)
         running: list[Deferred[None]] = []
         try:
             for length in lengths:
-                running.append(Deferred.fromCoroutine(self._occupy(length, latency, generator)))
+                running.append(Deferred.fromCoroutine(self._occupy(length, record, latency, generator)))
                 await turn.step()
             await gatherResults(running, consumeErrors=True)
         except FirstError as error:
@@ -105,9 +113,13 @@ class RankPooler:
                 each.addErrback(lambda _: None)
                 each.cancel()
 
-    async def _occupy(self, length: int, latency: ILatencyModel, generator: random.Random) -> None:
+    async def _occupy(
+        self, length: int, record: RequestRecord, latency: ILatencyModel, generator: random.Random
+    ) -> None:
         """Have a slot for the time of a prefill."""
         await self._free.acquire()
+        if record.started is None:
+            record.started = self._clock.seconds()
         try:
             seconds = latency.time_to_first_token(length, 0, False, self._slots - self._free.tokens, generator)
             if seconds:

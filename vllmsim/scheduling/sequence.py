@@ -4,6 +4,7 @@
 import random
 from collections.abc import Callable, Container
 from collections.abc import Sequence as Several
+from functools import partial
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -29,7 +30,7 @@ class Submission:
     prompts: Several[TokenizedPrompt]
     sink: ITokenSink
     behaviour: Behaviour
-    record: RequestRecord | None = None
+    record: RequestRecord = field(factory=partial(RequestRecord, ""))
     _started: bool = field(init=False, default=False)
     _refused: dict[int, bool] = field(init=False, factory=dict)
 
@@ -118,6 +119,7 @@ class Sequence:
         :return: its length in tokens.
         """
         length = len(said)
+        self.submission.record.choice_ended(self.choice, length, "abort")
         self.submission.started(Prefill(len(self.prompt.ids)))
         self.submission.sink.tokens(self.choice, said, length, length)
         return length

@@ -55,6 +55,8 @@ class RankSimulator:
         self, request: InferenceRequest, sink: ITokenSink, record: RequestRecord | None = None
     ) -> Deferred[None]:
         """Serve a request; see :class:`vllmsim.interfaces.ISimulator`."""
+        if record is None:
+            record = RequestRecord("")
         return self.requests.add(Deferred.fromCoroutine(self._serve(request, sink, record, next(self._arrivals))))
 
     def reseed(self, seed: int) -> None:
@@ -80,14 +82,13 @@ class RankSimulator:
             self._slots.abort(sequence)
         return len({sequence.submission for sequence in named})
 
-    async def _serve(
-        self, request: InferenceRequest, sink: ITokenSink, record: RequestRecord | None, arrival: int
-    ) -> None:
+    async def _serve(self, request: InferenceRequest, sink: ITokenSink, record: RequestRecord, arrival: int) -> None:
         arrived, behaviour = self._clock.seconds(), request.behaviour or self._behaviour()
         assert isinstance(behaviour, Behaviour)
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
         prompts = await self._admission.read(request.prompts, request.cut)
+        record.prompt_tokens = sum([len(prompt.ids) for prompt in prompts])
         limits = [self._admission.limit(prompt, request.sampling) for prompt in prompts]
         hashed = await self._hash(prompts, request)
         # From here to the queue nobody else comes between.

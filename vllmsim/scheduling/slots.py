@@ -62,6 +62,7 @@ class SequenceSlots:
     def add(self, sequence: Sequence) -> None:
         """Run a sequence as soon as a slot is free."""
         self._metrics.sequence_queued()
+        sequence.submission.record.sequence_queued(self._clock.seconds())
         self._waiting.put(sequence)
         self._start_task()
 
@@ -70,7 +71,7 @@ class SequenceSlots:
         if sequence.generation is not None:
             sequence.generation.cancel()
         elif self._waiting.discard(sequence):
-            self._metrics.sequence_unqueued()
+            self._unqueue(sequence)
 
     def abort(self, sequence: Sequence) -> None:
         """End a sequence with what it has said. Harmless after its end."""
@@ -78,8 +79,12 @@ class SequenceSlots:
         if sequence.generation is not None:
             sequence.generation.cancel()
         elif self._waiting.discard(sequence):
-            self._metrics.sequence_unqueued()
+            self._unqueue(sequence)
             execute(sequence.end_early).chainDeferred(sequence.done)
+
+    def _unqueue(self, sequence: Sequence) -> None:
+        self._metrics.sequence_unqueued()
+        sequence.submission.record.sequence_unqueued()
 
     def _begin_step(self) -> Callable[[], bool]:
         """Begin a step of the tasks, and make what tells that it has been long enough."""

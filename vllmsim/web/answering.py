@@ -65,6 +65,8 @@ class Answering:
 
         :raises InferenceError: when it cannot be served, and nothing is written yet.
         """
+        if request.record is not None:
+            request.record.generates(call.request, stream=call.stream_encoder is not None)
         if call.stream_encoder is None:
             await self._answer_whole(call, request)
         else:
@@ -72,7 +74,7 @@ class Answering:
 
     async def _answer_whole(self, call: Call, request: Request) -> None:
         answer, encoder = WholeAnswer(), call.whole_encoder()
-        await self.simulator.submit(call.request, answer)
+        await self.simulator.submit(call.request, answer, request.record)
         parts = answer.prompts, answer.prefill, answer.choices
         if call.request.sampling.detailed and answer.length > _INLINE_TOKENS:
             body = await self._defer_to_thread(encoder.body, *parts)
@@ -83,14 +85,17 @@ class Answering:
     async def _stream(self, call: Call, request: Request, encoder: StreamEncoder) -> None:
         stream = EventStream(request, encoder)
         try:
-            await self.simulator.submit(call.request, stream)
+            await self.simulator.submit(call.request, stream, request.record)
             await stream.close()
         except InferenceError as error:
             if not stream.begun:
                 raise
+            request.remember(error)
             await stream.fail(error)
         except Exception:
             if not stream.begun or request.gone:
                 raise
             self._log.failure("While streaming to {uri}", uri=request.uri)
-            await stream.fail(internal_error())
+            ours = internal_error()
+            request.remember(ours)
+            await stream.fail(ours)

@@ -17,6 +17,7 @@ from vllmsim.api.responses.stream import ResponseStream
 from vllmsim.errors import InferenceError
 from vllmsim.inference import Answer, Prefill, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
+from vllmsim.records import RequestRecord
 
 
 @implementer(ITokenSink)
@@ -35,6 +36,7 @@ class BackgroundResponse:
         self._keep = keep
         self._stored: StoredResponse | None = None
         self._served: Deferred[None] | None = None
+        self._record: RequestRecord | None = None
         self._waiting: list[Deferred[None]] = []
         self.events: list[bytes] | None = [] if recorded else None
         """Its events so far, each with its blank line."""
@@ -42,11 +44,13 @@ class BackgroundResponse:
         self.refusal: InferenceError | None = None
         """Why it never began."""
 
-    def start(self, served: Deferred[None]) -> None:
+    def start(self, served: Deferred[None], record: RequestRecord | None = None) -> None:
         """Learn that the simulator has the request.
 
         :param served: what it returned. One that has failed already is a refusal: then nothing is kept.
+        :param record: is told what goes wrong.
         """
+        self._record = record
         served.addCallback(self._complete).addErrback(self._fail)
         served.addErrback(lambda reason: self._log.failure("While ending a response", reason))
         self._served = served
@@ -73,6 +77,8 @@ class BackgroundResponse:
         else:
             self._log.failure("While making a response in the background", reason)
             error = internal_error()
+        if self._record is not None:
+            self._record.fails(error)
         if self._served is None:
             self.refusal = error
         else:
@@ -84,6 +90,8 @@ class BackgroundResponse:
         :return: the response object.
         """
         assert self._served is not None
+        if self._record is not None:
+            self._record.aborted = True
         self._end(self._writer.cancel())
         self._served.cancel()
         return self.body

@@ -8,6 +8,7 @@ from vllmsim.api.description import Description, Operation, Response
 from vllmsim.errors import InferenceError
 
 _KEY: Final = "__description__"
+_REMEMBERED: Final = frozenset({"Generation", "Pooling", "Tokens", "Disaggregated serving"})
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +31,15 @@ def described(
         return route
 
     return describe
+
+
+def is_remembered(endpoint: Callable[..., Any]) -> bool:
+    """Tell whether the journal remembers the requests of a route: those that generate, pool or make tokens.
+
+    :param endpoint: the route, as Klein has it.
+    """
+    description: Description | None = vars(endpoint).get(_KEY)
+    return description is not None and description.body is not None and description.tag in _REMEMBERED
 
 
 def operation(path: str, method: str, endpoint: Callable[..., Any], *, guarded: bool = False) -> Operation:

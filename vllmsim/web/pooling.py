@@ -126,7 +126,12 @@ class PoolingRoutes:
 
         :raises vllmsim.errors.InferenceError: when it cannot be served.
         """
-        pooled = await self._pooler.pool(call.request)
+        record = request.record
+        if record is not None:
+            reading = call.reading
+            record.asks(reading.asked, reading.model, reading.id, reading.request_id)
+            record.prompts = len(call.request.inputs)
+        pooled = await self._pooler.pool(call.request, record)
         if sum(each.numbers for each in pooled) > _INLINE_NUMBERS:
             reply = await self._defer_to_thread(call.write, pooled)
         else:

@@ -17,6 +17,7 @@ from twisted.web.http_headers import Headers
 from vllmsim.api.body import Head
 from vllmsim.api.errorbody import error_body, internal_error
 from vllmsim.errors import BodyTooLarge, InferenceError
+from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.web.sending import Write
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Request(server.Request):
     """Whether the body is so large that it is not read to its end; no route may answer a request that is incomplete."""
     gone = False
     """Whether the client has left."""
+    record: RequestRecord | None = None
+    """What the journal remembers of it, if it does."""
     length: int | None = None
     """How many bytes the body of the answer has. While that is not known, it is written in chunks."""
     _answering: Deferred[None] | None = None
@@ -142,6 +145,7 @@ class Request(server.Request):
         self.content = _Refused(self._too_large()) if self._oversize else BytesIO(b"".join(self._pieces))
         self._pieces.clear()
         if self.hopeless:
+            self.begin_record()
             self.fail(self._too_large())
             self.finish()
         else:
@@ -159,6 +163,39 @@ class Request(server.Request):
             answering.addBoth(self._end)
         elif answering is not server.NOT_DONE_YET:
             self._end(answering)
+
+    def begin_record(self) -> None:
+        """Have the journal remember this request, if there is one that does."""
+        journal = self.site.journal
+        if journal is not None:
+            path, body = self.uri.decode("latin-1"), self.content.getvalue()
+            facts = HttpFacts(self.method.decode(), path, self._received, body, self._body_bytes)
+            self.record = journal.begin(self.route, facts)
+
+    def remember(self, error: InferenceError) -> None:
+        """Have the journal know what the client is told of what went wrong."""
+        if self.record is not None:
+            self.record.fails(error)
+
+    def part_with_record(self) -> Callable[[object], None]:
+        """Have the record go on when this exchange is over: what was asked for is done in the background.
+
+        :return: ends the record.
+        """
+        record, self.record = self.record, None
+        journal = self.site.journal
+        if record is None or journal is None:
+            return lambda _: None
+        if record.http is not None:
+            record.http.status = HTTPStatus.OK
+        return lambda _: journal.end(record)
+
+    def _end_record(self) -> None:
+        record, self.record = self.record, None
+        journal = self.site.journal
+        if record is None or journal is None:
+            return
+        journal.end(record, gone=self.gone)
 
     def _end(self, result: Any) -> None:
         self._answering = None
@@ -253,6 +290,8 @@ class Request(server.Request):
     def _begin(self, data: bytes) -> None:
         """Write the head, and the first piece of the body with it."""
         self.startedWriting = 1
+        if self.record is not None and self.record.http is not None:
+            self.record.http.status = self.code
         empty = self.code in NO_BODY_CODES
         self._bodiless = self.method == b"HEAD" or empty
         lines = [_STATUS_LINES[self.code], self.site.signature]
@@ -277,6 +316,7 @@ class Request(server.Request):
 
     def fail(self, error: InferenceError) -> None:
         """Write an error as the whole response. One that has begun is cut off: it must not pass for complete."""
+        self.remember(error)
         if self.startedWriting:
             self._aborted = True
             self.channel.socket.abortConnection()
@@ -305,6 +345,7 @@ class Request(server.Request):
     def finish(self) -> None:
         """End the response."""
         self._count()
+        self._end_record()
         if not self._aborted:
             super().finish()
 
@@ -315,6 +356,7 @@ class Request(server.Request):
         super().connectionLost(reason)
         if self._answering is not None:
             self._answering.cancel()
+        self._end_record()
 
     @property
     def _limit(self) -> int:

@@ -51,15 +51,14 @@ class ResponseRoutes:
         if call.background is None:
             await self._answering.answer(call, request)
             return
-        response = self._start(
-            call, BackgroundResponse(call.background, self._keep, recorded=bool(call.stream_encoder))
-        )
+        response = BackgroundResponse(call.background, self._keep, recorded=bool(call.stream_encoder))
+        self._start(call, response, request)
         if response.events is None:
             request.answer(200, response.body)
         else:
             await self._send(request, response.events, 0, response)
 
-    def _start(self, call: ResponseCall, response: BackgroundResponse) -> BackgroundResponse:
+    def _start(self, call: ResponseCall, response: BackgroundResponse, request: Request) -> None:
         """Begin to make a response in the background.
 
         :raises InferenceError: when it is refused at once.
@@ -67,11 +66,15 @@ class ResponseRoutes:
         name = call.reading.id
         self._store.begin(name)
         self._running[name] = response
-        response.start(self._answering.simulator.submit(call.request, response))
+        if request.record is not None:
+            request.record.generates(call.request, stream=bool(call.stream_encoder))
+        served = self._answering.simulator.submit(call.request, response, request.record)
+        response.start(served, request.record)
         if response.refusal is not None:
             self._end(name)
             raise response.refusal
-        return response
+        if not response.ended:
+            served.addCallback(request.part_with_record())
 
     def _keep(self, stored: StoredResponse) -> None:
         self._end(stored.id)

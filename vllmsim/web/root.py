@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from werkzeug.routing import Rule
 
 from vllmsim.api.description import Operation
-from vllmsim.web.described import operation
+from vllmsim.web.described import is_remembered, operation
 from vllmsim.web.guarding import Guard
 from vllmsim.web.request import Request
 
@@ -27,10 +27,12 @@ class _Route:
 
     :param template: the path, with ``{name}`` in the place of a segment that varies.
     :param methods: who answers each method.
+    :param remembered: methods with which requests come that the journal remembers.
     """
 
     template: str
     methods: dict[bytes, Endpoint] = Factory(dict)
+    remembered: set[bytes] = Factory(set)
 
     def match(self, path: bytes) -> dict[str, str] | None:
         """Find what varies in a path that is made after this template: it must be text, and one segment alone.
@@ -81,6 +83,8 @@ class RankResource(Resource):
                 endpoint = partial(app.execute_endpoint, rule.endpoint)
                 route.methods[method.encode()] = endpoint if guard is None else partial(_guarded, guard, endpoint)
                 self._endpoints[template, method] = app.endpoints[rule.endpoint], guard is not None
+                if is_remembered(app.endpoints[rule.endpoint]):
+                    route.remembered.add(method.encode())
 
     def paths(self) -> list[tuple[str, list[str]]]:
         """List every path and template, and its methods."""
@@ -112,6 +116,8 @@ class RankResource(Resource):
             request.setHeader(b"Allow", b", ".join(sorted(route.methods)))
             _answer(request, 405, {"detail": "Method Not Allowed"})
             return None
+        if request.method in route.remembered:
+            request.begin_record()
         answering: Deferred[None] | None = endpoint(request, **varying)
         return answering
 
@@ -125,15 +131,24 @@ class RankResource(Resource):
     def _answer_unknown(self, path: bytes, request: Request) -> None:
         route = self._find(path[:-1])[0] if path.endswith(b"/") else None
         if route is None:
+            self._remember_stray(request)
             _answer(request, 404, {"detail": "Not Found"})
             return
         request.route = f"{route.template}/"
+        if route.remembered:
+            self._remember_stray(request)
         scheme = b"https" if request.isSecure() else b"http"
         host = request.getHeader(b"host")
         query = request.uri.partition(b"?")[1:]
         location = (scheme + b"://" + host if host else b"") + path[:-1] + b"".join(query)
         request.setHeader(b"Location", location)
         request.answer(307, b"", None)
+
+    @staticmethod
+    def _remember_stray(request: Request) -> None:
+        """Have the journal know of what a client has sent to a path that is none."""
+        if request.method == b"POST":
+            request.begin_record()
 
 
 def _guarded(guard: Guard, endpoint: Endpoint, request: Request, **varying: str) -> Any:

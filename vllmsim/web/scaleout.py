@@ -49,7 +49,7 @@ class ScaleOutAbortRoutes:
 
     @app.route("/inference/v1/abort_requests", methods=["POST"])
     @described(
-        "Disaggregated serving",
+        "Control",
         Response(),
         body=AbortBody,
         errors=(*READING, PermissionDenied),

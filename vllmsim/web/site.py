@@ -13,7 +13,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
-from vllmsim.interfaces import IHttpMetrics
+from vllmsim.interfaces import IHttpMetrics, IJournal
 from vllmsim.web.channel import Channel
 from vllmsim.web.cors import Cors
 from vllmsim.web.deadlines import Deadlines
@@ -48,6 +48,7 @@ class Site(Factory):
     :param clock: measures exchanges and times out connections.
     :param request_ids: whether every response carries a request id.
     :param cors: what pages of other origins may do.
+    :param journal: remembers requests.
     """
 
     noisy = False
@@ -62,6 +63,7 @@ class Site(Factory):
         *,
         request_ids: bool = False,
         cors: Cors = _NO_CORS,
+        journal: IJournal | None = None,
     ) -> None:
         self.resource = resource
         self.clock = clock
@@ -69,6 +71,7 @@ class Site(Factory):
         self.limits = limits
         self.request_ids = request_ids
         self.cors = cors
+        self.journal = journal
         self.channels: set[Channel] = set()
         self.closing = False
         self.coming: Deadlines[Channel] = Deadlines(clock, _COMING, Channel.loseConnection)

@@ -117,7 +117,7 @@ class CohereDialect:
                 f"Embedding dimension must be a multiple of 8 for binary embedding types, but got {dimensions}."
             )
         request = PoolingRequest("embed", settings.inputs(read.prompts(), self._cuts(read)), dimensions)
-        return PoolingCall(request, CohereWriter(reading, read))
+        return PoolingCall(request, CohereWriter(reading, read), reading)
 
     def _cuts(self, body: CohereBody) -> tuple[Cut, ...]:
         most, limit = self._settings.max_model_len, body.max_tokens

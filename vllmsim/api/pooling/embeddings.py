@@ -45,4 +45,4 @@ class EmbeddingDialect:
         reading = settings.reading("embd", head, read)
         dimensions = settings.dimensions if read.dimensions is None else check_dimensions(read.dimensions, "dimensions")
         request = PoolingRequest("embed", settings.inputs(read.prompts(), settings.cuts(read)), dimensions)
-        return PoolingCall(request, VectorWriter(reading, read, "embedding", "embedding"))
+        return PoolingCall(request, VectorWriter(reading, read, "embedding", "embedding"), reading)

@@ -182,12 +182,15 @@ class PoolingSettings:
         try:
             settings.models.resolve(body.model)
         except UnknownModel:
-            raise UnknownModel(f"The model `{body.model}` does not exist.") from None
+            raise UnknownModel(f"The model `{body.model}` does not exist.", model=body.model) from None
+        request_id = head.request_id or body.request_id or settings.new_id()
         return PoolingReading(
-            f"{prefix}-{head.request_id or body.request_id or settings.new_id()}",
+            f"{prefix}-{request_id}",
             settings.models.resolve(None),
             settings.now(),
             self.max_model_len if body.padding == "max_length" else 0,
+            request_id,
+            body.model,
         )
 
 
@@ -209,10 +212,12 @@ class PoolingCall:
     """A pooling request as its dialect reads it.
 
     :param write: makes the response of what became of the request; long ones take long.
+    :param reading: what the answer tells about the request.
     """
 
     request: PoolingRequest
     write: Callable[[Sequence[Pooled]], Reply]
+    reading: "PoolingReading"
 
 
 class PoolingDialect(Protocol):
@@ -233,12 +238,16 @@ class PoolingReading:
     :param model: the first served name.
     :param created: the time, in seconds since the epoch.
     :param padding: how many tokens every input has at least.
+    :param request_id: the part of the answer's id that follows its prefix.
+    :param asked: the model as the request names it, if it names one.
     """
 
     id: str
     model: str
     created: int
     padding: int
+    request_id: str
+    asked: str | None
 
     def tokens(self, pooled: Sequence[Pooled]) -> int:
         """Count the tokens that were read."""

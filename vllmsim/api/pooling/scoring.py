@@ -170,7 +170,7 @@ class ScoreDialect(_Scoring):
         read = validate(form, data, body)
         reading = self._settings.reading("score", head, read)
         request = self._request(read, _list(getattr(read, first)), _list(getattr(read, second)))
-        return PoolingCall(request, ScoreWriter(reading))
+        return PoolingCall(request, ScoreWriter(reading), reading)
 
 
 class RerankDialect(_Scoring):
@@ -184,7 +184,7 @@ class RerankDialect(_Scoring):
         read = validate(RerankBody, data, body)
         reading = self._settings.reading("score", head, read)
         request = self._request(read, [read.query], _list(read.documents))
-        return PoolingCall(request, RerankWriter(reading, read))
+        return PoolingCall(request, RerankWriter(reading, read), reading)
 
 
 @frozen(eq=False)

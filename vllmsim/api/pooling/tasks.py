@@ -50,7 +50,7 @@ class PoolingTaskDialect:
             settings.dimensions,
             activation=read.use_activation is not False,
         )
-        return PoolingCall(request, VectorWriter(reading, read, "pooling", "data"))
+        return PoolingCall(request, VectorWriter(reading, read, "pooling", "data"), reading)
 
 
 @frozen(eq=False)
@@ -69,7 +69,7 @@ class ClassificationDialect:
             settings.inputs(read.prompts(), settings.cuts(read)),
             activation=read.use_activation is not False,
         )
-        return PoolingCall(request, ClassificationWriter(reading))
+        return PoolingCall(request, ClassificationWriter(reading), reading)
 
 
 @frozen(eq=False)

@@ -1,0 +1,1 @@
+"""The requests of a rank, as they are remembered and written down."""

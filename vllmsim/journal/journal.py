@@ -1,0 +1,196 @@
+# -*- test-case-name: tests.journal.test_journal -*-
+"""Remembers requests: all that are under way, and the last of those that have ended.
+
+A request costs little here: a record is made when it comes, and moved to the others when it has ended. Who looks into
+the journal pays for it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.schema import Configuration
+from vllmsim.errors import Overloaded
+from vllmsim.interfaces import IJournal
+from vllmsim.journal.requestlog import RequestLog
+from vllmsim.records import HttpFacts, Outcome, RequestRecord
+
+MOST_WAITERS: Final = 64
+"""How many may wait for requests to end: each is asked whenever one does."""
+_MOST_HEADERS: Final = 64
+_MOST_HEADER_BYTES: Final = 8192
+_LONGEST_HEADER: Final = 512
+_LONGEST_PATH: Final = 1024
+_LONGEST_MODEL: Final = 256
+
+
+def _number_of(record: RequestRecord) -> int:
+    return record.number
+
+
+def _model_in(http: HttpFacts) -> str | None:
+    """Find the model in the body of a request that nobody has read, or that is none."""
+    if len(http.body) != http.body_bytes:
+        return None
+    try:
+        model = orjson.loads(http.body)["model"]
+    except (ValueError, TypeError, LookupError):
+        return None
+    return model[:_LONGEST_MODEL] if isinstance(model, str) else None
+
+
+@define(eq=False)
+class _Waiter:
+    """Somebody who waits until requests have ended.
+
+    :param left: how many are still to end.
+    """
+
+    wanted: Callable[[RequestRecord], bool]
+    left: int
+    done: Deferred[None]
+    timer: IDelayedCall
+
+
+@implementer(IJournal)
+@define(eq=False)
+class Journal:
+    """Remembers the requests of one rank.
+
+    :param rank: its number.
+    :param epoch: tells seconds since the epoch.
+    :param log: has a line written for each request that has ended, if there is one.
+    """
+
+    _live: LiveConfiguration
+    _rank: int
+    _clock: IReactorTime
+    _epoch: Callable[[], float]
+    log: RequestLog | None = None
+    dropped: int = field(init=False, default=0)
+    _base: str = field(init=False)
+    _number: int = field(init=False, default=0)
+    _open: set[RequestRecord] = field(init=False, factory=set)
+    _ended: deque[RequestRecord] = field(init=False, factory=deque)
+    _size: int = field(init=False)
+    _body_bytes: int = field(init=False)
+    _waiters: dict[_Waiter, None] = field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self._base = self._live.current.served_names[0]
+        self._settle(self._live.current)
+        self._live.watch(lambda _, configuration: self._settle(configuration))
+
+    def _settle(self, configuration: Configuration) -> None:
+        self._size, self._body_bytes = configuration.journal_size, configuration.journal_body_bytes
+        self._make_room()
+
+    def begin(self, route: str, http: HttpFacts | None) -> RequestRecord | None:
+        """Begin to remember a request; see :class:`vllmsim.interfaces.IJournal`."""
+        if not self._size and self.log is None:
+            return None
+        self._number += 1
+        if http is not None:
+            self._shorten(http)
+        record = RequestRecord(route, self._number, self._rank, self._base, self._epoch(), self._clock.seconds(), http)
+        self._open.add(record)
+        return record
+
+    def _shorten(self, http: HttpFacts) -> None:
+        """Leave of a request what is worth its room."""
+        http.body = http.body[: self._body_bytes]
+        http.path = http.path[:_LONGEST_PATH]
+        headers = http.headers
+        if len(headers) > _MOST_HEADERS or sum(map(len, headers.values())) > _MOST_HEADER_BYTES:
+            some = list(headers.items())[:_MOST_HEADERS]
+            http.headers = {name[:_LONGEST_HEADER]: value[:_LONGEST_HEADER] for name, value in some}
+
+    def end(self, record: RequestRecord, *, gone: bool = False) -> None:
+        """Move a request to those that have ended; see :class:`vllmsim.interfaces.IJournal`."""
+        self._end(record, "disconnected" if gone else None)
+
+    def _end(self, record: RequestRecord, cause: Outcome | None) -> None:
+        if record not in self._open:
+            return
+        self._open.remove(record)
+        if not record.model and record.asked is None and record.http is not None:
+            record.asked = _model_in(record.http)
+        record.ends(self._clock.seconds(), cause)
+        if self.log is not None:
+            self.log.add(record)
+        self._ended.append(record)
+        if len(self._ended) > self._size:
+            self._make_room()
+        if self._waiters:
+            self._tell(record)
+
+    def _make_room(self) -> None:
+        while len(self._ended) > self._size:
+            self._ended.popleft()
+            self.dropped += 1
+
+    def records(self) -> list[RequestRecord]:
+        """List all; see :class:`vllmsim.interfaces.IJournal`."""
+        return sorted((*self._ended, *self._open), key=_number_of)
+
+    def find(self, name: str) -> RequestRecord | None:
+        """Find one request; see :class:`vllmsim.interfaces.IJournal`."""
+        numbered = None
+        for record in reversed(self.records()):
+            if record.goes_by(name):
+                return record
+            if str(record.number) == name:
+                numbered = record
+        return numbered
+
+    def forget(self) -> int:
+        """Forget what has ended; see :class:`vllmsim.interfaces.IJournal`."""
+        count = len(self._ended)
+        self._ended.clear()
+        return count
+
+    def ended(self, wanted: Callable[[RequestRecord], bool], count: int, timeout: float) -> Deferred[None]:
+        """Wait for the end of requests; see :class:`vllmsim.interfaces.IJournal`."""
+        left = count - sum(wanted(record) for record in self._ended)
+        if left <= 0 or timeout <= 0:
+            return succeed(None)
+        if len(self._waiters) >= MOST_WAITERS:
+            raise Overloaded(f"{MOST_WAITERS} clients wait for requests to end already.")
+        done: Deferred[None] = Deferred(lambda _: self._remove(waiter))
+        waiter = _Waiter(wanted, left, done, self._clock.callLater(timeout, lambda: self._release(waiter)))
+        self._waiters[waiter] = None
+        return done
+
+    def _tell(self, record: RequestRecord) -> None:
+        for waiter in [*self._waiters]:
+            if waiter.wanted(record):
+                waiter.left -= 1
+                if not waiter.left:
+                    self._release(waiter)
+
+    def _remove(self, waiter: _Waiter) -> None:
+        del self._waiters[waiter]
+        if waiter.timer.active():
+            waiter.timer.cancel()
+
+    def _release(self, waiter: _Waiter) -> None:
+        self._remove(waiter)
+        waiter.done.callback(None)
+
+    def release(self) -> None:
+        """Have nobody wait any more."""
+        for waiter in [*self._waiters]:
+            self._release(waiter)
+
+    def stop(self) -> None:
+        """Come to the end: nobody waits any more, and requests that are under way will not be answered."""
+        self.release()
+        for record in sorted(self._open, key=_number_of):
+            self._end(record, "unfinished")
