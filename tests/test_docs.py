@@ -4,10 +4,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness import RankTestCase
 from vllmsim.config.names import find
+from vllmsim.config.schema import Configuration
+from vllmsim.metrics.backend import BackendMetrics
+from vllmsim.metrics.cacheconfig import cache_config_labels
+from vllmsim.metrics.families import RankMetrics
+from vllmsim.metrics.http import HttpMetrics
+from vllmsim.metrics.process import ProcessMetrics
+from vllmsim.metrics.transfer import TransferMetrics
 from vllmsim.scripts.clock import command as clock
 from vllmsim.scripts.dataset import options
 
@@ -16,14 +24,14 @@ EVERYTHING = ("--profiler-config", '{"profiler": "torch"}')
 """Options without which a server lacks some of its routes."""
 
 
-def routes() -> list[dict[str, Any]]:
-    """Read the tables of the page of routes: each row by the names of the columns, with its paths one by one."""
-    rows: list[dict[str, Any]] = []
+def tables(page: str, width: int) -> list[dict[str, str]]:
+    """Read the tables of a page that have so many columns: each row by the names of the columns."""
+    rows: list[dict[str, str]] = []
     names: list[str] = []
     rules = 0
     columns: list[slice] = []
-    for line in ROOT.joinpath("docs", "routes.rst").read_text("utf-8").splitlines():
-        if re.fullmatch("=+(  =+){4}", line):
+    for line in ROOT.joinpath("docs", page).read_text("utf-8").splitlines():
+        if re.fullmatch(f"=+(  =+){{{width - 1}}}", line):
             starts = [match.start() for match in re.finditer("=+", line)]
             columns = [slice(*ends) for ends in zip(starts, [*starts[1:], None], strict=True)]
             rules = (rules + 1) % 3
@@ -35,7 +43,12 @@ def routes() -> list[dict[str, Any]]:
                 rows.append(dict(zip(names, cells, strict=True)))
             else:
                 rows[-1] = {name: f"{rows[-1][name]} {cell}".strip() for name, cell in zip(names, cells, strict=True)}
-    return [row | {"paths": re.findall("``(.*?)``", row["path"])} for row in rows]
+    return rows
+
+
+def routes() -> list[dict[str, Any]]:
+    """Read the page of routes: each row with its paths one by one."""
+    return [row | {"paths": re.findall("``(.*?)``", row["path"])} for row in tables("routes.rst", 5)]
 
 
 class HeaderTests(SynchronousTestCase):
@@ -66,6 +79,43 @@ class DocumentationTests(RankTestCase):
             self.assertTrue(row["tests"], row["path"])
             for name in row["tests"].split():
                 self.assertTrue(ROOT.joinpath("tests", *name.split(".")).with_suffix(".py").exists(), name)
+
+    def test_metrics(self) -> None:
+        """The page of metrics has every family that a server may show, in its order, with its type and labels."""
+        metrics = RankMetrics(
+            "0", "m", 1024, cache_config_labels(Configuration()), 1.0, ("a",), blocks=True, block_lives=True,
+            transfers=TransferMetrics(fetches=True, nixl=True), parses=True,
+        )  # fmt: skip
+        BackendMetrics(metrics.own)
+        http = HttpMetrics(1.0)
+        http.exchange_finished("/v1/models", "GET", 200, 0.1, 0, 0)
+        shown = [
+            (each.name, each.kind, set(each.series[0].labels) - {"engine", "model_name"})
+            for families in (metrics.families, metrics.own, http.families)
+            for each in families
+        ]
+        registry = CollectorRegistry()
+        GCCollector(registry)
+        PlatformCollector(registry)
+        process = [each.name for each in registry.collect()]
+        process += re.findall(r"# TYPE (\S+) gauge|# TYPE (\S+)_total", ProcessMetrics().write())
+        written = [
+            (
+                row["family"].strip("`"),
+                row["type"],
+                {*re.findall(r"\w+(?=,|$)", row["own labels"])} - {"engine", "none"},
+            )
+            for row in tables("metrics.rst", 4)
+        ]
+        own = [row for row in written if row[0].startswith(("vllm", "http"))]
+        self.assertEqual([name for name, *_ in shown], [name for name, *_ in own])
+        for expected, found in zip(shown, own, strict=True):
+            if found[0] == "vllm:cache_config_info":
+                self.assertEqual({"settings"}, found[2])
+            else:
+                self.assertEqual(expected, found)
+        others = [name for name, *_ in written if not name.startswith(("vllm", "http"))]
+        self.assertEqual([name if isinstance(name, str) else "".join(name) for name in process], others)
 
     def test_options(self) -> None:
         """Every option that a page names exists, here or in another command's own."""
