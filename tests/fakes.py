@@ -285,6 +285,10 @@ class RecordingMetrics:
         """Remember."""
         self.heard.append(("parsed", parsing, len(answer)))
 
+    def media_looked_up(self, items: int, hits: int) -> None:
+        """Remember."""
+        self.heard.append(("media", items, hits))
+
     def admission_rejected(self, limit: str) -> None:
         """Remember."""
         self.heard.append(("rejected", limit))

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.inference import Media, Span
-from vllmsim.media import media_hashes, place_media
+from vllmsim.media import media_hashes, place_media, source_of
 
 
 class MediaTests(SynchronousTestCase):
@@ -13,6 +13,14 @@ class MediaTests(SynchronousTestCase):
         """An item has the hash that llm-d-inference-sim gives it, numbered among its kind."""
         media = [Media("image", "https://example.com/a.png"), Media("audio", "x"), Media("image", "y")]
         self.assertEqual(["sim_img_0_b813296", "sim_audio_0_fd0c5087", "sim_img_1_fc0c4ef4"], list(media_hashes(media)))
+
+    def test_sources(self) -> None:
+        """The same source has the same name wherever it is in a prompt; what a client has named keeps its name."""
+        media = [Media("image", "a"), Media("image", "a"), Media("audio", "a")]
+        first, second, sound = map(source_of, media_hashes(media))
+        self.assertEqual(first, second)
+        self.assertNotEqual(first, sound)
+        self.assertEqual("sim_img_x_1", source_of("sim_img_x_1"))
 
     def test_long_data(self) -> None:
         """Megabytes of data are told apart too."""

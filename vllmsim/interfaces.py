@@ -127,6 +127,9 @@ class IRankControl(Interface):
         :return: fires with whether all of that is forgotten; it is not where no cache is outside, and should forget.
         """
 
+    def reset_media_cache() -> None:
+        """Forget which media were read."""
+
 
 class IHealth(Interface):
     """How a rank is, as probes see it. Whatever they see, requests are served."""
@@ -666,6 +669,12 @@ class IRankMetrics(Interface):
 
     def answer_parsed(parsing: Parsing, answer: Answer) -> None:
         """Calls of tools were looked for in a whole answer, in the pieces in which it was sent."""
+
+    def media_looked_up(items: int, hits: int) -> None:
+        """The media of a prompt were looked up among those that have been read.
+
+        :param hits: how many of them were there.
+        """
 
     def sequence_aborted() -> None:
         """A sequence leaves its slot before its last token."""

@@ -6,6 +6,7 @@ item i has the tokens from i (T div n) on, at least one.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -14,6 +15,7 @@ from vllmsim.inference import Media, MediaKind, Span
 
 _SHORT: Final[Mapping[MediaKind, str]] = {"image": "img", "audio": "audio", "video": "video"}
 _LONG: Final = 4096
+_NUMBERED: Final = re.compile(r"(sim_[a-z]+)_\d+_([0-9a-f]+)")
 
 
 def media_hashes(media: Iterable[Media]) -> Iterator[str]:
@@ -26,6 +28,15 @@ def media_hashes(media: Iterable[Media]) -> Iterator[str]:
         number = counts.get(item.kind, 0)
         counts[item.kind] = number + 1
         yield f"sim_{_SHORT[item.kind]}_{number}_{fnv1a_32(_brief(item.source)):x}"
+
+
+def source_of(identifier: str) -> str:
+    """Name the source of an item, which is the same wherever the item is in a prompt.
+
+    :param identifier: its hash; one that a client has made says nothing of places.
+    """
+    match = _NUMBERED.fullmatch(identifier)
+    return identifier if match is None else f"{match[1]}_{match[2]}"
 
 
 def _brief(source: str) -> str:

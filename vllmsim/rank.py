@@ -36,6 +36,7 @@ from vllmsim.scheduling.control import RankControl
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.health import RankHealth
 from vllmsim.scheduling.lifecycle import RankLifecycle, rank_lifecycle
+from vllmsim.scheduling.mediacache import MediaCache
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.pooling import RankPooler
 from vllmsim.scheduling.prompts import PromptReader
@@ -175,12 +176,14 @@ def build_rank(
     )
     waiting = WaitingQueue(c.max_waiting_queue_length)
     slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
-    admission = Admission(clock, tokenizer, c.max_model_len, c.max_logprobs)
+    admission = Admission(
+        clock, tokenizer, c.max_model_len, c.max_logprobs, MediaCache(metrics, c.mm_processor_cache_gb)
+    )
     backlog = Backlog(c.max_num_queued_reqs, c.max_num_queued_tokens, metrics)
     own_seed = randomness.number("rank", number)
     simulator = RankSimulator(clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, own_seed)
     randomness.feed(simulator.reseed, "rank", number)
-    control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode, store)
+    control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode, store, admission.media)
 
     # What pooling computes may take long. Threads that compute at the same time are no faster, and the reactor's thread
     # would wait for each of them at each system call.

@@ -145,7 +145,8 @@ class RankMetricsTests(SynchronousTestCase):
         expected = Figures(computed=6, generated=3, running=1, waiting=1, usage=0.25, hits=0.4)
         self.assertEqual(expected, m.figures())
         m.cache.external_looked_up(6, 3)
-        self.assertEqual(0.5, m.figures().external_hits)
+        m.media_looked_up(4, 1)
+        self.assertEqual((0.5, 0.25), (m.figures().external_hits, m.figures().media_hits))
 
     def test_hash_algorithm(self) -> None:
         """The cache's labels name the algorithm that hashes blocks."""

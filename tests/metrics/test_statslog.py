@@ -48,9 +48,9 @@ class StatsLogTests(SynchronousTestCase):
 
     def test_more(self) -> None:
         """What some ranks alone have is said where it is in vLLM's line."""
-        [line] = self.after(10, computed=101, waiting=3, deferred=2, external_hits=0.5)
+        [line] = self.after(10, computed=101, waiting=3, deferred=2, external_hits=0.5, media_hits=1.0)
         expected = "Waiting: 3 reqs, Deferred: 2 reqs, GPU KV cache usage: 0.0%, Prefix cache hit rate: 0.0%, External "
-        self.assertIn(f"{expected}prefix cache hit rate: 50.0%", line)
+        self.assertIn(f"{expected}prefix cache hit rate: 50.0%, MM cache hit rate: 100.0%", line)
 
     def test_interval(self) -> None:
         """Nothing is said before the interval is over; then what was done in it."""

@@ -67,6 +67,10 @@ class HeardControl:
         self.heard.append((reset_running_requests, reset_external))
         return succeed(self.state)
 
+    def reset_media_cache(self) -> None:
+        """Remember."""
+        self.heard.append("media")
+
 
 class JointControlTests(SynchronousTestCase):
     """What is done to all."""

@@ -1,6 +1,11 @@
 """``GET /metrics``."""
 
+import re
+from pathlib import Path
+
 from tests.harness import RankTestCase
+
+RECORDED = Path(__file__).parents[1] / "golden" / "vllm-0.33" / "metrics_server.txt"
 
 PROMETHEUS_ACCEPT = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -28,6 +33,14 @@ class ExpositionTests(RankTestCase):
         body = self.get("/metrics").body
         for name in (b"process_resident_memory_bytes ", b"python_info{", b"python_gc_collections_total{"):
             self.assertIn(b"\n" + name, body)
+
+    def test_recording(self) -> None:
+        """Types, names, labels and bounds of the process and of the server are vLLM's, in its order."""
+        self.get("/v1/models")
+        lines = [line for line in self.get("/metrics").body.decode().splitlines() if "vllm:" not in line]
+        written = [re.sub(r" [^ ]+$", "", line) if line[0] != "#" else line for line in lines if line[:6] != "# HELP"]
+        written = [re.sub("^python_info.*", "python_info", line) for line in written]
+        self.assertEqual(RECORDED.read_text("utf-8").splitlines(), written)
 
     def test_names(self) -> None:
         """Some metrics can be asked for by name."""

@@ -387,6 +387,9 @@ class Configuration:
 
     language_model_only: bool = _option("media", Flag(), False,
         "Refuse prompts with images, sounds and films, as a text model does.")
+    mm_processor_cache_gb: float = _option("media", Number(least=0), 4.0,
+        "Cache of processed images, sounds and films, each of which takes 16 MiB; metrics tell what is found in it."
+        " None if 0.", unit="GiB")
     omni: bool = _option("media", Flag(), False,
         "Answer with an image too, when a request asks for it or by chance.")
     mm_encoder_only: bool = _option("media", Flag(), False,

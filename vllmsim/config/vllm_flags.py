@@ -183,7 +183,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("enable-mm-embeds", _B, False, "Accept media as embeddings.", ()),
     ("media-io-kwargs", _A, {}, "Settings of media readers.", ()),
     ("mm-processor-kwargs", _A, None, "Settings of media processors.", ()),
-    ("mm-processor-cache-gb", _N, 4.0, "GiB of processed media to keep.", ()),
     ("mm-processor-cache-type", _T, "lru", "Where they are kept.", ()),
     ("mm-shm-cache-max-object-size-mb", _I, 128, "Largest of them.", ()),
     ("mm-hasher-algorithm", _T, "blake3", "How media are hashed.", ()),

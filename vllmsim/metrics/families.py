@@ -16,7 +16,7 @@ from vllmsim.inference import Answer, Prefill, SequenceTimes
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.metrics import series
 from vllmsim.metrics.bounds import Bounds, make_bounds
-from vllmsim.metrics.cache import CacheMetrics
+from vllmsim.metrics.cache import CacheMetrics, RecentLookups
 from vllmsim.metrics.exposition import Families
 from vllmsim.metrics.series import Counter, Gauge, Histogram, Labels
 from vllmsim.metrics.statslog import Figures
@@ -132,8 +132,9 @@ class RankMetrics:
         self.cache = CacheMetrics(f)
 
     def _show_tokens(self, f: Families) -> None:
-        f.show("vllm:mm_cache_queries", "Media items looked up in the media cache.", Counter())
-        f.show("vllm:mm_cache_hits", "Media items found in the media cache.", Counter())
+        self._media_queries = f.show("vllm:mm_cache_queries", "Media items looked up in the media cache.", Counter())
+        self._media_hits = f.show("vllm:mm_cache_hits", "Media items found in the media cache.", Counter())
+        self._recent_media = RecentLookups()
         f.show("vllm:num_preemptions", "Sequences that lost their slot to others.", Counter())
         self._computed, self._cached, self._external, self._found = Counter(), Counter(), Counter(), Counter()
         self._prompt = f.show("vllm:prompt_tokens", "Prompt tokens.", Counter())
@@ -200,6 +201,7 @@ class RankMetrics:
             usage=self.cache.usage,
             hits=self.cache.recent.rate or 0.0,
             external_hits=self.cache.recent_external.rate,
+            media_hits=self._recent_media.rate,
         )
 
     def sequence_queued(self) -> None:
@@ -283,6 +285,12 @@ class RankMetrics:
         """Count the looks at an answer."""
         if self._tool_calls is not None:
             self._tool_calls.parsed(parsing, answer)
+
+    def media_looked_up(self, items: int, hits: int) -> None:
+        """Count items."""
+        self._media_queries.value += items
+        self._media_hits.value += hits
+        self._recent_media.add((items, hits))
 
     def sequence_aborted(self) -> None:
         """Count a running sequence no more; like vLLM, in no total."""

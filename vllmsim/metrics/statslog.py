@@ -31,6 +31,7 @@ class Figures:
     :param usage: share of KV blocks in use.
     :param hits: share of the tokens that recent requests looked up in the prefix cache and found there.
     :param external_hits: the same outside this server; None if nobody has looked.
+    :param media_hits: share of the media of recent requests that were known; None if there were none.
     """
 
     computed: float = 0
@@ -41,6 +42,7 @@ class Figures:
     usage: float = 0.0
     hits: float = 0.0
     external_hits: float | None = None
+    media_hits: float | None = None
 
 
 @define(eq=False)
@@ -102,3 +104,5 @@ class StatsLog:
         yield f"Prefix cache hit rate: {100 * figures.hits:.1f}%"
         if figures.external_hits is not None:
             yield f"External prefix cache hit rate: {100 * figures.external_hits:.1f}%"
+        if figures.media_hits is not None:
+            yield f"MM cache hit rate: {100 * figures.media_hits:.1f}%"

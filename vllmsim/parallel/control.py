@@ -57,6 +57,11 @@ class JointControl:
         resets = [rank.reset_prefix_cache(reset_running_requests, reset_external) for rank in self._ranks]
         return gatherResults(resets, consumeErrors=True).addCallback(all)
 
+    def reset_media_cache(self) -> None:
+        """Forget which media were read."""
+        for rank in self._ranks:
+            rank.reset_media_cache()
+
 
 @implementer(IHealth)
 @define(eq=False)

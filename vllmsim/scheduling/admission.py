@@ -16,6 +16,7 @@ from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Cut, Prompt, TokenizedPrompt
 from vllmsim.interfaces import IAdmission, ITokenizer
 from vllmsim.sampling import Sampling
+from vllmsim.scheduling.mediacache import MediaCache
 from vllmsim.scheduling.prompts import PromptReader
 
 
@@ -26,12 +27,14 @@ class Admission:
 
     :param max_model_len: the most tokens of a prompt and its answer together.
     :param max_logprobs: the most alternatives a request may ask for; -1 for any number.
+    :param media: remembers what prompts have beside text.
     """
 
     _clock: IReactorTime
     _tokenizer: ITokenizer
     _max_model_len: int
     _max_logprobs: int
+    media: MediaCache | None = None
     _reader: PromptReader = field(init=False)
 
     @_reader.default
@@ -41,7 +44,11 @@ class Admission:
     async def read(self, prompts: Several[Prompt], cut: Cut | None) -> list[TokenizedPrompt]:
         """Tokenize prompts; see :class:`vllmsim.interfaces.IAdmission`."""
         cuts = () if cut is None else (self._settle(cut),)
-        return await self._reader.read_all((prompt, cuts) for prompt in prompts)
+        read = await self._reader.read_all((prompt, cuts) for prompt in prompts)
+        for prompt in read:
+            if prompt.media and self.media is not None:
+                self.media.look_up(prompt.media)
+        return read
 
     def _settle(self, cut: Cut) -> Cut:
         if cut.tokens > self._max_model_len:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from vllmsim.interfaces import IBlockStore, IKVCache, IRankControl, IRankMetrics, PauseMode
+from vllmsim.scheduling.mediacache import MediaCache
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.simulator import RankSimulator
 
@@ -27,6 +28,7 @@ class RankControl:
 
     :param may_sleep: whether it may be put to sleep at all.
     :param store: the cache outside this server, if there is one.
+    :param media: remembers media, if anything does.
     """
 
     _simulator: RankSimulator
@@ -35,6 +37,7 @@ class RankControl:
     _metrics: IRankMetrics
     _may_sleep: bool
     _store: IBlockStore | None = None
+    _media: MediaCache | None = None
     _holders: dict[str, PauseMode] = field(init=False, factory=dict)
     _asleep: frozenset[str] = field(init=False, default=frozenset())
 
@@ -87,6 +90,11 @@ class RankControl:
         if self._store is None:
             return succeed(False)
         return self._store.clear().addCallback(lambda cleared: cleared and forgotten)
+
+    def reset_media_cache(self) -> None:
+        """Forget which media were read."""
+        if self._media is not None:
+            self._media.clear()
 
     def _clear_cache(self, _: None) -> None:
         self._cache.reset(True)

@@ -62,10 +62,16 @@ class DevelopmentRoutes:
         request.answer(200, orjson.dumps({"success": done}))
 
     @app.route("/reset_mm_cache", methods=["POST"])
-    @app.route("/reset_encoder_cache", methods=["POST"], endpoint="reset_encoder_cache")
     @described("Development", Response())
     def reset_media_cache(self, request: Request) -> None:
-        """Empty a cache that has never anything in it: media are not processed."""
+        """Forget which media were read."""
+        self._control.reset_media_cache()
+        request.answer(200, b"", content_type=None)
+
+    @app.route("/reset_encoder_cache", methods=["POST"])
+    @described("Development", Response())
+    def reset_encoder_cache(self, request: Request) -> None:
+        """Empty a cache that has never anything in it: media are not encoded."""
         request.answer(200, b"", content_type=None)
 
     @app.route("/collective_rpc", methods=["POST"])
