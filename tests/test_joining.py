@@ -57,6 +57,28 @@ class PortsTests(GroupTestCase):
             self.at(number)
             self.assertEqual(tokens, self.metric("vllm:generation_tokens_total", number))
 
+    def test_surfaces(self) -> None:
+        """Every surface that generates takes the header."""
+        self.make("-dp", "2", "--time-to-first-token", "1s")
+        messages = [{"role": "user", "content": "hello"}]
+        bodies = {
+            "/v1/chat/completions": {"messages": messages},
+            "/v1/chat/completions/batch": {"messages": [messages]},
+            "/v1/completions": {"prompt": "hello"},
+            "/v1/responses": {"input": "hello"},
+            "/v1/messages": {"model": "Qwen/Qwen3-0.6B", "max_tokens": 9, "messages": messages},
+            "/inference/v1/generate": {"token_ids": [1, 2], "sampling_params": {"max_tokens": 9}},
+            "/generative_scoring": {"query": "a", "items": ["b"], "label_token_ids": [1, 2]},
+            "/invocations": {"prompt": "hello"},
+        }
+        for path, body in bodies.items():
+            exchange = self.post(path, body, X_data_parallel_rank="1")
+            self.assertEqual([0, 1], [rank.control.in_flight() for rank in self.ranks], (path, exchange.body))
+            exchange.drop()
+            refused = self.post(path, body, X_data_parallel_rank="2")
+            self.assertEqual(400, refused.status, path)
+            self.assertIn("data_parallel_rank 2 is out of range [0, 2).", refused.body.decode())
+
     def test_ranks_that_are_none(self) -> None:
         """A rank that is none is refused in vLLM's words, on every port."""
         self.make("-dp", "2")
@@ -208,6 +230,17 @@ class PortsTests(GroupTestCase):
                 {k: v["endpoint"] for k, v in sources.items()},
             )
 
+    def test_journal(self) -> None:
+        """The journal of a port has the requests that came there, and tells of each which rank served it."""
+        self.make("-dp", "3")
+        for rank in (2, None, 0):
+            self.ask(rank, 3)
+        told = self.get("/admin/requests").json()["requests"]
+        seen = {(each["rank"], each["generated_tokens"], each["outcome"]) for each in told}
+        self.assertEqual((3, {(2, 3, "completed"), (0, 3, "completed")}), (len(told), seen))
+        self.at(2)
+        self.assertEqual([], self.get("/admin/requests").json()["requests"])
+
     def test_batches(self) -> None:
         """What a request does to the KV cache is told by the rank that it names, under its number."""
         self.make("-dp", "3", "--enable-kvcache", "--zmq-endpoint", "tcp://*:5557", "--use-vllm-map-event-format")
@@ -286,6 +319,15 @@ class OnePortTests(GroupTestCase):
         for _ in range(4):
             self.post("/v1/embeddings", {"input": "a"})
         self.assertEqual([2, 2], [rank.control.in_flight() for rank in self.ranks])
+
+    def test_journal(self) -> None:
+        """The journal has all requests, and tells of each which rank served it."""
+        self.make("-dp", "2", "-dph")
+        for rank in (None, None, 1):
+            self.ask(rank, 3)
+        self.post("/v1/embeddings", {"input": "a"})
+        told = self.get("/admin/requests").json()["requests"]
+        self.assertEqual([0, 1, 1, 0], [each["rank"] for each in sorted(told, key=lambda each: int(each["number"]))])
 
     def test_metrics(self) -> None:
         """The page has the series of all ranks, and every family once; each sample is there once."""
