@@ -24,6 +24,8 @@ from vllmsim.inference import (
     Tokens,
 )
 from vllmsim.interfaces import (
+    IAdapterMetrics,
+    IAdapterSlots,
     IComposer,
     IEmbedder,
     IHttpMetrics,
@@ -227,7 +229,55 @@ class GivenCache:
         return share
 
 
-@implementer(IRankMetrics, IHttpMetrics)
+@implementer(IAdapterSlots)
+@define(eq=False)
+class GivenAdapters:
+    """So many slots for adapters, which are there from then on at which the test says; who is in one is remembered."""
+
+    slots: int = 1
+    ready: float = 0.0
+    users: dict[str, int] = field(factory=dict)
+    """How many use each adapter that is in a slot, in the order of their coming."""
+    settled: list[str] = field(factory=list)
+    evicted: list[Callable[[Adapter], object]] = field(factory=list)
+
+    def holds(self, adapter: Adapter) -> bool:
+        """Look who is in."""
+        return adapter.name in self.users
+
+    def loadable(self) -> bool:
+        """Count those in use."""
+        return sum(map(bool, self.users.values())) < self.slots
+
+    def occupy(self, adapter: Adapter) -> float:
+        """Let an adapter in, in the place of the first that is not in use if there has to be."""
+        if adapter.name not in self.users and len(self.users) >= self.slots:
+            idle = next(name for name, users in self.users.items() if not users)
+            del self.users[idle]
+            for each in self.evicted:
+                each(adapter_of(idle))
+        self.users[adapter.name] = self.users.get(adapter.name, 0) + 1
+        return self.ready
+
+    def release(self, adapter: Adapter) -> None:
+        """Use it less."""
+        self.users[adapter.name] -= 1
+
+    def settle(self, adapter: Adapter) -> None:
+        """Remember."""
+        self.settled.append(adapter.name)
+
+    def watch(self, evicted: Callable[[Adapter], object]) -> None:
+        """Remember who wants to hear."""
+        self.evicted.append(evicted)
+
+
+def adapter_of(name: str) -> Adapter:
+    """Make the adapter of a name such as ``a3``, whose number is 3."""
+    return Adapter(name, f"/{name}", "m", int(name[1:]))
+
+
+@implementer(IRankMetrics, IAdapterMetrics, IHttpMetrics)
 @define(eq=False)
 class RecordingMetrics:
     """Remembers what it hears."""
@@ -300,6 +350,22 @@ class RecordingMetrics:
     def sequence_aborted(self) -> None:
         """Remember."""
         self.heard.append(("aborted",))
+
+    def sequences_changed(self, name: str, waiting: int, running: int) -> None:
+        """Remember."""
+        self.heard.append(("adapter", name, waiting, running))
+
+    def slots_changed(self, gpu: int, memory: int) -> None:
+        """Remember."""
+        self.heard.append(("slots", gpu, memory))
+
+    def adapter_loaded(self, seconds: float) -> None:
+        """Remember."""
+        self.heard.append(("loaded", seconds))
+
+    def adapter_evicted(self, place: str) -> None:
+        """Remember."""
+        self.heard.append(("evicted", place))
 
     def dataset_asked(self, dataset: str, result: str, trouble: str | None) -> None:
         """Remember."""

@@ -16,6 +16,8 @@ class FakeTests(SynchronousTestCase):
         verifyObject(interfaces.IResponseSource, fakes.FixedSource([]))
         verifyObject(interfaces.ILatencyModel, fakes.FixedLatency())
         verifyObject(interfaces.IRankMetrics, fakes.RecordingMetrics())
+        verifyObject(interfaces.IAdapterMetrics, fakes.RecordingMetrics())
+        verifyObject(interfaces.IAdapterSlots, fakes.GivenAdapters())
         verifyObject(interfaces.IHttpMetrics, fakes.RecordingMetrics())
         verifyObject(interfaces.IEmbedder, fakes.CountingEmbedder())
         verifyObject(interfaces.ISimulator, fakes.ScriptedSimulator(lambda *_: None))

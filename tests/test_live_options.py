@@ -212,6 +212,47 @@ def body_remembered(case: LiveOptionTests) -> bool:
     return case.get("/admin/requests?bodies=1&order=desc&limit=1").json()["requests"][0]["body"] is not None
 
 
+def together(*models: str) -> Effect:
+    """Ask for answers at the same time, and count those that come as soon as any."""
+
+    def look(case: LiveOptionTests) -> int:
+        asked = [case.chat(model=model, max_tokens=1) for model in models]
+        case.clock.pump([0, 0.1])
+        count = sum(each.complete for each in asked)
+        case.clock.pump([0.1] * 10)
+        assert all(each.complete for each in asked)
+        return count
+
+    return look
+
+
+def refused(case: LiveOptionTests) -> list[int]:
+    """Ask for three answers at the same time, and list how they are refused."""
+    asked = [case.chat(max_tokens=1) for _ in range(3)]
+    case.clock.pump([0.1, 0] * 10)
+    return [each.status for each in asked if each.status != 200]
+
+
+def in_turns(case: LiveOptionTests) -> int:
+    """Look at the time to the first token of an adapter, after another has been used."""
+    pace(case, model="a")
+    pace(case, model="b")
+    return pace(case, model="a")[0]
+
+
+def said_to_wait(case: LiveOptionTests) -> str:
+    """Look which adapters are said to wait while one runs."""
+    asked = case.chat(model="a", max_tokens=1)
+    case.clock.advance(0)
+    lines = [line for line in case.get("/metrics").body.decode().splitlines() if "lora_requests_info{" in line]
+    case.clock.pump([0.1, 0])
+    assert asked.complete
+    latest = max(lines, key=lambda line: float(line.rpartition(" ")[2]))
+    return latest.partition('waiting_lora_adapters="')[2].partition('"')[0]
+
+
+LORAS = "--lora-modules a=/a b=/b"
+SLOW = "--time-to-first-token 100ms"
 NO_TOOL = tool({"type": "nonsense"}) | {"tool_choice": "none"}
 PROOFS = (
     Proof("time-to-first-token", "50ms", first(), 0, 50),
@@ -285,6 +326,14 @@ PROOFS = (
         "cache_threshold",
         CACHED,
     ),
+    Proof("max-num-seqs", 2, together(*[""] * 3), 1, 2, f"--max-num-seqs 1 {SLOW}"),
+    Proof("max-waiting-queue-length", 1, refused, [], [429], f"--max-num-seqs 1 {SLOW}"),
+    Proof("max-num-queued-reqs", 1, refused, [], [503, 503], SLOW),
+    Proof("max-num-queued-tokens", 1, refused, [], [503, 503], SLOW),
+    Proof("max-loras", 2, together("a", "b"), 1, 2, f"{LORAS} {SLOW}"),
+    Proof("max-cpu-loras", 2, in_turns, 50, 0, f"{LORAS} --lora-load-time 50ms"),
+    Proof("lora-load-time", "30ms", in_turns, 0, 30, LORAS),
+    Proof("lora-info-exact", True, said_to_wait, "a", "", f"{LORAS} {SLOW}"),
     Proof("journal-size", 2, remembered, 3, 2),
     Proof("journal-body-bytes", 0, body_remembered, True, False),
 )  # fmt: skip

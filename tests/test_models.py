@@ -49,7 +49,7 @@ class ModelCatalogueTests(SynchronousTestCase):
     def test_unloaded(self) -> None:
         """It is told of each adapter that is served no more: unloaded, or replaced by one from elsewhere."""
         gone: list[Adapter] = []
-        self.catalogue.unloaded = gone.append
+        self.catalogue.watch(gone.append)
         self.catalogue.load("a", "/p", in_place=False)
         self.catalogue.load("a", "/p", in_place=True)
         adapter = self.catalogue.adapter("a")

@@ -59,11 +59,11 @@ def make_cache(
     if c.caches_prefixes:
         shifts = Shifts(clock)
         own_hash = block_hash(c.prefix_caching_hash_algo, c.hash_seed, derive(seed, "hashes", number))
-        hasher = PromptHasher(own_hash, c.block_size, c.served_names[0], models.adapter, shifts)
+        hasher = PromptHasher(own_hash, c.block_size, c.served_names[0], shifts)
         if store is not None:
             hasher = OutsideLookups(hasher, store, pool, c.block_size, c.kv_cache_backend_ttl, clock, shifts)
     cache = KVCache(clock, pool, c.block_size, hasher, metrics, store is not None, c.max_model_len, number)
-    models.unloaded = cache.forget
+    models.watch(cache.forget)
     return cache
 
 

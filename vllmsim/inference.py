@@ -341,6 +341,7 @@ class InferenceRequest:
     :param request_id: the part of the answer's id that follows its prefix.
     :param named_by_client: whether the client chose `request_id`.
     :param model: the name answers and metrics carry: the first served name, or an adapter's.
+    :param adapter: the adapter of that name; None for the base model.
     :param prompts: what to continue; each is answered ``sampling.n`` times. Choice ``i`` answers prompt ``i // n``.
     :param remote_prefill: whether another server has computed the prompt and its KV blocks are to be fetched.
     :param remote_tokens: how many tokens that server has computed; None for the whole prompt.
@@ -378,6 +379,7 @@ class InferenceRequest:
     disturbance: Disturbance | None = None
     behaviour: object = None
     asked: str | None = None
+    adapter: Adapter | None = None
 
     @property
     def answer_id(self) -> str:

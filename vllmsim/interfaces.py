@@ -268,6 +268,9 @@ class IModelCatalogue(Interface):
         :raises vllmsim.errors.UnknownModel: when nothing is served under `name`.
         """
 
+    def adapter(name: str) -> Adapter | None:
+        """Find the adapter of a name that :meth:`resolve` gave; None for that of the base model."""
+
     def cards() -> Sequence[tuple[str, str, str | None]]:
         """List what is served, base names first.
 
@@ -278,19 +281,49 @@ class IModelCatalogue(Interface):
 class IAdapterRegistry(Interface):
     """The LoRA adapters that requests may use as models. Nothing is read from their paths."""
 
-    def load(name: str, path: str, in_place: bool) -> None:
-        """Serve an adapter.
+    def load(name: str, path: str, in_place: bool) -> float:
+        """Serve an adapter, and put it into memory.
 
         :param path: where its weights would be.
         :param in_place: whether it may take the place of one of that name.
+        :return: in how many seconds it is there.
         :raises vllmsim.errors.InvalidUserInput: when the name is taken, or name or path will not do.
         """
 
     def unload(name: str) -> None:
         """Serve an adapter no more; requests that have been let in go on.
 
+        :raises vllmsim.errors.InvalidUserInput: when there is no name.
         :raises vllmsim.errors.UnknownAdapter: when none has that name.
         """
+
+
+class IAdapterSlots(Interface):
+    """The LoRA adapters that are on the GPU, where a bounded number has a place each. Of adapters the number counts.
+
+    An adapter is in use while a sequence runs with it. One that is in a slot and not in use gives way to others.
+    """
+
+    def holds(adapter: Adapter) -> bool:
+        """Tell whether an adapter is in a slot."""
+
+    def loadable() -> bool:
+        """Tell whether one that is in no slot would get one now: an empty one, or that of an adapter not in use."""
+
+    def occupy(adapter: Adapter) -> float:
+        """Use an adapter for one more sequence. It must be in a slot, or :meth:`loadable` be true.
+
+        :return: when its weights are there, by the clock of who made the slots; that may be past.
+        """
+
+    def release(adapter: Adapter) -> None:
+        """Use it for one sequence fewer."""
+
+    def settle(adapter: Adapter) -> None:
+        """Learn that no sequence waits for it: if none runs with it either, and it is unloaded, it is gone."""
+
+    def watch(evicted: Callable[[Adapter], object]) -> None:
+        """Have someone hear of each adapter that loses its slot, while it is in use by nobody."""
 
 
 class ITokenizer(Interface):
@@ -704,6 +737,36 @@ class IRankMetrics(Interface):
 
         :param n: how many there are.
         :param longest: generated tokens of the longest.
+        """
+
+
+class IAdapterMetrics(Interface):
+    """Hears what happens to LoRA adapters, and to the sequences that use them."""
+
+    def sequences_changed(name: str, waiting: int, running: int) -> None:
+        """Sequences of an adapter came, moved or went.
+
+        :param waiting: how many more wait; fewer if it is below 0.
+        :param running: how many more run.
+        """
+
+    def slots_changed(gpu: int, memory: int) -> None:
+        """Adapters came to a slot or into memory, or lost their place.
+
+        :param gpu: how many are in slots.
+        :param memory: how many are in memory, those in slots included.
+        """
+
+    def adapter_loaded(seconds: float) -> None:
+        """One comes from disk.
+
+        :param seconds: how long that takes.
+        """
+
+    def adapter_evicted(place: str) -> None:
+        """One had to give way to another.
+
+        :param place: ``gpu`` or ``memory``.
         """
 
 

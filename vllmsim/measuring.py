@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from vllmsim.config.fakemetrics import FakeMetrics
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
+from vllmsim.metrics.adapters import AdapterMetrics
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.exposition import Page, Source, Succession
 from vllmsim.metrics.families import RankMetrics
@@ -25,6 +26,7 @@ class Measures:
     """What counts on one rank, and what shows it.
 
     :param rank: counts what happens to sequences.
+    :param adapters: counts what happens to LoRA adapters.
     :param http: counts exchanges.
     :param shown: what is shown of the rank.
     :param log: what the log says from time to time, unless it does not.
@@ -32,6 +34,7 @@ class Measures:
     """
 
     rank: RankMetrics
+    adapters: AdapterMetrics
     http: HttpMetrics
     shown: Source
     log: StatsLog | None
@@ -67,7 +70,9 @@ def make_measures(
     several = c.api_servers > 1
     created = None if several else epoch()
 
-    def make_rank_metrics() -> RankMetrics:
+    adapters = AdapterMetrics(live, epoch)
+
+    def make_rank_metrics(adapters: AdapterMetrics | None = None) -> RankMetrics:
         return RankMetrics(
             str(number),
             c.served_names[0],
@@ -80,15 +85,16 @@ def make_measures(
             transfers=TransferMetrics(c.block_size, c.kv_bytes_per_token, c.kv_transfer.fetches, c.kv_transfer.nixl),
             parses=bool(c.tool_call_parser),
             buckets=c.custom_histogram_buckets or {},
+            adapters=adapters,
         )
 
-    rank, http = make_rank_metrics(), HttpMetrics(created)
+    rank, http = make_rank_metrics(adapters), HttpMetrics(created)
 
     shown: list[Source] = [rank.own]
     if not c.disable_log_stats:
         shown.insert(0, rank.families if c.fake_metrics is None else _fake(live, make_rank_metrics(), clock, epoch))
     log = None if c.disable_log_stats else StatsLog(clock, number, rank.figures, c.log_stats_interval)
-    return Measures(rank, http, Succession(shown), log, not several)
+    return Measures(rank, adapters, http, Succession(shown), log, not several)
 
 
 def _fake(

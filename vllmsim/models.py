@@ -30,11 +30,16 @@ class ModelCatalogue:
     _names: tuple[str, ...]
     _adapters: dict[str, Adapter] = field(init=False, factory=dict)
     _loaded: int = field(init=False, default=0)
-    unloaded: Callable[[Adapter], object] = field(init=False, default=lambda _: None)
-    """Hears of each adapter that is served no more."""
+    _watchers: list[Callable[[Adapter], object]] = field(init=False, factory=list)
+    loaded: Callable[[Adapter], float] = field(init=False, default=lambda _: 0.0)
+    """Hears of each adapter that clients load, and tells in how many seconds it is there."""
 
-    def add(self, name: str, path: str, base: str | None) -> None:
-        """Serve an adapter from the start.
+    def watch(self, unloaded: Callable[[Adapter], object]) -> None:
+        """Have someone hear of each adapter that is served no more."""
+        self._watchers.append(unloaded)
+
+    def add(self, name: str, path: str, base: str | None) -> Adapter:
+        """Serve an adapter from the start. It is not in memory before it is used.
 
         :param path: where its weights would be; nowhere if empty.
         :param base: the model it adapts; None for the first served name.
@@ -45,28 +50,34 @@ class ModelCatalogue:
         number = self._loaded if known is None else known.number
         adapter = self._adapters[name] = Adapter(name, path or name, base or self._names[0], number)
         if known is not None and known.path != adapter.path:
-            self.unloaded(known)
+            self._tell(known)
+        return adapter
 
-    def load(self, name: str, path: str, in_place: bool) -> None:
+    def load(self, name: str, path: str, in_place: bool) -> float:
         """Serve an adapter; see :class:`vllmsim.interfaces.IAdapterRegistry`."""
         if not name or not path:
-            raise InvalidUserInput("Both the name and the path of a LoRA adapter must be given.")
+            raise InvalidUserInput("Both 'lora_name' and 'lora_path' must be provided.")
         if max(len(name), len(path)) > _LONGEST:
             raise InvalidUserInput(f"Name and path of a LoRA adapter must have at most {_LONGEST} characters.")
         if name in self._names:
-            raise InvalidUserInput(f"The name '{name}' is taken by the base model.")
+            raise InvalidUserInput(f"The lora adapter name '{name}' conflicts with a served base model.")
         if name in self._adapters and not in_place:
-            raise InvalidUserInput(f"The LoRA adapter '{name}' is already loaded; load_inplace replaces it.")
+            raise InvalidUserInput(
+                f"The lora adapter '{name}' has already been loaded. "
+                "If you want to load the adapter in place, set 'load_inplace' to True."
+            )
         if name not in self._adapters and len(self._adapters) >= _MOST:
             raise InvalidUserInput(f"There are {_MOST} LoRA adapters already; unload one first.")
-        self.add(name, path, None)
+        return self.loaded(self.add(name, path, None))
 
     def unload(self, name: str) -> None:
         """Serve an adapter no more; see :class:`vllmsim.interfaces.IAdapterRegistry`."""
+        if not name:
+            raise InvalidUserInput("'lora_name' needs to be provided to unload a LoRA adapter.")
         adapter = self._adapters.pop(name, None)
         if adapter is None:
-            raise UnknownAdapter(f"The LoRA adapter '{name[:_LONGEST]}' is not loaded.")
-        self.unloaded(adapter)
+            raise UnknownAdapter(f"The lora adapter '{name[:_LONGEST]}' cannot be found.")
+        self._tell(adapter)
 
     def adapter(self, name: str) -> Adapter | None:
         """Find the adapter of a name; None for names of the base model, and for one that is served no more."""
@@ -86,6 +97,10 @@ class ModelCatalogue:
         raise UnknownModel(
             f"The model `{name}` does not exist. Valid aliases: {', '.join(self._names)}.", "model", name
         )
+
+    def _tell(self, adapter: Adapter) -> None:
+        for unloaded in self._watchers:
+            unloaded(adapter)
 
     def cards(self) -> Sequence[tuple[str, str, str | None]]:
         """List the served names, and then the adapters in the order in which they were loaded."""

@@ -29,6 +29,7 @@ from vllmsim.measuring import make_measures
 from vllmsim.metrics.backend import BackendMetrics
 from vllmsim.metrics.statslog import StatsLog
 from vllmsim.models import ModelCatalogue
+from vllmsim.queueing import make_slots, rank_limits
 from vllmsim.randomness import Randomness, derive
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
@@ -42,7 +43,6 @@ from vllmsim.scheduling.pooling import RankPooler
 from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
-from vllmsim.scheduling.waiting import WaitingQueue
 from vllmsim.shared import Shared, build_shared
 from vllmsim.surfaces import Surfaces
 from vllmsim.web.cors import Cors
@@ -172,14 +172,15 @@ def build_rank(
         cache,
         pacer,
         metrics,
+        measures.adapters,
         lambda: slots.running - cache.waiting,
     )
-    waiting = WaitingQueue(c.max_waiting_queue_length)
-    slots = SequenceSlots(clock, waiting, c.max_num_seqs, partial(generate, model), metrics)
+    taken_on = live.follow(rank_limits)
+    slots = make_slots(live, taken_on, clock, pacer, partial(generate, model), models, metrics, measures.adapters)
     admission = Admission(
         clock, tokenizer, c.max_model_len, c.max_logprobs, MediaCache(metrics, c.mm_processor_cache_gb)
     )
-    backlog = Backlog(c.max_num_queued_reqs, c.max_num_queued_tokens, metrics)
+    backlog = Backlog(taken_on, metrics)
     own_seed = randomness.number("rank", number)
     simulator = RankSimulator(clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, own_seed)
     randomness.feed(simulator.reseed, "rank", number)

@@ -254,7 +254,8 @@ class Surfaces:
             self.doors.event_sources,
         ).app
         yield ExpositionRoutes(self.exposition).app
-        yield AdapterRoutes(self.doors.adapters).app
+        if c.allow_runtime_lora_updating:
+            yield AdapterRoutes(self.doors.adapters, self.clock).app
         yield ScalingRoutes(c.data_parallel_size).app
         yield from self._development()
 

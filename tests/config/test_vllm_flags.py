@@ -33,6 +33,7 @@ SPECIAL = {
     "--kv-offloading-size": "1.5",
     "--block-size": "16",
     "--lora-modules": "a=/p",
+    "--scheduling-policy": "priority",
     "--data-parallel-rank": "0",
     "--chat-template-content-format": "openai",
     "--custom-histogram-buckets": '{"request_latency": [0.1, 0.5]}',

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from vllmsim.metrics.exposition import Families, Family
-from vllmsim.metrics.series import Accumulator, Counter, Gauge, Histogram, Summary
+from vllmsim.metrics.series import Accumulator, Computed, Counter, Gauge, Histogram, Summary
 
 Sample: TypeAlias = tuple[str, frozenset[tuple[str, str]]]
 
@@ -56,6 +56,8 @@ def _metric(family: Family) -> Metric:
 
 def _values(accumulator: Accumulator) -> Iterable[tuple[str, dict[str, str], float]]:
     match accumulator:
+        case Computed(find=find):
+            yield "", {}, find()
         case Gauge(value=value):
             yield "", {}, value
         case Counter(value=value):

@@ -43,9 +43,12 @@ class PinningTests(SynchronousTestCase):
 
     def test_adapters(self) -> None:
         """A request whose adapter the other rank has not is told so; it is not served as the base model."""
+        self.models[5].add("painter", "/p", None)
         self.models[4].add("poet", "/p", None)
         self.models[5].add("poet", "/p", None)
         self.successResultOf(self.door.submit(asking("a", 5, "poet"), self.sink))
         refused = self.failureResultOf(self.door.submit(asking("b", 3, "poet"), self.sink), UnknownModel)
         self.assertIn("poet", refused.value.message)
         self.assertEqual({3: [], 4: [], 5: ["a"]}, self.served())
+        [there] = self.simulators[5].requests
+        self.assertEqual((self.models[5].adapter("poet"), 2), (there.adapter, there.adapter and there.adapter.number))

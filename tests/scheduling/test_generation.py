@@ -55,6 +55,7 @@ class GenerationCase(SynchronousTestCase):
             NoCache(),
             self.pacer,
             self.metrics,
+            self.metrics,
             lambda: 1,
         )
 

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fakes import (
     FixedLatency,
     FixedSource,
+    GivenAdapters,
     GivenCache,
     PlainComposer,
     RecordingMetrics,
@@ -26,6 +27,7 @@ from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.generation import Model, generate
 from vllmsim.scheduling.lifecycle import rank_lifecycle
+from vllmsim.scheduling.limits import RankLimits
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
@@ -50,18 +52,23 @@ class SimulatorTests(SynchronousTestCase):
         """Wire the rank."""
         self.lifecycle = rank_lifecycle(self.clock, 0)
         self.pacer = TokenPacer(self.clock, self.metrics.iteration_finished)
-        self.waiting = WaitingQueue(2)
+        self.limits = RankLimits(2, 2)
+        self.adapters = GivenAdapters()
+        self.waiting = WaitingQueue(lambda: self.limits, self.adapters)
         self.model = Model(
             self.clock,
             self.tokenizer,
             self.cache,
             self.pacer,
             self.metrics,
+            self.metrics,
             lambda: self.slots.running,
         )
-        self.slots = SequenceSlots(self.clock, self.waiting, 2, partial(generate, self.model), self.metrics)
+        self.slots = SequenceSlots(
+            self.clock, self.waiting, lambda: self.limits, partial(generate, self.model), self.metrics, self.metrics
+        )
         admission = Admission(self.clock, self.tokenizer, 100, 20)
-        self.backlog = Backlog(None, None, self.metrics)
+        self.backlog = Backlog(lambda: self.limits, self.metrics)
         self.simulator = RankSimulator(
             self.clock,
             self.lifecycle,

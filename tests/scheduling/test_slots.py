@@ -2,14 +2,16 @@
 
 import random
 
+from attrs import evolve
 from twisted.internet.defer import AlreadyCalledError, CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fakes import FixedLatency, RecordingMetrics, RecordingSink, request_for
+from tests.fakes import FixedLatency, GivenAdapters, RecordingMetrics, RecordingSink, adapter_of, request_for
 from vllmsim.errors import QueueFull
 from vllmsim.inference import HashedPrompt, TextPrompt, TokenizedPrompt
 from vllmsim.scheduling.behaviour import Behaviour
+from vllmsim.scheduling.limits import RankLimits
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
@@ -25,10 +27,14 @@ class SlotTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Have two slots, and generations that end when the test says."""
         self.clock = Clock()
-        self.waiting = WaitingQueue(self.bound)
+        self.limits = RankLimits(2, self.bound)
+        self.adapters = GivenAdapters()
+        self.waiting = WaitingQueue(lambda: self.limits, self.adapters)
         self.generations: list[Deferred[int]] = []
         self.metrics = RecordingMetrics()
-        self.slots = SequenceSlots(self.clock, self.waiting, 2, self.generate, self.metrics)
+        self.slots = SequenceSlots(
+            self.clock, self.waiting, lambda: self.limits, self.generate, self.metrics, self.metrics
+        )
         self.slots.start()
         self.addCleanup(self.slots.stop)
         self.instant = False
@@ -43,10 +49,11 @@ class SlotTests(SynchronousTestCase):
             generation.callback(1)
         return generation
 
-    def add(self) -> Sequence:
-        """Add a sequence."""
+    def add(self, adapter: str = "") -> Sequence:
+        """Add a sequence, of an adapter if that has a name."""
         self.sink = RecordingSink()
-        submission = Submission(request_for("x"), [PROMPT], self.sink, Behaviour(FixedLatency()))
+        request = evolve(request_for("x"), adapter=adapter_of(adapter) if adapter else None)
+        submission = Submission(request, [PROMPT], self.sink, Behaviour(FixedLatency()))
         sequence = Sequence(
             submission,
             0,
@@ -116,8 +123,7 @@ class SlotTests(SynchronousTestCase):
 
     def test_lets_others_in(self) -> None:
         """When many sequences begin at once, other events come in between."""
-        self.slots = SequenceSlots(self.clock, self.waiting, 20, self.generate, self.metrics)
-        self.slots.start()
+        self.limits = RankLimits(20)
         self.slow = 0.001
         for _ in range(20):
             self.add()
@@ -129,9 +135,7 @@ class SlotTests(SynchronousTestCase):
 
     def test_room(self) -> None:
         """Sequences in slots and those for whom a slot is free do not count as waiting."""
-        self.waiting = WaitingQueue(1)
-        self.slots = SequenceSlots(self.clock, self.waiting, 2, self.generate, self.metrics)
-        self.slots.start()
+        self.limits = RankLimits(2, 1)
         self.slots.require_room(3)
         self.assertRaises(QueueFull, self.slots.require_room, 4)
         self.add()
@@ -163,6 +167,79 @@ class SlotTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(1, len(self.generations))
         self.assertEqual([], self.flushLoggedErrors())
+
+    def test_more_slots(self) -> None:
+        """When there are more slots those who wait start at once; when there are fewer those who run go on."""
+        sequences = [self.add() for _ in range(6)]
+        self.clock.advance(0)
+        self.limits = RankLimits(4)
+        self.slots.fill()
+        self.clock.advance(0)
+        self.assertEqual((4, 2), (self.slots.running, len(self.waiting)))
+        self.limits = RankLimits(1)
+        for generation in self.generations[:3]:
+            generation.callback(1)
+            self.clock.advance(0)
+        self.assertEqual((1, 2), (self.slots.running, len(self.waiting)))
+        self.generations[3].callback(1)
+        self.clock.advance(0)
+        self.assertEqual((1, 1), (self.slots.running, len(self.waiting)))
+        self.limits = RankLimits(4)
+        self.slots.fill()
+        self.clock.advance(0)
+        self.add()
+        self.assertEqual((3, 0), (self.slots.running, len(self.waiting)))
+        self.assertNoResult(sequences[5].done)
+
+    def test_fewer_slots(self) -> None:
+        """Who comes when there are fewer slots than run waits, though tasks rest that had one."""
+        self.add(), self.add()
+        self.clock.advance(0)
+        self.limits = RankLimits(1)
+        self.generations[0].callback(1)
+        self.clock.advance(0)
+        self.add()
+        self.clock.advance(0)
+        self.assertEqual((1, 1), (self.slots.running, len(self.waiting)))
+        self.slots.require_room(1)
+
+    def test_adapters(self) -> None:
+        """Who cannot have its adapter waits while others pass it, and all start who can when it is there."""
+        self.limits = RankLimits(3)
+        holder = self.add("a1")
+        self.clock.advance(0)
+        waiting = [self.add("a2") for _ in range(3)]
+        self.add()
+        self.clock.advance(0)
+        self.assertEqual((2, 3), (self.slots.running, len(self.waiting)))
+        self.generations[0].callback(7)
+        self.assertEqual(7, self.successResultOf(holder.done))
+        self.clock.advance(0)
+        self.assertEqual((3, 1), (self.slots.running, len(self.waiting)))
+        self.assertEqual({"a2": 2}, self.adapters.users)
+        waiting[2].done.cancel()
+        self.failureResultOf(waiting[2].done, CancelledError)
+        told = [each[1:] for each in self.metrics.heard if each[0] == "adapter"]
+        self.assertEqual([("a1", 1, 0), *[("a2", 1, 0)] * 3, ("a2", -1, 0)], told)
+
+    def test_who_gives_up_a_turn(self) -> None:
+        """When the one leaves whose turn had come, those who were held up for it start at once."""
+        self.limits = RankLimits(3)
+        self.waiting = self.slots._waiting = WaitingQueue(lambda: self.limits, self.adapters, patience=3)
+        self.add("a1"), self.add("a1")
+        self.clock.advance(0)
+        leaver = self.add("a2")
+        for _ in range(3):
+            self.add("a1")
+            self.clock.advance(0)
+            self.generations[-1].callback(1)
+            self.clock.advance(0)
+        self.add("a1")
+        self.clock.advance(0)
+        self.assertEqual((2, 2), (self.slots.running, len(self.waiting)))
+        self.slots.abort(leaver)
+        self.clock.advance(0)
+        self.assertEqual((3, 0), (self.slots.running, len(self.waiting)))
 
     def test_broken_slot(self) -> None:
         """A slot that breaks is logged and replaced, so that those who wait are served."""

@@ -1,5 +1,7 @@
 """Loading and unloading LoRA adapters."""
 
+from attrs import evolve
+
 from tests.harness import RankTestCase
 
 
@@ -48,20 +50,139 @@ class AdapterTests(RankTestCase):
         self.clock.pump([0, 1])
         self.assertEqual((200, "sql"), (exchange.status, exchange.json()["model"]))
 
+    def test_unload_and_load_again(self) -> None:
+        """A name that is loaded again while the old adapter still runs means the new one; the old goes to its end."""
+        self.make_rank(
+            "--lora-modules", "sql=/p", "--time-to-first-token", "1s", "--max-num-seqs", "1", "--max-cpu-loras", "2",
+        )  # fmt: skip
+        old, waiting = self.complete(model="sql"), self.complete(model="sql")
+        self.post("/v1/unload_lora_adapter", {"lora_name": "sql"})
+        self.assertEqual(404, self.complete(model="sql").status)
+        self.assertEqual(200, self.load(lora_name="sql", lora_path="/q")[0])
+        new = self.complete(model="sql")
+        self.assertEqual(2, self.adapters("memory"))
+        self.clock.pump([0, 1, 0, 1, 0, 1, 0])
+        self.assertEqual([200] * 3, [each.status for each in (old, waiting, new)])
+        self.assertEqual((1, 1), (self.adapters("gpu"), self.adapters("memory")))
+
+    def adapters(self, place: str) -> float:
+        """Count the adapters in a place."""
+        return self.sample(f'vllmsim:lora_adapters{{engine="0",model_name="Qwen/Qwen3-0.6B",place="{place}"}}')
+
+    def test_unloaded_for_good(self) -> None:
+        """The slot of an adapter that is unloaded is given back when its last sequence ends, or leaves."""
+        self.make_rank("--lora-modules", "sql=/p", "--time-to-first-token", "1s", "--max-num-seqs", "1")
+        self.complete(model="sql")
+        waiting = self.complete(model="sql")
+        self.post("/v1/unload_lora_adapter", {"lora_name": "sql"})
+        self.clock.pump([0, 0.5])
+        self.assertEqual(1, self.adapters("gpu"))
+        waiting.drop()
+        self.clock.pump([0, 1, 0])
+        self.assertEqual((0, 0), (self.adapters("gpu"), self.adapters("memory")))
+
+    def test_load_time(self) -> None:
+        """The first answer of an adapter waits until it is read from disk, those that come meanwhile for the rest."""
+        self.make_rank(
+            "--lora-modules", "a=/a", "b=/b", "--time-to-first-token", "1s", "--lora-load-time", "10s",
+            "--max-loras", "2",
+        )  # fmt: skip
+        first = self.complete(model="a", max_tokens=1)
+        self.clock.advance(4)
+        base, second = self.complete(max_tokens=1), self.complete(model="a", max_tokens=1)
+        self.clock.pump([0.99, 0.01])
+        self.assertTrue(base.complete)
+        self.clock.pump([5.99])
+        self.assertEqual((False, False), (first.complete, second.complete))
+        self.clock.pump([0.01, 0])
+        self.assertEqual((True, True), (first.complete, second.complete))
+        third = self.complete(model="a", max_tokens=1)
+        self.clock.pump([0, 1, 0])
+        self.assertTrue(third.complete)
+        self.assertEqual(1, self.sample('vllmsim:lora_loads_total{engine="0",model_name="Qwen/Qwen3-0.6B"}'))
+
+    def test_load_by_hand(self) -> None:
+        """Loading is answered when the adapter is there; who has asked for it meanwhile waits for the rest."""
+        self.make_rank("--time-to-first-token", "1s", "--lora-load-time", "10s")
+        loading = self.post("/v1/load_lora_adapter", {"lora_name": "new", "lora_path": "/p"})
+        self.clock.advance(4)
+        asked = self.complete(model="new", max_tokens=1)
+        self.clock.pump([5.9])
+        self.assertEqual((0, 0), (loading.status, asked.status))
+        self.clock.pump([0.1, 0.9])
+        self.assertEqual((200, 0), (loading.status, asked.status))
+        self.clock.pump([0.1, 0])
+        self.assertEqual(200, asked.status)
+        again = self.post("/adapters", {"name": "other", "src": "/p"})
+        again.drop()
+        self.clock.advance(0)
+        self.assertEqual(["new", "other"], [card[0] for card in self.cards()[1:]])
+
+    def test_limits_change(self) -> None:
+        """When the operator lets more adapters or more sequences run those who wait start at once."""
+        self.make_rank(
+            "--lora-modules", "a=/a", "b=/b", "--time-to-first-token", "10s", "--max-num-seqs", "2", "--model", "m",
+        )  # fmt: skip
+        for model in ("a", "b", "m", "m"):
+            self.complete(model=model, max_tokens=1)
+        self.clock.advance(0)
+        self.assertEqual((2, 1, 1), self.counts())
+        self.live.swap(evolve(self.live.current, max_num_seqs=4))
+        self.clock.advance(0)
+        self.assertEqual((3, 0, 1), self.counts())
+        self.live.swap(evolve(self.live.current, max_loras=2))
+        self.clock.advance(0)
+        self.assertEqual((4, 0, 0), self.counts())
+        self.live.swap(evolve(self.live.current, max_num_seqs=1, max_waiting_queue_length=0))
+        self.assertEqual(429, self.complete(model="m").status)
+        self.live.swap(evolve(self.live.current, max_num_queued_reqs=4))
+        self.assertEqual(503, self.complete(model="m").status)
+        self.live.swap(evolve(self.live.current, max_num_queued_reqs=None, max_num_queued_tokens=1))
+        self.assertEqual(503, self.complete(model="m").status)
+
+    def counts(self) -> tuple[float, ...]:
+        """Tell how many run, how many wait for a slot, and how many for an adapter."""
+        reasons = (
+            f'_waiting_by_reason{{engine="0",model_name="m",reason="{each}"}}' for each in ("capacity", "deferred")
+        )
+        names = ('_running{engine="0",model_name="m"}', *reasons)
+        return tuple(self.sample(f"vllm:num_requests{name}") for name in names)
+
+    def test_closed(self) -> None:
+        """A server that is told to has no such routes, as vLLM has none by default, and serves its adapters."""
+        self.make_rank("--allow-runtime-lora-updating=false", "--lora-modules", "sql=/p")
+        for path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters"):
+            self.assertEqual((404, {"detail": "Not Found"}), ((e := self.post(path, {})).status, e.json()))
+        self.assertEqual(200, self.complete(model="sql").status)
+
     def test_refused(self) -> None:
-        """A name that is taken, and nothing in place of a name or a path, are wrong input."""
-        for fields in (
-            {"lora_name": "sql", "lora_path": "/q"}, {"lora_name": "b", "lora_path": "/q"},
-            {"lora_name": "", "lora_path": "/q"}, {"lora_name": "x", "lora_path": ""},
-            {"lora_name": "x" * 2000, "lora_path": "/q"},
+        """A name that is taken, and nothing in place of a name or a path, are wrong input, in vLLM's words."""
+        taken = (
+            "The lora adapter 'sql' has already been loaded. "
+            "If you want to load the adapter in place, set 'load_inplace' to True."
+        )
+        missing = "Both 'lora_name' and 'lora_path' must be provided."
+        for name, path, message in (
+            ("sql", "/q", taken),
+            ("b", "/q", "The lora adapter name 'b' conflicts with a served base model."),
+            ("", "/q", missing), ("x", "", missing),
+            ("x" * 2000, "/q", "Name and path of a LoRA adapter must have at most 1024 characters."),
         ):  # fmt: skip
-            error = self.post("/v1/load_lora_adapter", fields).json()["error"]
-            self.assertEqual((400, "InvalidUserInput", None), (error["code"], error["type"], error["param"]))
+            error = self.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}).json()["error"]
+            self.assertEqual({"message": message, "type": "InvalidUserInput", "param": None, "code": 400}, error)
         self.assertEqual(3, len(self.cards()))
         self.assertEqual(200, self.load(lora_name="sql", lora_path="/q", load_inplace=True)[0])
         self.assertEqual(("sql", "/q", "a", None), self.cards()[-1])
-        error = self.post("/v1/unload_lora_adapter", {"lora_name": "x"}).json()["error"]
-        self.assertEqual((404, "NotFoundError", None), (error["code"], error["type"], error["param"]))
+        for name, status, kind, message in (
+            ("x", 404, "NotFoundError", "The lora adapter 'x' cannot be found."),
+            ("a", 404, "NotFoundError", "The lora adapter 'a' cannot be found."),
+            ("", 400, "InvalidUserInput", "'lora_name' needs to be provided to unload a LoRA adapter."),
+        ):
+            error = self.post("/v1/unload_lora_adapter", {"lora_name": name}).json()["error"]
+            self.assertEqual({"message": message, "type": kind, "param": None, "code": status}, error)
+        error = self.complete(model="x").json()["error"]
+        self.assertEqual((404, "NotFoundError", "model"), (error["code"], error["type"], error["param"]))
+        self.assertEqual("The model `x` does not exist. Valid aliases: a, b.", error["message"])
 
     def test_bad_bodies(self) -> None:
         """A body without a member, or with one of a wrong type, is refused in vLLM's form."""

@@ -51,6 +51,7 @@ class Head:
     :param data_parallel_rank: the X-data-parallel-rank header.
     :param send_image: whether the X-Send-Image header asks for an image.
     :param cache_threshold: the X-Cache-Threshold-Finish-Reason header.
+    :param priority: the X-Vllm-Priority header.
     """
 
     content_type: str | None = None
@@ -58,6 +59,7 @@ class Head:
     data_parallel_rank: str | None = None
     send_image: bool = False
     cache_threshold: str | None = None
+    priority: str | None = None
 
 
 def read_object(body: bytes, head: Head) -> dict[str, Any]:

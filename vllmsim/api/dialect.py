@@ -2,7 +2,7 @@
 """What a dialect is: it reads a request body into a call, and knows how to write the call's answer."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from attrs import field, frozen
 
@@ -17,6 +17,11 @@ from vllmsim.inference import Answer, Cut, InferenceRequest, Prefill, Prompt, To
 from vllmsim.interfaces import IModelCatalogue
 from vllmsim.sampling import Sampling
 from vllmsim.structure import PLAIN, Form
+
+_BEYOND: Final = 1 << 63
+"""No priority is so high, nor so low."""
+_SHOWN: Final = 64
+"""How many characters of a header that is wrong are shown."""
 
 
 @frozen(eq=False)
@@ -193,6 +198,10 @@ class NamedBody(Protocol):
     def cache_salt(self) -> str | None:
         """Who shares KV blocks with it: requests with the same salt."""
 
+    @property
+    def priority(self) -> int | None:
+        """Which of those that wait is served first: the one with the lowest; None is 0."""
+
 
 def request_of(
     settings: Settings,
@@ -208,17 +217,23 @@ def request_of(
     reads_cache: bool | None = None,
     threshold: Threshold = USUAL,
 ) -> InferenceRequest:
-    """Make the request that a body asks for; its id is the header's, else the body's, else a new one.
+    """Make the request that a body asks for.
+
+    Its id is the header's, else the body's, else a new one; its priority the header's, else the body's.
 
     :param prefix: what the answer's id begins with, without its hyphen.
     :param cut: how prompts are shortened.
     :param reads_cache: whether it may be served from the prefix cache; None to let the parameters decide: log
         probabilities of a prompt are those of tokens that are computed.
     :param threshold: when the request is to be refused for how little is cached.
-    :raises InvalidRequest: when the header names a rank that is none.
+    :raises InvalidRequest: when a header names a rank or a priority that is none.
+    :raises UnknownModel: when the model is served no more.
     """
-    rank = read_rank(head, settings)
-    named, transfer = head.request_id or body.request_id, body.transfer
+    rank, priority = read_rank(head, settings), read_priority(head, body.priority)
+    named, transfer, adapter = head.request_id or body.request_id, body.transfer, settings.models.adapter(model)
+    if adapter is None:
+        # A large body is read in a thread: what it names may have been unloaded since it was looked up.
+        settings.models.resolve(model)
     return InferenceRequest(
         request_id=named or settings.new_id(),
         named_by_client=bool(named),
@@ -237,7 +252,26 @@ def request_of(
         rank=rank,
         behaviour=settings.behaviour,
         asked=body.model,
+        priority=priority,
+        adapter=adapter,
     )
+
+
+def read_priority(head: Head, asked: int | None) -> int:
+    """Read how urgent a request is; what the header says comes before what the body says.
+
+    :raises InvalidRequest: when the header is no integer of 64 bits.
+    """
+    text = head.priority
+    if text is None:
+        return asked or 0
+    try:
+        number = int(text)
+    except ValueError:
+        number = _BEYOND
+    if abs(number) >= _BEYOND:
+        raise InvalidRequest(f"X-Vllm-Priority must be an integer of 64 bits, got {text[:_SHOWN]}.")
+    return number
 
 
 def read_rank(head: Head, settings: Settings) -> int | None:

@@ -159,14 +159,16 @@ class Configuration:
         "What the server does: generate text, pool (embeddings, classes, scores), or (auto) both; draft is generate.")
 
     max_num_seqs: int = _option("scheduling", Integer(least=1, most=65536), 5,
-        "Most sequences that run at the same time.")
+        "Most sequences that run at the same time.", live=True)
+    scheduling_policy: str = _option("scheduling", Text(choices=("fcfs", "priority")), "fcfs",
+        "Which of those that wait is next: the first that came, or the one with the lowest priority.")
     max_waiting_queue_length: int = _option("scheduling", Integer(least=0), 1000,
-        "Most sequences that wait for a slot; a request beyond it is answered 429.")
+        "Most sequences that wait for a slot; a request beyond it is answered 429.", live=True)
     max_num_queued_reqs: int | None = _option("scheduling", Integer(least=1), None,
-        "Most sequences that wait or run; a request beyond it is answered 503.")
+        "Most sequences that wait or run; a request beyond it is answered 503.", live=True)
     max_num_queued_tokens: int | None = _option("scheduling", Integer(least=1), None,
         "Prompt tokens of sequences before their first token; a request that comes on so many is answered 503.",
-        unit="tokens")
+        unit="tokens", live=True)
 
     time_to_first_token: float = _latency("Time from the start of a sequence to its first token.")
     time_to_first_token_std_dev: float = _latency("Its standard deviation, at most 30 % of it.")
@@ -316,10 +318,20 @@ class Configuration:
     kv_events_replay_queue_size: int = _option("cache", Integer(least=1, most=MOST_MESSAGES), 1024,
         "How many of the last messages are kept for that, 256 MiB of them at most.")
 
+    enable_lora: bool | None = _option("lora", Flag(), None,
+        "Show the metrics of adapters before there are any; adapters are served whatever this says.")
     max_loras: int = _option("lora", Integer(least=1), 1,
-        "Adapters that can run at the same time.", acts=False)
+        "Adapters that can run at the same time; sequences of others wait.", live=True)
     max_cpu_loras: int | None = _option("lora", Integer(least=0), None,
-        "Adapters kept in memory; as many as can run if not given or 0.", acts=False)
+        "Adapters kept in memory, those that run included; as many as can run if not given or 0.", live=True)
+    lora_load_time: float = _option("lora", Duration(), 0.0,
+        "How long an adapter takes to come from disk, when it is not in memory.", unit="ms", live=True)
+    lora_info_exact: bool = _option("lora", Flag(), False,
+        "Name in vllm:lora_requests_info those that run as running and those that wait as waiting; vLLM names all in"
+        " both.", live=True)
+    allow_runtime_lora_updating: bool = _option("lora", Flag(), True,
+        "Serve the routes that load and unload adapters; vLLM does only when asked to.",
+        environment="VLLM_ALLOW_RUNTIME_LORA_UPDATING")
     lora_modules: tuple[LoraModule, ...] = _option("lora",
         List(item=Parsed(parse_lora_module, write_lora_module, "name=path or a map of name and path", plain=True)), (),
         "Adapters that are there from the start.")

@@ -6,7 +6,7 @@ them. Two names that older vLLM had, and gateways still ask for, are served besi
 ``vllm:gpu_cache_usage_perc`` and ``vllm:time_per_output_token_seconds``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -15,10 +15,11 @@ from zope.interface import implementer
 from vllmsim.inference import Answer, Prefill, SequenceTimes
 from vllmsim.interfaces import IRankMetrics
 from vllmsim.metrics import series
+from vllmsim.metrics.adapters import AdapterMetrics
 from vllmsim.metrics.bounds import Bounds, make_bounds
 from vllmsim.metrics.cache import CacheMetrics, RecentLookups
 from vllmsim.metrics.exposition import Families
-from vllmsim.metrics.series import Counter, Gauge, Histogram, Labels
+from vllmsim.metrics.series import Computed, Counter, Gauge, Histogram, Labels
 from vllmsim.metrics.statslog import Figures
 from vllmsim.metrics.toolcalls import ToolCallMetrics
 from vllmsim.metrics.transfer import TransferMetrics
@@ -46,6 +47,7 @@ class RankMetrics:
     :param transfers: what counts those of KV blocks.
     :param parses: whether the server looks for calls of tools in answers.
     :param buckets: bounds of histograms, by the names of :class:`vllmsim.metrics.bounds.Bounds`.
+    :param adapters: what counts those of LoRA adapters, if anything does.
     """
 
     def __init__(
@@ -62,8 +64,11 @@ class RankMetrics:
         transfers: TransferMetrics | None = None,
         parses: bool = False,
         buckets: Mapping[str, Sequence[float]] = MappingProxyType({}),
+        adapters: AdapterMetrics | None = None,
     ) -> None:
         self._transfers = TransferMetrics() if transfers is None else transfers
+        self.deferred: Callable[[], int] = lambda: 0
+        """Tells how many of those that wait do so since their adapter cannot be loaded."""
         own = self._labels = {"engine": engine, "model_name": model_name}
         self.families = f = Families(own, created)
         self.own = Families(own, created)
@@ -85,6 +90,8 @@ class RankMetrics:
         self._show_histograms(f, bounds)
         info = f.family("vllm:cache_config_info", "How the KV cache is set up.", Gauge)
         info.add(Gauge(1), {"engine": engine, **cache_config})
+        if adapters is not None:
+            adapters.show_info(f)
         self._lookups: dict[tuple[str, str], Counter] = {}
         self._fallbacks: dict[tuple[str, str], Counter] = {}
         if block_lives:
@@ -95,6 +102,8 @@ class RankMetrics:
             self._show_datasets(self.own, own, datasets)
         if blocks:
             self.cache.show_own(self.own)
+        if adapters is not None:
+            adapters.show_own(self.own)
 
     def _show_datasets(self, f: Families, labels: Labels, datasets: Sequence[str]) -> None:
         text = "Lookups in datasets, by what they found: an answer to the prompt (hit), to another (miss), or none."
@@ -114,12 +123,14 @@ class RankMetrics:
         f.show("vllm:estimated_write_bytes_per_gpu", "Bytes written to memory per GPU, estimated.", Counter())
         self._running = f.show("vllm:num_requests_running", "Sequences in slots.", Gauge())
         self._waiting = f.show("vllm:num_requests_waiting", "Sequences waiting for one.", Gauge())
-        self._deferred = Gauge()
         f.show_by(
             "reason",
             "vllm:num_requests_waiting_by_reason",
             "Sequences waiting for a free slot (capacity), or for something else (deferred).",
-            {"capacity": self._waiting, "deferred": self._deferred},
+            {
+                "capacity": Computed(find=lambda: self._waiting.value - self.deferred()),
+                "deferred": Computed(find=lambda: float(self.deferred())),
+            },
         )
         self._transfers.show_stages(f)
         self._sleep = f.show_by(
@@ -197,7 +208,7 @@ class RankMetrics:
             generated=self._generated.value,
             running=self._running.value,
             waiting=self._waiting.value,
-            deferred=self._deferred.value,
+            deferred=self.deferred(),
             usage=self.cache.usage,
             hits=self.cache.recent.rate or 0.0,
             external_hits=self.cache.recent_external.rate,

@@ -2,7 +2,7 @@
 """What counts: plain numbers that cost little to move while the rank works, and say at a scrape what they came to."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import ClassVar, Final, Protocol, TypeAlias
 
@@ -83,6 +83,20 @@ class Gauge:
     def numbers(self) -> tuple[str, ...]:
         """Write the value."""
         return (floatToGoString(self.value),)
+
+
+@define(eq=False)
+class Computed(Gauge):
+    """A value that is found when it is written.
+
+    :param find: finds it.
+    """
+
+    find: Callable[[], float] = field(kw_only=True)
+
+    def numbers(self) -> tuple[str, ...]:
+        """Write the value."""
+        return (floatToGoString(self.find()),)
 
 
 @define(eq=False)

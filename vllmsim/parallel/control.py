@@ -102,10 +102,9 @@ class JointAdapters:
 
     _ranks: Sequence[IAdapterRegistry]
 
-    def load(self, name: str, path: str, in_place: bool) -> None:
+    def load(self, name: str, path: str, in_place: bool) -> float:
         """Serve an adapter; see :class:`vllmsim.interfaces.IAdapterRegistry`."""
-        for rank in self._ranks:
-            rank.load(name, path, in_place)
+        return max(rank.load(name, path, in_place) for rank in self._ranks)
 
     def unload(self, name: str) -> None:
         """Serve an adapter no more; see :class:`vllmsim.interfaces.IAdapterRegistry`."""

@@ -43,10 +43,11 @@ class PinnedSimulator:
         if rank is None or rank == self._own:
             return self._simulators[self._own].submit(request, sink, record)
         try:
-            # Adapters are loaded on one rank, or on another.
-            self._models[rank].resolve(request.model)
+            # Adapters are loaded on one rank, or on another, and each counts its own.
+            model = self._models[rank].resolve(request.model)
         except InferenceError as error:
             return fail(error)
         if record is not None:
             record.rank = rank
-        return self._simulators[rank].submit(moved(request), sink, record)
+        there = evolve(moved(request), adapter=self._models[rank].adapter(model))
+        return self._simulators[rank].submit(there, sink, record)

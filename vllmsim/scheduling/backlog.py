@@ -1,12 +1,14 @@
 # -*- test-case-name: tests.scheduling.test_backlog -*-
 """The sequences that have been let in and have not ended, and vLLM's limits on them."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from attrs import define, field
 
 from vllmsim.errors import Overloaded
 from vllmsim.interfaces import IRankMetrics
+from vllmsim.scheduling.limits import RankLimits
 from vllmsim.scheduling.sequence import Sequence
 
 T = TypeVar("T")
@@ -16,13 +18,10 @@ T = TypeVar("T")
 class Backlog:
     """Knows every sequence from its admission to its end, whether it waits or runs.
 
-    :param max_sequences: with more than so many no request is let in; None for any number.
-    :param max_tokens: as long as the prompts of sequences before their first token have so many tokens together, no
-        request is let in; None for any number.
+    :param limits: tells when no more requests are let in.
     """
 
-    _max_sequences: int | None
-    _max_tokens: int | None
+    _limits: Callable[[], RankLimits]
     _metrics: IRankMetrics
     sequences: dict[Sequence, None] = field(init=False, factory=dict)
     """The sequences, in the order in which they came."""
@@ -34,13 +33,14 @@ class Backlog:
 
         :raises vllmsim.errors.Overloaded: when a limit is reached.
         """
-        if self._max_sequences is not None and len(self.sequences) + count > self._max_sequences:
+        limits = self._limits()
+        if limits.sequences is not None and len(self.sequences) + count > limits.sequences:
             self._metrics.admission_rejected("max_num_queued_reqs")
             raise Overloaded(
                 "The engine is currently busy and cannot accept new requests. "
                 "Please try again later or on a different instance."
             )
-        if self._max_tokens is not None and self.prefill_tokens >= self._max_tokens:
+        if limits.prefill_tokens is not None and self.prefill_tokens >= limits.prefill_tokens:
             self._metrics.admission_rejected("max_num_queued_tokens")
             raise Overloaded(
                 "The engine has reached its prefill token backlog limit. "

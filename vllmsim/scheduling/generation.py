@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from vllmsim.inference import NOT_CACHED, NOTHING_SAID, Answer, Extent, FinishReason, Prefill, SequenceTimes
-from vllmsim.interfaces import IKVCache, ILatencyModel, IRankMetrics, ISequenceBlocks, ITokenizer
+from vllmsim.interfaces import IAdapterMetrics, IKVCache, ILatencyModel, IRankMetrics, ISequenceBlocks, ITokenizer
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.fetching import Fetch
 from vllmsim.scheduling.pacing import TokenPacer
@@ -36,6 +36,7 @@ class Model:
     cache: IKVCache
     pacer: TokenPacer
     metrics: IRankMetrics
+    adapters: IAdapterMetrics
     running: Callable[[], int]
 
 
@@ -68,13 +69,14 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             started, begun = model.clock.seconds(), model.pacer.seconds()
         model.metrics.sequence_started()
         record.sequence_started(started, 0 if sequence.choice % sequence.sampling.n else blocks.prefill.found)
+        _tell_of_adapter(model, sequence, -1, 1)
         due, image = begun, 0.0
         if _is_refused(sequence, blocks.prefill):
             answer = NOT_CACHED.prefilled(blocks.prefill)
         else:
             answer = answer.prefilled(blocks.prefill)
             computing, fetching = _times_to_first_token(model, sequence, blocks.prefill)
-            due += computing + fetching
+            due = max(begun, sequence.ready) + computing + fetching
             record.prefill_planned(computing + fetching)
             if sequence.submission.request.remote_prefill and blocks.prefill.external:
                 fetch = Fetch(model.metrics, blocks.prefill, fetching)
@@ -101,6 +103,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
         if blocks is None:
             model.metrics.sequence_unqueued()
             record.sequence_unqueued()
+            _tell_of_adapter(model, sequence, -1, 0)
         else:
             blocks.release()
             _leave(model, sequence, decode, answer.finish_reason if finished else None)
@@ -113,10 +116,16 @@ def _leave(model: Model, sequence: Sequence, decode: "Decode | None", reason: Fi
     """
     if reason is None:
         model.metrics.sequence_aborted()
+    _tell_of_adapter(model, sequence, 0, -1)
     record, sent = sequence.submission.record, decode.sent if decode else 0
     record.sequence_left(decode.last_emission if decode and sent else None)
     if not sequence.aborted:
         record.choice_ended(sequence.choice, sent, reason)
+
+
+def _tell_of_adapter(model: Model, sequence: Sequence, waiting: int, running: int) -> None:
+    if sequence.adapter is not None:
+        model.adapters.sequences_changed(sequence.adapter.name, waiting, running)
 
 
 def _look_for_calls(model: Model, sequence: Sequence, answer: Answer) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from vllmsim.inference import NOTHING_SAID, Answer, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt
+from vllmsim.inference import NOTHING_SAID, Adapter, Answer, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
 from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling
@@ -77,6 +77,10 @@ class Sequence:
     arrived: float
     _cancel: Callable[["Sequence"], None]
     _begun: Callable[["Sequence"], None]
+    adapter: Adapter | None = field(init=False)
+    """What it needs on the GPU to run."""
+    ready: float = field(init=False, default=0.0)
+    """When the weights of its adapter are there, as the pacer counts time; known when it has a slot."""
     generation: Deferred[int] | None = field(init=False, default=None)
     """What it does in its slot, while it has one; cancelling it frees the slot."""
     aborted: bool = field(init=False, default=False)
@@ -85,6 +89,10 @@ class Sequence:
     """Whether its first token has been due, or never will be."""
     done: Deferred[int] = field(init=False)
     """Fires with the number of its tokens when the last is out; errbacks with what went wrong. Cancelling stops it."""
+
+    @adapter.default
+    def _find_adapter(self) -> Adapter | None:
+        return self.submission.request.adapter
 
     @done.default
     def _make_done(self) -> Deferred[int]:

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from vllmsim.errors import Unavailable
-from vllmsim.inference import HashedPrompt, InferenceRequest, RankLoad, TokenizedPrompt
+from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, RankLoad, TokenizedPrompt
 from vllmsim.interfaces import IKVCache, IRankMetrics, ISimulator, ITokenSink
 from vllmsim.randomness import derive
 from vllmsim.records import RequestRecord
@@ -92,7 +92,7 @@ class RankSimulator:
         limits = [self._admission.limit(prompt, request.sampling) for prompt in prompts]
         hashed = await self._hash(prompts, request)
         # From here to the queue nobody else comes between.
-        self._require_room(len(prompts) * request.sampling.n)
+        self._require_room(len(prompts) * request.sampling.n, request.adapter)
         submission = Submission(request, prompts, sink, behaviour, record)
         sequences = list(self._spread(submission, hashed, limits, arrival, arrived))
         lengths = await self._run(sequences)
@@ -111,12 +111,12 @@ class RankSimulator:
         # Side by side: what a cache outside may take is taken once, however many prompts there are.
         return await _all([Deferred.fromCoroutine(hash_one(prompt)) for prompt in prompts])
 
-    def _require_room(self, count: int) -> None:
+    def _require_room(self, count: int, adapter: Adapter | None) -> None:
         """Make sure that so many sequences may come, in vLLM's order; the bound of the waiting queue is not vLLM's."""
         self._backlog.require_room(count)
         if self.paused:
             raise Unavailable("Generation is paused. Please retry after it resumes.")
-        self._slots.require_room(count)
+        self._slots.require_room(count, adapter)
 
     def _spread(
         self,

@@ -1,10 +1,16 @@
 # -*- test-case-name: tests.web.test_adapters -*-
-"""The routes that load and unload LoRA adapters: vLLM's two, and SageMaker's two."""
+"""The routes that load and unload LoRA adapters: vLLM's two, and SageMaker's two.
+
+Loading is answered when the adapter is in memory. It is served from the moment on at which it is asked for: requests
+that come in between wait until it is there.
+"""
 
 from typing import ClassVar
 
 from attrs import define
 from klein import Klein
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from vllmsim.api import adapters
 from vllmsim.api.description import READING, Response
@@ -21,6 +27,7 @@ class AdapterRoutes:
     app: ClassVar[Klein] = Klein()
 
     _registry: IAdapterRegistry
+    _clock: IReactorTime
 
     @app.route("/v1/load_lora_adapter", methods=["POST"])
     @described(
@@ -30,10 +37,10 @@ class AdapterRoutes:
         errors=(*READING, InvalidUserInput),
         example={"lora_name": "poet", "lora_path": "/adapters/poet", "load_inplace": True},
     )
-    def load(self, request: Request) -> None:
+    async def load(self, request: Request) -> None:
         """Load an adapter."""
         body = adapters.read_load(request.content.read(), request.head)
-        self._registry.load(body.lora_name, body.lora_path, body.load_inplace)
+        await self._load(body.lora_name, body.lora_path, in_place=body.load_inplace)
         request.answer(200, adapters.loaded(body.lora_name), content_type=None)
 
     @app.route("/v1/unload_lora_adapter", methods=["POST"])
@@ -41,7 +48,7 @@ class AdapterRoutes:
         "LoRA",
         Response(),
         body=adapters.UnloadBody,
-        errors=(*READING, UnknownAdapter),
+        errors=(*READING, InvalidUserInput, UnknownAdapter),
         example={"lora_name": "poet"},
     )
     def unload(self, request: Request) -> None:
@@ -58,10 +65,10 @@ class AdapterRoutes:
         errors=(*READING, InvalidUserInput),
         example={"name": "painter", "src": "/adapters/painter"},
     )
-    def register(self, request: Request) -> None:
+    async def register(self, request: Request) -> None:
         """Load an adapter for SageMaker."""
         body = adapters.read_register(request.content.read(), request.head)
-        self._registry.load(body.name, body.src, in_place=False)
+        await self._load(body.name, body.src, in_place=False)
         request.answer(200, adapters.registered(body.name), content_type=None)
 
     @app.route("/adapters/<adapter_name>", methods=["DELETE"])
@@ -70,3 +77,7 @@ class AdapterRoutes:
         """Unload an adapter for SageMaker."""
         self._registry.unload(adapter_name)
         request.answer(200, adapters.unregistered(adapter_name), content_type=None)
+
+    async def _load(self, name: str, path: str, *, in_place: bool) -> None:
+        if seconds := self._registry.load(name, path, in_place):
+            await deferLater(self._clock, seconds)

@@ -227,6 +227,7 @@ class Request(server.Request):
             text(b"x-data-parallel-rank"),
             send_image=text(b"x-send-image") in _TRUE,
             cache_threshold=text(b"x-cache-threshold-finish-reason"),
+            priority=text(b"x-vllm-priority"),
         )
 
     @property

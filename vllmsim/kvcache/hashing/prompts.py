@@ -12,7 +12,7 @@ sounds and films they stand for, and for a sequence's first block the salt of th
 Events tell them without their tags: the adapter's name alone, pairs of hash and offset, the salt.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -33,22 +33,17 @@ class PromptHasher:
     :param hash: the algorithm.
     :param block_size: tokens per block.
     :param model: the name of the base model that answers carry.
-    :param adapter_of: finds the adapter of a name; None for a name of the base model.
     :param shifts: the time that it works.
     """
 
     _hash: BlockHash
     _block_size: int
     _model: str
-    _adapter_of: Callable[[str], Adapter | None]
     _shifts: Shifts
 
     async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
         """Hash the full blocks of a prompt, letting other events in between if it is long."""
-        adapter = self._adapter_of(request.model)
-        if adapter is None and request.model != self._model:
-            # It has been unloaded since the request came; the base model's blocks are not its own.
-            adapter = Adapter(request.model, request.model, self._model, 0)
+        adapter = request.adapter
         extras = Extras(self._block_size, adapter, prompt.media, request.cache_salt)
         full = len(prompt.ids) // self._block_size
         hashes: list[bytes] = []
