@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vllmsim.faults import Facts, Fault
 from vllmsim.inference import (
     Adapter,
     Answer,
@@ -28,6 +29,7 @@ from vllmsim.interfaces import (
     IAdapterSlots,
     IComposer,
     IEmbedder,
+    IFailure,
     IHttpMetrics,
     IKVCache,
     ILatencyModel,
@@ -37,9 +39,11 @@ from vllmsim.interfaces import (
     ISimulator,
     ITokenSink,
 )
+from vllmsim.models import ModelCatalogue
 from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling
 from vllmsim.structure import Form, Parsing
+from vllmsim.web.failing import Failing
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -475,3 +479,28 @@ class Ticker:
     def fail(self, reason: Failure) -> None:
         """Remember the failure."""
         self.failed.append(reason)
+
+
+@implementer(IFailure)
+@define(eq=False)
+class FixedFailure:
+    """Has every request fail in one way, or none.
+
+    :param fault: how.
+    """
+
+    fault: Fault | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a way."""
+        return self.fault is not None
+
+    def consider(self) -> Callable[[Facts], Fault | None]:
+        """Have it fail."""
+        return lambda _: self.fault
+
+
+def unfailing(defer_to_thread: Callable[..., Deferred[Any]] = in_thread) -> Failing:
+    """Make what reads requests, of which none fails."""
+    return Failing(Clock(), FixedFailure(), ModelCatalogue("m1", ("m1",)), defer_to_thread)

@@ -183,6 +183,11 @@ def status(**fields: Any) -> Effect:
     return lambda case: case.answer(**fields).status
 
 
+def asked_for_error(case: LiveOptionTests) -> int:
+    """Look at the status of an answer to a request that asks for an error."""
+    return case.post("/v1/chat/completions", {"messages": HI}, X_Return_Error="422").status
+
+
 def image(case: LiveOptionTests) -> bool:
     """Look whether an answer has an image."""
     return "image" in case.answer().body.decode()
@@ -274,6 +279,11 @@ PROOFS = (
     ),
     Proof("time-factor-under-load", 3, crowded, 100, 300, "--time-to-first-token 100ms --max-num-seqs 2"),
     Proof("latency-calculator", "per-token", first(), 50, 20, "--time-to-first-token 50ms --prefill-overhead 20ms"),
+    Proof("failure-injection-rate", 100, status(), 200, 503, "--failure-types server_error"),
+    Proof("failure-types", ["invalid_api_key"], status(), 503, 401,
+          "--failure-injection-rate 100 --failure-types server_error"),
+    Proof("failure-rules", [{"status": 418}], status(), 200, 418),
+    Proof("return-error-header", False, asked_for_error, 422, 200),
     Proof("image-emission-rate", 100, image, False, True, "--omni"),
     Proof("time-to-generate-image", 70, image_time, 0, 70, "--omni --image-emission-rate 100"),
     Proof(

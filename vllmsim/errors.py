@@ -6,8 +6,6 @@ Request``); everything it decides itself carries a class name (``BadRequestError
 ``{"error": {"message", "type", "param", "code"}}``.
 """
 
-from typing import ClassVar
-
 
 class InferenceError(Exception):
     """A request that cannot be served, with what its client is told.
@@ -16,13 +14,28 @@ class InferenceError(Exception):
     :param param: the request field at fault, if one is.
     """
 
-    status: ClassVar[int] = 500
-    kind: ClassVar[str] = "InternalServerError"
+    status: int = 500
+    kind: str = "InternalServerError"
+    code: int | str | None = None
+    """What is told as its code; None for its status."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.message = message.encode("utf-8", "replace").decode()
         self.param = param
+
+
+class InjectedFailure(InferenceError):
+    """A request is made to fail.
+
+    :param code: what is told as its code; None for the status.
+    """
+
+    def __init__(
+        self, status: int, kind: str, message: str, param: str | None = None, code: int | str | None = None
+    ) -> None:
+        super().__init__(message, param)
+        self.status, self.kind, self.code = status, kind, code
 
 
 class MalformedRequest(InferenceError):

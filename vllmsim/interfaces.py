@@ -6,12 +6,13 @@ awaitable is a coroutine where that is enough: who awaits it need not wait for a
 """
 
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from vllmsim.faults import Facts, FailureReport, Fault
 from vllmsim.inference import (
     Adapter,
     Answer,
@@ -461,6 +462,50 @@ class ILatencyModel(Interface):
         """Draw the time that an image takes after the text.
 
         :return: seconds, at least 0.
+        """
+
+
+class IFailure(Interface):
+    """Decides which requests fail on purpose. Called on the reactor thread, for each request once."""
+
+    active = Attribute(
+        "bool: whether any request may fail that does not ask for it with the header X-Return-Error; while none may,"
+        " nobody asks about the others."
+    )
+
+    def consider() -> Callable[[Facts], Fault | None]:
+        """Take what decides now; whatever changes, that holds for a request that comes now.
+
+        :return: decides whether the request fails, once its body has been read: it takes what is known of the request
+            and gives what goes wrong with it, or None for nothing. It raises
+            :class:`vllmsim.errors.InvalidRequest` when the request asks for an error that cannot be.
+        """
+
+
+class IFailureBook(Interface):
+    """Knows which requests have been made to fail."""
+
+    def report() -> FailureReport:
+        """Tell how many so far."""
+
+    def reset() -> None:
+        """Set all counters to 0, those by which rules decide among them."""
+
+
+class IFailureMetrics(Interface):
+    """Hears of failures on purpose."""
+
+    def failures_expected(failures: Iterable[tuple[str, str]]) -> None:
+        """Learn what may happen from now on.
+
+        :param failures: what :meth:`request_failed` may be told, but for failures that requests ask for.
+        """
+
+    def request_failed(rule: str, kind: str) -> None:
+        """A request was made to fail.
+
+        :param rule: the rule that did it; empty for none.
+        :param kind: how.
         """
 
 

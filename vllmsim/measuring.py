@@ -13,6 +13,7 @@ from vllmsim.config.schema import Configuration
 from vllmsim.metrics.adapters import AdapterMetrics
 from vllmsim.metrics.cacheconfig import cache_config_labels
 from vllmsim.metrics.exposition import Page, Source, Succession
+from vllmsim.metrics.failures import FailureMetrics
 from vllmsim.metrics.families import RankMetrics
 from vllmsim.metrics.http import HttpMetrics
 from vllmsim.metrics.process import ProcessMetrics
@@ -28,6 +29,7 @@ class Measures:
     :param rank: counts what happens to sequences.
     :param adapters: counts what happens to LoRA adapters.
     :param http: counts exchanges.
+    :param failures: counts requests that are made to fail.
     :param shown: what is shown of the rank.
     :param log: what the log says from time to time, unless it does not.
     :param process: whether to show what the process takes.
@@ -36,6 +38,7 @@ class Measures:
     rank: RankMetrics
     adapters: AdapterMetrics
     http: HttpMetrics
+    failures: FailureMetrics
     shown: Source
     log: StatsLog | None
     _process: bool
@@ -89,12 +92,13 @@ def make_measures(
         )
 
     rank, http = make_rank_metrics(adapters), HttpMetrics(created)
+    failures = FailureMetrics({"engine": str(number), "model_name": c.served_names[0]}, created)
 
-    shown: list[Source] = [rank.own]
+    shown: list[Source] = [rank.own, failures]
     if not c.disable_log_stats:
         shown.insert(0, rank.families if c.fake_metrics is None else _fake(live, make_rank_metrics(), clock, epoch))
     log = None if c.disable_log_stats else StatsLog(clock, number, rank.figures, c.log_stats_interval)
-    return Measures(rank, adapters, http, Succession(shown), log, not several)
+    return Measures(rank, adapters, http, failures, Succession(shown), log, not several)
 
 
 def _fake(

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from vllmsim.inference import Cut, Prompt
+from vllmsim.inference import Cut, Disturbance, Prompt
 
 PoolingTask: TypeAlias = Literal["embed", "classify", "token_embed", "token_classify", "score"]
 
@@ -39,6 +39,7 @@ class PoolingRequest:
     :param queries: for ``score``, how many of the inputs are queries: one, or one for each document.
     :param activation: whether classes have probabilities; else they have the logits that these are made of.
     :param empty: whether an input may be without tokens.
+    :param disturbance: what goes wrong with its time; None for nothing.
     """
 
     task: PoolingTask
@@ -47,6 +48,7 @@ class PoolingRequest:
     queries: int = 0
     activation: bool = True
     empty: bool = False
+    disturbance: Disturbance | None = None
 
     @property
     def by_token(self) -> bool:

@@ -19,13 +19,14 @@ from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
 from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
+from vllmsim.failures.injection import FailureInjection
 from vllmsim.interfaces import IBlockStore, IConfigurations, IHttpMetrics
 from vllmsim.joining import Doors, RankGroup
 from vllmsim.journal.journal import Journal
 from vllmsim.journal.requestlog import RequestLog
 from vllmsim.kvcache.outside.backend import make_store
 from vllmsim.manners import Manners, habits
-from vllmsim.measuring import make_measures
+from vllmsim.measuring import Measures, make_measures
 from vllmsim.metrics.backend import BackendMetrics
 from vllmsim.metrics.statslog import StatsLog
 from vllmsim.models import ModelCatalogue
@@ -67,6 +68,7 @@ class Rank:
     health: RankHealth
     backlog: Backlog
     control: RankControl
+    failures: FailureInjection
     site: Site
     resource: RankResource
     admin: Site | None
@@ -203,8 +205,14 @@ def build_rank(
     )
     randomness.feed(pooler.reseed, "pooler", number)
 
-    log = RequestLog(c.request_log, record_line, clock, defer_to_thread) if c.request_log else None
-    journal = Journal(live, number, clock, epoch, log)
+    failures = _failures(live, number, randomness, measures)
+    journal = Journal(
+        live,
+        number,
+        clock,
+        epoch,
+        RequestLog(c.request_log, record_line, clock, defer_to_thread) if c.request_log else None,
+    )
 
     sources = dict if sockets is None else sockets.sources
     own = Doors(simulator, pooler, control, models, health, sources, measures.shown)
@@ -223,6 +231,7 @@ def build_rank(
         environ=environ,
         doors=doors,
         admission=admission,
+        failures=failures,
         journal=journal,
         exposition=measures.page(doors.metrics).write,
     )
@@ -237,6 +246,7 @@ def build_rank(
         health,
         backlog,
         control,
+        failures,
         make_site(resource),
         resource,
         None if admin_resource is None else make_site(admin_resource),
@@ -246,6 +256,12 @@ def build_rank(
         sockets,
         measures.log,
     )
+
+
+def _failures(live: LiveConfiguration, number: int, randomness: Randomness, measures: Measures) -> FailureInjection:
+    failures = FailureInjection(live, randomness.number("failures", number), measures.failures)
+    randomness.feed(failures.reseed, "failures", number)
+    return failures
 
 
 def _site_maker(

@@ -38,6 +38,7 @@ from vllmsim.api.tokens import TokenDialect
 from vllmsim.config.describing import describe_configuration
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
+from vllmsim.failures.injection import FailureInjection
 from vllmsim.identity import engine_entry, signature
 from vllmsim.interfaces import IAdmission, IConfigurations, IJournal, ITokenizer
 from vllmsim.joining import Doors
@@ -51,6 +52,8 @@ from vllmsim.web.development import DevelopmentRoutes
 from vllmsim.web.disaggregation import DerenderRoutes, GenerateRoutes, RenderRoutes
 from vllmsim.web.documentation import DocumentationRoutes
 from vllmsim.web.exposition import ExpositionRoutes
+from vllmsim.web.failing import Failing
+from vllmsim.web.failures import FailureRoutes
 from vllmsim.web.fakemetrics import FakeMetricsRoutes
 from vllmsim.web.guarding import Guard
 from vllmsim.web.inference import InferenceRoutes
@@ -99,13 +102,15 @@ class Surfaces:
     environ: Mapping[str, str]
     doors: Doors
     admission: IAdmission
+    failures: FailureInjection
     journal: IJournal
     exposition: Callable[[Collection[str]], bytes]
 
     def resource(self) -> RankResource:
         """Join the routes into one tree."""
         c = self.configuration
-        answering = Answering(self.doors.simulator, self._signature, self.defer_to_thread)
+        failing = self._failing(self.defer_to_thread)
+        answering = Answering(self.doors.simulator, self._signature, self.defer_to_thread, failing)
         pooling = self._pooling()
         apps = self._chosen([*self._generating(answering)], [pooling.app])
         resource = RankResource([*apps, self._invocations(answering, pooling).app, *self._common()])
@@ -217,9 +222,13 @@ class Surfaces:
             ClassificationDialect(settings),
             ScoreDialect(settings),
             RerankDialect(settings),
+            self._failing(self.in_turn),
             self._signature,
             self.in_turn,
         )
+
+    def _failing(self, defer_to_thread: Callable[..., Deferred[Any]]) -> Failing:
+        return Failing(self.clock, self.failures, self.models, defer_to_thread)
 
     def _invocations(self, answering: Answering, pooling: PoolingRoutes) -> InvocationRoutes:
         """Make the route that takes the bodies of others."""
@@ -263,6 +272,7 @@ class Surfaces:
         """Make the routes by which a server is changed and looked into while it runs; they may be guarded."""
         yield ConfigurationRoutes(self.configurations, self.number).app
         yield FakeMetricsRoutes(self.configurations).app
+        yield FailureRoutes(self.failures).app
         yield JournalRoutes(self.clock, self.journal).app
 
     def _development(self) -> Iterator[Klein]:

@@ -235,7 +235,7 @@ class AnthropicTests(SynchronousTestCase):
             (429, "rate_limit_error"), (500, "api_error"), (501, "api_error"), (503, "overloaded_error"),
         ):  # fmt: skip
             error = InferenceError("No.", "field")
-            error.status = status  # type: ignore[misc]
+            error.status = status
             expected = {"type": "error", "error": {"type": kind, "message": "No."}}
             self.assertEqual(expected, json.loads(anthropic_error_body(error)))
 

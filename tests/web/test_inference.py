@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.fakes import ScriptedSimulator, prefilled
+from tests.fakes import ScriptedSimulator, prefilled, unfailing
 from tests.harness import RankTestCase
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.chatanswer import ChatStream
@@ -438,7 +438,7 @@ class ErrorTests(RankTestCase):
         """Serve chat completions with a scripted simulator."""
         dialect = ChatDialect(_settings())
         self.deferred: list[Any] = []
-        answering = Answering(ScriptedSimulator(script), {}, self.defer)
+        answering = Answering(ScriptedSimulator(script), {}, self.defer, unfailing(self.defer))
         routes = InferenceRoutes(answering, *[lambda: dialect] * 4)
         self.rank.site.resource = RankResource([routes.app])
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from tests.fakes import in_thread
+from tests.fakes import in_thread, unfailing
 from tests.harness import RankTestCase
 from vllmsim.api.dialect import Settings
 from vllmsim.api.labelscores import LabelScoreDialect
@@ -68,7 +68,7 @@ class ScoreTests(RankTestCase):
         clock, tokenizer = SlowClock(), WordTokenizer(in_thread)
         models = ModelCatalogue("m1", ("m1",))
         dialect = LabelScoreDialect(Settings(models, lambda: "1", lambda: 0), 2048, tokenizer.vocabulary_size)
-        answering = Answering(self.rank.simulator, {}, in_thread)
+        answering = Answering(self.rank.simulator, {}, in_thread, unfailing())
         self.rank.site.resource = RankResource([LabelScoreRoutes(clock, answering, lambda: dialect, tokenizer).app])
         exchange = self.score("q", ["a"] * 5, 1)
         self.assertEqual((0, 1), (exchange.status, len(clock.getDelayedCalls())))

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.fakes import ScriptedSimulator, in_thread, prefilled
+from tests.fakes import ScriptedSimulator, in_thread, prefilled, unfailing
 from tests.harness import Exchange, RankTestCase
 from vllmsim.api.messages.dialect import MessagesDialect
 from vllmsim.errors import Unavailable
@@ -224,7 +224,7 @@ class ErrorTests(MessagesTestCase):
             raise Unavailable("busy") if request.sampling.top_k else KeyError("secret")
 
         dialect = MessagesDialect(_settings())
-        answering = Answering(ScriptedSimulator(fail), {}, in_thread)
+        answering = Answering(ScriptedSimulator(fail), {}, in_thread, unfailing())
         routes = InferenceRoutes(answering, *[lambda: dialect] * 4)
         self.rank.site.resource = RankResource([routes.app])
         self.check(500, "api_error", self.ask())

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from tests.api.golden import settings
-from tests.fakes import ScriptedSimulator
+from tests.fakes import ScriptedSimulator, unfailing
 from tests.harness import Exchange, RankTestCase
 from vllmsim.api.responses.dialect import ResponsesDialect
 from vllmsim.api.responses.store import ResponseStore
@@ -433,7 +433,9 @@ class BrokenTests(ResponseTestCase):
         """Serve responses with a scripted simulator."""
         self.make_rank()
         store = ResponseStore(5)
-        answering = Answering(ScriptedSimulator(script), {}, lambda function, *arguments: function(*arguments))
+        answering = Answering(
+            ScriptedSimulator(script), {}, lambda function, *arguments: function(*arguments), unfailing()
+        )
         dialect = ResponsesDialect(settings(), 256, store)
         routes = ResponseRoutes(answering, lambda: dialect, store, self.clock)
         self.rank.site.resource = RankResource([routes.app])

@@ -27,9 +27,8 @@ def internal_error() -> InferenceError:
 
 def error_body(error: InferenceError) -> bytes:
     """Write an error as vLLM does: message, type, param and code."""
-    return orjson.dumps(
-        {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.status}}
-    )
+    code = error.status if error.code is None else error.code
+    return orjson.dumps({"error": {"message": error.message, "type": error.kind, "param": error.param, "code": code}})
 
 
 def anthropic_error(error: InferenceError) -> dict[str, Any]:

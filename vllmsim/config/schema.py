@@ -15,15 +15,14 @@ from attrs import frozen
 
 from vllmsim.config.buckets import parse_buckets, write_buckets
 from vllmsim.config.datasets import Dataset, parse_datasets, write_datasets
+from vllmsim.config.failurerule import FAILURE_TYPES, FailureRule, write_failure_rules
+from vllmsim.config.failurerules import parse_failure_rules
 from vllmsim.config.fakemetrics import FakeMetrics, merge_fake_metrics, parse_fake_metrics, write_fake_metrics
 from vllmsim.config.kinds import Duration, Flag, Integer, Json, Kind, List, Number, Parsed, Text
 from vllmsim.config.lora import LoraModule, parse_lora_module, write_lora_module
 from vllmsim.config.option import Option
 from vllmsim.config.transfer import KVTransfer, read_transfer
 
-FAILURE_TYPES: Final = (
-    "rate_limit", "invalid_api_key", "context_length", "server_error", "invalid_request", "model_not_found",
-)  # fmt: skip
 MOST_MESSAGES: Final = 10**9
 """Longest queue that ZeroMQ can be told of, with room to double it."""
 HASH_ALGORITHMS: Final = ("sha256", "sha256_cbor", "xxhash", "xxhash_cbor", "fnv64_cbor")
@@ -337,9 +336,14 @@ class Configuration:
         "Adapters that are there from the start.")
 
     failure_injection_rate: int = _option("failures", _PERCENT, 0,
-        "How many requests fail on purpose.", unit="%", live=True, acts=False)
+        "How many requests fail on purpose, by chance.", unit="%", live=True)
     failure_types: tuple[str, ...] = _option("failures", List(item=Text(choices=FAILURE_TYPES)), (),
-        "How they fail; in any way if none is named.", live=True, acts=False)
+        "How they fail; in any way if none is named.", live=True)
+    failure_rules: tuple[FailureRule, ...] = _option("failures",
+        Parsed(parse_failure_rules, write_failure_rules, "a list of maps, each a rule"), (),
+        "Which requests fail, when, and how; the first rule that hits a request decides.", live=True)
+    return_error_header: bool = _option("failures", Flag(), True,
+        "Let requests ask for an error with the header X-Return-Error, which has its status.", live=True)
 
     kv_cache_metrics: bool = _option("metrics", Flag(), False,
         "Measure how long KV blocks live.")

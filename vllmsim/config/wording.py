@@ -7,7 +7,7 @@ Clients of its ``/admin/config`` may look for these words; ours, which say more,
 from collections.abc import Mapping
 from typing import Final
 
-from vllmsim.config.schema import FAILURE_TYPES
+from vllmsim.config.failurerule import FAILURE_TYPES
 
 _SPREAD: Final = "{0} standard deviation cannot be more than 30% of {0}"
 _PERCENT: Final = "{} should be between 0 and 100"

@@ -93,17 +93,23 @@ class RankPooler:
         if not self._free.tokens and len(self._free.waiting) >= self._bound:
             raise QueueFull("The waiting queue is full; try again later.")
         record.queued = self._clock.seconds()
-        await self._prefill([len(prompt.ids) for prompt in prompts], record, latency, generator)
+        late = request.disturbance.first_token + request.disturbance.stall if request.disturbance else 0.0
+        await self._prefill([len(prompt.ids) for prompt in prompts], record, latency, late, generator)
         return await self._pool(request, prompts)
 
     async def _prefill(
-        self, lengths: Sequence[int], record: RequestRecord, latency: ILatencyModel, generator: random.Random
+        self,
+        lengths: Sequence[int],
+        record: RequestRecord,
+        latency: ILatencyModel,
+        late: float,
+        generator: random.Random,
     ) -> None:
         turn = Turn(self._clock)
         running: list[Deferred[None]] = []
         try:
             for length in lengths:
-                running.append(Deferred.fromCoroutine(self._occupy(length, record, latency, generator)))
+                running.append(Deferred.fromCoroutine(self._occupy(length, record, latency, late, generator)))
                 await turn.step()
             await gatherResults(running, consumeErrors=True)
         except FirstError as error:
@@ -114,14 +120,15 @@ class RankPooler:
                 each.cancel()
 
     async def _occupy(
-        self, length: int, record: RequestRecord, latency: ILatencyModel, generator: random.Random
+        self, length: int, record: RequestRecord, latency: ILatencyModel, late: float, generator: random.Random
     ) -> None:
-        """Have a slot for the time of a prefill."""
+        """Have a slot for the time of a prefill, and for as many seconds as it is late."""
         await self._free.acquire()
         if record.started is None:
             record.started = self._clock.seconds()
         try:
-            seconds = latency.time_to_first_token(length, 0, False, self._slots - self._free.tokens, generator)
+            running = self._slots - self._free.tokens
+            seconds = late + latency.time_to_first_token(length, 0, False, running, generator)
             if seconds:
                 await deferLater(self._clock, seconds)
         finally:

@@ -12,31 +12,18 @@ from vllmsim.api.body import Head
 from vllmsim.api.dialect import Call, StreamEncoder
 from vllmsim.api.errorbody import internal_error
 from vllmsim.errors import InferenceError
+from vllmsim.faults import Fault
+from vllmsim.inference import InferenceRequest
 from vllmsim.interfaces import ISimulator
+from vllmsim.web.damage import CutAnswer, DamagedStream, answer_badly
+from vllmsim.web.failing import Failing, disturbed
 from vllmsim.web.request import Request
 from vllmsim.web.streaming import EventStream, WholeAnswer
 
 R = TypeVar("R")
 
-_INLINE_BYTES: Final = 16_384
-"""How large a body is read without a thread: some 10 ms if it is all messages or tools."""
 _INLINE_TOKENS: Final = 128
 """How many tokens with log probabilities are written without a thread: some 4 ms with 20 alternatives each."""
-
-
-async def read_body(
-    parse: Callable[[bytes, Head], R], request: Request, defer_to_thread: Callable[..., Deferred[Any]]
-) -> R:
-    """Read a request's body, in a thread if it is large.
-
-    :param parse: a dialect's method; it must not mind in which thread it is called.
-    :raises InferenceError: when the body is wrong.
-    """
-    body = request.content.read()
-    if len(body) <= _INLINE_BYTES:
-        return parse(body, request.head)
-    read: R = await defer_to_thread(parse, body, request.head)
-    return read
 
 
 @define(eq=False)
@@ -44,8 +31,8 @@ class Answering:
     """Answers inference requests.
 
     :param signature: headers that name this server, sent with every answer.
-    :param defer_to_thread: runs a function off the reactor; large bodies are read there, and long answers in full
-        detail written.
+    :param defer_to_thread: runs a function off the reactor; long answers in full detail are written there.
+    :param failing: reads requests, of which some are to fail.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -53,12 +40,13 @@ class Answering:
     simulator: ISimulator
     _signature: Mapping[str, str]
     _defer_to_thread: Callable[..., Deferred[Any]]
+    _failing: Failing
 
     async def read(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
-        """Read a request as :func:`read_body` does, and sign its answer."""
+        """Read a request as :class:`vllmsim.web.failing.Failing` does, and sign its answer."""
         for name, value in self._signature.items():
             request.setHeader(name, value)
-        return await read_body(parse, request, self._defer_to_thread)
+        return await self._failing.read(parse, request)
 
     async def answer(self, call: Call, request: Request) -> None:
         """Have a call served, and write its answer.
@@ -67,25 +55,42 @@ class Answering:
         """
         if request.record is not None:
             request.record.generates(call.request, stream=call.stream_encoder is not None)
-        if call.stream_encoder is None:
-            await self._answer_whole(call, request)
+        if request.fault is not None:
+            await self._answer_badly(call, request, request.fault)
+        elif call.stream_encoder is None:
+            request.answer(200, await self._whole(call, request, call.request, WholeAnswer()))
         else:
-            await self._stream(call, request, call.stream_encoder())
+            await self._stream(call.request, request, call.stream_encoder())
 
-    async def _answer_whole(self, call: Call, request: Request) -> None:
-        answer, encoder = WholeAnswer(), call.whole_encoder()
-        await self.simulator.submit(call.request, answer, request.record)
+    async def _answer_badly(self, call: Call, request: Request, fault: Fault) -> None:
+        """Answer as the request's fault has it."""
+        asked, damage = disturbed(call.request, fault), fault.damage
+        if call.stream_encoder is None:
+            cut = damage if damage is not None and damage.kind == "cut" else None
+            sink = CutAnswer(request=request, after=cut.after) if cut else WholeAnswer()
+            body = await self._whole(call, request, asked, sink)
+            if damage is None:
+                request.answer(200, body)
+            else:
+                answer_badly(request, damage, body)
+            return
+        encoder = call.stream_encoder()
+        await self._stream(asked, request, encoder if damage is None else DamagedStream(encoder, request, damage))
+
+    async def _whole(self, call: Call, request: Request, asked: InferenceRequest, answer: WholeAnswer) -> bytes:
+        """Have a call served, and make its answer in one piece."""
+        encoder = call.whole_encoder()
+        await self.simulator.submit(asked, answer, request.record)
         parts = answer.prompts, answer.prefill, answer.choices
         if call.request.sampling.detailed and answer.length > _INLINE_TOKENS:
-            body = await self._defer_to_thread(encoder.body, *parts)
-        else:
-            body = encoder.body(*parts)
-        request.answer(200, body)
+            body: bytes = await self._defer_to_thread(encoder.body, *parts)
+            return body
+        return encoder.body(*parts)
 
-    async def _stream(self, call: Call, request: Request, encoder: StreamEncoder) -> None:
+    async def _stream(self, asked: InferenceRequest, request: Request, encoder: StreamEncoder) -> None:
         stream = EventStream(request, encoder)
         try:
-            await self.simulator.submit(call.request, stream, request.record)
+            await self.simulator.submit(asked, stream, request.record)
             await stream.close()
         except InferenceError as error:
             if not stream.begun:

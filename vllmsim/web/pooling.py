@@ -16,9 +16,10 @@ from vllmsim.api.pooling.tasks import PoolingTaskBody
 from vllmsim.api.pooling.vectors import VectorBody
 from vllmsim.api.shapes.pooling import Classifications, CohereEmbeddings, Embeddings, Poolings, Ranking, Scores
 from vllmsim.interfaces import IPooler
-from vllmsim.web.answering import read_body
+from vllmsim.web.damage import answer_badly
 from vllmsim.web.delivery import deliver
 from vllmsim.web.described import described
+from vllmsim.web.failing import Failing, disturbed
 from vllmsim.web.request import Request
 
 _INLINE_NUMBERS: Final = 2048
@@ -29,6 +30,7 @@ _INLINE_NUMBERS: Final = 2048
 class PoolingRoutes:
     """Answers pooling requests.
 
+    :param failing: reads requests, of which some are to fail.
     :param signature: headers that name this server, sent with every answer.
     :param defer_to_thread: runs a function off the reactor; long answers are written there.
     """
@@ -42,6 +44,7 @@ class PoolingRoutes:
     _classification: PoolingDialect
     _scores: PoolingDialect
     _ranking: PoolingDialect
+    _failing: Failing
     _signature: Mapping[str, str]
     _defer_to_thread: Callable[..., Deferred[Reply]]
 
@@ -119,23 +122,26 @@ class PoolingRoutes:
     async def _answer(self, dialect: PoolingDialect, request: Request) -> None:
         for name, value in self._signature.items():
             request.setHeader(name, value)
-        await self.answer(await read_body(dialect.parse, request, self._defer_to_thread), request)
+        await self.answer(await self._failing.read(dialect.parse, request), request)
 
     async def answer(self, call: PoolingCall, request: Request) -> None:
         """Have a call served, and write its answer.
 
         :raises vllmsim.errors.InferenceError: when it cannot be served.
         """
-        record = request.record
+        fault, record = request.fault, request.record
         if record is not None:
             reading = call.reading
             record.asks(reading.asked, reading.model, reading.id, reading.request_id)
             record.prompts = len(call.request.inputs)
-        pooled = await self._pooler.pool(call.request, record)
+        pooled = await self._pooler.pool(disturbed(call.request, fault), record)
         if sum(each.numbers for each in pooled) > _INLINE_NUMBERS:
             reply = await self._defer_to_thread(call.write, pooled)
         else:
             reply = call.write(pooled)
         for name, value in reply.headers.items():
             request.setHeader(name, value)
+        if fault is not None and fault.damage is not None:
+            answer_badly(request, fault.damage, b"".join(reply.pieces), reply.content_type.encode())
+            return
         await deliver(request, 200, reply.pieces, reply.content_type.encode())

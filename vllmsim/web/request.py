@@ -17,6 +17,7 @@ from twisted.web.http_headers import Headers
 from vllmsim.api.body import Head
 from vllmsim.api.errorbody import error_body, internal_error
 from vllmsim.errors import BodyTooLarge, InferenceError
+from vllmsim.faults import Fault
 from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.web.sending import Write
 
@@ -33,6 +34,11 @@ _STATUS_LINES: Final[Mapping[int, bytes]] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+def _status_line(status: int) -> bytes:
+    """Begin a response whose status has no name."""
+    return b"HTTP/1.1 %d Unknown\r\n" % status
 
 
 class _Refused(BytesIO):
@@ -70,6 +76,8 @@ class Request(server.Request):
     """Whether the client has left."""
     record: RequestRecord | None = None
     """What the journal remembers of it, if it does."""
+    fault: Fault | None = None
+    """What goes wrong with it on purpose."""
     length: int | None = None
     """How many bytes the body of the answer has. While that is not known, it is written in chunks."""
     _answering: Deferred[None] | None = None
@@ -239,16 +247,24 @@ class Request(server.Request):
         value = self._received.get(name)
         return None if value is None else value.decode("latin-1")
 
+    def header(self, name: str) -> str | None:
+        """Look up a header by its name in any case; the last of several."""
+        return self._text(name.lower().encode("latin-1", "replace"))
+
     def answer(self, status: int, body: bytes, content_type: bytes | None = JSON) -> None:
         """Write a whole response. Whoever was asked to render finishes the request.
 
         :param content_type: None for a response that does not say.
         """
+        self.begin(status, len(body), content_type)
+        self.write(body)
+
+    def begin(self, status: int, length: int, content_type: bytes | None) -> None:
+        """Settle what the head says of a whole response; it is written with the first piece of the body."""
         self.code = status
-        self.length = len(body)
+        self.length = length
         if content_type is not None:
             self.setHeader(b"Content-Type", content_type)
-        self.write(body)
 
     def write(self, data: bytes) -> None:
         """Write a piece of the body, and the head before the first. Harmless when the client is gone."""
@@ -295,7 +311,7 @@ class Request(server.Request):
             self.record.http.status = self.code
         empty = self.code in NO_BODY_CODES
         self._bodiless = self.method == b"HEAD" or empty
-        lines = [_STATUS_LINES[self.code], self.site.signature]
+        lines = [_STATUS_LINES.get(self.code) or _status_line(self.code), self.site.signature]
         if self.length is not None and not empty:
             lines.append(b"content-length: %d\r\n" % self.length)
         elif self.clientproto == b"HTTP/1.1" and not self._bodiless:
@@ -323,6 +339,41 @@ class Request(server.Request):
             self.channel.socket.abortConnection()
         else:
             self.answer(error.status, self.error_body(error))
+
+    def hang_up(self, *, reset: bool = False) -> None:
+        """Close the connection where the response stands, which then is not complete.
+
+        Whoever answers the request has its Deferred cancelled, as if the client had left. Harmless when it has.
+
+        :param reset: throw away what is not sent yet; else the connection is closed behind it.
+        """
+        if self.gone:
+            return
+        self._aborted = True
+        self._leave()
+        if reset:
+            self.channel.socket.abortConnection()
+        else:
+            self.channel.loseConnection()
+
+    def end_early(self) -> None:
+        """End the response where it stands, as if it were complete; who answers it is cancelled likewise."""
+        if not self.gone:
+            self._count()
+            super().finish()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Have nobody answer any more. That is not cancelled at once: it may be what calls."""
+        self.gone = True
+        self._count()
+        self.site.clock.callLater(0, self._part)
+
+    def _part(self) -> None:
+        """Cancel what answers, and tell the journal that this is the end."""
+        if self._answering is not None:
+            self._answering.cancel()
+        self._end_record()
 
     def fail_unexpectedly(self, reason: Failure) -> None:
         """Answer an error that is ours: the log has it, the client learns no more than that."""
@@ -355,9 +406,7 @@ class Request(server.Request):
         self.gone = True
         self._count()
         super().connectionLost(reason)
-        if self._answering is not None:
-            self._answering.cancel()
-        self._end_record()
+        self._part()
 
     @property
     def _limit(self) -> int:

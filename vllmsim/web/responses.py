@@ -18,6 +18,7 @@ from vllmsim.errors import InvalidResponseUse, MalformedRequest, UnknownResponse
 from vllmsim.web.answering import Answering
 from vllmsim.web.background import BackgroundResponse
 from vllmsim.web.described import described
+from vllmsim.web.failing import disturbed
 from vllmsim.web.request import Request
 
 _TURN_EVENTS: Final = 256
@@ -68,7 +69,7 @@ class ResponseRoutes:
         self._running[name] = response
         if request.record is not None:
             request.record.generates(call.request, stream=bool(call.stream_encoder))
-        served = self._answering.simulator.submit(call.request, response, request.record)
+        served = self._answering.simulator.submit(disturbed(call.request, request.fault), response, request.record)
         response.start(served, request.record)
         if response.refusal is not None:
             self._end(name)

@@ -17,8 +17,8 @@ from vllmsim.api.shapes.messages import MessagesError, TokenCount
 from vllmsim.api.shapes.server import Detokenized, Tokenized
 from vllmsim.api.tokens import DetokenizeBody, TokenDialect, TokenizeBody
 from vllmsim.interfaces import ITokenizer
-from vllmsim.web.answering import read_body
 from vllmsim.web.described import described
+from vllmsim.web.reading import read_body
 from vllmsim.web.request import Request
 
 _NO_LIMIT: Final = sys.maxsize

@@ -1,0 +1,1 @@
+"""Failures on purpose: which requests fail, and how."""

@@ -1,0 +1,133 @@
+# -*- test-case-name: tests.web.test_damage -*-
+"""Answers whose bytes go wrong on purpose.
+
+A stream is made of frames: events with the blank line behind them. What goes wrong is the first frame after a number of
+tokens, or the last; where an answer is shorter, that is the first frame behind its last token. A connection that is
+closed within an answer is closed behind all that was written, so that clients see the same bytes each time.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from attrs import define, field
+
+from vllmsim.api.dialect import StreamEncoder
+from vllmsim.errors import InferenceError
+from vllmsim.faults import Damage
+from vllmsim.inference import Answer, Prefill, TokenizedPrompt
+from vllmsim.web.request import JSON, Request
+from vllmsim.web.streaming import WholeAnswer
+
+_BLANK: Final = b"\n\n"
+
+
+@define(eq=False)
+class DamagedStream:
+    """Writes a streamed answer, and spoils it.
+
+    :param encoder: writes it as it should be.
+    """
+
+    _encoder: StreamEncoder
+    _request: Request
+    _damage: Damage
+    _spoilt: bool = field(init=False, default=False)
+    _over: bool = field(init=False, default=False)
+
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
+        """Write what comes before the first token."""
+        return self._encoder.opening(prompts, prefill)
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
+        """Write the tokens `start` to `stop` of a choice, as far as they come."""
+        if self._over:
+            return b""
+        after = self._damage.after
+        if self._spoilt or stop <= after or self._damage.kind in ("done-missing", "done-twice"):
+            return self._encoder.tokens(choice, answer, start, stop)
+        before = self._encoder.tokens(choice, answer, start, after) if start < after else b""
+        return self._spoil(before, lambda: self._encoder.tokens(choice, answer, max(start, after), stop))
+
+    def closing(self) -> bytes:
+        """Write what comes after the last token, if anything does."""
+        if self._over:
+            return b""
+        if self._damage.kind in ("done-missing", "done-twice"):
+            *frames, last = _frames(self._encoder.closing())
+            return b"".join(frames if self._damage.kind == "done-missing" else [*frames, last, last])
+        return self._encoder.closing() if self._spoilt else self._spoil(b"", self._encoder.closing)
+
+    def failure(self, error: InferenceError) -> bytes:
+        """Write an error in the place of the rest, if anything comes."""
+        return b"" if self._over else self._encoder.failure(error)
+
+    def _spoil(self, before: bytes, write: Callable[[], bytes]) -> bytes:
+        """Spoil the first frame of what follows, if there is one.
+
+        :param before: what comes before it and is not written yet.
+        :param write: writes what follows.
+        :return: what is to be written now.
+        """
+        if self._damage.kind == "cut":
+            return self._break_off(before)
+        frames = _frames(write())
+        if not frames:
+            return before
+        self._spoilt = True
+        if self._damage.kind == "malformed":
+            return b"".join([before, malformed(frames[0]), *frames[1:]])
+        return self._break_off(before + _half(frames[0]))
+
+    def _break_off(self, last: bytes) -> bytes:
+        self._over = True
+        self._request.write(last)
+        if self._damage.ends:
+            self._request.end_early()
+        else:
+            self._request.hang_up()
+        return b""
+
+
+def _frames(data: bytes) -> list[bytes]:
+    """Cut events from each other."""
+    return [event + _BLANK for event in data.split(_BLANK)[:-1]]
+
+
+def _half(data: bytes) -> bytes:
+    return data[: max(1, len(data) // 2)]
+
+
+def malformed(data: bytes) -> bytes:
+    """Make JSON, in a frame or alone, what is none: what it closes last is not what it opened first."""
+    text = data.removesuffix(_BLANK)
+    return text[:-1] + (b"}" if text.endswith(b"]") else b"]") + data[len(text) :]
+
+
+@define(eq=False)
+class CutAnswer(WholeAnswer):
+    """An answer in one piece that does not come: the connection is closed when a choice has so many tokens.
+
+    :param after: how many; for an answer that is shorter it is closed with the last of its first choice.
+    """
+
+    _request: Request = field(kw_only=True)
+    _after: int = field(kw_only=True)
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Remember a choice's answer, or have it come no further."""
+        WholeAnswer.tokens(self, choice, answer, start, stop)
+        if stop >= min(self._after, len(answer)):
+            self._request.hang_up()
+
+
+def answer_badly(request: Request, damage: Damage, body: bytes, content_type: bytes = JSON) -> None:
+    """Write an answer in one piece, spoilt. Where there is nothing to spoil it comes whole."""
+    if damage.kind == "truncate" and not damage.ends:
+        request.begin(200, len(body), content_type)
+        request.write(_half(body))
+        request.hang_up()
+    elif damage.kind == "cut":
+        request.hang_up()
+    else:
+        spoil = {"truncate": _half, "malformed": malformed}.get(damage.kind, bytes)
+        request.answer(200, spoil(body), content_type)
