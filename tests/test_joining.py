@@ -1,10 +1,13 @@
 """Several data-parallel ranks in one process: what belongs to each, and where requests go."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
+from twisted.internet.defer import Deferred
 
+from tests.fakes import in_thread
 from tests.harness import Exchange, RankTestCase
 from vllmsim.config.events import event_settings
 from vllmsim.kvcache.events.sockets import EventSockets
@@ -116,6 +119,26 @@ class PortsTests(GroupTestCase):
             self.assertEqual((0, 200), (slow.status, quick.status))
             self.clock.advance(1.8)
             self.assertEqual(200, slow.status)
+
+    def test_changes(self) -> None:
+        """A request whose body is read while all ranks change is served as what held when it came."""
+        held: list[Callable[[], object]] = []
+
+        def hold(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+            result: Deferred[Any] = Deferred()
+            held.append(lambda: in_thread(function, *arguments).chainDeferred(result))
+            return result
+
+        for words in ("-dp 2", "-dp 2 -dph"):
+            self.ranks = self.make_ranks(*words.split(), "--max-model-len", "32k", *SLOW, threads=hold)
+            reading = self.ask(1, 3, prompt="hello " * 5000)
+            self.assertEqual(200, self.post("/admin/config", {"inter-token-latency": "1s"}).status)
+            later = self.ask(1, 3)
+            while held:
+                held.pop(0)()
+                self.clock.advance(0)
+            self.clock.advance(0.2)
+            self.assertEqual((200, 0), (reading.status, later.status))
 
     def test_streams(self) -> None:
         """A stream comes from the rank that it names, and is cut off there when its client leaves."""

@@ -16,7 +16,7 @@ from vllmsim.metrics.exposition import Source
 from vllmsim.metrics.joined import JoinedSource
 from vllmsim.parallel.balancing import BalancedPooler, BalancedSimulator, RankBalancer
 from vllmsim.parallel.control import JointAdapters, JointControl, JointHealth
-from vllmsim.parallel.pinning import PinnedSimulator
+from vllmsim.parallel.pinning import Behaviours, PinnedSimulator
 
 Sources = Callable[[], Mapping[int, Mapping[str, Any]]]
 
@@ -57,13 +57,14 @@ class RankGroup:
     _adapters: list[IAdapterRegistry] = field(init=False, factory=list)
     _healths: list[IHealth] = field(init=False, factory=list)
     _metrics: list[Source] = field(init=False, factory=list)
+    _behaviours: dict[int, Callable[[], object]] = field(init=False, factory=dict)
     _joint: Doors = field(init=False)
 
     @_joint.default
     def _join_all(self) -> Doors:
         balancer = RankBalancer(self._loads)
         return Doors(
-            BalancedSimulator(self.numbers[0], balancer, self._simulators),
+            BalancedSimulator(self.numbers[0], balancer, self._simulators, Behaviours(self._behaviours)),
             BalancedPooler(balancer, self._poolers),
             JointControl(self._controls),
             JointAdapters(self._adapters),
@@ -72,24 +73,32 @@ class RankGroup:
             JoinedSource(self._metrics),
         )
 
-    def join(self, number: int, own: Doors, models: IModelCatalogue, load: Callable[[], RankLoad]) -> Doors:
+    def join(
+        self,
+        number: int,
+        own: Doors,
+        models: IModelCatalogue,
+        load: Callable[[], RankLoad],
+        behaviour: Callable[[], object],
+    ) -> Doors:
         """Add a rank.
 
         :param own: its own doors.
         :param models: which models it serves.
         :param load: tells how much it has to do.
+        :param behaviour: tells how it serves requests that come now.
         :return: what its port leads to.
         """
         self._own[number] = own
         self._simulators[number], self._poolers[number] = own.simulator, own.pooler
-        self._loads[number], self._models[number] = load, models
+        self._loads[number], self._models[number], self._behaviours[number] = load, models, behaviour
         self._controls.append(own.control)
         self._adapters.append(own.adapters)
         self._healths.append(own.health)
         self._metrics.append(own.metrics)
         if self.balances:
             return self._joint
-        pinned = PinnedSimulator(number, self._simulators, self._models)
+        pinned = PinnedSimulator(number, self._simulators, self._models, Behaviours(self._behaviours))
         return evolve(own, simulator=pinned, event_sources=self._event_sources)
 
     def _event_sources(self) -> Mapping[int, Mapping[str, Any]]:

@@ -216,7 +216,7 @@ def build_rank(
 
     sources = dict if sockets is None else sockets.sources
     own = Doors(simulator, pooler, control, models, health, sources, measures.shown)
-    doors = own if group is None else group.join(number, own, models, simulator.load)
+    doors = own if group is None else group.join(number, own, models, simulator.load, behaviour)
     surfaces = Surfaces(
         live=live,
         configurations=configurations,

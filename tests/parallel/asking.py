@@ -5,6 +5,8 @@ from vllmsim.sampling import Sampling
 
 OWN = object()
 """How the requests of one rank are served."""
+OTHER = object()
+"""How those of another are."""
 
 
 def asking(name: str, rank: int | None = None, model: str = "m") -> InferenceRequest:

@@ -10,14 +10,16 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.fakes import ScriptedSimulator
-from tests.parallel.asking import OWN, asking
+from tests.parallel.asking import OTHER, OWN, asking
 from vllmsim.inference import RankLoad, TextPrompt
 from vllmsim.interfaces import IPooler, ISimulator
 from vllmsim.parallel.balancing import BalancedPooler, BalancedSimulator, RankBalancer, score
+from vllmsim.parallel.pinning import Behaviours
 from vllmsim.pooling import Pooled, PoolingInput, PoolingRequest
 from vllmsim.records import RequestRecord
 
 IDLE = RankLoad()
+BEHAVIOURS = Behaviours({2: lambda: OWN, 3: lambda: OTHER})
 
 
 @implementer(IPooler)
@@ -77,7 +79,7 @@ class BalancedTests(SynchronousTestCase):
     def test_requests(self) -> None:
         """A request that names a rank goes there and is nobody's turn; others take turns."""
         simulators = {number: ScriptedSimulator(lambda *_: None) for number in (2, 3)}
-        door = BalancedSimulator(2, self.balancer, simulators)
+        door = BalancedSimulator(2, self.balancer, simulators, BEHAVIOURS)
         verifyObject(ISimulator, door)
         sink: Any = object()
         told: dict[str, int] = {}
@@ -88,7 +90,7 @@ class BalancedTests(SynchronousTestCase):
         served = {number: [each.request_id for each in one.requests] for number, one in simulators.items()}
         self.assertEqual({2: ["a", "b", "c", "e"], 3: ["d", "f"]}, served)
         self.assertEqual({rank: [name for name, one in told.items() if one == rank] for rank in (2, 3)}, served)
-        self.assertEqual([OWN, None], [simulators[number].requests[0].behaviour for number in (2, 3)])
+        self.assertEqual([OWN, OTHER], [simulators[number].requests[0].behaviour for number in (2, 3)])
 
     def test_pooling(self) -> None:
         """Requests for vectors take the same turns."""

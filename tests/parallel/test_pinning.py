@@ -1,16 +1,17 @@
 """Doors of ranks that have a port each."""
 
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.fakes import ScriptedSimulator
-from tests.parallel.asking import OWN, asking
+from tests.parallel.asking import OTHER, OWN, asking
 from vllmsim.errors import UnknownModel
 from vllmsim.interfaces import ISimulator
 from vllmsim.models import ModelCatalogue
-from vllmsim.parallel.pinning import PinnedSimulator
+from vllmsim.parallel.pinning import Behaviours, PinnedSimulator
 from vllmsim.records import RequestRecord
 
 
@@ -21,7 +22,9 @@ class PinningTests(SynchronousTestCase):
         """Have the door of rank 4, beside ranks 3 and 5."""
         self.simulators = {number: ScriptedSimulator(lambda *_: None) for number in (3, 4, 5)}
         self.models = {number: ModelCatalogue("m", ("m",)) for number in self.simulators}
-        self.door = PinnedSimulator(4, self.simulators, self.models)
+        self.usual: dict[int, object] = {3: OTHER, 4: OWN, 5: OTHER}
+        behaviours = Behaviours({number: partial(self.usual.__getitem__, number) for number in self.usual})
+        self.door = PinnedSimulator(4, self.simulators, self.models, behaviours)
         self.sink: Any = object()
 
     def served(self) -> dict[int, list[str]]:
@@ -39,7 +42,14 @@ class PinningTests(SynchronousTestCase):
             self.successResultOf(self.door.submit(asking(name, rank), self.sink, record))
             self.assertEqual(4 if rank is None else rank, record.rank)
         self.assertEqual({3: ["a"], 4: ["b", "d"], 5: ["c"]}, self.served())
-        self.assertEqual([None, OWN, None], [each.requests[0].behaviour for each in self.simulators.values()])
+        self.assertEqual([OTHER, OWN, OTHER], [each.requests[0].behaviour for each in self.simulators.values()])
+
+    def test_changes(self) -> None:
+        """A request that was read before something changed is served as what held then, wherever that is."""
+        self.usual.update({3: object(), 4: object()})
+        for rank in (3, 4):
+            self.successResultOf(self.door.submit(asking("a", rank), self.sink))
+            self.assertIs(OWN, self.simulators[rank].requests[0].behaviour)
 
     def test_adapters(self) -> None:
         """A request whose adapter the other rank has not is told so; it is not served as the base model."""

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from vllmsim.inference import InferenceRequest, RankLoad
 from vllmsim.interfaces import IPooler, ISimulator, ITokenSink
-from vllmsim.parallel.pinning import moved
+from vllmsim.parallel.pinning import Behaviours
 from vllmsim.pooling import Pooled, PoolingRequest
 from vllmsim.records import RequestRecord
 
@@ -61,11 +61,13 @@ class BalancedSimulator:
 
     :param own: the rank whose settings requests are read with.
     :param simulators: the ranks, by number.
+    :param behaviours: how they serve.
     """
 
     _own: int
     _balancer: RankBalancer
     _simulators: Mapping[int, ISimulator]
+    _behaviours: Behaviours
 
     def submit(
         self, request: InferenceRequest, sink: ITokenSink, record: RequestRecord | None = None
@@ -74,7 +76,7 @@ class BalancedSimulator:
         rank = self._balancer.choose() if request.rank is None else request.rank
         if record is not None:
             record.rank = rank
-        return self._simulators[rank].submit(request if rank == self._own else moved(request), sink, record)
+        return self._simulators[rank].submit(self._behaviours.move(request, self._own, rank), sink, record)
 
 
 @implementer(IPooler)

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.parallel.test_pinning -*-
 """The door of a rank that has a port of its own, beside others that have theirs: a request may name another rank."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from attrs import define, evolve
 from twisted.internet.defer import Deferred, fail
@@ -13,9 +13,25 @@ from vllmsim.interfaces import IModelCatalogue, ISimulator, ITokenSink
 from vllmsim.records import RequestRecord
 
 
-def moved(request: InferenceRequest) -> InferenceRequest:
-    """Have a request served as those of another rank are than the one whose port it came to."""
-    return evolve(request, behaviour=None)
+@define(eq=False)
+class Behaviours:
+    """How the requests of each rank are served that come now, by number.
+
+    :param now: tells it, as scheduling knows it.
+    """
+
+    now: Mapping[int, Callable[[], object]]
+
+    def move(self, request: InferenceRequest, read_by: int, served_by: int) -> InferenceRequest:
+        """Have a request served as is usual on a rank.
+
+        One that was read before something changed is served as what held then: it has one configuration, whole.
+
+        :param read_by: the rank whose port it came to.
+        """
+        if read_by == served_by or request.behaviour is not self.now[read_by]():
+            return request
+        return evolve(request, behaviour=self.now[served_by]())
 
 
 @implementer(ISimulator)
@@ -26,11 +42,13 @@ class PinnedSimulator:
     :param own: the rank whose door it is.
     :param simulators: all ranks that a request may name, by number.
     :param models: which models each of them serves.
+    :param behaviours: how.
     """
 
     _own: int
     _simulators: Mapping[int, ISimulator]
     _models: Mapping[int, IModelCatalogue]
+    _behaviours: Behaviours
 
     def submit(
         self, request: InferenceRequest, sink: ITokenSink, record: RequestRecord | None = None
@@ -49,5 +67,5 @@ class PinnedSimulator:
             return fail(error)
         if record is not None:
             record.rank = rank
-        there = evolve(moved(request), adapter=self._models[rank].adapter(model))
+        there = evolve(self._behaviours.move(request, self._own, rank), adapter=self._models[rank].adapter(model))
         return self._simulators[rank].submit(there, sink, record)
