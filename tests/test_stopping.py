@@ -31,7 +31,7 @@ class SignalTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Keep the handlers of the test's own process."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
 
     def test_signals(self) -> None:
@@ -63,6 +63,23 @@ class SignalTests(SynchronousTestCase):
         handler(signal.SIGINT, None)
         handler(signal.SIGTERM, None)
         self.assertEqual((1, 1), (reactor.stopped, reactor.from_thread))
+
+    def test_reload(self) -> None:
+        """SIGHUP has the configuration read again, until the daemon stops, and never ends it."""
+        asked: list[str] = []
+        for reload, expected in ((asked.append, ["SIGHUP", "SIGHUP"]), (None, [])):
+            asked.clear()
+            reactor = Reactor()
+            SignalService(reactor, reload=reload).startService()
+            reactor.run()
+            hang_up, stop = signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGTERM)
+            assert callable(hang_up)
+            assert callable(stop)
+            hang_up(signal.SIGHUP, None)
+            hang_up(signal.SIGHUP, None)
+            stop(signal.SIGTERM, None)
+            hang_up(signal.SIGHUP, None)
+            self.assertEqual(expected, asked)
 
     def test_stopped_already(self) -> None:
         """A signal that comes when the reactor stops already is no error."""

@@ -81,10 +81,10 @@ class ServiceTests(SynchronousTestCase):
         return tap.makeService(options)
 
     def test_tree(self) -> None:
-        """The daemon is a service per rank and one for signals; its time does not follow the wall clock."""
-        ranks, signals = self.make("--data-parallel-size", "2")
-        names = [type(service).__name__ for service in (*ranks, signals)]
-        self.assertEqual(["RankService", "RankService", "SignalService"], names)
+        """The daemon is a service per rank, and two for what comes from outside; its time follows no wall clock."""
+        ranks, reloading, signals = self.make("--data-parallel-size", "2")
+        names = [type(service).__name__ for service in (*ranks, reloading, signals)]
+        self.assertEqual(["RankService", "RankService", "Reloading", "SignalService"], names)
         self.assertIs(time.monotonic, reactor.seconds)
 
     def test_processes(self) -> None:
@@ -94,7 +94,8 @@ class ServiceTests(SynchronousTestCase):
             ("-dpm", "-dp", "2"),
             ("--data-parallel-multi-port-external-lb",),
         ):
-            self.assertEqual(["Supervisor", "SignalService"], [type(each).__name__ for each in self.make(*words)])
+            names = [type(each).__name__ for each in self.make(*words)]
+            self.assertEqual(["Supervisor", "Reloading", "SignalService"], names)
             self.assertIs(time.monotonic, reactor.seconds)
 
     def test_log(self) -> None:

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.test_stopping -*-
-"""Signals: the first one ends the daemon in order and with status 0, the second at once.
+"""Signals: one to stop ends the daemon in order and with status 0, a second at once; SIGHUP reloads its configuration.
 
 Twisted's own handlers would stop the reactor in order too, but then end the process by the same signal.
 """
@@ -19,17 +19,24 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class SignalService(Service):
-    """Takes SIGTERM and SIGINT over from the reactor.
+    """Takes SIGTERM and SIGINT over from the reactor, and SIGHUP from the system, which would end the process.
 
     :param reactor: is stopped by the first signal.
     :param leave: ends the process with a status, by the second; without it further signals change nothing.
+    :param reload: is called for each SIGHUP, with who asks; without it that changes nothing.
     """
 
     _log: ClassVar[Logger] = Logger()
 
-    def __init__(self, reactor: Any, leave: Callable[[int], Any] | None = os._exit) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        leave: Callable[[int], Any] | None = os._exit,
+        reload: Callable[[str], Any] | None = None,
+    ) -> None:
         self._reactor = reactor
         self._leave = leave
+        self._reload = reload
         self._stopping = False
 
     def startService(self) -> None:
@@ -40,6 +47,11 @@ class SignalService(Service):
     def _install(self) -> None:
         for number in _SIGNALS:
             signal.signal(number, self._received)
+        signal.signal(signal.SIGHUP, self._hung_up)
+
+    def _hung_up(self, _number: int, _frame: FrameType | None) -> None:
+        if self._reload is not None and not self._stopping:
+            self._reactor.callFromThread(self._reload, "SIGHUP")
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
         if self._stopping:

@@ -5,9 +5,9 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from attrs import evolve
 from twisted.application.service import MultiService
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from vllmsim import __version__
-from vllmsim.config.arguments import scan
+from vllmsim.config.arguments import Arguments, scan
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.listing import help_text, print_config
 from vllmsim.config.live import LiveConfiguration
@@ -24,6 +24,10 @@ from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IConfigurations
 from vllmsim.randomness import fresh_seed
 from vllmsim.stopping import SignalService
+
+if TYPE_CHECKING:
+    from vllmsim.processes.authority import ConfigurationAuthority
+    from vllmsim.reloading import Reloading
 
 _log = Logger()
 
@@ -36,6 +40,7 @@ _MORE_THAN_FREED: Final = 10_000
 class Options(usage.Options):
     """The command line, read by our own rules: see :mod:`vllmsim.config.arguments`."""
 
+    arguments: Arguments
     loaded: Loaded
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -43,7 +48,7 @@ class Options(usage.Options):
 
         :raises SystemExit: with status 1 and every problem, when the configuration is wrong.
         """
-        arguments = scan(sys.argv[1:] if options is None else options)
+        self.arguments = arguments = scan(sys.argv[1:] if options is None else options)
         if "help" in arguments.requests:
             _print(help_text(arguments.topic))
         if "version" in arguments.requests:
@@ -81,11 +86,15 @@ def makeService(options: Options) -> MultiService:
         _log.info("The seed is {seed}.", seed=seed)
     lives = {number: LiveConfiguration(evolve(configuration, seed=seed)) for number in configuration.ranks}
     configurations = LiveConfigurations(lives, options.loaded, time.time)
+    build = partial(_serve, lives=lives, configurations=configurations, seed=seed)
+    take = configurations.reload
     if configuration.data_parallel_processes:
-        build = partial(_supervise, configuration=configuration, seed=seed)
-    else:
-        build = partial(_serve, lives=lives, configurations=configurations, seed=seed)
-    return _prepared(configuration, build)
+        authority = _authority(configurations)
+        build, take = partial(_supervise, configuration=configuration, authority=authority, seed=seed), authority.reload
+    top = _prepared(configuration, build)
+    reloading = _reloading(options, take)
+    reloading.setServiceParent(top)
+    return _signalled(top, os._exit, reloading.reload)
 
 
 def serve(
@@ -121,7 +130,30 @@ def _prepared(configuration: Configuration, build: Callable[[MultiService], None
         Preparation(partial(get, needed, configuration, os.environ, reactor), build, reactor).setServiceParent(top)
     else:
         build(top)
-    return _signalled(top, os._exit)
+    return top
+
+
+def _authority(configurations: LiveConfigurations) -> "ConfigurationAuthority":
+    from vllmsim.processes.authority import ConfigurationAuthority  # noqa: PLC0415
+
+    return ConfigurationAuthority(configurations, _reactor())
+
+
+def _reloading(options: Options, take: Callable[[Loaded, str], Awaitable[None]]) -> "Reloading":
+    """Make what reads the configuration again."""
+    from twisted.internet.threads import deferToThreadPool  # noqa: PLC0415
+
+    from vllmsim.reloading import Reloading  # noqa: PLC0415
+
+    reactor, arguments = _reactor(), options.arguments
+    return Reloading(
+        arguments.config,
+        options.loaded.configuration.config_watch,
+        partial(load, arguments, os.environ),
+        take,
+        reactor,
+        partial(deferToThreadPool, reactor, reactor.getThreadPool()),
+    )
 
 
 def _reactor() -> Any:
@@ -133,8 +165,10 @@ def _reactor() -> Any:
     return reactor
 
 
-def _signalled(top: MultiService, leave: Callable[[int], Any] | None) -> MultiService:
-    SignalService(_reactor(), leave).setServiceParent(top)
+def _signalled(
+    top: MultiService, leave: Callable[[int], Any] | None, reload: Callable[[str], Any] | None = None
+) -> MultiService:
+    SignalService(_reactor(), leave, reload).setServiceParent(top)
     return top
 
 
@@ -159,9 +193,9 @@ def _serve(
     reactor.callWhenRunning(_log.info, "Application startup complete.")
 
 
-def _supervise(top: MultiService, configuration: Configuration, seed: int) -> None:
+def _supervise(top: MultiService, configuration: Configuration, authority: "ConfigurationAuthority", seed: int) -> None:
     """Add what has other processes serve ranks."""
     # It installs a reactor too.
     from vllmsim.processes.supervisor import Supervisor  # noqa: PLC0415
 
-    Supervisor(configuration, seed, _reactor()).setServiceParent(top)
+    Supervisor(configuration, authority, seed, _reactor()).setServiceParent(top)

@@ -17,6 +17,7 @@ class FakeProcess:
     :param arguments: its command line.
     :param signals: those that it got.
     :param told: what was written to its standard input.
+    :param heard: what was written to each of its further descriptors.
     """
 
     protocol: ProcessProtocol
@@ -27,11 +28,16 @@ class FakeProcess:
     pid: int
     signals: list[str] = field(factory=list)
     told: bytes = b""
+    heard: dict[int, bytes] = field(factory=dict)
     gone: bool = False
 
     def write(self, data: bytes) -> None:
         """Take what is written to it."""
         self.told += data
+
+    def writeToChild(self, descriptor: int, data: bytes) -> None:
+        """Take what is written to another descriptor."""
+        self.heard[descriptor] = self.heard.get(descriptor, b"") + data
 
     def signalProcess(self, name: str) -> None:
         """Take a signal."""

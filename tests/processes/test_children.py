@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 
 from tests.processes.reactor import FakeProcess, ProcessReactor
 from vllmsim.processes.children import RankProcesses, _Spawner
+from vllmsim.processes.wire import Wire
 
 
 @define(eq=False)
@@ -20,6 +21,13 @@ class Observer:
     """Remembers what it is told."""
 
     calls: list[tuple[str, int]] = field(factory=list)
+    messages: list[Any] = field(factory=list)
+    wires: dict[int, Wire] = field(factory=dict)
+
+    def begin(self, rank: int) -> tuple[bytes, Wire]:
+        """Tell a rank what it is."""
+        self.wires[rank] = Wire(self.messages.append)
+        return {4: b"four", 5: b"five"}[rank], self.wires[rank]
 
     def listening(self, rank: int) -> None:
         """Remember."""
@@ -37,7 +45,7 @@ class ProcessesTests(SynchronousTestCase):
         """Start two."""
         self.reactor = ProcessReactor()
         self.observer = Observer()
-        self.service = RankProcesses(self.reactor, {4: b"four", 5: b"five"}, 20.0, self.observer)
+        self.service = RankProcesses(self.reactor, [4, 5], 20.0, self.observer)
         with capturedLogs() as self.events:
             self.service.startService()
 
@@ -59,13 +67,27 @@ class ProcessesTests(SynchronousTestCase):
         self.assertEqual((None, os.environ["PATH"]), (first.directory, first.environment["PATH"]))
         paths = first.environment["PYTHONPATH"].split(os.pathsep)
         self.assertEqual([os.path.abspath(path) for path in sys.path], paths)  # noqa: PTH100
-        self.assertEqual({0: "w", 1: "r", 2: "r", 3: "r"}, first.descriptors)
+        self.assertEqual({0: "w", 1: "r", 2: "r", 3: "r", 4: "r", 5: "w"}, first.descriptors)
         self.assertEqual(["Rank 4 is process 100.", "Rank 5 is process 101."], self.texts(self.events))
 
     def test_listens(self) -> None:
         """A rank says itself when it listens."""
         self.processes[1].listens()
         self.assertEqual([("listening", 5)], self.observer.calls)
+
+    def test_messages(self) -> None:
+        """It speaks with the supervisor on descriptors of their own, also when messages come in pieces."""
+        self.processes[0].says(b"\0\0\0\x09{", 4)
+        self.assertEqual([], self.observer.messages)
+        self.processes[0].says(b'"has":1}', 4)
+        self.assertEqual([{"has": 1}], self.observer.messages)
+        self.observer.wires[5].send(answer=1)
+        self.assertEqual([{}, {5: b'\0\0\0\x0d{"answer": 1}'}], [process.heard for process in self.processes])
+
+    def test_nonsense(self) -> None:
+        """One that says nothing that has a meaning is killed, so that another takes its place."""
+        self.processes[0].says(b"\xff\xff\xff\xff", 4)
+        self.assertEqual([["KILL"], []], [process.signals for process in self.processes])
 
     def test_log(self) -> None:
         """Its lines come out one by one behind its number, whole, and those of standard error too."""

@@ -3,6 +3,7 @@
 from io import BytesIO
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
@@ -11,8 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.commandline import load_words
 from tests.harness import Exchange
 from tests.processes.reactor import ProcessReactor
+from vllmsim.config.changes import LiveConfigurations
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.listening import StartError
 from vllmsim.processes.assignment import Assignment
+from vllmsim.processes.authority import ConfigurationAuthority
 from vllmsim.processes.supervisor import Supervisor
 
 
@@ -23,11 +27,19 @@ class SupervisorTests(SynchronousTestCase):
         """Make a supervisor of two ranks and start it."""
         self.reactor = ProcessReactor()
         self.left: list[int] = []
-        self.configuration = load_words(["-dpm", "-dp", "2", *words.split()], {}).configuration
-        service = Supervisor(self.configuration, 7, self.reactor, self.left.append)
+        service = self.build("-dp", "2", *words.split())
         service.privilegedStartService()
         service.startService()
         return service
+
+    def build(self, *words: str) -> Supervisor:
+        """Make a supervisor."""
+        loaded = load_words(["-dpm", *words], {})
+        self.configuration = loaded.configuration
+        lives = {rank: LiveConfiguration(self.configuration) for rank in self.configuration.ranks}
+        self.configurations = LiveConfigurations(lives, loaded, float)
+        authority = ConfigurationAuthority(self.configurations, self.reactor)
+        return Supervisor(self.configuration, authority, 7, self.reactor, self.left.append)
 
     def status(self) -> int:
         """Ask how all are."""
@@ -55,6 +67,20 @@ class SupervisorTests(SynchronousTestCase):
         told = [Assignment.read(BytesIO(process.told)) for process in self.reactor.processes]
         self.assertEqual([Assignment(rank, 7, self.configuration) for rank in (1, 2)], told)
 
+    def test_started_again(self) -> None:
+        """A rank that is started again is told what its configuration is by then."""
+        self.make()
+        self.up()
+        changing = self.configurations.change({"time-to-first-token": "1s"}, 1, "me")
+        self.successResultOf(Deferred.fromCoroutine(changing))
+        self.reactor.advance(60)
+        for process in self.reactor.processes[:2]:
+            process.ends(signal=9)
+        self.reactor.advance(0)
+        told = [Assignment.read(BytesIO(process.told)) for process in self.reactor.processes[2:]]
+        self.assertEqual([0.0, 1.0], [each.configuration.time_to_first_token for each in told])
+        self.assertEqual([{}, {}], [process.heard for process in self.reactor.processes[2:]])
+
     def test_port(self) -> None:
         """It listens at its own port alone, and asks ranks at theirs when they listen."""
         self.make("--host 127.0.0.1 --port 9000 --data-parallel-supervisor-port 9100")
@@ -66,13 +92,15 @@ class SupervisorTests(SynchronousTestCase):
 
     def test_port_in_use(self) -> None:
         """A port of its own that is taken is an error of one line, before any rank is started."""
+        self.left = []
         reactor = ProcessReactor()
 
         def refuse(*_: Any, **__: Any) -> None:
             raise OSError(98, "Address already in use")
 
         reactor.listenTCP = refuse  # type: ignore[method-assign]
-        service = Supervisor(load_words(["-dpm"], {}).configuration, 7, reactor)
+        self.reactor = reactor
+        service = self.build()
         error = self.assertRaises(StartError, service.privilegedStartService)
         self.assertEqual("vllmsim: cannot listen on 'tcp:9256': Address already in use", str(error))
         self.assertEqual([], reactor.processes)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet import reactor
+from twisted.internet import reactor, stdio
 from twisted.logger import FileLogObserver, LogLevel, globalLogBeginner
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -46,15 +46,16 @@ class MainTests(SynchronousTestCase):
             return tree
 
         self.patch(rank, "serve", serve)
+        self.patch(stdio, "StandardIO", lambda *ends: self.ran.append(ends))
         configuration = load_words(["-dp", "2"], {}).configuration
         self.run_with(Assignment(1, 7, configuration).to_bytes())
         [(lives, configurations, seed, more)] = served
         self.assertEqual({1: configuration}, {number: live.current for number, live in lives.items()})
-        self.assertIs(lives, configurations.ranks)
         self.assertEqual((7, {"leave": None}), (seed, more))
         self.assertTrue(tree.running)
         said, watches = rank._say_that_it_listens, rank._leave_with_supervisor
-        self.assertEqual([watches, ("before", "shutdown"), said, "reactor"], self.ran)
+        wired = (configurations.wire, 5, 4, reactor)
+        self.assertEqual([watches, wired, ("before", "shutdown"), said, "reactor"], self.ran)
         [observer] = self.observers
         self.assertIs(sys.stdout, observer._outFile)
 

@@ -111,7 +111,7 @@ class LiveConfigurations:
             raise Conflict("There is no change of the configuration to undo.")
         self._swap(Change(self._epoch(), who, "undo", self._current(), self._past.pop()))
 
-    def reload(self, loaded: Loaded, who: str) -> None:
+    async def reload(self, loaded: Loaded, who: str) -> None:
         """Take over what the sources of the configuration say now, as far as that is other than before.
 
         What has been changed in between and is the same in the sources stays as it was changed. What is new there and

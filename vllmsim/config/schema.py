@@ -109,6 +109,9 @@ class Configuration:
     admin_api_key: str = _option("server", Text(), "",
         "Key that they ask for, as Authorization: Bearer KEY; none if empty.",
         environment="VLLMSIM_ADMIN_API_KEY", secret=True)
+    config_watch: float = _option("server", Duration(), 0.0,
+        "How often to look whether the configuration file has changed, and read it again if so; 0 for never. SIGHUP has"
+        " it read at any time.", unit="ms")
     disable_fastapi_docs: bool = _option("server", Flag(), False,
         "Serve neither /openapi.json nor the pages /docs and /redoc that show it.")
     pod_name: str = _option("server", Text(), "",

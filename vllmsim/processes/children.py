@@ -1,17 +1,20 @@
 # -*- test-case-name: tests.processes.test_children -*-
 """Ranks as child processes, kept alive by :mod:`twisted.runner.procmon`.
 
-A rank's process is ``python -m vllmsim.scripts.rank``, with four
+A rank's process is ``python -m vllmsim.scripts.rank``, with six
 descriptors: standard input has its assignment, and ends when the supervising process does, however that ends; what
-comes out of standard output and error goes to the log, line by line; and on descriptor 3 the rank says with a newline
-that it listens, as services under s6 do.
+comes out of standard output and error goes to the log, line by line; on descriptor 3 the rank says with a newline
+that it listens, as services under s6 do; and on descriptors 4 and 5 it speaks with the supervisor about the
+configuration: see :mod:`vllmsim.processes.wire`.
 """
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Final, Protocol
 
+from attrs import define
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
@@ -26,6 +29,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.runner.procmon import ProcessMonitor
 from zope.interface import implementer
+
+from vllmsim.processes.wire import ASKING, TOLD, Wire
 
 _output = Logger("vllmsim.processes")
 
@@ -42,6 +47,12 @@ _LONGEST_DELAY: Final = 30.0
 class RankObserver(Protocol):
     """Who is told what becomes of the processes."""
 
+    def begin(self, rank: int) -> tuple[bytes, Wire]:
+        """A process of a rank is about to be started.
+
+        :return: what it is told to be, and how it speaks with the supervisor.
+        """
+
     def listening(self, rank: int) -> None:
         """A rank's process says that it listens."""
 
@@ -53,13 +64,17 @@ class _Run(ProcessProtocol):
     """One run of a rank's process.
 
     :param assignment: what it is told.
+    :param wire: how it speaks with the supervisor.
     :param monitored: what the process monitor believes to be the protocol.
     :param processes: is told what becomes of it.
     """
 
-    def __init__(self, rank: int, assignment: bytes, monitored: IProcessProtocol, processes: "RankProcesses") -> None:
+    def __init__(
+        self, rank: int, assignment: bytes, wire: Wire, monitored: IProcessProtocol, processes: "RankProcesses"
+    ) -> None:
         self._rank = rank
         self._assignment = assignment
+        self._wire = wire
         self._monitored: Any = monitored
         self._processes = processes
         self._rests = dict.fromkeys(_OUTPUTS, b"")
@@ -70,11 +85,15 @@ class _Run(ProcessProtocol):
         self._monitored.makeConnection(self.transport)
         self._processes.began(self._rank, self.transport)
         self.transport.write(self._assignment)
+        self._wire.makeConnection(_Pipe(self.transport))
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Log whole lines, and keep the rest."""
         if childFD == READY_DESCRIPTOR:
             self._processes.listening(self._rank)
+            return
+        if childFD == ASKING:
+            self._wire.dataReceived(data)
             return
         *lines, rest = (self._rests[childFD] + data).split(b"\n")
         for line in lines:
@@ -94,6 +113,25 @@ class _Run(ProcessProtocol):
     def _say(self, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
         _output.info("[rank {rank}] {text}", rank=self._rank, text=text)
+
+
+@define(eq=False)
+class _Pipe:
+    """What a wire needs of the transport of a process.
+
+    :param process: the transport.
+    """
+
+    _process: Any
+
+    def write(self, data: bytes) -> None:
+        """Write to the process. Harmless when it reads no more, as one that is about to end."""
+        with suppress(KeyError):
+            self._process.writeToChild(TOLD, data)
+
+    def loseConnection(self) -> None:
+        """Give up the process, which speaks another language; another one is started in its place."""
+        self._process.signalProcess("KILL")
 
 
 @implementer(IReactorProcess, IReactorTime)
@@ -133,8 +171,8 @@ class _Spawner:
         usePTY: bool = False,  # noqa: FBT002
         childFDs: Mapping[int, int | str] | None = None,
     ) -> IProcessTransport:
-        """Start a process with a descriptor more, on which it may say something."""
-        descriptors = {0: "w", **dict.fromkeys((*_OUTPUTS, READY_DESCRIPTOR), "r")}
+        """Start a process with some descriptors more."""
+        descriptors = {0: "w", **dict.fromkeys((*_OUTPUTS, READY_DESCRIPTOR, ASKING), "r"), TOLD: "w"}
         transport: IProcessTransport = self._reactor.spawnProcess(
             self._wrap(processProtocol), executable, args, env, path, uid, gid, usePTY, descriptors
         )
@@ -145,17 +183,14 @@ class RankProcesses(Service):
     """Runs a process for each rank, and starts it again when it ends.
 
     :param reactor: provides time and processes.
-    :param assignments: what each rank is told, by its number.
+    :param ranks: their numbers.
     :param kill_time: seconds between asking a process to end and killing it.
-    :param observer: is told what becomes of them.
+    :param observer: is told what becomes of them, and what they are to be told.
     """
 
     _log: ClassVar[Logger] = Logger()
 
-    def __init__(
-        self, reactor: Any, assignments: Mapping[int, bytes], kill_time: float, observer: RankObserver
-    ) -> None:
-        self._assignments = assignments
+    def __init__(self, reactor: Any, ranks: Iterable[int], kill_time: float, observer: RankObserver) -> None:
         self._observer = observer
         self._alive: set[int] = set()
         self._stopped: Deferred[None] | None = None
@@ -164,7 +199,7 @@ class RankProcesses(Service):
         monitor.threshold = _SOON
         monitor.maxRestartDelay = _LONGEST_DELAY
         self._monitor: ProcessMonitor = monitor
-        for rank in assignments:
+        for rank in ranks:
             command = [sys.executable, "-P", "-m", "vllmsim.scripts.rank", str(rank)]
             monitor.addProcess(str(rank), command, env=_environment())
 
@@ -187,7 +222,7 @@ class RankProcesses(Service):
 
     def _run(self, monitored: Any) -> IProcessProtocol:
         rank = int(monitored.name)
-        return _Run(rank, self._assignments[rank], monitored, self)
+        return _Run(rank, *self._observer.begin(rank), monitored, self)
 
     def began(self, rank: int, transport: IProcessTransport) -> None:
         """Learn that a process is there."""

@@ -22,10 +22,12 @@ from vllmsim.identity import endpoint_of, supervisor_endpoint
 from vllmsim.leaving import leave_with
 from vllmsim.listening import Listener
 from vllmsim.processes.assignment import Assignment
+from vllmsim.processes.authority import ConfigurationAuthority
 from vllmsim.processes.children import RankProcesses
 from vllmsim.processes.health import Pace, RankHealth
 from vllmsim.processes.probing import client_endpoint, probe
 from vllmsim.processes.site import SupervisorSite
+from vllmsim.processes.wire import Wire
 
 _KILL_MARGIN: Final = 15.0
 """Seconds beyond its shutdown timeout that a rank may take to end; its clients have 5 of them to read."""
@@ -34,6 +36,7 @@ _KILL_MARGIN: Final = 15.0
 class Supervisor(Service):
     """Runs the ranks of a server, each in a process.
 
+    :param authority: knows what each rank's configuration is.
     :param seed: the daemon's seed.
     :param reactor: provides time, sockets and processes; is stopped when a rank cannot start.
     :param leave: has this process end with a status when the reactor has stopped.
@@ -45,12 +48,15 @@ class Supervisor(Service):
     def __init__(
         self,
         configuration: Configuration,
+        authority: ConfigurationAuthority,
         seed: int,
         reactor: Any,
         leave: Callable[[int], object] = leave_with,
     ) -> None:
         c = configuration
         self._reactor = reactor
+        self._authority = authority
+        self._seed = seed
         self._leave = leave
         self._listened: set[int] = set()
         self._failed = False
@@ -59,12 +65,7 @@ class Supervisor(Service):
             c.dp_supervisor_probe_interval_s, c.dp_supervisor_probe_timeout_s, c.dp_supervisor_probe_failure_threshold
         )
         self._health = RankHealth(reactor, probes, pace, self._began)
-        self._processes = RankProcesses(
-            reactor,
-            {rank: Assignment(rank, seed, c).to_bytes() for rank in c.ranks},
-            c.shutdown_timeout + _KILL_MARGIN,
-            self,
-        )
+        self._processes = RankProcesses(reactor, c.ranks, c.shutdown_timeout + _KILL_MARGIN, self)
         site = SupervisorSite(lambda: self._health.well, reactor)
         self._listener = Listener(supervisor_endpoint(c), site, reactor)
 
@@ -99,14 +100,21 @@ class Supervisor(Service):
         # Scripts that start vLLM wait for these words.
         self._log.info("Application startup complete.")
 
+    def begin(self, rank: int) -> tuple[bytes, Wire]:
+        """Learn that a rank's process is about to be started, and find what it is told: what holds now."""
+        wire = self._authority.link(rank)
+        return Assignment(rank, self._seed, self._authority.current(rank)).to_bytes(), wire
+
     def listening(self, rank: int) -> None:
         """Learn that a rank listens."""
+        self._authority.listening(rank)
         self._listened.add(rank)
         self._health.watch(rank)
 
     def ended(self, rank: int, reason: Failure) -> None:
         """Learn that a rank's process has ended."""
         self._health.forget(rank)
+        self._authority.unlink(rank)
         how = _describe(reason)
         if not self.running:
             self._log.info("Rank {rank} ended {how}.", rank=rank, how=how)

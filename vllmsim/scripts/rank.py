@@ -8,18 +8,17 @@ process of a group, and the supervisor sends its own.
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from threading import Thread
 from typing import Final
 
 from twisted.logger import FileLogObserver, LogEvent, eventAsText, globalLogBeginner
 
-from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
-from vllmsim.config.loading import Loaded
 from vllmsim.processes.assignment import Assignment
 from vllmsim.processes.children import READY_DESCRIPTOR
+from vllmsim.processes.remote import RemoteConfigurations
+from vllmsim.processes.wire import ASKING, TOLD
 from vllmsim.tap import serve
 
 _STANDARD_INPUT: Final = 0
@@ -38,13 +37,15 @@ def main() -> None:
     Thread(target=_leave_with_supervisor, daemon=True).start()
     observer = FileLogObserver(sys.stdout, _line)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    lives = {assignment.rank: LiveConfiguration(assignment.configuration)}
-    configurations = LiveConfigurations(lives, Loaded(assignment.configuration), time.time)
-    tree = serve(lives, configurations, assignment.seed, leave=None)
+    from twisted.internet import reactor, stdio  # noqa: PLC0415 - the reactor is installed by this
+
+    live = LiveConfiguration(assignment.configuration)
+    configurations = RemoteConfigurations(live, reactor)
+    tree = serve({assignment.rank: live}, configurations, assignment.seed, leave=None)
+    # That of another system has no other descriptors.
+    stdio.StandardIO(configurations.wire, TOLD, ASKING, reactor)  # type: ignore[call-arg]
     tree.privilegedStartService()
     tree.startService()
-    from twisted.internet import reactor  # noqa: PLC0415 - it is installed by now
-
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     reactor.callWhenRunning(_say_that_it_listens)
     reactor.run()
