@@ -371,6 +371,11 @@ class RecordingMetrics:
         """Remember."""
         self.heard.append(("evicted", place))
 
+    def operation_began(self, operation: str) -> Callable[[], object]:
+        """Remember."""
+        self.heard.append(("began", operation))
+        return lambda: self.heard.append(("ended", operation))
+
     def dataset_asked(self, dataset: str, result: str, trouble: str | None) -> None:
         """Remember."""
         self.heard.append(("dataset", dataset, result, trouble))

@@ -8,10 +8,14 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness import RankTestCase
+from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.names import find
 from vllmsim.config.schema import Configuration
+from vllmsim.metrics.adapters import AdapterMetrics
 from vllmsim.metrics.backend import BackendMetrics
 from vllmsim.metrics.cacheconfig import cache_config_labels
+from vllmsim.metrics.exposition import Families
+from vllmsim.metrics.failures import FailureMetrics
 from vllmsim.metrics.families import RankMetrics
 from vllmsim.metrics.http import HttpMetrics
 from vllmsim.metrics.process import ProcessMetrics
@@ -85,15 +89,22 @@ class DocumentationTests(RankTestCase):
         metrics = RankMetrics(
             "0", "m", 1024, cache_config_labels(Configuration()), 1.0, ("a",), blocks=True, block_lives=True,
             transfers=TransferMetrics(fetches=True, nixl=True), parses=True,
+            adapters=AdapterMetrics(LiveConfiguration(Configuration(enable_lora=True)), lambda: 1.0),
         )  # fmt: skip
         BackendMetrics(metrics.own)
+        metrics.operation_began("sleep")()
         http = HttpMetrics(1.0)
         http.exchange_finished("/v1/models", "GET", 200, 0.1, 0, 0)
-        shown = [
-            (each.name, each.kind, set(each.series[0].labels) - {"engine", "model_name"})
-            for families in (metrics.families, metrics.own, http.families)
-            for each in families
-        ]
+        failures = FailureMetrics({}, 1.0)
+        failures.request_failed("rule", "kind")
+
+        def described(families: Families) -> list[tuple[str, str, set[str]]]:
+            common = {"engine", "model_name"}
+            return [(each.name, each.kind, set(each.series[0].labels) - common) for each in families]
+
+        [(name, kind, labels)] = re.findall(r"# TYPE (\S+)_total (\S+)\n.*?{(.*?)}", failures.write())
+        failed = (name, kind, set(re.findall(r"(\w+)=", labels)))
+        shown = [*described(metrics.families), *described(metrics.own), failed, *described(http.families)]
         registry = CollectorRegistry()
         GCCollector(registry)
         PlatformCollector(registry)

@@ -66,11 +66,29 @@ class MeasuringTests(RankTestCase):
         labels = '{engine="0",model_name="Qwen/Qwen3-0.6B"}'
         self.assertEqual(expected, {name: round(self.sample(f"vllm:{name}{labels}"), 9) for name in expected})
 
+    def test_adapters(self) -> None:
+        """Fake adapters take the place of real ones, which are idle where none is faked, and behind the same family."""
+        self.make_rank("--fake-metrics", "{}", "--enable-lora", "--lora-modules", "a=/a")
+        name = 'vllm:lora_requests_info{max_lora="1",'
+        idle = f'{name}running_lora_adapters="",waiting_lora_adapters=""}}'
+        faked = f'{name}running_lora_adapters="x",waiting_lora_adapters=""}}'
+        self.complete(model="a", max_tokens=2)
+        self.assertIn(idle, self.vllm())
+        self.show(loras=[{"running": "x", "timestamp": 5}])
+        names = [line.partition("{")[0] for line in self.vllm().splitlines() if line[0] != "#"]
+        self.assertEqual("vllm:cache_config_info", names[names.index("vllm:lora_requests_info") - 1])
+        self.assertEqual([5, 1], [self.sample(faked), self.vllm().count("\nvllm:lora_requests_info")])
+        self.live.swap(evolve(self.live.current, max_loras=2))
+        self.assertEqual(5, self.sample(faked.replace('"1"', '"2"')))
+        self.show()
+        self.assertNotIn("\n" + faked, self.vllm())
+        self.assertIn(idle.replace('"1"', '"2"'), self.vllm())
+
     def test_families(self) -> None:
         """A fake page has the families and series of a real one, in its order."""
         pages = []
         for words in ((), ("--fake-metrics", "{}")):
-            self.make_rank("--enable-kvcache", "--kv-cache-metrics", *words)
+            self.make_rank("--enable-kvcache", "--kv-cache-metrics", "--enable-lora", *words)
             pages.append(self.vllm())
         self.assertEqual(*pages)
 

@@ -769,6 +769,13 @@ class IRankMetrics(Interface):
         :param level: from 0 to 2; None for awake.
         """
 
+    def operation_began(operation: str) -> Callable[[], object]:
+        """The rank is to fall asleep, or to wake up.
+
+        :param operation: ``sleep`` or ``wake``.
+        :return: is to be called when that is done.
+        """
+
     def dataset_asked(dataset: str, result: str, trouble: str | None) -> None:
         """A dataset was asked for an answer.
 

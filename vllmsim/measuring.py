@@ -87,6 +87,7 @@ def make_measures(
             block_lives=c.enable_kvcache and c.kv_cache_metrics,
             transfers=TransferMetrics(c.block_size, c.kv_bytes_per_token, c.kv_transfer.fetches, c.kv_transfer.nixl),
             parses=bool(c.tool_call_parser),
+            now=clock.seconds,
             buckets=c.custom_histogram_buckets or {},
             adapters=adapters,
         )
@@ -95,8 +96,10 @@ def make_measures(
     failures = FailureMetrics({"engine": str(number), "model_name": c.served_names[0]}, created)
 
     shown: list[Source] = [rank.own, failures]
-    if not c.disable_log_stats:
-        shown.insert(0, rank.families if c.fake_metrics is None else _fake(live, make_rank_metrics(), clock, epoch))
+    if c.fake_metrics is not None and not c.disable_log_stats:
+        shown.insert(0, _fake(live, make_rank_metrics(AdapterMetrics(live, epoch)), clock, epoch))
+    elif not c.disable_log_stats:
+        shown.insert(0, rank.families)
     log = None if c.disable_log_stats else StatsLog(clock, number, rank.figures, c.log_stats_interval)
     return Measures(rank, adapters, http, failures, Succession(shown), log, not several)
 
@@ -109,10 +112,10 @@ def _fake(
     :param unused: metrics that nobody tells anything.
     """
     c = live.current
-    fake = SyntheticMetrics(unused.families, clock, epoch, c.max_loras, c.fake_metrics_refresh_interval)
+    fake = SyntheticMetrics(unused.families, clock, epoch, c.fake_metrics_refresh_interval)
 
     def show(_: Configuration, configuration: Configuration) -> None:
-        fake.show(configuration.fake_metrics or FakeMetrics())
+        fake.show(configuration.fake_metrics or FakeMetrics(), configuration.max_loras)
 
     show(c, c)
     live.watch(show)

@@ -41,7 +41,7 @@ class _Samples(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Make every sample anew."""
-        return map(_metric, self._families)
+        return map(_metric, (family for family in self._families if family.shown))
 
 
 def _metric(family: Family) -> Metric:

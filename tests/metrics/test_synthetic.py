@@ -49,18 +49,18 @@ class FakeTestCase(SynchronousTestCase):
         """Show what a server shows that is told to fake nothing."""
         self.clock = Clock()
         self.fake = parse_fake_metrics({})
-        self.metrics = SyntheticMetrics(unused().families, self.clock, lambda: EPOCH + self.clock.seconds(), 3, 0.1)
-        self.metrics.show(self.fake)
+        self.metrics = SyntheticMetrics(unused().families, self.clock, lambda: EPOCH + self.clock.seconds(), 0.1)
+        self.metrics.show(self.fake, 3)
 
     def show(self, **members: Any) -> None:
         """Begin with some members, whose names have ``_`` for ``-``."""
         self.fake = parse_fake_metrics({name.replace("_", "-"): value for name, value in members.items()})
-        self.metrics.show(self.fake)
+        self.metrics.show(self.fake, 3)
 
     def update(self, **members: Any) -> None:
         """Change some members."""
         self.fake = merge_fake_metrics(self.fake, {name.replace("_", "-"): value for name, value in members.items()})
-        self.metrics.show(self.fake)
+        self.metrics.show(self.fake, 3)
 
     def lines(self, name: str) -> dict[str, float]:
         """Read the samples of a name, by those of their labels that not all have."""
@@ -201,7 +201,7 @@ class HistogramTests(FakeTestCase):
             ((10, 20), [0, 0, 0], 0), ((10.9,), [1], 10),
         ):  # fmt: skip
             metrics = RankMetrics("0", "m", 1024, {}, EPOCH, buckets={"request_tokens": bounds})
-            self.metrics = SyntheticMetrics(metrics.families, self.clock, lambda: EPOCH, 1, 0.1)
+            self.metrics = SyntheticMetrics(metrics.families, self.clock, lambda: EPOCH, 0.1)
             self.show(request_prompt_tokens=entries)
             self.assertEqual(total, self.value("vllm:prompt_tokens_total"))
 
@@ -313,7 +313,7 @@ class PageTests(SynchronousTestCase):
 
     def test_idle(self) -> None:
         """What fakes nothing is byte for byte a real page of a server that has done nothing."""
-        metrics = SyntheticMetrics(unused().families, Clock(), lambda: EPOCH, 1, 0.1)
+        metrics = SyntheticMetrics(unused().families, Clock(), lambda: EPOCH, 0.1)
         metrics.show(parse_fake_metrics({}))
         self.assertEqual(unused().families.write(), metrics.write())
 
@@ -322,7 +322,7 @@ class PageTests(SynchronousTestCase):
     def test_well_formed(self, steps: list[dict[str, Any]]) -> None:
         """Whatever is shown and changed to, the page is as prometheus_client writes it, with every series once."""
         clock, families = Clock(), unused().families
-        metrics = SyntheticMetrics(families, clock, lambda: EPOCH + clock.seconds(), 1, 0.1)
+        metrics = SyntheticMetrics(families, clock, lambda: EPOCH + clock.seconds(), 0.1)
         fake = parse_fake_metrics({})
         for step in steps:
             fake = merge_fake_metrics(fake, step)
@@ -340,7 +340,7 @@ class PageTests(SynchronousTestCase):
     def test_resets(self, steps: list[dict[str, Any]]) -> None:
         """No counter is below what it was unless it tells that it counts anew."""
         clock, families = Clock(), unused().families
-        metrics = SyntheticMetrics(families, clock, lambda: EPOCH + clock.seconds(), 1, 0.1)
+        metrics = SyntheticMetrics(families, clock, lambda: EPOCH + clock.seconds(), 0.1)
         before: dict[tuple[str, str], tuple[float, float | None]] = {}
         fake = parse_fake_metrics({})
         for step in steps:

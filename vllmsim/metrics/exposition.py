@@ -161,6 +161,15 @@ class Families:
         self._families.append(Family(name, text, kind.kind, self._created))
         return self._families[-1]
 
+    def behind(self, name: str, other: Family) -> None:
+        """Move a family to the place behind that of some name.
+
+        :param other: one of these.
+        """
+        self._families.remove(other)
+        place = next(number for number, family in enumerate(self._families) if family.name == name)
+        self._families.insert(place + 1, other)
+
     def show(self, name: str, text: str, accumulator: A) -> A:
         """Make a family of one series.
 

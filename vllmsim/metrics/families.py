@@ -14,12 +14,13 @@ from zope.interface import implementer
 
 from vllmsim.inference import Answer, Prefill, SequenceTimes
 from vllmsim.interfaces import IRankMetrics
-from vllmsim.metrics import series
 from vllmsim.metrics.adapters import AdapterMetrics
-from vllmsim.metrics.bounds import Bounds, make_bounds
+from vllmsim.metrics.bounds import make_bounds
 from vllmsim.metrics.cache import CacheMetrics, RecentLookups
 from vllmsim.metrics.exposition import Families
-from vllmsim.metrics.series import Computed, Counter, Gauge, Histogram, Labels
+from vllmsim.metrics.sequences import SequenceMetrics
+from vllmsim.metrics.series import Computed, Counter, Gauge, Labels
+from vllmsim.metrics.sleeping import SleepMetrics
 from vllmsim.metrics.statslog import Figures
 from vllmsim.metrics.toolcalls import ToolCallMetrics
 from vllmsim.metrics.transfer import TransferMetrics
@@ -46,6 +47,7 @@ class RankMetrics:
     :param block_lives: whether to show how long KV blocks live.
     :param transfers: what counts those of KV blocks.
     :param parses: whether the server looks for calls of tools in answers.
+    :param now: tells the time, in seconds; for what measures it.
     :param buckets: bounds of histograms, by the names of :class:`vllmsim.metrics.bounds.Bounds`.
     :param adapters: what counts those of LoRA adapters, if anything does.
     """
@@ -63,6 +65,7 @@ class RankMetrics:
         block_lives: bool = False,
         transfers: TransferMetrics | None = None,
         parses: bool = False,
+        now: Callable[[], float] = float,
         buckets: Mapping[str, Sequence[float]] = MappingProxyType({}),
         adapters: AdapterMetrics | None = None,
     ) -> None:
@@ -87,7 +90,7 @@ class RankMetrics:
         family = f.family("vllm:admission_rejections", rejections, Counter)
         for limit, counter in self._rejected.items():
             family.add(counter, {"model_name": model_name, "reason": limit})
-        self._show_histograms(f, bounds)
+        self._sequences = SequenceMetrics(f, bounds)
         info = f.family("vllm:cache_config_info", "How the KV cache is set up.", Gauge)
         info.add(Gauge(1), {"engine": engine, **cache_config})
         if adapters is not None:
@@ -98,6 +101,7 @@ class RankMetrics:
             self.cache.show_lives(f, bounds.kv_cache_residency)
         self._transfers.show_transfers(f)
         self._tool_calls = ToolCallMetrics(f, model_name) if parses else None
+        self._sleeping = SleepMetrics(f, now)
         if datasets:
             self._show_datasets(self.own, own, datasets)
         if blocks:
@@ -173,34 +177,6 @@ class RankMetrics:
         self._generated = f.show("vllm:generation_tokens", "Generated tokens.", Counter())
         self._tokens_before = 0.0
 
-    def _show_histograms(self, f: Families, bounds: Bounds) -> None:
-        def show(name: str, text: str, bounds: Sequence[float]) -> Histogram:
-            return f.show(f"vllm:{name}", text, Histogram(bounds))
-
-        tokens, gap, latency = bounds.request_tokens, bounds.inter_token_latency, bounds.request_latency
-        self._prompt_lengths = show("request_prompt_tokens", "Prompt tokens per sequence.", tokens)
-        self._lengths = show("request_generation_tokens", "Generated tokens per sequence.", tokens)
-        self._iterations = show("iteration_tokens_total", "Tokens per engine step.", bounds.iteration_tokens)
-        longest = "Generated tokens of each prompt's longest choice."
-        self._longest = show("request_max_num_generation_tokens", longest, tokens)
-        self._choices = show("request_params_n", "Choices asked for per prompt.", bounds.request_params_n)
-        self._limits = show("request_params_max_tokens", "Token limit per sequence.", tokens)
-        first = "Seconds from arrival to the first token."
-        self._first_tokens = show("time_to_first_token_seconds", first, bounds.time_to_first_token)
-        self._gaps = show("inter_token_latency_seconds", "Seconds between one output and the next.", gap)
-        f.show("vllm:time_per_output_token_seconds", "The same, under its older name.", self._gaps)
-        mean = "Mean seconds per token after the first."
-        self._mean_gaps = show("request_time_per_output_token_seconds", mean, gap)
-        self._whole = show("e2e_request_latency_seconds", "Seconds from arrival to the last token.", latency)
-        self._queued = show("request_queue_time_seconds", "Seconds waiting for a slot.", latency)
-        self._inference = show("request_inference_time_seconds", "Seconds in a slot.", latency)
-        self._prefill = show("request_prefill_time_seconds", "Seconds in a slot before the first token.", latency)
-        self._decode = show("request_decode_time_seconds", "Seconds from the first token to the last.", latency)
-        lost = "How often each sequence lost its slot."
-        self._preemptions = show("request_num_preemptions", lost, series.PREEMPTION_BUCKETS)
-        uncached = "Prompt tokens that were not cached, per sequence."
-        self._uncached = show("request_prefill_kv_computed_tokens", uncached, tokens)
-
     def figures(self) -> Figures:
         """Tell what the rank does, for its log."""
         return Figures(
@@ -247,18 +223,18 @@ class RankMetrics:
         self._cached.value += prefill.cached
         self._external.value += prefill.external
         self._found.value += prefill.found
-        self._first_tokens.observe(since_arrival)
+        self._sequences.first_tokens.observe(since_arrival)
 
     def tokens_emitted(self, count: int, gap: float | None) -> None:
         """Count generated tokens and observe the gap before them."""
         self._generated.value += count
         if gap is not None:
-            self._gaps.observe(gap)
+            self._sequences.gaps.observe(gap)
 
     def iteration_finished(self) -> None:
         """Observe the tokens since the last iteration."""
         tokens = self._computed.value + self._generated.value
-        self._iterations.observe(tokens - self._tokens_before)
+        self._sequences.iterations.observe(tokens - self._tokens_before)
         self._tokens_before = tokens
 
     def sequence_finished(
@@ -272,18 +248,7 @@ class RankMetrics:
         """Observe everything about a sequence that is complete."""
         self._running.value -= 1
         self._ended(reason).value += 1
-        decode = times.last_token - times.first_token
-        self._prompt_lengths.observe(prefill.tokens)
-        self._lengths.observe(generated_tokens)
-        self._limits.observe(max_tokens)
-        self._mean_gaps.observe(decode / (generated_tokens - 1) if generated_tokens > 1 else 0.0)
-        self._whole.observe(times.last_token - times.arrived)
-        self._queued.observe(times.started - times.arrived)
-        self._inference.observe(times.last_token - times.started)
-        self._prefill.observe(times.first_token - times.started)
-        self._decode.observe(decode)
-        self._preemptions.observe(0)
-        self._uncached.observe(prefill.computed)
+        self._sequences.finished(prefill, generated_tokens, max_tokens, times)
 
     def _ended(self, reason: str) -> Counter:
         """Find the counter of a reason; those that vLLM does not know are shown from their first time on."""
@@ -316,6 +281,10 @@ class RankMetrics:
         for state, gauge in self._sleep.items():
             gauge.value = int(level == _SLEEP_STATES[state])
 
+    def operation_began(self, operation: str) -> Callable[[], object]:
+        """Measure how long it takes to fall asleep, or to wake up."""
+        return self._sleeping.began(operation)
+
     def dataset_asked(self, dataset: str, result: str, trouble: str | None) -> None:
         """Count a lookup, and the random answer if there has to be one."""
         self._lookups[dataset, result].value += 1
@@ -324,5 +293,5 @@ class RankMetrics:
 
     def prompt_finished(self, n: int, longest: int) -> None:
         """Observe the choices of a prompt; vLLM too counts prompts here, not requests."""
-        self._choices.observe(n)
-        self._longest.observe(longest)
+        self._sequences.choices.observe(n)
+        self._sequences.longest.observe(longest)

@@ -30,6 +30,7 @@ BLOCK_BUCKETS: Final = (
 TRANSFER_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 5.0)
 TRANSFER_BYTES_BUCKETS: Final = tuple(2**power for power in range(11, 34, 2))
 DESCRIPTOR_BUCKETS: Final = (10, 20, 30, 50, 75, 100, 200, 400, 1000, 2000, 4000, 10_000, 20_000, 50_000)
+OPERATION_BUCKETS: Final = (0.01, 0.1, 1, 10, 30, 60, 120, 300, 600)
 PREEMPTION_BUCKETS: Final = (1, 2, 3, 4, 5, 10, 20)
 HTTP_FINE_BUCKETS: Final = (
     0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0, 30.0, 60.0,

@@ -41,8 +41,9 @@ _COUNTERS: Final[Mapping[str, str]] = {
     "prefix-cache-queries": "vllm:prefix_cache_queries",
 }
 _ENDINGS: Final = "vllm:request_success"
-ADAPTERS: Final = "vllm:lora_requests_info"
-ADAPTERS_TEXT: Final = "Which LoRA adapters run, and which have requests that wait; the latest series holds."
+_BEFORE_ADAPTERS: Final = "vllm:cache_config_info"
+_ADAPTERS: Final = "vllm:lora_requests_info"
+_ADAPTERS_TEXT: Final = "Which LoRA adapters run, and which have requests that wait; the latest series holds."
 _WHOLE: Final = 1e-9
 """How little a number may be below a whole one to be that."""
 
@@ -70,28 +71,33 @@ class SyntheticMetrics:
     :param families: those of a server that has done nothing.
     :param clock: says how far functions are.
     :param epoch: tells seconds since the epoch.
-    :param max_loras: how many adapters could run at the same time.
     :param interval: seconds between the times for which functions are computed.
     """
 
     _families: Families
     _clock: IReactorTime
     _epoch: Callable[[], float]
-    _max_loras: int
     _interval: float
     _by_name: dict[str, Family] = field(init=False)
     _waves: dict[str, _Wave] = field(init=False, factory=dict)
     _labels: Labels = field(init=False)
     _reasons: tuple[str, ...] = field(init=False)
-    _has_adapters: bool = field(init=False)
-    _adapters: tuple[FakeAdapters, ...] | None = field(init=False, default=None)
+    _fake_adapters: Family = field(init=False)
+    _real_adapters: Family | None = field(init=False, default=None)
+    """What tells that none is used, where adapters are of interest."""
+    _adapters: tuple[tuple[FakeAdapters, ...] | None, int] = field(init=False, default=(None, 0))
 
     def __attrs_post_init__(self) -> None:
         self._by_name = {family.name: family for family in self._families}
         endings = self._by_name[_ENDINGS].series
         self._reasons = tuple(each.labels["finished_reason"] for each in endings)
         self._labels = {name: value for name, value in endings[0].labels.items() if name != "finished_reason"}
-        self._has_adapters = ADAPTERS in self._by_name
+        real = self._by_name.get(_ADAPTERS)
+        self._fake_adapters = self._families.family(_ADAPTERS, _ADAPTERS_TEXT if real is None else real.text, Gauge)
+        self._fake_adapters.shown = False
+        self._families.behind(_BEFORE_ADAPTERS if real is None else _ADAPTERS, self._fake_adapters)
+        if real is not None and real.shown:
+            self._real_adapters = real
 
     def write(self, names: Collection[str] = ()) -> str:
         """Write every sample, or those that have one of some names."""
@@ -101,8 +107,11 @@ class SyntheticMetrics:
             _set(wave.gauge, wave.function.at(refreshes * self._interval), whole=wave.whole)
         return self._families.write(names)
 
-    def show(self, fake: FakeMetrics) -> None:
-        """Show these values from now on, and no other. What stays as it was goes on: functions, and counters."""
+    def show(self, fake: FakeMetrics, max_loras: int = 1) -> None:
+        """Show these values from now on, and no other. What stays as it was goes on: functions, and counters.
+
+        :param max_loras: how many adapters could run at the same time.
+        """
         self._level(_RUNNING, fake.running_requests, whole=True)
         self._level(_WAITING, fake.waiting_requests, whole=True)
         self._level(_USAGE, fake.kv_cache_usage, whole=False)
@@ -111,8 +120,9 @@ class SyntheticMetrics:
         for member, name in _COUNTERS.items():
             self._total(name, fake, member)
         self._endings(fake.request_success_total)
-        if fake.loras != self._adapters:
-            self._show_adapters(fake.loras)
+        if (fake.loras, max_loras) != self._adapters:
+            self._adapters = fake.loras, max_loras
+            self._show_adapters(fake.loras, str(max_loras))
 
     def _level(self, names: Sequence[str], level: Level | None, *, whole: bool) -> None:
         for name in names:
@@ -158,18 +168,17 @@ class SyntheticMetrics:
             assert isinstance(counter, Counter)
             self._count(family, counter, value)
 
-    def _show_adapters(self, adapters: tuple[FakeAdapters, ...] | None) -> None:
-        self._adapters = adapters
-        family = self._by_name.get(ADAPTERS)
-        if family is None:
-            family = self._by_name[ADAPTERS] = self._families.family(ADAPTERS, ADAPTERS_TEXT, Gauge)
-        family.shown = adapters is not None or self._has_adapters
+    def _show_adapters(self, adapters: tuple[FakeAdapters, ...] | None, max_loras: str) -> None:
+        family = self._fake_adapters
+        family.shown = adapters is not None
+        if self._real_adapters is not None:
+            self._real_adapters.shown = adapters is None
         family.leave(lambda _: False)
         # A page has each series once: of two entries for one the last counts.
         shown = {(each.running, each.waiting): each.timestamp for each in adapters or ()}
         for (running, waiting), timestamp in (shown or {("", ""): self._epoch()}).items():
             labels = {"running_lora_adapters": running, "waiting_lora_adapters": waiting}
-            family.add(Gauge(timestamp), {"max_lora": str(self._max_loras), **labels})
+            family.add(Gauge(timestamp), {"max_lora": max_loras, **labels})
 
     def _count(self, family: Family, counter: Counter, value: float) -> None:
         if value < counter.value:

@@ -5,8 +5,8 @@ A rank is held by a pause, by sleep, or by both; as long as one of them holds it
 itself whether what runs is kept, and as long as one keeps it the pacer is frozen.
 """
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Final, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -16,6 +16,8 @@ from vllmsim.interfaces import IBlockStore, IKVCache, IRankControl, IRankMetrics
 from vllmsim.scheduling.mediacache import MediaCache
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.simulator import RankSimulator
+
+T = TypeVar("T")
 
 SLEEPERS: Final = frozenset({"weights", "kv_cache"})
 """What sleeps when a rank does."""
@@ -60,6 +62,10 @@ class RankControl:
 
     def sleep(self, level: int, mode: PauseMode) -> Deferred[None]:
         """Fall asleep if that is allowed; see :class:`vllmsim.interfaces.IRankControl`."""
+        ended = self._metrics.operation_began("sleep")
+        return self._fall_asleep(level, mode).addBoth(_passing(ended))
+
+    def _fall_asleep(self, level: int, mode: PauseMode) -> Deferred[None]:
         if not self._may_sleep:
             return succeed(None)
         self._asleep = SLEEPERS
@@ -69,10 +75,12 @@ class RankControl:
 
     def wake_up(self, tags: Collection[str]) -> None:
         """Bring back what sleeps; see :class:`vllmsim.interfaces.IRankControl`."""
+        ended = self._metrics.operation_began("wake")
         self._asleep -= frozenset(tags or SLEEPERS)
         if not self._asleep:
             self._metrics.sleep_level_changed(None)
             self._release("sleep")
+        ended()
 
     def sleeping(self) -> bool:
         """Tell whether anything sleeps."""
@@ -116,3 +124,13 @@ class RankControl:
             self._pacer.freeze()
         else:
             self._pacer.thaw()
+
+
+def _passing(do: Callable[[], object]) -> Callable[[T], T]:
+    """Make a callback that does something and passes on what it is given."""
+
+    def callback(result: T) -> T:
+        do()
+        return result
+
+    return callback
