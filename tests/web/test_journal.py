@@ -91,6 +91,15 @@ class RememberedTests(JournalTestCase):
         )
         self.assertEqual(1.375, self.requests()[1]["times"]["started"])
 
+    def test_sequences(self) -> None:
+        """Beside requests it says how many sequences wait and run, of each model, whatever the filters pass."""
+        self.chat(n=2)
+        self.chat(model="poet")
+        counts = {"Qwen/Qwen3-0.6B": {"waiting": 0, "running": 2}, "poet": {"waiting": 1, "running": 0}}
+        self.assertEqual(counts, self.get("/admin/requests?limit=0").json()["sequences"])
+        self.advance(3)
+        self.assertEqual({}, self.get("/admin/requests").json()["sequences"])
+
     def test_client_left(self) -> None:
         """A client that leaves is known, with what it got; so is one that leaves the queue."""
         stream, _, waiting = self.chat("one two three", stream=True), self.chat("x"), self.chat("y")
@@ -351,4 +360,6 @@ class OffTests(JournalTestCase):
         """Nothing is remembered."""
         self.complete("x")
         self.advance(1)
-        self.assertEqual({"requests": [], "total": 0, "dropped": 0}, self.get("/admin/requests").json())
+        self.assertEqual(
+            {"requests": [], "total": 0, "dropped": 0, "sequences": {}}, self.get("/admin/requests").json()
+        )

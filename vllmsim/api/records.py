@@ -7,7 +7,7 @@ headers are never shown: a few digits of their hash are, so that one key can be 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any, Final
 
@@ -106,6 +106,17 @@ def _error(record: RequestRecord) -> dict[str, Any] | None:
     if record.error_type is None:
         return None
     return {"type": record.error_type, "message": record.error_message}
+
+
+def sequences_object(records: Iterable[RequestRecord]) -> dict[str, dict[str, int]]:
+    """Count the sequences of some requests, by the model that answers; models without any are left out."""
+    counts: dict[str, dict[str, int]] = {}
+    for record in records:
+        if record.waiting or record.running:
+            of_model = counts.setdefault(record.model, {"waiting": 0, "running": 0})
+            of_model["waiting"] += record.waiting
+            of_model["running"] += record.running
+    return counts
 
 
 def _since(began: float, time: float | None) -> float | None:

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.api.description import Response
 from vllmsim.api.journal import JournalQuery, Listing, read_listing
-from vllmsim.api.records import record_object
+from vllmsim.api.records import record_object, sequences_object
 from vllmsim.api.shapes.journal import Forgotten, RecordedRequest, RecordedRequests
 from vllmsim.errors import MalformedRequest, Overloaded, UnknownRequest
 from vllmsim.interfaces import IJournal
@@ -44,6 +44,7 @@ class JournalRoutes:
         """Write the requests, letting other events in between."""
         turn, dropped = Turn(self._clock), self._journal.dropped
         records = self._journal.records()
+        sequences = orjson.dumps(sequences_object(records))
         if listing.newest_first:
             records.reverse()
         pieces, total = [b'{"requests":['], 0
@@ -54,7 +55,7 @@ class JournalRoutes:
                     written = orjson.dumps(record_object(record, body=listing.bodies))
                     pieces.append(b"," + written if total > 1 else written)
             await turn.step()
-        pieces.append(b'],"total":%d,"dropped":%d}' % (total, dropped))
+        pieces.append(b'],"total":%d,"dropped":%d,"sequences":%b}' % (total, dropped, sequences))
         return pieces
 
     @app.route("/admin/requests", methods=["DELETE"], endpoint="forget")

@@ -71,12 +71,23 @@ class RecordedRequest(TypedDict):
     body: NotRequired[Any]
 
 
+class SequenceCounts(TypedDict):
+    """How many sequences of one model wait, and how many run."""
+
+    waiting: int
+    running: int
+
+
 class RecordedRequests(TypedDict):
-    """Requests, how many there are that pass the filters, and how many were forgotten to make room."""
+    """Requests, how many there are that pass the filters, and how many were forgotten to make room.
+
+    The sequences are those of all requests, by model, at the moment at which the question came.
+    """
 
     requests: list[RecordedRequest]
     total: int
     dropped: int
+    sequences: dict[str, SequenceCounts]
 
 
 class Forgotten(TypedDict):
