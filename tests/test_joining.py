@@ -199,6 +199,16 @@ class PortsTests(GroupTestCase):
             self.assertEqual(200, own.status)
         self.assertEqual(3, self.finished(1))
 
+    def test_failures(self) -> None:
+        """What fails on purpose on one rank fails on no other."""
+        self.make("-dp", "2")
+        rules = {"failure-injection-rate": 100, "failure-types": ["server_error"]}
+        self.assertEqual(200, self.post("/admin/config?rank=1", rules).status)
+        self.assertEqual([200] * 3, [self.ask(tokens=1).status for _ in range(3)])
+        self.at(1)
+        self.assertEqual([503] * 3, [self.ask(tokens=1).status for _ in range(3)])
+        self.assertEqual(0, self.finished(1))
+
     def finished(self, engine: int) -> float:
         """Count the answers that a rank has brought to their limit."""
         labels = f'engine="{engine}",finished_reason="length",model_name="Qwen/Qwen3-0.6B"'
