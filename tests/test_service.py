@@ -107,6 +107,16 @@ class ServiceTests(SynchronousTestCase):
         for number in range(3):
             self.assertIn(b'vllm:prompt_tokens_total{engine="%d",model_name="Qwen/Qwen3-0.6B"} 1.0' % number, page)
 
+    def test_one_port_for_administrators(self) -> None:
+        """Those ranks have one port for administrators too, who reach all."""
+        services = self.services("-dp 2 -dph --port 9000 --admin-endpoint 9100")
+        self.assertEqual([9000, 9100], [server[0] for server in self.reactor.tcpServers])
+        exchange = self.exchange(1).send("GET", "/admin/config?rank=1")
+        self.assertEqual(1, exchange.json()["data-parallel-rank"])
+        exchange.drop()
+        for stopped in [each.stopService() for each in services]:
+            self.successResultOf(stopped)
+
     def test_told(self) -> None:
         """The log says which ranks there are, and how to have them as vLLM would; of one rank it says nothing."""
         told: list[str] = []

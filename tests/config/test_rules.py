@@ -83,6 +83,8 @@ FINE = [
     "-dph -dp 4 -dpl 2 -dpr 2 --port 65535",
     "--data-parallel-internal-lb -dp 4 --uds /run/x",
     "-dpe -dp 4 -dpn 2",
+    "-dph -dp 4 --admin-endpoint unix:/run/admin",
+    "-dph -dp 4 --port 8000 --admin-endpoint 8001",
     "-dpe -dp 4 -dpm",
     "-dpe -dph",
     "--port 65535",

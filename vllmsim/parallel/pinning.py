@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Mapping
 
-from attrs import define, evolve
+from attrs import define, evolve, frozen
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
@@ -13,7 +13,7 @@ from vllmsim.interfaces import IModelCatalogue, ISimulator, ITokenSink
 from vllmsim.records import RequestRecord
 
 
-@define(eq=False)
+@frozen(eq=False)
 class Behaviours:
     """How the requests of each rank are served that come now, by number.
 
@@ -42,7 +42,7 @@ class PinnedSimulator:
     :param own: the rank whose door it is.
     :param simulators: all ranks that a request may name, by number.
     :param models: which models each of them serves.
-    :param behaviours: how.
+    :param behaviours: how they serve.
     """
 
     _own: int
