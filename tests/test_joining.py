@@ -313,6 +313,18 @@ class OnePortTests(GroupTestCase):
             done = [self.metric("vllm:generation_tokens_total", first + number) for number in range(3)]
             self.assertEqual([3, 2, 2], done)
 
+    def test_fake_metrics(self) -> None:
+        """Fake metrics are faked for all ranks, unless one is named."""
+        self.make("-dp", "2", "-dph", "--fake-metrics", '{"running-requests": 7}')
+        self.assertEqual(200, self.ask(tokens=3).status)
+        self.assertEqual(204, self.post("/fake_metrics", {"waiting-requests": 3}).status)
+        self.assertEqual(204, self.post("/fake_metrics?rank=1", {"running-requests": 9}).status)
+        shown = [
+            tuple(self.metric(f"vllm:{name}", rank) for rank in (0, 1))
+            for name in ("num_requests_running", "num_requests_waiting", "generation_tokens_total")
+        ]
+        self.assertEqual([(7, 9), (3, 3), (0, 0)], shown)
+
     def test_least(self) -> None:
         """A request goes to the rank with the least to do, and one that names a rank there."""
         self.make("-dp", "3", "-dph", *SLOW)

@@ -83,6 +83,11 @@ class FakeMetricsTests(SynchronousTestCase):
             metrics = parse_fake_metrics(value)
             self.assertEqual(metrics, parse_fake_metrics(write_fake_metrics(metrics)))
 
+    def test_surrogates(self) -> None:
+        """What no text can have becomes a question mark."""
+        metrics = parse_fake_metrics({"loras": ['{"running": "a\\ud800b"}', {"waiting": "\udfff"}]})
+        self.assertEqual((FakeAdapters("a?b"), FakeAdapters("", "?")), metrics.loras)
+
     def test_old_names(self) -> None:
         """The two names that YAML had for totals are understood."""
         self.assertEqual({"total-prompt-tokens": 3}, parse_fake_metrics({"totalprompttokens": 3}).counts)

@@ -53,6 +53,13 @@ class JoinedTests(SynchronousTestCase):
         """A family is there once; what has no rank is added up, and of points in time the latest is told."""
         self.assertEqual(PAGE, self.joined.write())
 
+    def test_empty(self) -> None:
+        """A family that has no sample yet on some rank is there like the others."""
+        families = [each.family("d", "Later.", Histogram) for each in self.ranks]
+        self.assertEqual(f"{PAGE}# HELP d Later.\n# TYPE d histogram\n", self.joined.write())
+        families[1].add(Histogram(()), {})
+        self.assertIn('\n# TYPE d histogram\nd_bucket{le="+Inf"} 0.0\nd_count 0.0\n', self.joined.write())
+
     def test_names(self) -> None:
         """Only what is asked for is written."""
         self.assertEqual(PAGE[: PAGE.index("# HELP a_created")], self.joined.write({"a_total"}))

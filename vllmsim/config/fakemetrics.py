@@ -110,7 +110,11 @@ def _adapters(value: object) -> FakeAdapters:
     timestamp = value.get("timestamp", 0.0)
     if unknown or isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
         raise ValueError("must be a map of running, waiting and a number timestamp")
-    return FakeAdapters(str(value.get("running") or ""), str(value.get("waiting") or ""), float(timestamp))
+    # JSON can say halves of surrogate pairs, which no page can have.
+    running, waiting = (
+        str(value.get(name) or "").encode("utf-8", "replace").decode() for name in ("running", "waiting")
+    )
+    return FakeAdapters(running, waiting, float(timestamp))
 
 
 class _Reader:

@@ -34,9 +34,10 @@ class JoinedSource:
         blocks: dict[str, list[str]] = {}
         for source in self._sources:
             for block in f"\n{source.write(names)}".split(_BLOCK)[1:]:
-                text, kind, samples = block.split("\n", 2)
-                blocks.setdefault(f"{_BLOCK[1:]}{text}\n{kind}\n", []).append(samples.removesuffix("\n"))
-        return "".join(f"{head}{_join(head, parts)}\n" for head, parts in blocks.items())
+                text, kind, *samples = block.split("\n", 2)
+                parts = blocks.setdefault(f"{_BLOCK[1:]}{text}\n{kind}\n", [])
+                parts += [each.removesuffix("\n") for each in samples if each]
+        return "".join(f"{head}{_join(head, parts)}\n" if parts else head for head, parts in blocks.items())
 
 
 def _join(head: str, parts: list[str]) -> str:
