@@ -106,7 +106,8 @@ class JointControlTests(SynchronousTestCase):
                 rank.halted = Deferred()
         self.control.resume()
         self.control.wake_up(["weights"])
-        self.assertEqual([("wait", True), (2, "keep"), "resume", ["weights"]], self.heard())
+        self.control.reset_media_cache()
+        self.assertEqual([("wait", True), (2, "keep"), "resume", ["weights"], "media"], self.heard())
 
     def test_given_up(self) -> None:
         """An operator who goes away waits for no rank any more."""
