@@ -75,7 +75,7 @@ class FailureRuleTests(SynchronousTestCase):
             ("1.cut", "integer"), ("1.status", "from 200 to 599"), ("1.message", "text"), ("1.frist", "no member"),
             ("1.cut", "with status there is none"),
             ("2.stall.tokens", "integer"), ("2.stall.far", "none of tokens, for"),
-            ("3.name", "1 to 128"), ("3.model", "1 to 64"), ("3.header.X", "text"), ("3.rate", "0 to 100"),
+            ("3.name", "1 to 128"), ("3.model", "1 to 16"), ("3.header.X", "text"), ("3.rate", "0 to 100"),
             ("3.type", "one of rate_limit"), ("3.reset", "true"), ("3.reset", "no type"),
         )  # fmt: skip
 
@@ -91,6 +91,7 @@ class FailureRuleTests(SynchronousTestCase):
         self.check_faults([{"truncate": {"then": "stay"}}], ("0.truncate.then", "close or end"))
         self.check_faults([{"cut": 1, "name": "a"}, {"cut": 1, "name": "a"}], ("1.name", "twice"))
         self.check_faults([{"cut": 1, "header": 3}], ("0.header", "name of a header"))
+        self.check_faults([{"cut": 1, "model": "m" * 257}], ("0.model", "at most 256 characters"))
 
     def test_bounds(self) -> None:
         """There are not too many rules, and they are a list."""

@@ -28,7 +28,8 @@ from vllmsim.faults import STATUSES, Damage
 from vllmsim.inference import Disturbance
 
 _MOST_RULES: Final = 256
-_MOST_PATTERNS: Final = 64
+_MOST_PATTERNS: Final = 16
+_LONGEST_PATTERN: Final = 256
 _LONGEST_NAME: Final = 128
 _REFUSALS: Final = ("type", "status", "reset")
 _DAMAGES: Final = ("cut", "truncate", "malformed", "done")
@@ -138,7 +139,14 @@ def _patterns(value: object) -> Patterns:
     given = value if isinstance(value, list) else [value]
     if not 0 < len(given) <= _MOST_PATTERNS:
         raise ValueError(f"must be a pattern, or a list of 1 to {_MOST_PATTERNS}")
-    return tuple(map(text, given))
+    return tuple(map(_pattern, given))
+
+
+def _pattern(value: object) -> str:
+    pattern = text(value)
+    if len(pattern) > _LONGEST_PATTERN:
+        raise ValueError(f"must have at most {_LONGEST_PATTERN} characters")
+    return pattern
 
 
 def _headers(value: object) -> tuple[tuple[str, str], ...]:
@@ -148,7 +156,7 @@ def _headers(value: object) -> tuple[tuple[str, str], ...]:
         raise ValueError("must be the name of a header, or a map of names to patterns of values")
     # A name without a pattern stands for any value.
     members = Members({name: "*" if pattern is None else pattern for name, pattern in value.items()})
-    read = tuple(sorted((name.lower(), members.take(name, text, "*")) for name in members.given))
+    read = tuple(sorted((name.lower(), members.take(name, _pattern, "*")) for name in members.given))
     if members.faults:
         raise InvalidMembers(members.faults)
     return read

@@ -5,8 +5,8 @@ import fnmatch
 import math
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
 
 from attrs import define, field
 
@@ -16,22 +16,21 @@ from vllmsim.failures.errors import TYPES, kind_of
 from vllmsim.faults import Facts, Fault, Tally
 from vllmsim.randomness import derive
 
-_LONGEST_VALUE: Final = 4096
+_LONGEST_VALUE: Final = 1024
 """How many characters of what a client says are compared with a pattern."""
 
-Matchers = Sequence["re.Pattern[str]"]
+Matcher: TypeAlias = re.Pattern[str] | None
+"""What values must fit; None for nothing."""
 
 
-def _compiled(patterns: Iterable[str]) -> Matchers:
-    return [re.compile(fnmatch.translate(pattern)) for pattern in patterns]
+def _matcher(patterns: Sequence[str]) -> Matcher:
+    """Make one pattern of those of which any will do."""
+    return re.compile("|".join(map(fnmatch.translate, patterns))) if patterns else None
 
 
-def _fits(matchers: Matchers, *values: str | None) -> bool:
-    """Tell whether one of some values fits one of some patterns; where there is no pattern, anything does."""
-    if not matchers:
-        return True
-    told = [value[:_LONGEST_VALUE] for value in values if value is not None]
-    return any(matcher.match(value) for matcher in matchers for value in told)
+def _fits(matcher: Matcher, *values: str | None) -> bool:
+    """Tell whether one of some values fits; where there is no pattern, anything does."""
+    return matcher is None or any(value is not None and matcher.match(value[:_LONGEST_VALUE]) for value in values)
 
 
 @define(eq=False)
@@ -45,20 +44,20 @@ class CountedRule:
     rule: FailureRule
     _model: str
     _seed: int
-    _models: Matchers = field(init=False)
-    _adapters: Matchers = field(init=False)
-    _routes: Matchers = field(init=False)
-    _api_keys: Matchers = field(init=False)
-    _headers: Mapping[str, Matchers] = field(init=False)
+    _models: Matcher = field(init=False)
+    _adapters: Matcher = field(init=False)
+    _routes: Matcher = field(init=False)
+    _api_keys: Matcher = field(init=False)
+    _headers: Mapping[str, Matcher] = field(init=False)
     _generator: random.Random = field(init=False)
     _matched: int = field(init=False, default=0)
     _failed: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
         rule = self.rule
-        self._models, self._adapters = _compiled(rule.model), _compiled(rule.adapter)
-        self._routes, self._api_keys = _compiled(rule.route), _compiled(rule.api_key)
-        self._headers = {name: _compiled([pattern]) for name, pattern in rule.header}
+        self._models, self._adapters = _matcher(rule.model), _matcher(rule.adapter)
+        self._routes, self._api_keys = _matcher(rule.route), _matcher(rule.api_key)
+        self._headers = {name: _matcher([pattern]) for name, pattern in rule.header}
         self.reseed(self._seed)
 
     def reseed(self, seed: int) -> None:
@@ -94,7 +93,7 @@ class CountedRule:
             and _fits(self._models, *facts.models)
             and _fits(self._adapters, facts.adapter)
             and _fits(self._api_keys, facts.api_key)
-            and all(_fits(matchers, facts.header(name)) for name, matchers in self._headers.items())
+            and all(_fits(matcher, facts.header(name)) for name, matcher in self._headers.items())
         )
 
     def _fires(self) -> bool:
