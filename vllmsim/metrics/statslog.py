@@ -6,8 +6,7 @@ It is what people, and scripts, look for in a log of vLLM's::
     Engine 000: Avg prompt throughput: 12.3 tokens/s, Avg generation throughput: 4.5 tokens/s, Running: 1 reqs,
     Waiting: 0 reqs, GPU KV cache usage: 1.6%, Prefix cache hit rate: 36.4%
 
-all on one line. Of prompts it counts what was computed. A rank that has computed nothing since the last line but one
-says nothing, but to who reads the log's details.
+all on one line. Of prompts it counts what was computed. A rank that does nothing says so once, and then nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -89,8 +88,9 @@ class StatsLog:
         computed, generated = figures.computed - before.computed, figures.generated - before.generated
         # As in vLLM the first line without work is the last one.
         idle = not computed and not generated
-        level = self._log.debug if idle and self._idle else self._log.info
-        level("{line}", line=", ".join(self._parts(computed / seconds, generated / seconds, figures)))
+        if not (idle and self._idle):
+            line = ", ".join(self._parts(computed / seconds, generated / seconds, figures))
+            self._log.info("{line}", line=line)
         self._looked, self._before, self._idle = now, figures, idle
 
     def _parts(self, prompts: float, answers: float, figures: Figures) -> Iterator[str]:
