@@ -188,6 +188,11 @@ def asked_for_error(case: LiveOptionTests) -> int:
     return case.post("/v1/chat/completions", {"messages": HI}, X_Return_Error="422").status
 
 
+def dimensions(case: LiveOptionTests) -> int:
+    """Look at how many numbers an embedding has."""
+    return len(case.post("/v1/embeddings", {"input": "x"}).json()["data"][0]["embedding"])
+
+
 def image(case: LiveOptionTests) -> bool:
     """Look whether an answer has an image."""
     return "image" in case.answer().body.decode()
@@ -293,6 +298,7 @@ PROOFS = (
     Proof(
         "fake-metrics", {"running-requests": 6}, running, 5.0, 6.0, '--fake-metrics {"running-requests":5}'
     ),
+    Proof("default-embedding-dimensions", 5, dimensions, 384, 5),
     Proof("stream-interval", 4, chunks, 9, 3),
     Proof("response-role", "bard", member("choices", 0, "message", "role"), "assistant", "bard"),
     Proof("return-tokens-as-token-ids", True, token_shown, False, True),

@@ -113,14 +113,39 @@ class WholeTests(RankTestCase):
             running = [each for each in running if not each[1].exchange.complete]
         self.assertGreater(min(seen), CHANGES // 3)
 
-    def test_while_reading(self) -> None:
-        """A large body, which takes a thread to read, is read and served as it was when it came."""
+    def test_failures(self) -> None:
+        """A request fails and has no times, or does not and has those that go with that, whatever is read meanwhile."""
         held: list[Callable[[], object]] = []
+        self.make_rank("--max-model-len", "32k", threads=self.holding(held))
+        states = (
+            {"failure-injection-rate": 100, "failure-types": ["rate_limit"], "time-to-first-token": 0},
+            {"failure-injection-rate": 0, "failure-types": ["server_error"], "time-to-first-token": "7ms"},
+        )
+        for number in range(40):
+            words = 5000 if number % 4 > 1 else 1
+            self.forget(self.post("/admin/config", states[number % 2]))
+            stream = self.begin(words)
+            self.forget(self.post("/admin/config", states[(number + 1) % 2]))
+            self.release(held)
+            self.clock.pump([STEP] * 5)
+            self.assertEqual((429, 0)[number % 2], stream.exchange.status)
+            self.clock.pump([STEP] * 3)
+            self.assertEqual((429, 200)[number % 2], stream.exchange.status)
+            self.forget(stream.exchange)
+
+    def holding(self, held: list[Callable[[], object]]) -> Callable[..., Deferred[Any]]:
+        """Make threads that do nothing until they are told to."""
 
         def hold(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
             result: Deferred[Any] = Deferred()
             held.append(lambda: in_thread(function, *arguments).chainDeferred(result))
             return result
+
+        return hold
+
+    def test_while_reading(self) -> None:
+        """A large body, which takes a thread to read, is read and served as it was when it came."""
+        held: list[Callable[[], object]] = []
 
         def begin() -> Streamed:
             stream = self.begin(words=5000)
@@ -128,7 +153,9 @@ class WholeTests(RankTestCase):
             stream.began = self.clock.seconds() - STEP / 2
             return stream
 
-        self.make_rank("--omni", "--max-model-len", "32k", "--reasoning-parser", "deepseek_r1", threads=hold)
+        self.make_rank(
+            "--omni", "--max-model-len", "32k", "--reasoning-parser", "deepseek_r1", threads=self.holding(held)
+        )
         expected = self.signatures(begin)
         for number in range(20):
             self.flip(number)

@@ -65,7 +65,7 @@ class RankGroup:
         balancer = RankBalancer(self._loads)
         return Doors(
             BalancedSimulator(self.numbers[0], balancer, self._simulators, Behaviours(self._behaviours)),
-            BalancedPooler(balancer, self._poolers),
+            BalancedPooler(self.numbers[0], balancer, self._poolers, Behaviours(self._behaviours)),
             JointControl(self._controls),
             JointAdapters(self._adapters),
             JointHealth(self._healths),

@@ -40,6 +40,7 @@ class PoolingRequest:
     :param activation: whether classes have probabilities; else they have the logits that these are made of.
     :param empty: whether an input may be without tokens.
     :param disturbance: what goes wrong with its time; None for nothing.
+    :param behaviour: how it is served, as scheduling knows it; None for how those are that come now.
     """
 
     task: PoolingTask
@@ -49,6 +50,7 @@ class PoolingRequest:
     activation: bool = True
     empty: bool = False
     disturbance: Disturbance | None = None
+    behaviour: object = None
 
     @property
     def by_token(self) -> bool:

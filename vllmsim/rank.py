@@ -183,8 +183,9 @@ def build_rank(
         clock, tokenizer, c.max_model_len, c.max_logprobs, MediaCache(metrics, c.mm_processor_cache_gb)
     )
     backlog = Backlog(taken_on, metrics)
-    own_seed = randomness.number("rank", number)
-    simulator = RankSimulator(clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, own_seed)
+    simulator = RankSimulator(
+        clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, randomness.number("rank", number)
+    )
     randomness.feed(simulator.reseed, "rank", number)
     control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode, store, admission.media)
 
@@ -199,10 +200,10 @@ def build_rank(
         PromptReader(clock, tokenizer, c.max_model_len),
         WordEmbedder(in_turn),
         behaviour,
-        c.max_num_seqs,
-        c.max_waiting_queue_length,
+        taken_on,
         randomness.number("pooler", number),
     )
+    live.watch(lambda _before, _now: pooler.fill())
     randomness.feed(pooler.reseed, "pooler", number)
 
     failures = _failures(live, number, randomness, measures)

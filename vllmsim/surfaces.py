@@ -147,10 +147,13 @@ class Surfaces:
     def _signature(self) -> Mapping[str, str]:
         return signature(self.configuration, self.number)
 
-    @property
-    def _pooled(self) -> PoolingSettings:
-        c = self.configuration
-        return PoolingSettings(self.settings(), c.max_model_len, c.default_embedding_dimensions)
+    def _pools(self, make: Callable[[PoolingSettings], D]) -> Callable[[], D]:
+        """Keep a dialect that goes with the settings of now, for one that pools."""
+        return self._latest(lambda settings: make(self._pooled(settings)))
+
+    def _pooled(self, settings: Settings) -> PoolingSettings:
+        c = self.live.current
+        return PoolingSettings(settings, c.max_model_len, c.default_embedding_dimensions)
 
     def _latest(self, make: Callable[[Settings], D]) -> Callable[[], D]:
         """Keep a dialect that goes with the settings of now."""
@@ -213,15 +216,15 @@ class Surfaces:
         yield ScaleOutAbortRoutes(gate, self.doors.control).app
 
     def _pooling(self) -> PoolingRoutes:
-        settings = self._pooled
+        pools = self._pools
         return PoolingRoutes(
             self.doors.pooler,
-            EmbeddingDialect(settings),
-            CohereDialect(settings),
-            PoolingTaskDialect(settings),
-            ClassificationDialect(settings),
-            ScoreDialect(settings),
-            RerankDialect(settings),
+            pools(EmbeddingDialect),
+            pools(CohereDialect),
+            pools(PoolingTaskDialect),
+            pools(ClassificationDialect),
+            pools(ScoreDialect),
+            pools(RerankDialect),
             self._failing(self.in_turn),
             self._signature,
             self.in_turn,
@@ -232,18 +235,18 @@ class Surfaces:
 
     def _invocations(self, answering: Answering, pooling: PoolingRoutes) -> InvocationRoutes:
         """Make the route that takes the bodies of others."""
-        c, pooled = self.configuration, self._pooled
-        embedding = Surface(frozenset({"input", "messages"}), EmbeddingDialect(pooled).parse, pooling.answer)
-        pools = [
-            embedding,
-            Surface(frozenset({"queries", "data_1", "text_1"}), ScoreDialect(pooled).parse, pooling.answer),
-            Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pooling.answer),
-        ]
 
         def surfaces(settings: Settings) -> tuple[list[Surface], Surface]:
+            pooled = self._pooled(settings)
             chat = Surface(frozenset({"messages"}), ChatDialect(settings).parse, answering.answer)
             completion = Surface(frozenset({"prompt"}), CompletionDialect(settings).parse, answering.answer)
-            default = embedding if c.runner == "pooling" else completion
+            embedding = Surface(frozenset({"input", "messages"}), EmbeddingDialect(pooled).parse, pooling.answer)
+            pools = [
+                embedding,
+                Surface(frozenset({"queries", "data_1", "text_1"}), ScoreDialect(pooled).parse, pooling.answer),
+                Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pooling.answer),
+            ]
+            default = embedding if self.configuration.runner == "pooling" else completion
             return self._chosen([chat, completion], pools), default
 
         return InvocationRoutes(answering, self._latest(surfaces))

@@ -84,7 +84,8 @@ def makeService(options: Options) -> MultiService:
     if seed is None:
         seed = fresh_seed()
         _log.info("The seed is {seed}.", seed=seed)
-    lives = {number: LiveConfiguration(evolve(configuration, seed=seed)) for number in configuration.ranks}
+    running = evolve(configuration, seed=seed)
+    lives = {number: LiveConfiguration(running) for number in configuration.ranks}
     configurations = LiveConfigurations(lives, options.loaded, time.time)
     build = partial(_serve, lives=lives, configurations=configurations, seed=seed)
     take = configurations.reload

@@ -95,11 +95,12 @@ class BalancedTests(SynchronousTestCase):
     def test_pooling(self) -> None:
         """Requests for vectors take the same turns."""
         poolers = {number: RecordingPooler() for number in (2, 3)}
-        door = BalancedPooler(self.balancer, poolers)
+        door = BalancedPooler(2, self.balancer, poolers, BEHAVIOURS)
         verifyObject(IPooler, door)
-        request = PoolingRequest("embed", (PoolingInput(TextPrompt("a")),))
+        request = PoolingRequest("embed", (PoolingInput(TextPrompt("a")),), behaviour=OWN)
         records = [RequestRecord("/v1/embeddings", rank=2) for _ in range(3)]
         for record in records:
             self.assertEqual([], self.successResultOf(door.pool(request, record)))
         self.assertEqual([2, 1], [len(each.requests) for each in poolers.values()])
+        self.assertEqual([OWN, OTHER], [each.requests[0].behaviour for each in poolers.values()])
         self.assertEqual([2, 3, 2], [record.rank for record in records])

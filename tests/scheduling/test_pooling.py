@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
@@ -16,6 +17,7 @@ from vllmsim.interfaces import ILatencyModel, IPooler
 from vllmsim.pooling import Pooled, PoolingInput, PoolingRequest
 from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.lifecycle import rank_lifecycle
+from vllmsim.scheduling.limits import RankLimits
 from vllmsim.scheduling.openrequests import OpenRequests
 from vllmsim.scheduling.pooling import MOST_NUMBERS, RankPooler
 from vllmsim.scheduling.prompts import PromptReader
@@ -42,6 +44,7 @@ class PoolerTestCase(SynchronousTestCase):
         reader = PromptReader(self.clock, WordTokenizer(in_thread), 100)
         self.requests = OpenRequests()
         self.paused = False
+        self.limits = RankLimits(slots, bound)
         self.pooler = RankPooler(
             self.clock,
             self.lifecycle,
@@ -50,8 +53,7 @@ class PoolerTestCase(SynchronousTestCase):
             reader,
             self.embedder,
             lambda: Behaviour(self.latency),
-            slots,
-            bound,
+            lambda: self.limits,
             7,
         )
         return self.pooler
@@ -236,6 +238,29 @@ class TimeTests(PoolerTestCase):
             self.clock.advance(1)
         for result in results:
             self.successResultOf(result)
+
+    def test_more_slots(self) -> None:
+        """When there are more slots, those who wait have them; when there are fewer, nobody loses one."""
+        self.make(1.0, slots=1, bound=5)
+        results = [self.pooler.pool(request("embed", "a")) for _ in range(4)]
+        self.limits = RankLimits(3, 0)
+        self.pooler.fill()
+        self.failureResultOf(self.pooler.pool(request("embed", "a")), QueueFull)
+        self.limits = RankLimits(1, 5)
+        self.clock.advance(1)
+        self.assertEqual([True, True, True, False], [result.called for result in results])
+        self.clock.advance(1)
+        self.successResultOf(results[3])
+
+    def test_told(self) -> None:
+        """A request that says how it is served is served so, whatever holds when it comes."""
+        self.make(1.0)
+        asked = evolve(request("embed", "a"), behaviour=Behaviour(FixedLatency(2.0)))
+        result = self.pooler.pool(asked)
+        self.clock.advance(1.9)
+        self.assertNoResult(result)
+        self.clock.advance(0.1)
+        self.successResultOf(result)
 
     def test_no_queue(self) -> None:
         """Where nobody may wait, a request is served while a slot is free, and refused when none is."""

@@ -132,3 +132,10 @@ class ConfigurationTests(RankTestCase):
             ):
                 exchange = self.change(json.dumps({name: value}).encode())
                 self.assertIn(exchange.status, {200, 400})
+
+    def test_no_value(self) -> None:
+        """An option that has no value unless one is given loses it again."""
+        self.make_rank("--max-num-queued-reqs", "3")
+        self.assertEqual(5, self.change({"max-num-queued-reqs": 5}).json()["max-num-queued-reqs"])
+        self.assertEqual(5, self.change({"max-num-queued-reqs": None}).json()["max-num-queued-reqs"])
+        self.assertIs(None, self.change({"max-num-queued-reqs": "none"}).json()["max-num-queued-reqs"])

@@ -1,6 +1,6 @@
 """Who may administer."""
 
-from tests.harness import RankTestCase
+from tests.harness import Exchange, RankTestCase
 
 KEY = "schlüssel"
 
@@ -42,6 +42,21 @@ class GuardTests(RankTestCase):
             self.assertEqual(409 if path.endswith("undo") else 200, exchange.status)
         for path in ("/health", "/v1/models", "/openapi.json", "/docs", "/metrics"):
             self.assertEqual(200, self.get(path).status)
+
+    def test_all(self) -> None:
+        """No route for administrators is without a guard, and none of them is at the ranks' port beside their own."""
+        self.make_rank("--admin-api-key", KEY)
+        own = [(path, methods) for path, methods in self.rank.resource.paths() if path.startswith(("/admin", "/fake_"))]
+        self.assertGreater(len(own), 5)
+        for path, methods in own:
+            for method in methods:
+                self.assertEqual(401, self.connect().send(method, path, b"{}").status, path)
+        self.make_rank("--admin-api-key", KEY, "--admin-endpoint", "9001")
+        self.assertEqual([], [path for path, _ in own if self.get(path).status != 404])
+        assert self.rank.admin is not None
+        for path, _ in own:
+            self.exchanges.append(Exchange(self.rank.admin))
+            self.assertIn(self.exchanges[-1].send("GET", path).status, {401, 405}, path)
 
     def test_wrong_method(self) -> None:
         """A method that a route has not is refused with or without the key: it tells nothing."""

@@ -52,10 +52,10 @@ class Change:
     def differences(self) -> list[dict[str, Any]]:
         """List what changed: each option with its old and new value, and the ranks where these are so."""
         found: dict[str, dict[str, Any]] = {}
-        for option in open_options():
+        for option, attribute in open_options():
             for rank, after in self.after.items():
-                old, new = getattr(self.before[rank], option.attribute), getattr(after, option.attribute)
-                if old != new:
+                old, new = getattr(self.before[rank], attribute), getattr(after, attribute)
+                if old is not new and old != new:
                     entry = {
                         "option": option.name,
                         "old": written(option.kind, old),
@@ -147,13 +147,17 @@ class LiveConfigurations:
         return {number: live.current for number, live in self.ranks.items()}
 
     def _apply(self, what: str, edit: Edit, chosen: Sequence[int], who: str, *, step: bool = False) -> None:
-        before, after, faults = self._current(), {}, dict[Fault, None]()
+        before, faults = self._current(), dict[Fault, None]()
+        # Ranks that have the same have the same afterwards, and it is checked once.
+        made: dict[int, Configuration] = {}
         for number in chosen:
-            after[number], wrong = edit.applied(before[number], self._loaded.values)
-            faults |= dict.fromkeys(wrong)
+            if id(before[number]) not in made:
+                made[id(before[number])], wrong = edit.applied(before[number], self._loaded.values)
+                faults |= dict.fromkeys(wrong)
         if faults:
             raise InvalidRequest("; ".join(fault for _, fault in faults), next(iter(faults))[0])
-        self._swap(Change(self._epoch(), who, what, before, before | after, step))
+        after = before | {number: made[id(before[number])] for number in chosen}
+        self._swap(Change(self._epoch(), who, what, before, after, step))
 
     def _swap(self, change: Change) -> None:
         changed = [number for number, after in change.after.items() if after != change.before[number]]
@@ -162,8 +166,9 @@ class LiveConfigurations:
         self._remember(change)
         for number in changed:
             self.ranks[number].swap(change.after[number])
-        level = self._log.debug if change.step else self._log.info
-        level("{who} has changed the configuration: {changes}", who=change.who, changes=_summary(change))
+        if not change.step:
+            told = _summary(change)
+            self._log.info("{who} has changed the configuration: {changes}", who=change.who, changes=told)
 
     def _remember(self, change: Change) -> None:
         last = self._history[-1] if self._history else None

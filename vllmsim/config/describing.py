@@ -2,6 +2,7 @@
 """Shows a configuration to who may not see secrets."""
 
 import re
+from functools import cache
 from typing import Any, Final
 
 from vllmsim.config.kinds import Kind
@@ -9,19 +10,23 @@ from vllmsim.config.option import Option
 from vllmsim.config.schema import Configuration, own_options
 
 _MASK: Final = "***"
+_USER: Final = re.compile(r"(?<=://)[^/@]*@")
 
 
 def describe_configuration(configuration: Configuration) -> dict[str, Any]:
     """Show the effective value of every option that is no secret, in the form in which a file would have it."""
-    return {option.name: written(option.kind, getattr(configuration, option.attribute)) for option in open_options()}
+    return {
+        option.name: written(option.kind, getattr(configuration, attribute)) for option, attribute in open_options()
+    }
 
 
 def written(kind: Kind, value: Any) -> Any:
     """Write a value as a file would have it, but for what an address has before its host."""
     shown = None if value is None else kind.to_value(value)
-    return re.sub(r"(?<=://)[^/@]*@", f"{_MASK}@", shown) if isinstance(shown, str) else shown
+    return _USER.sub(f"{_MASK}@", shown) if isinstance(shown, str) else shown
 
 
-def open_options() -> list[Option]:
-    """List the options of :class:`Configuration` that are no secrets."""
-    return [option for option in own_options() if not option.secret]
+@cache
+def open_options() -> tuple[tuple[Option, str], ...]:
+    """List the options of :class:`Configuration` that are no secrets, with the fields that have them."""
+    return tuple((option, option.attribute) for option in own_options() if not option.secret)

@@ -156,7 +156,7 @@ class Configuration:
     enable_sleep_mode: bool = _option("model", Flag(), False,
         "Let /sleep put the engine to sleep.")
     default_embedding_dimensions: int = _option("model", Integer(least=1, most=65536), 384,
-        "Length of an embedding when the request names none.")
+        "Length of an embedding when the request names none.", live=True)
     runner: str = _option("model", Text(choices=("auto", "generate", "pooling", "draft")), "auto",
         "What the server does: generate text, pool (embeddings, classes, scores), or (auto) both; draft is generate.")
 
@@ -166,9 +166,9 @@ class Configuration:
         "Which of those that wait is next: the first that came, or the one with the lowest priority.")
     max_waiting_queue_length: int = _option("scheduling", Integer(least=0), 1000,
         "Most sequences that wait for a slot; a request beyond it is answered 429.", live=True)
-    max_num_queued_reqs: int | None = _option("scheduling", Integer(least=1), None,
+    max_num_queued_reqs: int | None = _option("scheduling", Integer(least=1, automatic=("none",)), None,
         "Most sequences that wait or run; a request beyond it is answered 503.", live=True)
-    max_num_queued_tokens: int | None = _option("scheduling", Integer(least=1), None,
+    max_num_queued_tokens: int | None = _option("scheduling", Integer(least=1, automatic=("none",)), None,
         "Prompt tokens of sequences before their first token; a request that comes on so many is answered 503.",
         unit="tokens", live=True)
 

@@ -84,15 +84,19 @@ class BalancedSimulator:
 class BalancedPooler:
     """Serves a request on the rank with the least to do; like vLLM's it looks at no header.
 
+    :param own: the rank whose settings requests are read with.
     :param poolers: the ranks, by number.
+    :param behaviours: how they serve.
     """
 
+    _own: int
     _balancer: RankBalancer
     _poolers: Mapping[int, IPooler]
+    _behaviours: Behaviours
 
     def pool(self, request: PoolingRequest, record: RequestRecord | None = None) -> Deferred[Sequence[Pooled]]:
         """Serve a request; see :class:`vllmsim.interfaces.IPooler`."""
         rank = self._balancer.choose()
         if record is not None:
             record.rank = rank
-        return self._poolers[rank].pool(request, record)
+        return self._poolers[rank].pool(self._behaviours.move(request, self._own, rank), record)

@@ -2,6 +2,7 @@
 """The door of a rank that has a port of its own, beside others that have theirs: a request may name another rank."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from attrs import define, evolve, frozen
 from twisted.internet.defer import Deferred, fail
@@ -10,7 +11,10 @@ from zope.interface import implementer
 from vllmsim.errors import InferenceError
 from vllmsim.inference import InferenceRequest
 from vllmsim.interfaces import IModelCatalogue, ISimulator, ITokenSink
+from vllmsim.pooling import PoolingRequest
 from vllmsim.records import RequestRecord
+
+R = TypeVar("R", InferenceRequest, PoolingRequest)
 
 
 @frozen(eq=False)
@@ -22,7 +26,7 @@ class Behaviours:
 
     now: Mapping[int, Callable[[], object]]
 
-    def move(self, request: InferenceRequest, read_by: int, served_by: int) -> InferenceRequest:
+    def move(self, request: R, read_by: int, served_by: int) -> R:
         """Have a request served as is usual on a rank.
 
         One that was read before something changed is served as what held then: it has one configuration, whole.

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Final, cast
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from zope.interface import implementer
@@ -25,8 +25,10 @@ from vllmsim.randomness import derive
 from vllmsim.records import RequestRecord
 from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.lifecycle import RankLifecycle
+from vllmsim.scheduling.limits import RankLimits
 from vllmsim.scheduling.openrequests import OpenRequests
 from vllmsim.scheduling.prompts import PromptReader
+from vllmsim.scheduling.seats import Seats
 from vllmsim.turns import Turn
 
 MOST_NUMBERS: Final = 1 << 22
@@ -42,9 +44,9 @@ class RankPooler:
 
     :param requests: everyone who is being served by the rank.
     :param paused: tells whether requests are refused for the time being.
-    :param behaviour: tells how requests that come now are served.
-    :param slots: how many prompts may be in their prefill at the same time.
-    :param bound: the most prompts that may wait for a slot when another request comes.
+    :param behaviour: tells how requests are served that do not say it themselves.
+    :param limits: tells how many prompts may be in their prefill at the same time, and how many may wait for that when
+        another request comes.
     :param seed: the rank's own seed.
     """
 
@@ -55,15 +57,14 @@ class RankPooler:
     _reader: PromptReader
     _embedder: IEmbedder
     _behaviour: Callable[[], Behaviour]
-    _slots: int
-    _bound: int
+    _limits: Callable[[], RankLimits]
     _seed: int
-    _free: DeferredSemaphore = field(init=False)
+    _slots: Seats = field(init=False)
     _arrivals: "count[int]" = field(init=False, factory=count)
 
-    @_free.default
-    def _make_slots(self) -> DeferredSemaphore:
-        return DeferredSemaphore(self._slots)
+    @_slots.default
+    def _make_slots(self) -> Seats:
+        return Seats(lambda: self._limits().running)
 
     def pool(self, request: PoolingRequest, record: RequestRecord | None = None) -> Deferred[Sequence[Pooled]]:
         """Serve a request; see :class:`vllmsim.interfaces.IPooler`."""
@@ -71,6 +72,10 @@ class RankPooler:
             record = RequestRecord("")
         generator = derive(self._seed, "pooling", next(self._arrivals))
         return self._requests.add(Deferred.fromCoroutine(self._serve(request, record, generator)))
+
+    def fill(self) -> None:
+        """Let prompts in that wait, where more may be in now."""
+        self._slots.fill()
 
     def reseed(self, seed: int) -> None:
         """Serve requests from now on as if the rank had just been made.
@@ -82,7 +87,8 @@ class RankPooler:
     async def _serve(
         self, request: PoolingRequest, record: RequestRecord, generator: random.Random
     ) -> Sequence[Pooled]:
-        latency = self._behaviour().latency
+        behaviour = request.behaviour or self._behaviour()
+        assert isinstance(behaviour, Behaviour)
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
         prompts = await self._reader.read_all((each.prompt, each.cuts) for each in request.inputs)
@@ -90,11 +96,11 @@ class RankPooler:
         _check(request, prompts)
         if self._paused():
             raise Unavailable("Generation is paused. Please retry after it resumes.")
-        if not self._free.tokens and len(self._free.waiting) >= self._bound:
+        if not self._slots.free and self._slots.waiting >= self._limits().waiting:
             raise QueueFull("The waiting queue is full; try again later.")
         record.queued = self._clock.seconds()
         late = request.disturbance.first_token + request.disturbance.stall if request.disturbance else 0.0
-        await self._prefill([len(prompt.ids) for prompt in prompts], record, latency, late, generator)
+        await self._prefill([len(prompt.ids) for prompt in prompts], record, behaviour.latency, late, generator)
         return await self._pool(request, prompts)
 
     async def _prefill(
@@ -123,16 +129,15 @@ class RankPooler:
         self, length: int, record: RequestRecord, latency: ILatencyModel, late: float, generator: random.Random
     ) -> None:
         """Have a slot for the time of a prefill, and for as many seconds as it is late."""
-        await self._free.acquire()
+        await self._slots.take()
         if record.started is None:
             record.started = self._clock.seconds()
         try:
-            running = self._slots - self._free.tokens
-            seconds = late + latency.time_to_first_token(length, 0, False, running, generator)
+            seconds = late + latency.time_to_first_token(length, 0, False, self._slots.taken, generator)
             if seconds:
                 await deferLater(self._clock, seconds)
         finally:
-            self._free.release()
+            self._slots.leave()
 
     async def _pool(self, request: PoolingRequest, prompts: Sequence[TokenizedPrompt]) -> list[Pooled]:
         if request.task == "score":

@@ -38,12 +38,12 @@ class PoolingRoutes:
     app: ClassVar[Klein] = Klein()
 
     _pooler: IPooler
-    _embeddings: PoolingDialect
-    _cohere: PoolingDialect
-    _pooling: PoolingDialect
-    _classification: PoolingDialect
-    _scores: PoolingDialect
-    _ranking: PoolingDialect
+    _embeddings: Callable[[], PoolingDialect]
+    _cohere: Callable[[], PoolingDialect]
+    _pooling: Callable[[], PoolingDialect]
+    _classification: Callable[[], PoolingDialect]
+    _scores: Callable[[], PoolingDialect]
+    _ranking: Callable[[], PoolingDialect]
     _failing: Failing
     _signature: Mapping[str, str]
     _defer_to_thread: Callable[..., Deferred[Reply]]
@@ -59,7 +59,7 @@ class PoolingRoutes:
     )
     async def embeddings(self, request: Request) -> None:
         """Answer with a vector for each input."""
-        await self._answer(self._embeddings, request)
+        await self._answer(self._embeddings(), request)
 
     @app.route("/v2/embed", methods=["POST"])
     @described(
@@ -71,7 +71,7 @@ class PoolingRoutes:
     )
     async def cohere_embeddings(self, request: Request) -> None:
         """Answer as Cohere does."""
-        await self._answer(self._cohere, request)
+        await self._answer(self._cohere(), request)
 
     @app.route("/pooling", methods=["POST"])
     @described(
@@ -84,13 +84,13 @@ class PoolingRoutes:
     )
     async def pooling(self, request: Request) -> None:
         """Answer with what the task makes of each input."""
-        await self._answer(self._pooling, request)
+        await self._answer(self._pooling(), request)
 
     @app.route("/classify", methods=["POST"])
     @described("Pooling", Response(Classifications), body=InputBody, errors=GENERATING, example={"input": "Hello!"})
     async def classify(self, request: Request) -> None:
         """Answer with a label for each input."""
-        await self._answer(self._classification, request)
+        await self._answer(self._classification(), request)
 
     @app.route("/score", methods=["POST"])
     @app.route("/v1/score", methods=["POST"], endpoint="score_v1")
@@ -103,7 +103,7 @@ class PoolingRoutes:
     )
     async def score(self, request: Request) -> None:
         """Answer with the score of each pair."""
-        await self._answer(self._scores, request)
+        await self._answer(self._scores(), request)
 
     @app.route("/rerank", methods=["POST"])
     @app.route("/v1/rerank", methods=["POST"], endpoint="rerank_v1")
@@ -117,7 +117,7 @@ class PoolingRoutes:
     )
     async def rerank(self, request: Request) -> None:
         """Answer with the documents, the most relevant first."""
-        await self._answer(self._ranking, request)
+        await self._answer(self._ranking(), request)
 
     async def _answer(self, dialect: PoolingDialect, request: Request) -> None:
         for name, value in self._signature.items():

@@ -116,7 +116,12 @@ class CohereDialect:
             raise InvalidRequest(
                 f"Embedding dimension must be a multiple of 8 for binary embedding types, but got {dimensions}."
             )
-        request = PoolingRequest("embed", settings.inputs(read.prompts(), self._cuts(read)), dimensions)
+        request = PoolingRequest(
+            "embed",
+            settings.inputs(read.prompts(), self._cuts(read)),
+            dimensions,
+            behaviour=settings.settings.behaviour,
+        )
         return PoolingCall(request, CohereWriter(reading, read), reading)
 
     def _cuts(self, body: CohereBody) -> tuple[Cut, ...]:

@@ -44,5 +44,10 @@ class EmbeddingDialect:
         read = read_inputs(VectorBody, read_object(body, head), body, trusted=self._settings.settings.trusts_templates)
         reading = settings.reading("embd", head, read)
         dimensions = settings.dimensions if read.dimensions is None else check_dimensions(read.dimensions, "dimensions")
-        request = PoolingRequest("embed", settings.inputs(read.prompts(), settings.cuts(read)), dimensions)
+        request = PoolingRequest(
+            "embed",
+            settings.inputs(read.prompts(), settings.cuts(read)),
+            dimensions,
+            behaviour=settings.settings.behaviour,
+        )
         return PoolingCall(request, VectorWriter(reading, read, "embedding", "embedding"), reading)

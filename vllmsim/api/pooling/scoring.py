@@ -139,7 +139,8 @@ class _Scoring:
         document_cuts = self._limit("max_tokens_per_doc", body.max_tokens_per_doc) + self._settings.cuts(body)
         inputs = [PoolingInput(TextPrompt(self._text(query)), query_cuts) for query in queries]
         inputs += [PoolingInput(TextPrompt(self._text(document)), document_cuts) for document in documents]
-        return PoolingRequest("score", tuple(inputs), queries=len(queries), empty=True)
+        behaviour = self._settings.settings.behaviour
+        return PoolingRequest("score", tuple(inputs), queries=len(queries), empty=True, behaviour=behaviour)
 
     def _text(self, item: str | ScoreContent) -> str:
         if isinstance(item, str):

@@ -49,6 +49,7 @@ class PoolingTaskDialect:
             settings.inputs(read.prompts(), settings.cuts(read)),
             settings.dimensions,
             activation=read.use_activation is not False,
+            behaviour=settings.settings.behaviour,
         )
         return PoolingCall(request, VectorWriter(reading, read, "pooling", "data"), reading)
 
@@ -68,6 +69,7 @@ class ClassificationDialect:
             "classify",
             settings.inputs(read.prompts(), settings.cuts(read)),
             activation=read.use_activation is not False,
+            behaviour=settings.settings.behaviour,
         )
         return PoolingCall(request, ClassificationWriter(reading), reading)
 
