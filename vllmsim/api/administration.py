@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.api.test_administration -*-
 """What operators send to a running server to change its configuration, in the manner of llm-d-inference-sim.
 
-``POST /admin/config`` takes a JSON object of option names and new values; what is not named stays as it is. It may come
-without a content type. ``?rank=N`` names a data-parallel rank; without it all ranks are meant.
+``POST /admin/config`` takes a JSON object of option names and new values; what is not named stays as it is. Whatever
+content type is said, it is read as JSON. ``?rank=N`` names a data-parallel rank; without it all ranks are meant.
 """
 
 from typing import Annotated, Any, Final
@@ -14,7 +14,7 @@ from vllmsim.errors import BodyTooLarge, InvalidRequest, MalformedRequest
 
 MOST_BYTES: Final = 1 << 16
 """The largest body: what it takes some milliseconds to read, and far more than all options together."""
-_NO_TYPE: Final = Head("application/json")
+_ANY_TYPE: Final = Head("application/json")
 
 
 class RankQuery(Body):
@@ -23,7 +23,7 @@ class RankQuery(Body):
     rank: Annotated[int, Field(ge=0)] | None = None
 
 
-def read_change(body: bytes, head: Head) -> dict[str, Any]:
+def read_change(body: bytes) -> dict[str, Any]:
     """Read what is to change.
 
     :return: values by option name.
@@ -33,6 +33,6 @@ def read_change(body: bytes, head: Head) -> dict[str, Any]:
     if len(body) > MOST_BYTES:
         raise BodyTooLarge(f"The request body is larger than {MOST_BYTES} bytes.")
     try:
-        return read_object(body, head if head.content_type else _NO_TYPE)
+        return read_object(body, _ANY_TYPE)
     except MalformedRequest as error:
         raise InvalidRequest(f"failed to unmarshal payload: {error.message}") from None
