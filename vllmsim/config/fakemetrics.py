@@ -1,9 +1,11 @@
 # -*- test-case-name: tests.config.test_fakemetrics -*-
 """The ``fake-metrics`` option: metric values to show instead of what really happens.
 
-Its members are those of llm-d-inference-sim, with the two spellings it has for the token totals.
+Its members are those of llm-d-inference-sim, with the two spellings it has for the token totals. So are the words in
+brackets for what is wrong with one, for which its clients may look.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -33,12 +35,17 @@ _MOST_BUCKETS: Final = 64
 """More than any histogram has whose buckets follow `max-model-len`."""
 _MOST_ADAPTERS: Final = 1000
 _MOST: Final = 2**63 - 1
+_MOST_SHOWN: Final = 200
 _OLD_NAMES: Final = {"totalprompttokens": "total-prompt-tokens", "totalgenerationtokens": "total-generation-tokens"}
 TOTALS: Final[Mapping[str, str]] = {
     "total-prompt-tokens": "request-prompt-tokens",
     "total-generation-tokens": "request-generation-tokens",
 }
 """Totals, and the histograms from which they follow unless they are given."""
+_LATENCIES: Final = {
+    "ttft-buckets-values": "time-to-first-token",
+    "tpot-buckets-values": "time-per-output-token",
+}
 _COUNTS: Final = ("total-prompt-tokens", "total-generation-tokens", "prefix-cache-hits", "prefix-cache-queries")
 
 
@@ -86,7 +93,10 @@ def _level(value: object, most: float = float("inf")) -> Level:
     if isinstance(value, str):
         function = parse_function(value)
         if max(function.start, function.end) > most:
-            raise ValueError(f"start and end must be from 0 to {most:g}")
+            raise ValueError(
+                f"start and end must be from 0 to {most:g} (fake metrics KV cache usage start and end must be between"
+                " 0 and 1)"
+            )
         return function
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most or value == float("inf"):
         raise ValueError(f"must be {'at least 0' if most == float('inf') else f'from 0 to {most:g}'}, or a function")
@@ -107,14 +117,34 @@ def _adapters(value: object) -> FakeAdapters:
     if not isinstance(value, Mapping):
         raise ValueError("must be a map of running, waiting and timestamp")
     unknown = sorted(set(map(str, value)) - {"running", "waiting", "timestamp"})
-    timestamp = value.get("timestamp", 0.0)
-    if unknown or isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
+    running, waiting = value.get("running") or "", value.get("waiting") or ""
+    if unknown or not isinstance(running, str) or not isinstance(waiting, str):
+        raise ValueError("must be a map of running and waiting, which are texts, and timestamp")
+    timestamp = value.get("timestamp") or 0.0
+    if isinstance(timestamp, bool) or not isinstance(timestamp, int | float) or not math.isfinite(timestamp):
         raise ValueError("must be a map of running, waiting and a number timestamp")
     # JSON can say halves of surrogate pairs, which no page can have.
-    running, waiting = (
-        str(value.get(name) or "").encode("utf-8", "replace").decode() for name in ("running", "waiting")
-    )
+    running, waiting = (text.encode("utf-8", "replace").decode() for text in (running, waiting))
     return FakeAdapters(running, waiting, float(timestamp))
+
+
+def _words(member: str, value: object) -> str:
+    """Say in llm-d-inference-sim's words that a number is out of its range; nothing of what is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    name = member.partition("[")[0]
+    if name == "kv-cache-usage":
+        return " (fake metrics KV cache usage must be between 0 and 1)"
+    words = f"fake metrics {name} cannot be negative"
+    if name in _LATENCIES:
+        words = f"{_LATENCIES[name]} fake metrics should contain only non-negative values"
+    elif name in BUCKET_LIMITS:
+        words = f"fake metrics {name} cannot contain negative values"
+    elif name in {"running-requests", "waiting-requests"}:
+        words = "fake metrics request counters cannot be negative"
+    elif name.startswith("request-success-total."):
+        words += f", got {value}"
+    return f" ({words})" if value < 0 else ""
 
 
 class _Reader:
@@ -132,7 +162,7 @@ class _Reader:
         try:
             return read(value)
         except ValueError as error:
-            self.faults.append((name, str(error)))
+            self.faults.append((name, f"{error}{_words(name, value)}"))
         except (OverflowError, RecursionError):
             self.faults.append((name, "is too large"))
         return None
@@ -145,7 +175,8 @@ class _Reader:
             self.faults.append((name, "must be a list of integers of at least 0"))
             return None
         if len(value) > (most or _MOST_BUCKETS):
-            self.faults.append((name, f"has {len(value)} entries for {most or 'at most 64'} buckets"))
+            words = f" (fake {_LATENCIES[name]} array is too long)" if name in _LATENCIES else ""
+            self.faults.append((name, f"has {len(value)} entries for {most or 'at most 64'} buckets{words}"))
             return None
         return tuple(self._read(f"{name}[{i}]", each, _count) or 0 for i, each in enumerate(value))
 
@@ -159,12 +190,14 @@ class _Reader:
         known = (*FINISH_REASONS, *_VLLM_REASONS)
         unknown = sorted(set(map(str, value)) - set(known))
         if unknown:
-            self.faults.append((f"{name}.{unknown[0]}", f"is no finish reason; there are {', '.join(known)}"))
+            shown = unknown[0][:_MOST_SHOWN]
+            words = f" (invalid finish reason in {name}: {shown})"
+            self.faults.append((f"{name}.{shown}", f"is no finish reason; there are {', '.join(known)}{words}"))
         reasons = [reason for reason in known if reason in FINISH_REASONS or reason in value]
         return {r: self._read(f"{name}.{r}", value.get(r, 0), _count) or 0 for r in reasons}
 
     def unknown(self) -> None:
-        self.faults += [(name, "is no member of fake-metrics") for name in self._members]
+        self.faults += [(name[:_MOST_SHOWN], "is no member of fake-metrics") for name in self._members]
 
 
 def merge_fake_metrics(current: FakeMetrics, update: object) -> FakeMetrics:
@@ -212,9 +245,11 @@ def parse_fake_metrics(value: object) -> FakeMetrics:
     reader.unknown()
     hits, queries = metrics.counts.get("prefix-cache-hits"), metrics.counts.get("prefix-cache-queries")
     if (hits is None) != (queries is None):
-        reader.faults.append(("prefix-cache-hits", "goes together with prefix-cache-queries"))
+        words = "(fake metrics prefix-cache-hits and prefix-cache-queries must be specified together)"
+        reader.faults.append(("prefix-cache-hits", f"goes together with prefix-cache-queries {words}"))
     elif hits is not None and queries is not None and hits > queries:
-        reader.faults.append(("prefix-cache-hits", "cannot be more than prefix-cache-queries"))
+        words = "(fake metrics prefix-cache-hits cannot exceed prefix-cache-queries)"
+        reader.faults.append(("prefix-cache-hits", f"cannot be more than prefix-cache-queries {words}"))
     if reader.faults:
         raise InvalidMembers(reader.faults)
     return metrics

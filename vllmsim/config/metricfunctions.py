@@ -1,5 +1,8 @@
 # -*- test-case-name: tests.config.test_metricfunctions -*-
-"""Values of metrics that change with time, written ``name:start:end:period`` as llm-d-inference-sim does."""
+"""Values of metrics that change with time, written ``name:start:end:period`` as llm-d-inference-sim does.
+
+So are the words for what is wrong with one, for which its clients may look; ours, which say more, stand beside them.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -34,6 +37,8 @@ _SHAPES: Final[Mapping[str, Callable[[float], float]]] = {
 }
 """How far each is from its start to its end, from 0 to 1, after so many periods."""
 FUNCTIONS: Final = tuple(_SHAPES)
+_LONGEST: Final = 200
+"""The most characters of a function."""
 
 
 @frozen
@@ -74,19 +79,30 @@ def parse_function(text: str) -> MetricFunction:
     :raises ValueError: when a part is missing, unknown, negative, or the period is zero.
     """
     parts = text.split(":")
-    if len(parts) != 4:  # noqa: PLR2004
-        raise ValueError("a function is written name:start:end:period")
+    if len(parts) != 4 or len(text) > _LONGEST:  # noqa: PLR2004
+        raise ValueError(
+            f"{text[:_LONGEST]!r} is not written name:start:end:period (unknown format in fake metric generation"
+            " function: need func:start:end:period in fake metric generation function)"
+        )
     name, start, end, period = parts
     if name not in FUNCTIONS:
-        raise ValueError(f"{name!r} is no function; there are {', '.join(FUNCTIONS)}")
+        raise ValueError(
+            f"{name!r} is no function (invalid fake metrics generation function {name}, must be one of the following:"
+            f" {', '.join(FUNCTIONS)})"
+        )
     if period.lstrip("+-").replace(".", "", 1).isdigit():
-        raise ValueError(f"the period {period!r} has no unit")
+        raise ValueError(f'the period {period!r} has no unit (time: missing unit in duration "{period}")')
     try:
         function = MetricFunction(name, float(start), float(end), round(parse_duration(period), 9))
     except ValueError as error:
         raise ValueError(f"a part of {text!r} is wrong: {error}") from None
     if not (0 <= function.start < float("inf") and 0 <= function.end < float("inf") and function.period >= 0):
-        raise ValueError("start, end and period must not be negative")
+        raise ValueError(
+            f"a part of {text!r} is negative or no finite number (invalid fake metrics generation parameter: start and"
+            " end must not be negative)"
+        )
     if not function.period:
-        raise ValueError("the period must be above 0")
+        raise ValueError(
+            "the period must be above 0 (invalid fake metrics generation parameter: period must be positive)"
+        )
     return function
