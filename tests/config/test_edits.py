@@ -10,6 +10,7 @@ from vllmsim.config.edits import read_edit
 from vllmsim.config.option import Option
 from vllmsim.config.schema import Configuration, own_options
 from vllmsim.config.wording import NOT_LIVE, RULES, VALUES
+from vllmsim.errors import InvalidRequest
 
 
 class EditTests(SynchronousTestCase):
@@ -68,6 +69,22 @@ class EditTests(SynchronousTestCase):
         for option in own_options():
             fault = NOT_LIVE.format(option.name)
             self.assertEqual(not option.live, fault in self.faults(**{option.attribute: option.default}), option.name)
+
+    def test_none(self) -> None:
+        """An option that had no value at first can have none again."""
+        limited = evolve(self.configuration.configuration, max_num_queued_reqs=5, max_num_queued_tokens=5)
+        edit = read_edit({"max-num-queued-reqs": "none", "max-num-queued-tokens": "none"})
+        self.assertEqual((self.configuration.configuration, []), edit.applied(limited, ()))
+
+    def test_many(self) -> None:
+        """However many fields are unknown, and however long, no time goes into finding out what was meant."""
+        wrong = {f"inter-token-latenc{i}": 1 for i in range(500)}
+        faults = [fault for _, fault in read_edit(wrong).faults]
+        self.assertEqual((500, 3), (len(faults), sum("did you mean" in fault for fault in faults)))
+        [(_, fault)] = read_edit({"inter-token-latency" + "-" * 100: 1}).faults
+        self.assertNotIn("did you mean", fault)
+        error = self.assertRaises(InvalidRequest, read_edit, {**wrong, "port": 1})
+        self.assertEqual("501 fields are more than there are options.", error.message)
 
     def test_durations(self) -> None:
         """A duration that is none names its field in llm-d-inference-sim's manner, also where it could not change."""

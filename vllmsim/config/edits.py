@@ -15,8 +15,14 @@ from vllmsim.config.rules import broken
 from vllmsim.config.schema import Configuration
 from vllmsim.config.wording import NOT_LIVE, REAL_METRICS, RULES, VALUES
 from vllmsim.durations import parse_duration
+from vllmsim.errors import InvalidRequest
 
 _MOST_SHOWN: Final = 200
+_MOST_KEYS: Final = 500
+"""More than there are options; nobody is told of so many faults."""
+_MOST_GUESSES: Final = 3
+_LONGEST_GUESSED: Final = 100
+"""Comparing a key with all names takes some milliseconds, and more if it is long."""
 
 Fault = tuple[str, str]
 """A key as it was given, and what is wrong with it as a sentence without its end."""
@@ -34,6 +40,7 @@ class Edit:
     """What is wrong with it, whichever configuration it is for."""
     _updates: dict[str, tuple[Option, object]] = field(init=False, factory=dict)
     _doubtful: set[str | None] = field(init=False, factory=set)
+    _guesses: int = field(init=False, default=0)
 
     def applied(self, configuration: Configuration, given: Collection[str]) -> tuple[Configuration, list[Fault]]:
         """Make the configuration that a rank would have.
@@ -59,7 +66,7 @@ class Edit:
         """Take one member of what was sent."""
         meaning = find(key)
         if meaning is None:
-            guess = suggest(key)
+            guess = self._guess(key)
             self._blame(None, key, NOT_LIVE.format(_short(key)) + (f"; did you mean {guess}?" if guess else ""))
             return
         option = meaning.option
@@ -69,6 +76,10 @@ class Edit:
             self._blame(option, key, NOT_LIVE.format(key))
         elif value is not None:
             self._take(meaning, key, value)
+
+    def _guess(self, key: str) -> str | None:
+        self._guesses += 1
+        return suggest(key) if self._guesses <= _MOST_GUESSES and len(key) <= _LONGEST_GUESSED else None
 
     def _take(self, meaning: Meaning, key: str, value: object) -> None:
         option = meaning.option
@@ -96,7 +107,10 @@ def read_edit(values: Mapping[str, object]) -> Edit:
     """Read what is to change.
 
     :param values: by option name, in any of its spellings, values as a file has them. Null leaves an option as it is.
+    :raises InvalidRequest: when they are more than there are options; all else that is wrong is in what is returned.
     """
+    if len(values) > _MOST_KEYS:
+        raise InvalidRequest(f"{len(values)} fields are more than there are options.")
     edit = Edit()
     for key, value in values.items():
         edit.read(key, value)
