@@ -25,6 +25,7 @@ RULES: list[dict[str, Any]] = [
     {"malformed": 0},
     {"truncate": 0},
     {"done": "missing"},
+    {"first-token": "1s"},
 ]
 
 
@@ -58,7 +59,7 @@ class FailureRuleTests(SynchronousTestCase):
     def test_kinds(self) -> None:
         """Each rule has a word for how requests fail."""
         kinds = ["status-503", "stall+cut", "truncate", "first-token+stall+done-twice", "rate_limit", "status-418",
-                 "reset", "malformed", "truncate", "done-missing"]  # fmt: skip
+                 "reset", "malformed", "truncate", "done-missing", "first-token"]  # fmt: skip
         self.assertEqual(kinds, [rule.kind for rule in parse_failure_rules(RULES)])
 
     def test_round_trip(self) -> None:

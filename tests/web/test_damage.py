@@ -218,6 +218,35 @@ class StreamTests(DamageCase):
         self.clock.advance(0)
         self.assertTrue(self.idle())
 
+    def test_cut_choices(self) -> None:
+        """When one choice is cut, nothing more comes of the others."""
+        self.spoil(cut=2)
+        exchange = self.post("/v1/completions", {"prompt": [TEXT] * 3, "stream": True}, X_Spoil="yes")
+        for _ in range(8):
+            self.clock.advance(_GAP)
+        self.assertEqual([0, 1, 2, 0, 1, 2], [event["choices"][0]["index"] for event in exchange.events()])
+        self.assertTrue(exchange.transport.disconnecting and self.idle())
+
+    def test_gathered_tokens(self) -> None:
+        """Where tokens are gathered, the frame that has the token is the one that goes wrong."""
+        self.spoil(malformed=2)
+        body = {**STREAMS["/v1/completions"], "stream": True, "stream_interval": 3}
+        exchange = self.post("/v1/completions", body, X_Spoil="yes")
+        for _ in range(8):
+            self.clock.advance(_GAP)
+        frames = [frame.removeprefix("data: ") for frame in exchange.body.decode().split("\n\n")]
+        self.assertEqual([True, False, True], [is_json(frame) for frame in frames[:3]])
+        self.assertIn('"text":"two three four"', frames[1])
+
+    def test_error_before(self) -> None:
+        """A stream that ends in an error tells it, if the damage has not come yet."""
+        self.spoil(cut=3)
+        exchange = self.post("/v1/completions", {**STREAMS["/v1/completions"], "stream": True}, X_Spoil="yes")
+        self.rank.simulator.requests.dismiss()
+        self.clock.advance(0)
+        error, done = exchange.events()[-2:]
+        self.assertEqual((503, "[DONE]"), (error["error"]["code"], done))
+
     def test_error_behind(self) -> None:
         """An error after the damage is not told to a client whose stream is over."""
         self.spoil(cut=2)
@@ -230,8 +259,14 @@ class StreamTests(DamageCase):
         self.spoil(cut=3)
         exchange = self.post("/v1/completions", {**STREAMS["/v1/completions"], "stream": True}, X_Spoil="yes")
         self.clock.advance(_GAP)
+        request = exchange.protocol._served
         exchange.drop()
         self.assertTrue(self.idle())
+        said = exchange.raw
+        request.hang_up()
+        request.end_early()
+        self.clock.advance(0)
+        self.assertEqual((said, False), (exchange.raw, exchange.transport.disconnecting))
 
 
 class WholeTests(DamageCase):

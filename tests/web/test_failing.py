@@ -95,6 +95,11 @@ class OrderTests(FailingCase):
         self.clock.advance(0)
         self.assertEqual(200, exchange.status)
 
+    def test_without_journal(self) -> None:
+        """Requests fail too where no journal remembers them."""
+        self.serve({"status": 503}, journal_size=0)
+        self.assertEqual(503, self.complete().status)
+
     def test_switched_off(self) -> None:
         """The header can be switched off."""
         self.serve(return_error_header="false")
