@@ -1,5 +1,6 @@
 """The journal and the gauges, under whatever clients and operators may do: they never say two things."""
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -22,6 +23,7 @@ from vllmsim.scheduling.sequence import Sequence
 WORDS = (
     "--model", "m", "--max-num-seqs", "3", "--max-waiting-queue-length", "6", "--block-size", "8", "--lora-modules",
     '[{"name": "a", "path": "/a"}, {"name": "b", "path": "/b"}]', "--enable-responses-store", "--mode", "echo",
+    "--lora-info-exact", "--max-loras", "1",
 )  # fmt: skip
 MODELS = (None, "m", "a", "b", "nix")
 
@@ -40,12 +42,15 @@ class JournalMachine(RuleBasedStateMachine):
         gap=st.sampled_from(("0", "1s")),
         blocks=st.sampled_from((None, 4, 6)),
         queued=st.sampled_from((None, 5)),
+        more=st.sampled_from(((), ("--scheduling-policy", "priority"), ("--lora-load-time", "1s"))),
     )
-    def begin(self, prefill: str, gap: str, blocks: int | None, queued: int | None) -> None:
+    def begin(self, prefill: str, gap: str, blocks: int | None, queued: int | None, more: tuple[str, ...]) -> None:
         """Start a rank."""
         cache = () if blocks is None else ("--enable-kvcache", "--zmq-endpoint=", "--kv-cache-size", str(blocks))
         limit = () if queued is None else ("--max-num-queued-reqs", str(queued))
-        self.test.make_rank(*WORDS, *cache, *limit, "--time-to-first-token", prefill, "--inter-token-latency", gap)
+        self.test.make_rank(
+            *WORDS, *more, *cache, *limit, "--time-to-first-token", prefill, "--inter-token-latency", gap
+        )
 
     def send(self, path: str, body: dict[str, Any], model: str | None) -> None:
         """Send a request that the journal is to know."""
@@ -59,16 +64,14 @@ class JournalMachine(RuleBasedStateMachine):
         most=st.integers(0, 5),
         stream=st.booleans(),
         model=st.sampled_from(MODELS),
-        threshold=st.sampled_from((None, 0.5)),
+        more=st.sampled_from(({}, {"cache_hit_threshold": 0.5}, {"priority": 1})),
     )
-    def complete(
-        self, prompts: int, n: int, most: int, stream: bool, model: str | None, threshold: float | None
-    ) -> None:
+    def complete(self, prompts: int, n: int, most: int, stream: bool, model: str | None, more: dict[str, Any]) -> None:
         """Have prompts completed; no tokens are too few."""
         # No two begin with the same words, so that each needs blocks of its own.
         texts = [f"{self.sent}-{number} " + "word " * 9 for number in range(prompts)]
         body = {"prompt": texts, "n": n, "max_tokens": most, "stream": stream}
-        self.send("/v1/completions", body | {"cache_hit_threshold": threshold}, model)
+        self.send("/v1/completions", body | more, model)
 
     @rule(background=st.booleans(), model=st.sampled_from(MODELS))
     def respond(self, background: bool, model: str | None) -> None:
@@ -153,10 +156,23 @@ class JournalMachine(RuleBasedStateMachine):
         """So it is for each adapter."""
         if not hasattr(self.test, "rank"):
             return
+        records = self.records()
         told: Counter[str] = Counter()
-        for record in self.records():
+        for record in records:
             told[record.model] += record.waiting + record.running
         assert self.counted(lambda each: each.submission.request.model) == +told
+        named = tuple(
+            ",".join(sorted({record.adapter for record in records if record.adapter and getattr(record, name)}))
+            for name in ("running", "waiting")
+        )
+        assert self.adapters_in_metrics() == named
+
+    def adapters_in_metrics(self) -> tuple[str, str]:
+        """Read which adapters have sequences that run, and that wait, as a scraper does: the latest series counts."""
+        page = self.test.get("/metrics?name[]=vllm:lora_requests_info").body.decode()
+        _, latest = max((float(line.rpartition(" ")[2]), line) for line in page.splitlines() if line.startswith("vllm"))
+        running, waiting = re.findall('_lora_adapters="([^"]*)"', latest)
+        return running, waiting
 
     def teardown(self) -> None:
         """Everyone comes to an end in time, and every request has an outcome."""

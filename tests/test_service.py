@@ -16,7 +16,7 @@ from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
 from vllmsim.config.schema import Configuration
-from vllmsim.service import RankService, RankServices, rank_services
+from vllmsim.service import LogError, RankService, RankServices, rank_services
 
 
 def configured(words: str = "") -> Configuration:
@@ -184,6 +184,24 @@ class ServiceTests(SynchronousTestCase):
         self.assertTrue(exchange.transport.disconnecting)
         exchange.drop()
         self.successResultOf(stopped)
+
+    def test_stop_with_readers(self) -> None:
+        """Who waits for requests to end is answered when the server is to stop."""
+        [service] = self.services()
+        exchange = self.exchange().send("GET", "/admin/requests?wait_for=5&timeout=60")
+        self.assertEqual(0, exchange.status)
+        stopped = service.stopService()
+        self.assertEqual((200, True), (exchange.status, exchange.transport.disconnecting))
+        exchange.drop()
+        self.successResultOf(stopped)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_no_request_log(self) -> None:
+        """A request log that cannot be written stops the start, and the message says why."""
+        services = self.make(f"--request-log {self.mktemp()}/nowhere/log")
+        services.privilegedStartService()
+        error = self.assertRaises(LogError, services.startService)
+        self.assertRegex(str(error), r"^vllmsim: cannot write to the request log '.*': No such file or directory$")
 
     def test_stop_while_it_stands_still(self) -> None:
         """A rank that is paused or asleep goes on, so that what it has kept comes to its end."""

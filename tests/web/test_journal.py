@@ -180,6 +180,7 @@ class RememberedTests(JournalTestCase):
         embeddings = self.requests()[-1]
         self.assertEqual((2, 3, "embd-"), (embeddings["prompts"], embeddings["prompt_tokens"], embeddings["id"][:5]))
         self.assertEqual(["Qwen/Qwen3-0.6B", "poet"], [each["asked"] for each in self.requests() if each["asked"]])
+        self.assertEqual(2, self.requests("route=/tokenize")[0]["prompt_tokens"])
 
     def test_pooling_waits(self) -> None:
         """A request for vectors is seen while it takes its time, though its inputs are no sequences."""

@@ -26,6 +26,12 @@ _INLINE_SPELLINGS: Final = 2048
 """How many tokens are spelled without a thread: some 2 ms."""
 
 
+def _remember(request: Request, ids: Sequence[int]) -> None:
+    """Have the journal know how many tokens a prompt has."""
+    if request.record is not None:
+        request.record.prompt_tokens = len(ids)
+
+
 @define(slots=False, eq=False)
 class TokenRoutes:
     """Turns text into tokens and back, for clients that count them.
@@ -45,6 +51,7 @@ class TokenRoutes:
         """Answer with the tokens of a text or a conversation."""
         prompt, spelled = await read_body(self._dialect.parse_tokenize, request, self._defer_to_thread)
         ids = (await self._tokenizer.read(prompt, _NO_LIMIT)).ids
+        _remember(request, ids)
         request.answer(200, self._dialect.tokenized(ids, await self._spell(ids) if spelled else None))
 
     @app.route("/detokenize", methods=["POST"])
@@ -88,6 +95,7 @@ class CountRoutes:
         request.error_body = anthropic_error_body
         prompt = await read_body(self._messages.parse, request, self._defer_to_thread)
         read = await self._tokenizer.read(prompt, _NO_LIMIT)
+        _remember(request, read.ids)
         request.answer(200, self._messages.counted(len(read.ids)))
 
 
