@@ -271,6 +271,13 @@ class GivenAdapters:
         """Remember."""
         self.settled.append(adapter.name)
 
+    def clear(self) -> None:
+        """Have those that are not in use go."""
+        for name in [name for name, users in self.users.items() if not users]:
+            del self.users[name]
+            for each in self.evicted:
+                each(adapter_of(name))
+
     def watch(self, evicted: Callable[[Adapter], object]) -> None:
         """Remember who wants to hear."""
         self.evicted.append(evicted)

@@ -19,6 +19,8 @@ from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.joining import RankGroup
 from vllmsim.rank import Rank, build_rank
+from vllmsim.scenario.options import ScenarioOptions
+from vllmsim.scenario.player import Scenarios
 from vllmsim.shared import build_shared
 from vllmsim.web.site import Site
 
@@ -129,6 +131,7 @@ class RankTestCase(SynchronousTestCase):
         self.lives = {number: LiveConfiguration(c) for number in c.ranks}
         self.live = self.lives[c.ranks.start]
         self.configurations = LiveConfigurations(self.lives, loaded, lambda: EPOCH)
+        self.scenarios = Scenarios(self.clock, ScenarioOptions(self.configurations), 7, lambda: EPOCH, threads)
         group = RankGroup(c.ranks, c.balances) if len(c.ranks) > 1 else None
         ranks = [
             build_rank(
@@ -141,6 +144,7 @@ class RankTestCase(SynchronousTestCase):
                 shared=shared,
                 configurations=self.configurations,
                 group=group,
+                scenarios=self.scenarios,
             )
             for number, live in self.lives.items()
         ]
@@ -150,6 +154,7 @@ class RankTestCase(SynchronousTestCase):
         self.clock.advance(0)
         self.exchanges: list[Exchange] = []
         self.addCleanup(self._stop, self.clock, ranks, self.exchanges)
+        self.addCleanup(lambda scenarios: Deferred.fromCoroutine(scenarios.stop()), self.scenarios)
         return ranks
 
     def _stop(self, clock: Clock, ranks: list[Rank], exchanges: list[Exchange]) -> None:

@@ -57,6 +57,18 @@ class AdapterSlotsTests(SynchronousTestCase):
         self.assertEqual(5.0, self.slots.occupy(A1))
         self.assertEqual([("loaded", 5.0)], [each for each in self.metrics.heard if each[0] == "loaded"])
 
+    def test_clear(self) -> None:
+        """All that are not in use can be put back on disk, as if the server had just been started."""
+        for adapter in (A1, A2):
+            self.slots.occupy(adapter)
+        self.slots.load(A3)
+        self.slots.release(A1)
+        self.clock.advance(9)
+        self.slots.clear()
+        self.assertEqual(((1, 1), [A1]), (self.counts(), self.gone))
+        self.assertEqual([False, True], [self.slots.holds(each) for each in (A1, A2)])
+        self.assertEqual([14.0, 5.0], [self.slots.occupy(each) for each in (A1, A2)])
+
     def test_slots(self) -> None:
         """One in use keeps its slot; of others the least recently used gives way, and stays in memory."""
         for each in (A1, A2):

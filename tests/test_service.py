@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.testing import MemoryReactorClock
@@ -273,3 +274,42 @@ class ServiceTests(SynchronousTestCase):
         error = self.assertRaises(SystemExit, self.services, "--dataset-path /none/such")
         expected = "vllmsim: dataset initialization error: database file does not exist: /none/such"
         self.assertEqual(expected, str(error))
+
+    def ask(self, path: str, number: int = 0) -> Exchange:
+        """Ask a listening rank for something, and hang up."""
+        exchange = self.exchange(number).send("GET", path)
+        exchange.drop()
+        return exchange
+
+    def test_scenario(self) -> None:
+        """A scenario begins when all ranks serve, and ends, with all as it was, before they stop."""
+        path = Path(self.mktemp())
+        path.write_text("{name: x, steps: [{at: 0s, ready: false}, {at: 9s, ready: true}]}", "utf-8")
+        services = self.make(f"--data-parallel-size 2 --scenario {path}")
+        services.privilegedStartService()
+        self.assertEqual([200, 200], [self.ask("/ready", number).status for number in range(2)])
+        services.startService()
+        self.reactor.advance(0)
+        self.assertEqual([503, 503], [self.ask("/ready", number).status for number in range(2)])
+        told = self.ask("/admin/scenario").json()
+        self.assertEqual((True, "x", [0, 1]), (told["running"], told["scenario"]["name"], told["scenario"]["ranks"]))
+        stopped = services.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual([], [call for call in self.reactor.getDelayedCalls() if call.active()])
+
+    def test_scenario_elsewhere(self) -> None:
+        """In a process that has not the rank that a scenario is for, nothing is played."""
+        path = Path(self.mktemp())
+        path.write_text("{name: x, rank: 1, steps: [{at: 0s, ready: false}]}", "utf-8")
+        for number, playing in ((0, None), (1, "x")):
+            self.reactor = Reactor()
+            services = self.make(f"--data-parallel-size 2 --scenario {path}", [number])
+            services.privilegedStartService()
+            services.startService()
+            self.reactor.advance(0)
+            told = self.ask("/admin/scenario").json()["scenario"]
+            self.assertEqual(playing, told and told["name"])
+            stopped = services.stopService()
+            self.reactor.advance(0)
+            self.successResultOf(stopped)

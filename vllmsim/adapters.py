@@ -86,6 +86,12 @@ class AdapterSlots:
             self._drop(adapter)
             self._count()
 
+    def clear(self) -> None:
+        """Leave those that are not in use on disk alone; see :class:`vllmsim.interfaces.IAdapterSlots`."""
+        for adapter in [*self._resting.values()]:
+            self._drop(adapter)
+        self._count()
+
     def load(self, adapter: Adapter) -> float:
         """Put an adapter into memory, or its weights anew if it is there.
 

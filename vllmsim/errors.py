@@ -139,6 +139,13 @@ class UnknownRequest(InferenceError):
     kind = "NotFoundError"
 
 
+class NothingPlayed(InferenceError):
+    """No scenario is played that could be stopped."""
+
+    status = 404
+    kind = "NotFoundError"
+
+
 class Conflict(InferenceError):
     """What is asked for does not go with how things are: what is to begin has begun already, say."""
 

@@ -132,6 +132,30 @@ class IRankControl(Interface):
         """Forget which media were read."""
 
 
+class IScenarios(Interface):
+    """Scenarios, seen by who starts and stops them. One is played at a time."""
+
+    def start(text: bytes, *, json: bool, rank: int | None, replace: bool) -> Awaitable[None]:
+        """Read a scenario, check all of it, and begin it.
+
+        Awaiting raises :class:`vllmsim.errors.InvalidRequest` with everything that is wrong with it, and
+        :class:`vllmsim.errors.Conflict` when one is played.
+
+        :param json: whether the text is JSON, or else YAML.
+        :param rank: the data-parallel rank that it is for; None for what it says itself.
+        :param replace: stop the one that is played first.
+        """
+
+    def stop() -> Awaitable[bool]:
+        """Stop the scenario that is played, and have back what was before, unless it says otherwise.
+
+        Awaiting gives whether there was one.
+        """
+
+    def describe() -> Mapping[str, Any]:
+        """Tell what is played, or was last: what JSON can say."""
+
+
 class IHealth(Interface):
     """How a rank is, as probes see it. Whatever they see, requests are served."""
 
@@ -158,7 +182,9 @@ class IConfigurations(Interface):
         :return: by option name, the effective values as a file would have them, sorted; no secrets.
         """
 
-    def change(values: Mapping[str, object], rank: int | None, who: str, *, step: bool = False) -> Awaitable[None]:
+    def change(
+        values: Mapping[str, object], rank: int | None, who: str, *, step: bool = False, whole: bool = False
+    ) -> Awaitable[None]:
         """Change options.
 
         :param values: by option name, the new values as a file would have them; None leaves one as it is.
@@ -166,6 +192,7 @@ class IConfigurations(Interface):
         :param who: says in the log, and in the history, who did it.
         :param step: whether it goes on with the last change, if that was a step of the same author: then both are
             undone as one, and the log does not tell of each.
+        :param whole: whether None takes a value away, and values that could change in part change as a whole.
         """
 
     def undo(who: str) -> Awaitable[None]:
@@ -200,6 +227,7 @@ class IJournal(Interface):
     """What remembers the requests of one rank: those that are under way, and so many of those that have ended."""
 
     dropped = Attribute("int: how many requests that had ended were forgotten to make room for others.")
+    number = Attribute("int: how many requests have come.")
 
     def begin(route: str, http: HttpFacts | None) -> RequestRecord | None:
         """Begin to remember a request.
@@ -322,6 +350,9 @@ class IAdapterSlots(Interface):
 
     def settle(adapter: Adapter) -> None:
         """Learn that no sequence waits for it: if none runs with it either, and it is unloaded, it is gone."""
+
+    def clear() -> None:
+        """Have adapters that are not in use be on disk alone, as if the server had just been started."""
 
     def watch(evicted: Callable[[Adapter], object]) -> None:
         """Have someone hear of each adapter that loses its slot, while it is in use by nobody."""

@@ -32,6 +32,9 @@ from vllmsim.metrics.statslog import StatsLog
 from vllmsim.models import ModelCatalogue
 from vllmsim.queueing import make_slots, rank_limits
 from vllmsim.randomness import Randomness, derive
+from vllmsim.scenario.options import ScenarioOptions
+from vllmsim.scenario.player import Scenarios
+from vllmsim.scenario.stage import Stage
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.control import RankControl
@@ -113,6 +116,7 @@ def build_rank(
     shared: Shared | None = None,
     configurations: IConfigurations | None = None,
     group: RankGroup | None = None,
+    scenarios: Scenarios | None = None,
 ) -> Rank:
     """Wire the parts of a rank.
 
@@ -126,12 +130,12 @@ def build_rank(
     :param configurations: the configurations of all ranks of the server, this one's among them; if it is the only one,
         they are made.
     :param group: what their ports lead to, if there are any.
+    :param scenarios: plays them on all ranks of this process; made if this is the only one.
     """
     c = live.current
-    if configurations is None:
-        configurations = LiveConfigurations({number: live}, Loaded(c), epoch)
-    if shared is None:
-        shared = build_shared(c, clock, defer_to_thread, environ)
+    configurations = configurations or LiveConfigurations({number: live}, Loaded(c), epoch)
+    scenarios = scenarios or Scenarios(clock, ScenarioOptions(configurations), seed, epoch, defer_to_thread)
+    shared = shared or build_shared(c, clock, defer_to_thread, environ)
     randomness = Randomness(seed)
     names = randomness.generator("names", c.pod_name, c.port, number)
 
@@ -218,9 +222,11 @@ def build_rank(
     sources = dict if sockets is None else sockets.sources
     own = Doors(simulator, pooler, control, models, health, sources, measures.shown)
     doors = own if group is None else group.join(number, own, models, simulator.load, behaviour)
+    scenarios.enlist(Stage(number, live, randomness.begin, cache, models, models, health, control, journal))
     surfaces = Surfaces(
         live=live,
         configurations=configurations,
+        scenarios=scenarios,
         number=number,
         seed=seed,
         settings=settings,

@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.test_service -*-
 """A rank as a service: it listens, serves, and stops in order."""
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -13,11 +14,14 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.scenario.values import Scenario
 from vllmsim.identity import admin_endpoint_of, endpoint_of, url_of
 from vllmsim.interfaces import IConfigurations
 from vllmsim.joining import RankGroup
 from vllmsim.listening import Listener, StartError
 from vllmsim.rank import Rank, build_rank
+from vllmsim.scenario.options import ScenarioOptions
+from vllmsim.scenario.player import Scenarios
 from vllmsim.shared import Shared, build_shared
 
 _FLUSH_TIMEOUT: Final = 5.0
@@ -150,16 +154,28 @@ class RankService(Service):
 class RankServices(MultiService):
     """The ranks of one process; gives back what they share when the last has stopped."""
 
-    def __init__(self, shared: Shared) -> None:
+    _log: ClassVar[Logger] = Logger()
+
+    def __init__(self, shared: Shared, scenarios: Scenarios, scenario: Scenario | None) -> None:
         super().__init__()
         self._shared = shared
+        self._scenarios = scenarios
+        self._scenario = scenario
+
+    def startService(self) -> None:
+        """Start the ranks, and then the scenario that begins with them."""
+        super().startService()
+        if self._scenario is not None and self._scenarios.concerns(self._scenario):
+            playing = Deferred.fromCoroutine(self._scenarios.play(self._scenario))
+            playing.addErrback(lambda reason: self._log.failure("The scenario cannot begin.", reason))
 
     def stopService(self) -> Deferred[None]:
-        """Stop the ranks, then what they share."""
-        return Deferred.fromCoroutine(self._stop(super().stopService()))
+        """Stop the scenario that is played, then the ranks, then what they share."""
+        return Deferred.fromCoroutine(self._stop())
 
-    async def _stop(self, ranks: Deferred[Any]) -> None:
-        await ranks
+    async def _stop(self) -> None:
+        await self._scenarios.stop()
+        await super().stopService()
         await self._shared.close()
 
 
@@ -177,10 +193,21 @@ def rank_services(
     in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     first = next(iter(lives.values())).current
     shared = build_shared(first, reactor, in_thread)
-    services = RankServices(shared)
+    scenarios = Scenarios(reactor, ScenarioOptions(configurations), seed, time.time, in_thread)
+    services = RankServices(shared, scenarios, None if first.scenario is None else first.scenario.scenario(first))
     group = RankGroup([*lives], first.balances) if len(lives) > 1 else None
     ranks = [
-        build_rank(live, number, seed, reactor, in_thread, shared=shared, configurations=configurations, group=group)
+        build_rank(
+            live,
+            number,
+            seed,
+            reactor,
+            in_thread,
+            shared=shared,
+            configurations=configurations,
+            group=group,
+            scenarios=scenarios,
+        )
         for number, live in lives.items()
     ]
     for number, rank in zip(lives, ranks, strict=True):

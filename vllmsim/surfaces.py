@@ -40,7 +40,7 @@ from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.failures.injection import FailureInjection
 from vllmsim.identity import engine_entry, signature
-from vllmsim.interfaces import IAdmission, IConfigurations, IJournal, ITokenizer
+from vllmsim.interfaces import IAdmission, IConfigurations, IJournal, IScenarios, ITokenizer
 from vllmsim.joining import Doors
 from vllmsim.models import ModelCatalogue
 from vllmsim.serverinfo import describe_environment, describe_system
@@ -67,6 +67,7 @@ from vllmsim.web.responses import ResponseRoutes
 from vllmsim.web.root import RankResource
 from vllmsim.web.scaleout import ScaleOutAbortRoutes, ScaleOutGate
 from vllmsim.web.scaling import ScalingRoutes
+from vllmsim.web.scenarios import ScenarioRoutes
 from vllmsim.web.tokens import CountRoutes, TokenizerRoutes, TokenRoutes
 
 D = TypeVar("D")
@@ -79,6 +80,7 @@ class Surfaces:
 
     :param live: the rank's configuration.
     :param configurations: those of all ranks of the server.
+    :param scenarios: plays them on the ranks of this process.
     :param number: which rank it is, from 0.
     :param seed: the daemon's seed.
     :param defer_to_thread: runs a function off the reactor.
@@ -91,6 +93,7 @@ class Surfaces:
 
     live: LiveConfiguration
     configurations: IConfigurations
+    scenarios: IScenarios
     number: int
     seed: int
     settings: Callable[[], Settings]
@@ -277,6 +280,7 @@ class Surfaces:
         yield FakeMetricsRoutes(self.configurations).app
         yield FailureRoutes(self.failures).app
         yield JournalRoutes(self.clock, self.journal).app
+        yield ScenarioRoutes(self.scenarios).app
 
     def _development(self) -> Iterator[Klein]:
         """Make the routes that a vLLM has only when it is asked to."""

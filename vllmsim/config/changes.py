@@ -100,10 +100,12 @@ class LiveConfigurations:
         """Tell what has changed; see :class:`vllmsim.interfaces.IConfigurations`."""
         return [change.described() for change in reversed(self._history)]
 
-    async def change(self, values: Mapping[str, object], rank: int | None, who: str, *, step: bool = False) -> None:
+    async def change(
+        self, values: Mapping[str, object], rank: int | None, who: str, *, step: bool = False, whole: bool = False
+    ) -> None:
         """Change options; see :class:`vllmsim.interfaces.IConfigurations`."""
         chosen = self._chosen(rank)
-        self._apply("change", read_edit(values), chosen, who, step=step)
+        self._apply("change", read_edit(values, whole=whole), chosen, who, step=step)
 
     async def undo(self, who: str) -> None:
         """Have back what was before the latest change; see :class:`vllmsim.interfaces.IConfigurations`."""
@@ -174,6 +176,10 @@ class LiveConfigurations:
         last = self._history[-1] if self._history else None
         if last is not None and change.step and last.step and last.who == change.who:
             self._history[-1] = evolve(last, after=change.after)
+            if change.after == last.before:
+                # All steps together have changed nothing.
+                self._history.pop()
+                self._past.pop()
             return
         self._history.append(change)
         if change.what != "undo":

@@ -33,9 +33,11 @@ class Edit:
     """A change that is asked for.
 
     :param values: by field of the configuration, what it is to be.
+    :param whole: whether values that could change in part change as a whole, and None is a value.
     """
 
     values: dict[str, Any] = field(factory=dict)
+    _whole: bool = False
     faults: list[Fault] = field(init=False, factory=list)
     """What is wrong with it, whichever configuration it is for."""
     _updates: dict[str, tuple[Option, object]] = field(init=False, factory=dict)
@@ -74,7 +76,7 @@ class Edit:
             self._blame(option, key, fault)
         elif not option.live:
             self._blame(option, key, NOT_LIVE.format(key))
-        elif value is not None:
+        elif value is not None or self._whole:
             self._take(meaning, key, value)
 
     def _guess(self, key: str) -> str | None:
@@ -86,7 +88,10 @@ class Edit:
         if option.attribute in self.values or any(each is option for each, _ in self._updates.values()):
             self._blame(option, key, f"{key}: is there twice")
             return
-        if isinstance(option.kind, Parsed) and option.kind.merge is not None:
+        if value is None:
+            self.values[option.attribute] = None
+            return
+        if isinstance(option.kind, Parsed) and option.kind.merge is not None and not self._whole:
             self._updates[key] = option, value
             return
         try:
@@ -103,15 +108,16 @@ class Edit:
             self._doubtful.add(option.name)
 
 
-def read_edit(values: Mapping[str, object]) -> Edit:
+def read_edit(values: Mapping[str, object], *, whole: bool = False) -> Edit:
     """Read what is to change.
 
     :param values: by option name, in any of its spellings, values as a file has them. Null leaves an option as it is.
+    :param whole: have null take the value away, and values that could change in part change as a whole.
     :raises InvalidRequest: when they are more than there are options; all else that is wrong is in what is returned.
     """
     if len(values) > _MOST_KEYS:
         raise InvalidRequest(f"{len(values)} fields are more than there are options.")
-    edit = Edit()
+    edit = Edit(whole=whole)
     for key, value in values.items():
         edit.read(key, value)
     return edit

@@ -18,6 +18,7 @@ from vllmsim.config.names import all_options, find, suggest
 from vllmsim.config.option import Option
 from vllmsim.config.rules import broken
 from vllmsim.config.schema import Configuration, own_options
+from vllmsim.errors import InvalidRequest
 
 
 class ConfigurationError(Exception):
@@ -169,6 +170,11 @@ def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
     doubtful = {problem.option for problem in problems}
     for name, fault in broken(configuration, doubtful):
         problems.append(Problem(name, fault, values.get(name, (None, "default"))[1], name))
+    if configuration.scenario is not None and not problems:
+        try:
+            configuration.scenario.scenario(configuration)
+        except InvalidRequest as error:
+            problems.append(Problem("scenario", error.message, values["scenario"][1], "scenario"))
     if problems:
         raise ConfigurationError(problems)
     return Loaded(configuration, values)

@@ -76,7 +76,7 @@ class Journal:
     log: RequestLog | None = None
     dropped: int = field(init=False, default=0)
     _base: str = field(init=False)
-    _number: int = field(init=False, default=0)
+    number: int = field(init=False, default=0)
     _open: set[RequestRecord] = field(init=False, factory=set)
     _ended: deque[RequestRecord] = field(init=False, factory=deque)
     _size: int = field(init=False)
@@ -96,10 +96,10 @@ class Journal:
         """Begin to remember a request; see :class:`vllmsim.interfaces.IJournal`."""
         if not self._size and self.log is None:
             return None
-        self._number += 1
+        self.number += 1
         if http is not None:
             self._shorten(http)
-        record = RequestRecord(route, self._number, self._rank, self._base, self._epoch(), self._clock.seconds(), http)
+        record = RequestRecord(route, self.number, self._rank, self._base, self._epoch(), self._clock.seconds(), http)
         self._open.add(record)
         return record
 

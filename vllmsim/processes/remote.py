@@ -46,9 +46,11 @@ class RemoteConfigurations:
         shown: Mapping[str, Any] = await self._ask("describe", rank=rank)
         return shown
 
-    async def change(self, values: Mapping[str, object], rank: int | None, who: str, *, step: bool = False) -> None:
+    async def change(
+        self, values: Mapping[str, object], rank: int | None, who: str, *, step: bool = False, whole: bool = False
+    ) -> None:
         """Change options; see :class:`vllmsim.interfaces.IConfigurations`."""
-        await self._ask("change", values=values, rank=rank, who=who, step=step)
+        await self._ask("change", values=values, rank=rank, who=who, step=step, whole=whole)
 
     async def undo(self, who: str) -> None:
         """Have back what was before; see :class:`vllmsim.interfaces.IConfigurations`."""

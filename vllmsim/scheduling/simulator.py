@@ -65,6 +65,7 @@ class RankSimulator:
         :param seed: the one that takes the place of the rank's own.
         """
         self._seed, self._arrivals = seed, count()
+        self._slots.unload_adapters()
 
     def load(self) -> RankLoad:
         """Tell how much there is to do."""

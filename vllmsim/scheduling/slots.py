@@ -59,6 +59,10 @@ class SequenceSlots:
         """Serve no more; sequences in slots must have been removed before."""
         self._cooperator.stop()
 
+    def unload_adapters(self) -> None:
+        """Have adapters that no sequence runs with be on disk alone."""
+        self._waiting.adapters.clear()
+
     def require_room(self, count: int, adapter: Adapter | None = None) -> None:
         """Make sure that so many sequences may be added.
 

@@ -62,7 +62,7 @@ class WaitingQueue:
     """
 
     _limits: Callable[[], RankLimits]
-    _adapters: IAdapterSlots
+    adapters: IAdapterSlots
     _by_priority: bool = False
     _patience: int = FEWEST_OVERTAKEN
     _order: "count[int]" = field(init=False, factory=count)
@@ -77,7 +77,7 @@ class WaitingQueue:
     _count_away: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
-        self._adapters.watch(self._evicted)
+        self.adapters.watch(self._evicted)
 
     def __len__(self) -> int:
         return self._count
@@ -85,7 +85,7 @@ class WaitingQueue:
     @property
     def deferred(self) -> int:
         """How many wait since their adapter cannot be loaded now, whether a slot for sequences is free or not."""
-        return 0 if self._adapters.loadable() else self._count_away
+        return 0 if self.adapters.loadable() else self._count_away
 
     def require_room(self, count: int, adapter: Adapter | None, free_slots: int) -> None:
         """Make sure that so many sequences may be put here.
@@ -113,7 +113,7 @@ class WaitingQueue:
         elif adapter is not None and not self._may_start(adapter):
             return False
         if adapter is not None:
-            sequence.ready = self._adapters.occupy(adapter)
+            sequence.ready = self.adapters.occupy(adapter)
         return True
 
     def put(self, sequence: Sequence) -> None:
@@ -139,14 +139,14 @@ class WaitingQueue:
         self._leave(line, sequence)
         self._overtake(rank)
         if line.adapter is not None:
-            sequence.ready = self._adapters.occupy(line.adapter)
+            sequence.ready = self.adapters.occupy(line.adapter)
             self._arrived(line)
         return sequence
 
     def release(self, sequence: Sequence) -> None:
         """Learn that a sequence which was let go runs no more."""
         if sequence.adapter is not None:
-            self._adapters.release(sequence.adapter)
+            self.adapters.release(sequence.adapter)
             self.settle(sequence.adapter)
 
     def discard(self, sequence: Sequence) -> bool:
@@ -166,7 +166,7 @@ class WaitingQueue:
     def settle(self, adapter: Adapter) -> None:
         """Have an adapter that is unloaded give its place back, unless somebody waits for it."""
         if adapter.number not in self._lines:
-            self._adapters.settle(adapter)
+            self.adapters.settle(adapter)
 
     def _rank(self, sequence: Sequence) -> Rank:
         return (sequence.submission.request.priority if self._by_priority else 0), next(self._order)
@@ -175,8 +175,8 @@ class WaitingQueue:
         """Tell whether one who comes now may run, if a slot is free and nobody waits who may."""
         if adapter is None:
             return True
-        if not self._adapters.holds(adapter):
-            return self._adapters.loadable()
+        if not self.adapters.holds(adapter):
+            return self.adapters.loadable()
         first = self._away.first()
         return first is None or not self._is_due(first[1])
 
@@ -189,7 +189,7 @@ class WaitingQueue:
         if away is None:
             return ready and ready[1]
         due = self._is_due(away[1])
-        if self._adapters.loadable():
+        if self.adapters.loadable():
             # One of a better priority comes first in any case, one of the same when it needs no loading.
             return away[1] if due or ready is None or away[0][0] < ready[0][0] else ready[1]
         if not due or ready is None or ready[0] < away[0]:
@@ -210,7 +210,7 @@ class WaitingQueue:
         """Put a line where it belongs, after one has come to it or left it."""
         self._count += more
         adapter = line.adapter
-        if adapter is None or self._adapters.holds(adapter):
+        if adapter is None or self.adapters.holds(adapter):
             place = self._ready
         else:
             place = self._away

@@ -1,0 +1,53 @@
+# -*- test-case-name: tests.config.scenario.test_file -*-
+"""The file of a scenario that begins with the server."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from vllmsim.config.scenario.text import MOST_BYTES
+
+if TYPE_CHECKING:
+    from vllmsim.config.scenario.values import Scenario
+    from vllmsim.config.schema import Configuration
+
+
+@frozen
+class ScenarioFile:
+    """A file, and what was in it: it is read once, and all ranks have the same, in whichever process they are.
+
+    :param text: all of it, or more than may be in it.
+    """
+
+    path: str
+    text: bytes = field(eq=False, repr=False)
+
+    def scenario(self, configuration: "Configuration") -> "Scenario":
+        """Read the scenario.
+
+        :raises vllmsim.errors.InvalidRequest: with everything that is wrong with it, or does not go with a server.
+        """
+        # It needs the table of options, which needs this module.
+        from vllmsim.config.scenario.reading import read_scenario  # noqa: PLC0415
+
+        return read_scenario(self.text, [configuration], json=self.path.endswith(".json"))
+
+
+def read_file(path: object) -> ScenarioFile:
+    """Read a file.
+
+    :raises ValueError: when that cannot be.
+    """
+    if not isinstance(path, str):
+        raise ValueError
+    try:
+        with Path(path).open("rb") as file:
+            return ScenarioFile(path, file.read(MOST_BYTES + 1))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read it: {getattr(error, 'strerror', None) or error}") from None
+
+
+def write_file(file: ScenarioFile) -> str:
+    """Write what :func:`read_file` reads."""
+    return file.path

@@ -1,0 +1,1 @@
+"""Plays scenarios on the ranks of this process."""
