@@ -94,6 +94,13 @@ class FailureRuleTests(SynchronousTestCase):
         self.check_faults([{"cut": 1, "header": 3}], ("0.header", "name of a header"))
         self.check_faults([{"cut": 1, "model": "m" * 257}], ("0.model", "at most 256 characters"))
 
+    def test_names(self) -> None:
+        """A rule without a name has the name of its place, or of the next one that is free."""
+        rules = parse_failure_rules([{"cut": 1}, {"cut": 2, "name": "rule-3"}, {"cut": 3}, {"cut": 4}])
+        self.assertEqual(["rule-1", "rule-3", "rule-4", "rule-5"], [rule.name for rule in rules])
+        again = parse_failure_rules([{"cut": 9}, *write_failure_rules(rules)])
+        self.assertEqual(["rule-2", "rule-1", "rule-3", "rule-4", "rule-5"], [rule.name for rule in again])
+
     def test_bounds(self) -> None:
         """There are not too many rules, and they are a list."""
         self.assertIn("not a list", str(self.assertRaises(ValueError, parse_failure_rules, {})))

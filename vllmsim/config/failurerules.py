@@ -56,12 +56,15 @@ def parse_failure_rules(value: object) -> tuple[FailureRule, ...]:
     rules: list[FailureRule] = []
     faults: list[tuple[str, str]] = []
     names: set[str] = set()
+    given = {str(each.get("name")) for each in value if isinstance(each, Mapping)}
     for number, each in enumerate(value):
         if not isinstance(each, Mapping):
             faults.append((str(number), "must be a map"))
             continue
         members = Members(each)
-        rule = _read_rule(members, f"rule-{number + 1}")
+        # A rule without a name has its place's, unless another was given that.
+        free = (name for n in range(number + 1, 2 * _MOST_RULES) if (name := f"rule-{n}") not in given | names)
+        rule = _read_rule(members, next(free))
         if rule.name in names:
             members.fault("name", f"{rule.name!r} is there twice")
         names.add(rule.name)
