@@ -149,19 +149,21 @@ class PrometheusTests(DaemonTestCase):
             "--data-parallel-size", "2", port=port,
         )  # fmt: skip
         daemon.wait()
-        prometheus = self.prometheus("100ms", port, port + 1)
+        prometheus = self.prometheus("200ms", port, port + 1)
         self.assertEqual("2", prometheus.wait_for("sum(up)", "2"))
         began = [self.fake(daemon, rank) for rank in (0, 1)]
         time.sleep(SECONDS)
         end = time.time()
+        # A scrape that has begun by then is stored a little later.
+        time.sleep(0.5)
         for faked in FAKED:
             labels = f'{{instance="127.0.0.1:{port + faked.rank}"}}'
-            arguments = began[faked.rank][1] + 0.2, end, 0.1
+            arguments = began[faked.rank][1] + 0.2, end, 0.2
             values = prometheus.series(faked.name + labels, *arguments)
             scraped = prometheus.series(f"timestamp({faked.name}{labels})", *arguments)
             took = prometheus.series(f"scrape_duration_seconds{labels}", *arguments)
             after = {at: value for at, value in values.items() if scraped[at] > began[faked.rank][1]}
-            self.assertGreater(len({scraped[at] for at in after}), SECONDS * 2)
+            self.assertGreater(len({scraped[at] for at in after}), SECONDS)
             for at, value in after.items():
                 # The daemon looked between the scrape's begin, which is its time, and its end; 2 ms are Prometheus's
                 # own liberty with times, and 5 ms the refresh interval.
@@ -171,7 +173,7 @@ class PrometheusTests(DaemonTestCase):
                 leeway = 0.02 * abs(faked.end - faked.start)
                 self.assertTrue(low - leeway <= value <= high + leeway, f"{faked}: {value} after {first} to {last} s")
             span = max(after.values()) - min(after.values())
-            self.assertGreater(span, 0.9 * abs(faked.end - faked.start), faked)
+            self.assertGreater(span, 0.5 * abs(faked.end - faked.start), faked)
 
     def fake(self, daemon: Daemon, rank: int) -> tuple[float, float]:
         """Have a rank follow its functions.

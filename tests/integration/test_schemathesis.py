@@ -71,6 +71,7 @@ class FuzzTests(DaemonTestCase):
     words = (
         *("--model", "m", "--max-model-len", "512", "--reasoning-parser", "qwen3", "--omni"),
         *("--enable-sleep-mode", "--enable-responses-store", "--enable-prompt-tokens-details", *EVERYTHING),
+        *("--fake-metrics", "{}"),
     )
     maxDiff = None
 
