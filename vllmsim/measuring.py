@@ -114,9 +114,13 @@ def _fake(
     c = live.current
     fake = SyntheticMetrics(unused.families, clock, epoch, c.fake_metrics_refresh_interval)
 
-    def show(_: Configuration, configuration: Configuration) -> None:
+    def show(configuration: Configuration) -> None:
         fake.show(configuration.fake_metrics or FakeMetrics(), configuration.max_loras)
 
-    show(c, c)
-    live.watch(show)
+    def swapped(before: Configuration, now: Configuration) -> None:
+        if (before.fake_metrics, before.max_loras) != (now.fake_metrics, now.max_loras):
+            show(now)
+
+    show(c)
+    live.watch(swapped)
     return fake
