@@ -153,7 +153,8 @@ class Request(server.Request):
         self.content = _Refused(self._too_large()) if self._oversize else BytesIO(b"".join(self._pieces))
         self._pieces.clear()
         if self.hopeless:
-            self.begin_record()
+            if self.method == b"POST":
+                self.begin_record()
             self.fail(self._too_large())
             self.finish()
         else:
