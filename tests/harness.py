@@ -131,8 +131,10 @@ class RankTestCase(SynchronousTestCase):
         self.lives = {number: LiveConfiguration(c) for number in c.ranks}
         self.live = self.lives[c.ranks.start]
         self.configurations = LiveConfigurations(self.lives, loaded, lambda: EPOCH)
-        self.scenarios = Scenarios(self.clock, ScenarioOptions(self.configurations), 7, lambda: EPOCH, threads)
         group = RankGroup(c.ranks, c.balances) if len(c.ranks) > 1 else None
+        options = ScenarioOptions(self.configurations)
+        begun = group.begin if group else None
+        self.scenarios = Scenarios(self.clock, options, 7, lambda: EPOCH, threads, begun)
         ranks = [
             build_rank(
                 live,

@@ -58,11 +58,16 @@ class RankGroup:
     _healths: list[IHealth] = field(init=False, factory=list)
     _metrics: list[Source] = field(init=False, factory=list)
     _behaviours: dict[int, Callable[[], object]] = field(init=False, factory=dict)
+    _balancer: RankBalancer = field(init=False)
     _joint: Doors = field(init=False)
+
+    @_balancer.default
+    def _make_balancer(self) -> RankBalancer:
+        return RankBalancer(self._loads)
 
     @_joint.default
     def _join_all(self) -> Doors:
-        balancer = RankBalancer(self._loads)
+        balancer = self._balancer
         return Doors(
             BalancedSimulator(self.numbers[0], balancer, self._simulators, Behaviours(self._behaviours)),
             BalancedPooler(self.numbers[0], balancer, self._poolers, Behaviours(self._behaviours)),
@@ -72,6 +77,10 @@ class RankGroup:
             self._event_sources,
             JoinedSource(self._metrics),
         )
+
+    def begin(self) -> None:
+        """Balance as if no request had come yet."""
+        self._balancer.begin()
 
     def join(
         self,

@@ -193,9 +193,10 @@ def rank_services(
     in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     first = next(iter(lives.values())).current
     shared = build_shared(first, reactor, in_thread)
-    scenarios = Scenarios(reactor, ScenarioOptions(configurations), seed, time.time, in_thread)
-    services = RankServices(shared, scenarios, None if first.scenario is None else first.scenario.scenario(first))
     group = RankGroup([*lives], first.balances) if len(lives) > 1 else None
+    begun = None if group is None else group.begin
+    scenarios = Scenarios(reactor, ScenarioOptions(configurations), seed, time.time, in_thread, begun)
+    services = RankServices(shared, scenarios, None if first.scenario is None else first.scenario.scenario(first))
     ranks = [
         build_rank(
             live,

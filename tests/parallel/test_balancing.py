@@ -56,6 +56,13 @@ class BalancerTests(SynchronousTestCase):
         """Equals take turns, also beside one that has more to do."""
         self.assertEqual([5, 5, 6, 5, 5, 6], self.choose(RankLoad(1), IDLE, IDLE, times=6))
 
+    def test_begin(self) -> None:
+        """It can begin as if nobody had been chosen yet."""
+        balancer = RankBalancer({4: lambda: IDLE, 5: lambda: IDLE, 6: lambda: IDLE})
+        chosen = [balancer.choose() for _ in range(2)]
+        balancer.begin()
+        self.assertEqual(([4, 5], 4), (chosen, balancer.choose()))
+
     def test_scores(self) -> None:
         """Requests in flight count, or sequences if they are more; those that wait count more in a full cache."""
         scores = {

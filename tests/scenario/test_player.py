@@ -390,3 +390,15 @@ class RanksTests(ScenarioTestCase):
         """Ranks draw from the same seed, and not the same."""
         self.begin({"at": "0s", "note": "begin"}, seed=5)
         self.assertEqual(2, len({rank.simulator._seed for rank in self.ranks}))
+
+    def test_balanced(self) -> None:
+        """Where ranks have one port, the same requests go to the same ranks again."""
+        self.make_ranks("-dp", "3", "--data-parallel-internal-lb")
+        series = [f'vllm:generation_tokens_total{{engine="{rank}",model_name="Qwen/Qwen3-0.6B"}}' for rank in range(3)]
+        seen = []
+        for _ in range(2):
+            self.begin({"at": "0s", "note": "begin"})
+            before = [self.sample(each) for each in series]
+            self.complete("x", max_tokens=5, ignore_eos=True)
+            seen.append([self.sample(each) - was for each, was in zip(series, before, strict=True)])
+        self.assertEqual([[5.0, 0.0, 0.0]] * 2, seen)

@@ -19,7 +19,7 @@ class PresetTests(ScenarioTestCase):
         self.make_rank(*WORDS)
         before = self.live.current
         text = path.read_bytes()
-        scenario = read_scenario(text, [before], json=False)
+        scenario = read_scenario(text, {0: before}, json=False)
         starting = Deferred.fromCoroutine(self.scenarios.start(text, json=False, rank=None, replace=False))
         self.successResultOf(starting)
         statuses = set()

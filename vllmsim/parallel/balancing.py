@@ -37,6 +37,10 @@ class RankBalancer:
     _loads: Mapping[int, Callable[[], RankLoad]]
     _next: int = field(init=False, default=0)
 
+    def begin(self) -> None:
+        """Go by loads alone, whoever was chosen before."""
+        self._next = 0
+
     def choose(self) -> int:
         """Choose the rank for a request.
 

@@ -44,6 +44,7 @@ class Scenarios:
     :param seed: the server's, for scenarios that have none.
     :param epoch: tells seconds since the epoch.
     :param defer_to_thread: runs a function off the reactor.
+    :param begun: hears when everything begins again, if somebody wants to.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -53,6 +54,7 @@ class Scenarios:
     _seed: int
     _epoch: Callable[[], float]
     _defer_to_thread: Callable[..., Deferred[Any]]
+    _begun: Callable[[], object] | None = None
     _stages: dict[int, Stage] = field(init=False, factory=dict)
     _playing: Playing | None = field(init=False, default=None)
     """What is played, or was last."""
@@ -73,7 +75,7 @@ class Scenarios:
     async def start(self, text: bytes, *, json: bool, rank: int | None, replace: bool) -> None:
         """Begin a scenario; see :class:`vllmsim.interfaces.IScenarios`."""
         self._require_rest(replace)
-        configurations = [stage.live.current for stage in self._stages.values()]
+        configurations = {number: stage.live.current for number, stage in self._stages.items()}
         read = partial(read_scenario, text, configurations, json=json, rank=rank)
         scenario = await self._defer_to_thread(read)
         await self.play(scenario, replace=replace)
@@ -137,6 +139,8 @@ class Scenarios:
         self._log.info(
             "Scenario {name} begins with seed {seed} on rank {ranks}.", name=scenario.name, seed=seed, ranks=ranks
         )
+        if self._begun is not None:
+            self._begun()
         for stage in stages:
             stage.begin(seed)
             stage.rest()

@@ -1,7 +1,9 @@
 """Whole scenarios, as they are read."""
 
+import time
 from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.config.fakemetrics import InvalidMembers
@@ -108,8 +110,8 @@ class ReadingTests(SynchronousTestCase):
         """A text is read and checked; the error says how much is wrong, and what."""
         text = b"{name: x, steps: [{at: 1s, kv-pressure: 0.5, sleep: 1}]}"
         cached = Configuration(enable_kvcache=True, enable_sleep_mode=True)
-        self.assertEqual(0.5, read_scenario(text, [cached], json=False).steps[0].kv_pressure)
-        error = self.assertRaises(InvalidRequest, read_scenario, text, [cached, Configuration()], json=False)
+        self.assertEqual(0.5, read_scenario(text, {0: cached}, json=False).steps[0].kv_pressure)
+        error = self.assertRaises(InvalidRequest, read_scenario, text, {0: cached, 1: Configuration()}, json=False)
         self.assertEqual(
             "2 problems in the scenario: step 1, kv-pressure: needs a KV cache, which there is with enable-kvcache;"
             " step 1, sleep: needs enable-sleep-mode",
@@ -120,20 +122,40 @@ class ReadingTests(SynchronousTestCase):
             (b"3", "This is no scenario: a scenario must be a map"),
             (b"{name: x, steps: [{at: 1s}]}", "1 problem in the scenario: step 1, at: is all that the step has"),
         ):
-            error = self.assertRaises(InvalidRequest, read_scenario, wrong, [cached], json=False)
+            error = self.assertRaises(InvalidRequest, read_scenario, wrong, {0: cached}, json=False)
             self.assertTrue(error.message.startswith(message), error.message)
 
     def test_many(self) -> None:
         """Of very many things that are wrong the first are told."""
         text = b'{"name": "x", "steps": [%s]}' % b", ".join([b'{"at": 5}'] * 1000)
-        error = self.assertRaises(InvalidRequest, read_scenario, text, [], json=True)
-        self.assertTrue(error.message.startswith("2000 problems in the scenario: step 1, at: must be"), error.message)
+        error = self.assertRaises(InvalidRequest, read_scenario, text, {}, json=True)
+        words = "More than 50 problems in the scenario: step 1, at: must be"
+        self.assertTrue(error.message.startswith(words), error.message)
         self.assertLess(len(error.message), 20_000)
 
     def test_rank(self) -> None:
         """Whoever starts a scenario may name another rank than it does itself."""
         text = b"{name: x, rank: 1, steps: [{at: 1s, ready: true}]}"
-        two = Configuration(data_parallel_size=2)
-        self.assertEqual([1, 0], [read_scenario(text, [two], json=False, rank=rank).rank for rank in (None, 0)])
-        error = self.assertRaises(InvalidRequest, read_scenario, text, [two], json=False, rank=2)
+        two = dict.fromkeys(range(2), Configuration(data_parallel_size=2))
+        self.assertEqual([1, 0], [read_scenario(text, two, json=False, rank=rank).rank for rank in (None, 0)])
+        error = self.assertRaises(InvalidRequest, read_scenario, text, two, json=False, rank=2)
         self.assertIn("rank: 2 is none of this server's, which has 0, 1", error.message)
+
+    def test_other_ranks(self) -> None:
+        """What does not go with a rank that it is not for is no matter."""
+        text = b"{name: x, rank: 1, steps: [{at: 1s, set: {inter-token-latency-std-dev: 9ms}}]}"
+        two = Configuration(data_parallel_size=2)
+        ranks = {0: two, 1: evolve(two, inter_token_latency=0.03)}
+        self.assertEqual(1, read_scenario(text, ranks, json=False).rank)
+        self.assertRaises(InvalidRequest, read_scenario, text, ranks, json=False, rank=0)
+        self.assertRaises(InvalidRequest, read_scenario, text.replace(b"rank: 1, ", b""), ranks, json=False)
+
+    def test_hostile_names(self) -> None:
+        """Names that nobody knows are told of in no time, however many there are."""
+        names = ", ".join(f"x{number}-latency: 1" for number in range(5000))
+        steps = ", ".join("{at: 1s, ramp: {inter-token-latncy: 1, prefil: 2}, over: 1s}" for _ in range(900))
+        for body in (f"[{{at: 1s, set: {{{names}}}}}]", f"[{{at: 1s, ramp: {{{names}}}, over: 1s}}]", f"[{steps}]"):
+            begun = time.perf_counter()
+            text = f"{{name: x, steps: {body}}}".encode()
+            self.assertRaises(InvalidRequest, read_scenario, text, {}, json=False)
+            self.assertLess(time.perf_counter() - begun, 10)

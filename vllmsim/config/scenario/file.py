@@ -31,7 +31,8 @@ class ScenarioFile:
         # It needs the table of options, which needs this module.
         from vllmsim.config.scenario.reading import read_scenario  # noqa: PLC0415
 
-        return read_scenario(self.text, [configuration], json=self.path.endswith(".json"))
+        configurations = dict.fromkeys(configuration.ranks, configuration)
+        return read_scenario(self.text, configurations, json=self.path.endswith(".json"))
 
 
 def read_file(path: object) -> ScenarioFile:

@@ -2,7 +2,7 @@
 """Reads what a step of a scenario says of options: their new values, and where they go in the course of time."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from vllmsim.config.edits import read_edit
 from vllmsim.config.fakemetrics import InvalidMembers
@@ -11,6 +11,9 @@ from vllmsim.config.members import LONGEST_TEXT
 from vllmsim.config.names import find, suggest
 from vllmsim.config.scenario.members import read_share
 from vllmsim.config.scenario.values import PRESSURE, Ramp
+
+_MOST: Final = 100
+"""The most options that are ramped at once."""
 
 
 def read_options(value: object) -> dict[str, object]:
@@ -40,8 +43,8 @@ def read_ramps(value: object, begin: float, over: float) -> tuple[Ramp, ...]:
     :param begin: when they begin to, in seconds from the start of the scenario.
     :param over: how many seconds that takes.
     """
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError("must be a map of options and the values that they go to")
+    if not isinstance(value, Mapping) or not 1 <= len(value) <= _MOST:
+        raise ValueError(f"must be a map of 1 to {_MOST} options and the values that they go to")
     ramps: dict[str, Ramp] = {}
     faults: list[tuple[str, str]] = []
     for name, ends in value.items():

@@ -5,7 +5,7 @@ A step is a map too: ``at`` says when, and every other member what happens then.
 are the same in all names. Everything that is wrong is found at once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import evolve
@@ -14,26 +14,25 @@ from vllmsim.config.fakemetrics import InvalidMembers
 from vllmsim.config.members import Members, flag, integer, positive, text
 from vllmsim.config.scenario.fitting import Fault, misfits
 from vllmsim.config.scenario.members import blame_unknown, normal, read_name, read_time
-from vllmsim.config.scenario.steps import read_steps
+from vllmsim.config.scenario.steps import MOST_FAULTS, read_steps
 from vllmsim.config.scenario.text import read_text
 from vllmsim.config.scenario.values import TICK, Scenario
 from vllmsim.config.schema import Configuration
 from vllmsim.errors import InvalidRequest
 
 FOR_EVER: Final = "forever"
-_MOST_FAULTS: Final = 50
 _SEEDS: Final = 1 << 64
 _MEMBERS: Final = ("name", "note", "seed", "duration", "repeat", "keep", "rank", "steps")
 
 
 def read_scenario(
-    text: bytes, configurations: Iterable[Configuration], *, json: bool, rank: int | None = None
+    text: bytes, configurations: Mapping[int, Configuration], *, json: bool, rank: int | None = None
 ) -> Scenario:
     """Read the text of a scenario, and check that it goes with a server.
 
     A long one takes some hundred milliseconds.
 
-    :param configurations: what the ranks have that it may be for.
+    :param configurations: what the ranks have that it may be for, by their numbers.
     :param json: whether it is JSON, or else YAML.
     :param rank: the rank that it is for; None for what it says itself.
     :raises InvalidRequest: with everything that is wrong.
@@ -46,7 +45,10 @@ def read_scenario(
         raise InvalidRequest(f"This is no scenario: {error}") from None
     if rank is not None:
         scenario = evolve(scenario, rank=rank)
-    faults = dict.fromkeys(fault for each in configurations for fault in misfits(scenario, each))
+    # One that is for none of them does not go with the first: that says which ranks there are.
+    concerned = [each for number, each in configurations.items() if scenario.rank in {None, number}]
+    concerned = concerned or [*configurations.values()][:1]
+    faults = dict.fromkeys(fault for each in concerned for fault in misfits(scenario, each))
     if faults:
         raise _refusal(list(faults))
     return scenario
@@ -54,7 +56,9 @@ def read_scenario(
 
 def _refusal(faults: Sequence[Fault]) -> InvalidRequest:
     count = "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
-    texts = [f"{member}: {fault}" for member, fault in faults[:_MOST_FAULTS]]
+    if len(faults) > MOST_FAULTS:
+        count = f"More than {MOST_FAULTS} problems"
+    texts = [f"{member}: {fault}" for member, fault in faults[:MOST_FAULTS]]
     return InvalidRequest(f"{count} in the scenario: {'; '.join(texts)}", faults[0][0])
 
 

@@ -21,6 +21,8 @@ from vllmsim.config.scenario.ramps import read_options, read_ramps
 from vllmsim.config.scenario.values import PRESSURE, NewAdapter, Pause, Sleep, Step
 from vllmsim.interfaces import PauseMode
 
+MOST_FAULTS: Final = 50
+"""After so many things that are wrong the rest of the steps is not read: it takes time to say what was meant."""
 _MOST_STEPS: Final = 1000
 _LONGEST_PATH: Final = 1024
 _DEEPEST_SLEEP: Final = 2
@@ -36,7 +38,8 @@ _OPPOSITES: Final = (("pause", "resume"), ("sleep", "wake-up"))
 def read_steps(value: object) -> tuple[Step, ...]:
     """Read all steps.
 
-    :raises InvalidMembers: naming every member that is wrong, by the number of its step, from 1, and its own name.
+    :raises InvalidMembers: naming every member that is wrong, by the number of its step, from 1, and its own name; of
+        very many the first.
     """
     if not isinstance(value, list) or not 1 <= len(value) <= _MOST_STEPS:
         raise ValueError(f"must be a list of 1 to {_MOST_STEPS} steps")
@@ -54,6 +57,8 @@ def read_steps(value: object) -> tuple[Step, ...]:
         latest = max(latest, step.at)
         steps.append(step)
         faults += [(f"{number}.{member}", fault) for member, fault in members.faults]
+        if len(faults) > MOST_FAULTS:
+            break
     if faults:
         raise InvalidMembers(faults)
     return tuple(steps)
