@@ -12,6 +12,7 @@ from typing import Final
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _LONGEST: Final = 1e12
+_LONGEST_TEXT: Final = 200
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)$")
 
 ALLOWED: Final = 'a duration such as "100ms", "1.5s" or "1m30s" (units ns, us, ms, s, m, h), or a number'
@@ -30,6 +31,8 @@ def parse_duration(value: object, bare: float = 1e-3) -> float:
     if not isinstance(value, str):
         return _finite(value * bare)
     text = value.strip()
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError(ALLOWED)
     if _NUMBER.match(text):
         return _finite(float(text) * bare)
     sign, digits = (-1.0, text[1:]) if text.startswith("-") else (1.0, text.removeprefix("+"))

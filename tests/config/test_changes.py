@@ -108,6 +108,11 @@ class ChangeTests(ChangesTestCase):
         self.assertEqual(([], [0.0, 0.0003]), (self.swaps, self.of_both("time_to_first_token_std_dev")))
         self.change(4, time_to_first_token_std_dev="300ms")
 
+    def test_many_faults(self) -> None:
+        """When very much is wrong, the first of it is told, and how much more there is."""
+        fault = self.fails(self.all.change({f"x{n}": 1 for n in range(60)}, None, "me"))
+        self.assertEqual((51, "; and 10 more"), (fault.count("; ") + 1, fault[-13:]))
+
     def test_error(self) -> None:
         """The error names the first key that is wrong."""
         coroutine = self.all.change({"failure-injection-rate": 101, "port": 1}, None, "me")
@@ -212,6 +217,13 @@ class HistoryTests(ChangesTestCase):
             {"when": 100.0, "who": "me", "what": "change", "changes": [entry("1s", "50ms", 5)]},
         ]
         self.assertEqual(expected, self.history())
+
+    def test_long_values(self) -> None:
+        """Of a very long value the history has the beginning."""
+        self.change(failure_types=["rate_limit"] * 3000)
+        new = self.history()[0]["changes"][0]["new"]
+        self.assertEqual(('["rate_limit", ', "..."), (new[:15], new[-3:]))
+        self.assertLess(len(new), 5000)
 
     def test_bounded(self) -> None:
         """No more than so many changes are remembered, however many there are."""

@@ -28,6 +28,8 @@ from vllmsim.interfaces import IConfigurations
 REMEMBERED: Final = 100
 """How many changes can be undone, and how many are told of."""
 _MOST_SHOWN: Final = 200
+_MOST_TOLD: Final = 4000
+_MOST_FAULTS: Final = 50
 
 
 @frozen(eq=False)
@@ -48,9 +50,15 @@ class Change:
     before: Mapping[int, Configuration]
     after: Mapping[int, Configuration]
     step: bool = False
+    _told: list[list[dict[str, Any]]] = field(init=False, factory=list)
 
     def differences(self) -> list[dict[str, Any]]:
         """List what changed: each option with its old and new value, and the ranks where these are so."""
+        if not self._told:
+            self._told.append(self._compare())
+        return self._told[0]
+
+    def _compare(self) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for option, attribute in open_options():
             for rank, after in self.after.items():
@@ -58,8 +66,8 @@ class Change:
                 if old is not new and old != new:
                     entry = {
                         "option": option.name,
-                        "old": written(option.kind, old),
-                        "new": written(option.kind, new),
+                        "old": _bounded(written(option.kind, old)),
+                        "new": _bounded(written(option.kind, new)),
                     }
                     found.setdefault(json.dumps(entry, default=str), entry | {"ranks": []})["ranks"].append(rank)
         return list(found.values())
@@ -157,7 +165,7 @@ class LiveConfigurations:
                 made[id(before[number])], wrong = edit.applied(before[number], self._loaded.values)
                 faults |= dict.fromkeys(wrong)
         if faults:
-            raise InvalidRequest("; ".join(fault for _, fault in faults), next(iter(faults))[0])
+            raise _invalid(list(faults))
         after = before | {number: made[id(before[number])] for number in chosen}
         self._swap(Change(self._epoch(), who, what, before, after, step))
 
@@ -186,6 +194,13 @@ class LiveConfigurations:
             self._past.append(change.before)
 
 
+def _invalid(faults: Sequence[Fault]) -> InvalidRequest:
+    told = [fault for _, fault in faults[:_MOST_FAULTS]]
+    if len(faults) > _MOST_FAULTS:
+        told.append(f"and {len(faults) - _MOST_FAULTS} more")
+    return InvalidRequest("; ".join(told), faults[0][0][:_MOST_SHOWN])
+
+
 def _summary(change: Change) -> str:
     texts = []
     for entry in change.differences():
@@ -193,6 +208,12 @@ def _summary(change: Change) -> str:
         where = "" if len(entry["ranks"]) == len(change.after) else f" (rank {', '.join(map(str, entry['ranks']))})"
         texts.append(f"{entry['option']} from {old} to {new}{where}")
     return "; ".join(texts)
+
+
+def _bounded(value: Any) -> Any:
+    """Leave a value as it is, or the beginning of a long one as text: a hundred changes are remembered."""
+    text = json.dumps(value, default=str)
+    return value if len(text) <= _MOST_TOLD else text[:_MOST_TOLD] + "..."
 
 
 def _short(value: object) -> str:
