@@ -188,6 +188,21 @@ def asked_for_error(case: LiveOptionTests) -> int:
     return case.post("/v1/chat/completions", {"messages": HI}, X_Return_Error="422").status
 
 
+def waving(case: LiveOptionTests) -> float:
+    """Look at the metric of sequences that run after a while."""
+    case.clock.advance(3)
+    return running(case)
+
+
+def load(case: LiveOptionTests) -> int:
+    """Look at the load while a request is served."""
+    exchange = case.chat(max_tokens=1)
+    told = int(case.get("/load").json()["server_load"])
+    case.clock.pump([1] * 10)
+    assert exchange.complete
+    return told
+
+
 def dimensions(case: LiveOptionTests) -> int:
     """Look at how many numbers an embedding has."""
     return len(case.post("/v1/embeddings", {"input": "x"}).json()["data"][0]["embedding"])
@@ -299,6 +314,13 @@ PROOFS = (
         "fake-metrics", {"running-requests": 6}, running, 5.0, 6.0, '--fake-metrics {"running-requests":5}'
     ),
     Proof("default-embedding-dimensions", 5, dimensions, 384, 5),
+    Proof(
+        "fake-metrics-refresh-interval", "10s", is_(waving, 1.0), False, True,
+        '--fake-metrics {"running-requests":"ramp:1:101:10s"}',
+    ),
+    Proof("max-request-body-size-mb", 1, status(messages=[{"role": "user", "content": "x" * (1 << 20)}]), 200, 413),
+    Proof("enable-request-id-headers", True, lambda case: "x-request-id" in case.answer().headers, False, True),
+    Proof("enable-server-load-tracking", True, load, 0, 1, f"--max-num-seqs 1 {SLOW}"),
     Proof("stream-interval", 4, chunks, 9, 3),
     Proof("response-role", "bard", member("choices", 0, "message", "role"), "assistant", "bard"),
     Proof("return-tokens-as-token-ids", True, token_shown, False, True),

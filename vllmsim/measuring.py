@@ -118,6 +118,7 @@ def _fake(
         fake.show(configuration.fake_metrics or FakeMetrics(), configuration.max_loras)
 
     def swapped(before: Configuration, now: Configuration) -> None:
+        fake.interval = now.fake_metrics_refresh_interval
         if (before.fake_metrics, before.max_loras) != (now.fake_metrics, now.max_loras):
             show(now)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import define
+from attrs import define, evolve
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
@@ -243,7 +243,7 @@ def build_rank(
         exposition=measures.page(doors.metrics).write,
     )
     resource = surfaces.resource()
-    make_site = _site_maker(c, clock, measures.http, journal)
+    make_site = partial(_make_site, live, clock, measures.http, journal)
     admin_resource = surfaces.admin_resource()
     return Rank(
         simulator,
@@ -271,22 +271,29 @@ def _failures(live: LiveConfiguration, number: int, randomness: Randomness, meas
     return failures
 
 
-def _site_maker(
-    c: Configuration, clock: IReactorTime, metrics: IHttpMetrics, journal: Journal
-) -> Callable[[RankResource], Site]:
-    limits = Limits(
-        c.h11_max_incomplete_event_size,
-        c.h11_max_header_count,
-        c.max_request_body_size_mb << 20,
-        c.timeout_keep_alive,
-        c.send_timeout,
-    )
-    return partial(
-        Site,
-        clock=clock,
-        metrics=metrics,
-        limits=limits,
+def _make_site(
+    live: LiveConfiguration, clock: IReactorTime, metrics: IHttpMetrics, journal: Journal, resource: RankResource
+) -> Site:
+    c = live.current
+    site = Site(
+        resource,
+        clock,
+        metrics,
+        Limits(
+            c.h11_max_incomplete_event_size,
+            c.h11_max_header_count,
+            c.max_request_body_size_mb << 20,
+            c.timeout_keep_alive,
+            c.send_timeout,
+        ),
         request_ids=c.enable_request_id_headers,
         cors=Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials),
         journal=journal,
     )
+
+    def adapt(_: Configuration, now: Configuration) -> None:
+        site.limits = evolve(site.limits, body_bytes=now.max_request_body_size_mb << 20)
+        site.request_ids = now.enable_request_id_headers
+
+    live.watch(adapt)
+    return site

@@ -264,7 +264,7 @@ class Surfaces:
         yield OperationRoutes(
             ModelList(self.models, c.max_model_len, settings.new_id, settings.now),
             self.doors.health,
-            self.doors.control.in_flight if c.enable_server_load_tracking else lambda: 0,
+            self._load,
             {rank: engine_entry(c, self.seed, rank) for rank in range(c.data_parallel_size)},
             self.doors.event_sources,
         ).app
@@ -273,6 +273,10 @@ class Surfaces:
             yield AdapterRoutes(self.doors.adapters, self.clock).app
         yield ScalingRoutes(c.data_parallel_size).app
         yield from self._development()
+
+    def _load(self) -> int:
+        """Tell how many requests are not answered yet, if that is to be told."""
+        return self.doors.control.in_flight() if self.live.current.enable_server_load_tracking else 0
 
     def _administered(self) -> Iterator[Klein]:
         """Make the routes by which a server is changed and looked into while it runs; they may be guarded."""

@@ -68,7 +68,7 @@ class Configuration:
     listen: str = _option("server", Text(), "",
         "Twisted endpoint to listen on instead of host and port, with {port} and {rank} filled in for each rank.")
     max_request_body_size_mb: int = _option("server", Integer(least=1, most=512), 4,
-        "Largest request body.", unit="MiB")
+        "Largest request body.", unit="MiB", live=True)
     h11_max_incomplete_event_size: int = _option("server", Integer(least=1), 4 * 1024 * 1024,
         "Largest request head, and largest line in it; beyond it the connection is closed.", unit="bytes")
     h11_max_header_count: int = _option("server", Integer(least=1), 256,
@@ -82,7 +82,7 @@ class Configuration:
     shutdown_timeout: float = _option("server", Duration(unit="s"), 30.0,
         "How long requests may go on after SIGTERM before they are told that the server stops.", unit="s")
     enable_request_id_headers: bool = _option("server", Flag(), False,
-        "Send X-Request-Id with every response: the request's own, or a new one.")
+        "Send X-Request-Id with every response: the request's own, or a new one.", live=True)
     server_dev_mode: bool = _option("server", Flag(), True,
         "Serve the routes that vLLM has for development: /pause, /sleep, /abort_requests, /server_info and others.",
         environment="VLLM_SERVER_DEV_MODE")
@@ -91,7 +91,7 @@ class Configuration:
     tokens_only: bool = _option("server", Flag(), False,
         "Open them, and /abort_requests, whatever the two options above say.")
     enable_server_load_tracking: bool = _option("server", Flag(), False,
-        "Count requests that are not answered yet for /load, which says 0 otherwise.")
+        "Count requests that are not answered yet for /load, which says 0 otherwise.", live=True)
     profiler_config: Any = _option("server", Json(anything=True), None,
         "Profiler in vLLM's form; with one the server has /start_profile and /stop_profile.")
     enable_tokenizer_info_endpoint: bool = _option("server", Flag(), True,
@@ -360,7 +360,7 @@ class Configuration:
         Parsed(parse_fake_metrics, write_fake_metrics, "a map of metrics to values", merge=merge_fake_metrics), None,
         "Metric values to show instead of the real ones.", live=True)
     fake_metrics_refresh_interval: float = _option("metrics", Duration(positive=True), 0.1,
-        "How often fake values that are functions of time are computed.", unit="ms")
+        "How often fake values that are functions of time are computed.", unit="ms", live=True)
     disable_log_stats: bool = _option("metrics", Flag(), False,
         "Leave vLLM's metrics out of /metrics, and what the server does out of the log.")
     log_stats_interval: float = _option("metrics", Duration(positive=True, unit="s"), 10.0,

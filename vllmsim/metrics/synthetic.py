@@ -71,13 +71,13 @@ class SyntheticMetrics:
     :param families: those of a server that has done nothing.
     :param clock: says how far functions are.
     :param epoch: tells seconds since the epoch.
-    :param interval: seconds between the times for which functions are computed.
+    :param interval: seconds between the times for which functions are computed; it may be set.
     """
 
     _families: Families
     _clock: IReactorTime
     _epoch: Callable[[], float]
-    _interval: float
+    interval: float
     _by_name: dict[str, Family] = field(init=False)
     _waves: dict[str, _Wave] = field(init=False, factory=dict)
     _labels: Labels = field(init=False)
@@ -103,8 +103,8 @@ class SyntheticMetrics:
         """Write every sample, or those that have one of some names."""
         now = self._clock.seconds()
         for wave in self._waves.values():
-            refreshes = math.floor((now - wave.began) / self._interval + _WHOLE)
-            _set(wave.gauge, wave.function.at(refreshes * self._interval), whole=wave.whole)
+            refreshes = math.floor((now - wave.began) / self.interval + _WHOLE)
+            _set(wave.gauge, wave.function.at(refreshes * self.interval), whole=wave.whole)
         return self._families.write(names)
 
     def show(self, fake: FakeMetrics, max_loras: int = 1) -> None:
