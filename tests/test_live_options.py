@@ -265,6 +265,11 @@ def in_turns(case: LiveOptionTests) -> int:
     return pace(case, model="a")[0]
 
 
+def loaded_from_nowhere(case: LiveOptionTests) -> int:
+    """Look how it is answered that an adapter is to be loaded which is not there."""
+    return case.post("/v1/load_lora_adapter", {"lora_name": "c", "lora_path": "/nowhere", "load_inplace": True}).status
+
+
 def said_to_wait(case: LiveOptionTests) -> str:
     """Look which adapters are said to wait while one runs."""
     asked = case.chat(model="a", max_tokens=1)
@@ -371,6 +376,7 @@ PROOFS = (
     Proof("max-loras", 2, together("a", "b"), 1, 2, f"{LORAS} {SLOW}"),
     Proof("max-cpu-loras", 2, in_turns, 50, 0, f"{LORAS} --lora-load-time 50ms"),
     Proof("lora-load-time", "30ms", in_turns, 0, 30, LORAS),
+    Proof("lora-verify-paths", True, loaded_from_nowhere, 200, 404),
     Proof("lora-info-exact", True, said_to_wait, "a", "", f"{LORAS} {SLOW}"),
     Proof("journal-size", 2, remembered, 3, 2),
     Proof("journal-body-bytes", 0, body_remembered, True, False),

@@ -42,7 +42,10 @@ class ModelCatalogueTests(SynchronousTestCase):
         self.catalogue.load("b", "/q", in_place=True)
         self.assertEqual([("b", "/q", "m1"), ("a", "/p", "m1")], self.catalogue.cards()[2:])
         self.catalogue.unload("b")
-        self.assertRaises(UnknownModel, self.catalogue.resolve, "b")
+        for find in (self.catalogue.resolve, self.catalogue.use):
+            self.assertRaises(UnknownModel, find, "b")
+        self.assertEqual((None, None), (self.catalogue.adapter("b"), self.catalogue.use("m2")))
+        self.assertEqual(self.catalogue.adapter("a"), self.catalogue.use("a"))
         self.assertRaises(UnknownAdapter, self.catalogue.unload, "b")
         self.assertRaises(UnknownAdapter, self.catalogue.unload, "m1")
 

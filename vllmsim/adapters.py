@@ -8,6 +8,7 @@ memory no time. Who is not in use gives way, the least recently used first.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 
 from attrs import define, field
 from zope.interface import implementer
@@ -16,6 +17,15 @@ from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.inference import Adapter
 from vllmsim.interfaces import IAdapterMetrics, IAdapterSlots
+
+
+def has_adapter(path: str) -> bool:
+    """Look whether there is an adapter at a path of this machine; that may take long where it is a network's."""
+    try:
+        return Path(path).expanduser().joinpath("adapter_config.json").is_file()
+    except (OSError, RuntimeError, ValueError):
+        # It is too long, belongs to a user whom nobody knows, or is no path.
+        return False
 
 
 @implementer(IAdapterSlots)

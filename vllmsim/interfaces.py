@@ -298,7 +298,13 @@ class IModelCatalogue(Interface):
         """
 
     def adapter(name: str) -> Adapter | None:
-        """Find the adapter of a name that :meth:`resolve` gave; None for that of the base model."""
+        """Find the adapter of a name; None for names of the base model, and for one that is served no more."""
+
+    def use(name: str) -> Adapter | None:
+        """Find the adapter of a name that :meth:`resolve` gave; None for that of the base model.
+
+        :raises vllmsim.errors.UnknownModel: when it has been unloaded since.
+        """
 
     def cards() -> Sequence[tuple[str, str, str | None]]:
         """List what is served, base names first.
@@ -310,13 +316,15 @@ class IModelCatalogue(Interface):
 class IAdapterRegistry(Interface):
     """The LoRA adapters that requests may use as models. Nothing is read from their paths."""
 
-    def load(name: str, path: str, in_place: bool) -> float:
+    def load(name: str, path: str, in_place: bool, *, found: bool = True) -> float:
         """Serve an adapter, and put it into memory.
 
         :param path: where its weights would be.
         :param in_place: whether it may take the place of one of that name.
+        :param found: whether there is anything at the path.
         :return: in how many seconds it is there.
         :raises vllmsim.errors.InvalidUserInput: when the name is taken, or name or path will not do.
+        :raises vllmsim.errors.UnknownAdapter: when there is nothing at the path.
         """
 
     def unload(name: str) -> None:

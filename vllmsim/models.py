@@ -53,7 +53,7 @@ class ModelCatalogue:
             self._tell(known)
         return adapter
 
-    def load(self, name: str, path: str, in_place: bool) -> float:
+    def load(self, name: str, path: str, in_place: bool, *, found: bool = True) -> float:
         """Serve an adapter; see :class:`vllmsim.interfaces.IAdapterRegistry`."""
         if not name or not path:
             raise InvalidUserInput("Both 'lora_name' and 'lora_path' must be provided.")
@@ -68,6 +68,8 @@ class ModelCatalogue:
             )
         if name not in self._adapters and len(self._adapters) >= _MOST:
             raise InvalidUserInput(f"There are {_MOST} LoRA adapters already; unload one first.")
+        if not found:
+            raise UnknownAdapter(f"Loading lora {name} failed: No adapter found for {path}")
         return self.loaded(self.add(name, path, None))
 
     def unload(self, name: str) -> None:
@@ -80,8 +82,15 @@ class ModelCatalogue:
         self._tell(adapter)
 
     def adapter(self, name: str) -> Adapter | None:
-        """Find the adapter of a name; None for names of the base model, and for one that is served no more."""
+        """Find the adapter of a name; see :class:`vllmsim.interfaces.IModelCatalogue`."""
         return self._adapters.get(name)
+
+    def use(self, name: str) -> Adapter | None:
+        """Find the adapter that a request uses; see :class:`vllmsim.interfaces.IModelCatalogue`."""
+        adapter = self._adapters.get(name)
+        if adapter is None and name not in self._names:
+            raise self._unknown(name)
+        return adapter
 
     def serves(self, adapter: Adapter) -> bool:
         """Tell whether an adapter of that name is served now, from the same path."""
@@ -94,9 +103,11 @@ class ModelCatalogue:
             return self._names[0]
         if name in self._adapters:
             return name
-        raise UnknownModel(
-            f"The model `{name}` does not exist. Valid aliases: {', '.join(self._names)}.", "model", name
-        )
+        raise self._unknown(name)
+
+    def _unknown(self, name: str) -> UnknownModel:
+        aliases = ", ".join(self._names)
+        return UnknownModel(f"The model `{name}` does not exist. Valid aliases: {aliases}.", "model", name)
 
     def _tell(self, adapter: Adapter) -> None:
         for unloaded in self._watchers:

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from attrs import define
 from klein import Klein
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim import VLLM_VERSION
+from vllmsim.adapters import has_adapter
 from vllmsim.api.batch import BatchDialect
 from vllmsim.api.chat import ChatDialect
 from vllmsim.api.completions import CompletionDialect
@@ -270,13 +271,19 @@ class Surfaces:
         ).app
         yield ExpositionRoutes(self.exposition).app
         if c.allow_runtime_lora_updating:
-            yield AdapterRoutes(self.doors.adapters, self.clock).app
+            yield AdapterRoutes(self.doors.adapters, self.clock, self._find_adapter).app
         yield ScalingRoutes(c.data_parallel_size).app
         yield from self._development()
 
     def _load(self) -> int:
         """Tell how many requests are not answered yet, if that is to be told."""
         return self.doors.control.in_flight() if self.live.current.enable_server_load_tracking else 0
+
+    def _find_adapter(self, path: str) -> Deferred[bool]:
+        """Look whether there is an adapter at a path, if that is of interest."""
+        if not self.live.current.lora_verify_paths:
+            return succeed(True)
+        return self.defer_to_thread(has_adapter, path)
 
     def _administered(self) -> Iterator[Klein]:
         """Make the routes by which a server is changed and looked into while it runs; they may be guarded."""

@@ -53,24 +53,25 @@ class WaitingQueueTests(SynchronousTestCase):
 
     def test_bound(self) -> None:
         """The bound counts those who would have to wait, not those for whom a slot is free."""
-        self.queue.require_room(3, None, free_slots=1)
+        self.queue.require_room(3, None, running=1)
         self.assertRaises(QueueFull, self.queue.require_room, 4, None, 1)
         self.put(0, 0)
-        error = self.assertRaises(QueueFull, self.queue.require_room, 1, None, 0)
+        error = self.assertRaises(QueueFull, self.queue.require_room, 1, None, 2)
         self.assertEqual("Failed to enqueue request, waiting requests queue is full", error.message)
         self.limits = RankLimits(2, 3)
-        self.queue.require_room(1, None, 0)
+        self.queue.require_room(1, None, 2)
+        self.queue.require_room(1, None, 7)
 
     def test_bound_of_those_who_cannot_run(self) -> None:
         """Who cannot run waits, whatever slots are free; who can does not wait behind those who cannot."""
         self.adapters.occupy(adapter_of("a1"))
         self.put(2, 3)
-        self.assertRaises(QueueFull, self.queue.require_room, 1, adapter_of("a2"), 2)
+        self.assertRaises(QueueFull, self.queue.require_room, 1, adapter_of("a2"), 0)
         for adapter in (None, adapter_of("a1")):
-            self.queue.require_room(2, adapter, 2)
-            self.assertRaises(QueueFull, self.queue.require_room, 3, adapter, 2)
+            self.queue.require_room(2, adapter, 0)
+            self.assertRaises(QueueFull, self.queue.require_room, 3, adapter, 0)
         self.adapters.slots = 2
-        self.queue.require_room(2, adapter_of("a4"), 2)
+        self.queue.require_room(2, adapter_of("a4"), 0)
 
     def test_discard(self) -> None:
         """A sequence can leave from anywhere, once; with the last of its adapter nobody waits for that."""

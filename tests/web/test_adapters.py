@@ -1,5 +1,7 @@
 """Loading and unloading LoRA adapters."""
 
+from pathlib import Path
+
 from attrs import evolve
 
 from tests.harness import RankTestCase
@@ -147,6 +149,20 @@ class AdapterTests(RankTestCase):
         )
         names = ('_running{engine="0",model_name="m"}', *reasons)
         return tuple(self.sample(f"vllm:num_requests{name}") for name in names)
+
+    def test_paths(self) -> None:
+        """A server that looks at paths loads what is an adapter, and says of others that they are none."""
+        place = Path(self.mktemp())
+        self.make_rank("--lora-verify-paths", "--lora-modules", "sql=/nowhere")
+        for path in (str(place), "/" + "x" * 300, "\0", "~nobody-of-this-name"):
+            error = self.post("/v1/load_lora_adapter", {"lora_name": "new", "lora_path": path}).json()["error"]
+            self.assertEqual((404, "NotFoundError", None), (error["code"], error["type"], error["param"]))
+            self.assertEqual(f"Loading lora new failed: No adapter found for {path}", error["message"])
+        self.assertEqual(404, self.post("/adapters", {"name": "new", "src": str(place)}).status)
+        self.assertEqual(400, self.load(lora_name="sql", lora_path=str(place))[0])
+        place.mkdir()
+        place.joinpath("adapter_config.json").write_text("{}")
+        self.assertEqual(200, self.load(lora_name="new", lora_path=str(place))[0])
 
     def test_closed(self) -> None:
         """A server that is told to has no such routes, as vLLM has none by default, and serves its adapters."""

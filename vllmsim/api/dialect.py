@@ -229,11 +229,9 @@ def request_of(
     :raises InvalidRequest: when a header names a rank or a priority that is none.
     :raises UnknownModel: when the model is served no more.
     """
-    rank, priority = read_rank(head, settings), read_priority(head, body.priority)
-    named, transfer, adapter = head.request_id or body.request_id, body.transfer, settings.models.adapter(model)
-    if adapter is None:
-        # A large body is read in a thread: what it names may have been unloaded since it was looked up.
-        settings.models.resolve(model)
+    rank = read_rank(head, settings)
+    priority = (body.priority or 0) if head.priority is None else read_priority(head.priority)
+    named, transfer = head.request_id or body.request_id, body.transfer
     return InferenceRequest(
         request_id=named or settings.new_id(),
         named_by_client=bool(named),
@@ -253,18 +251,15 @@ def request_of(
         behaviour=settings.behaviour,
         asked=body.model,
         priority=priority,
-        adapter=adapter,
+        adapter=settings.models.use(model),
     )
 
 
-def read_priority(head: Head, asked: int | None) -> int:
-    """Read how urgent a request is; what the header says comes before what the body says.
+def read_priority(text: str) -> int:
+    """Read how urgent a request is.
 
-    :raises InvalidRequest: when the header is no integer of 64 bits.
+    :raises InvalidRequest: when it is no integer of 64 bits.
     """
-    text = head.priority
-    if text is None:
-        return asked or 0
     try:
         number = int(text)
     except ValueError:

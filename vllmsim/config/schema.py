@@ -335,6 +335,8 @@ class Configuration:
     lora_info_exact: bool = _option("lora", Flag(), False,
         "Name in vllm:lora_requests_info those that run as running and those that wait as waiting; vLLM names all in"
         " both.", live=True)
+    lora_verify_paths: bool = _option("lora", Flag(), False,
+        "Load adapters at run time only from directories of this server that have an adapter_config.json.", live=True)
     allow_runtime_lora_updating: bool = _option("lora", Flag(), True,
         "Serve the routes that load and unload adapters; vLLM does only when asked to.",
         environment="VLLM_ALLOW_RUNTIME_LORA_UPDATING")

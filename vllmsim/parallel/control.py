@@ -102,9 +102,9 @@ class JointAdapters:
 
     _ranks: Sequence[IAdapterRegistry]
 
-    def load(self, name: str, path: str, in_place: bool) -> float:
+    def load(self, name: str, path: str, in_place: bool, *, found: bool = True) -> float:
         """Serve an adapter; see :class:`vllmsim.interfaces.IAdapterRegistry`."""
-        return max(rank.load(name, path, in_place) for rank in self._ranks)
+        return max(rank.load(name, path, in_place, found=found) for rank in self._ranks)
 
     def unload(self, name: str) -> None:
         """Serve an adapter no more; see :class:`vllmsim.interfaces.IAdapterRegistry`."""

@@ -61,7 +61,8 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             started, begun = model.clock.seconds(), model.pacer.seconds()
         model.metrics.sequence_started()
         record.sequence_started(started, 0 if sequence.choice % sequence.sampling.n else blocks.prefill.found)
-        _tell_of_adapter(model, sequence, -1, 1)
+        if sequence.adapter is not None:
+            model.adapters.sequences_changed(sequence.adapter.name, -1, 1)
         due, image = begun, 0.0
         if _is_refused(sequence, blocks.prefill):
             answer = NOT_CACHED.prefilled(blocks.prefill)
@@ -93,12 +94,18 @@ async def _generate(model: Model, sequence: Sequence) -> int:
         if fetch is not None:
             fetch.give_up()
         if blocks is None:
-            model.metrics.sequence_unqueued()
-            record.sequence_unqueued()
-            _tell_of_adapter(model, sequence, -1, 0)
+            _unqueue(model, sequence)
         else:
             blocks.release()
             _leave(model, sequence, decode, answer.finish_reason if finished else None)
+
+
+def _unqueue(model: Model, sequence: Sequence) -> None:
+    """Tell who wants to know that a sequence is gone before there was room for it."""
+    model.metrics.sequence_unqueued()
+    sequence.submission.record.sequence_unqueued()
+    if sequence.adapter is not None:
+        model.adapters.sequences_changed(sequence.adapter.name, -1, 0)
 
 
 def _leave(model: Model, sequence: Sequence, decode: Decode | None, reason: FinishReason | None) -> None:
@@ -108,16 +115,12 @@ def _leave(model: Model, sequence: Sequence, decode: Decode | None, reason: Fini
     """
     if reason is None:
         model.metrics.sequence_aborted()
-    _tell_of_adapter(model, sequence, 0, -1)
+    if sequence.adapter is not None:
+        model.adapters.sequences_changed(sequence.adapter.name, 0, -1)
     record, sent = sequence.submission.record, decode.sent if decode else 0
     record.sequence_left(decode.last_emission if decode and sent else None)
     if not sequence.aborted:
         record.choice_ended(sequence.choice, sent, reason)
-
-
-def _tell_of_adapter(model: Model, sequence: Sequence, waiting: int, running: int) -> None:
-    if sequence.adapter is not None:
-        model.adapters.sequences_changed(sequence.adapter.name, waiting, running)
 
 
 def _look_for_calls(model: Model, sequence: Sequence, answer: Answer) -> None:

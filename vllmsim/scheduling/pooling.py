@@ -97,7 +97,7 @@ class RankPooler:
         if self._paused():
             raise Unavailable("Generation is paused. Please retry after it resumes.")
         if not self._slots.free and self._slots.waiting >= self._limits().waiting:
-            raise QueueFull("The waiting queue is full; try again later.")
+            raise QueueFull("Failed to enqueue request, waiting requests queue is full")
         record.queued = self._clock.seconds()
         late = request.disturbance.first_token + request.disturbance.stall if request.disturbance else 0.0
         await self._prefill([len(prompt.ids) for prompt in prompts], record, behaviour.latency, late, generator)

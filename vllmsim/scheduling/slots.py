@@ -69,7 +69,7 @@ class SequenceSlots:
         :param adapter: what they use.
         :raises vllmsim.errors.QueueFull: when one of them would have to wait beyond the queue's bound.
         """
-        self._waiting.require_room(count, adapter, max(0, self._limits().running - self.running))
+        self._waiting.require_room(count, adapter, self.running)
 
     def add(self, sequence: Sequence) -> None:
         """Run a sequence as soon as a slot is free, and its adapter there."""
@@ -125,7 +125,9 @@ class SequenceSlots:
 
     def _serve_in_turn(self) -> Iterator[Deferred[None]]:
         while True:
-            sequence = self._waiting.take() if self.running < self._limits().running else None
+            sequence = None
+            if self._waiting.count and self.running < self._limits().running:
+                sequence = self._waiting.take()
             yield self._rest() if sequence is None else self._serve(sequence)
 
     def _rest(self) -> Deferred[None]:
@@ -139,7 +141,7 @@ class SequenceSlots:
 
     def _serve(self, sequence: Sequence) -> Deferred[None]:
         self.running += 1
-        if len(self._waiting):
+        if self._waiting.count:
             # What let this one start may let others start too.
             self.fill()
         generation = self._generate(sequence)

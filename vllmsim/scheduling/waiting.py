@@ -70,34 +70,36 @@ class WaitingQueue:
     _lines: dict[int, Line] = field(init=False, factory=dict)
     """The lines of adapters, none of them empty, by the adapter's number."""
     _ready: Ranking[Line] = field(init=False, factory=Ranking)
-    """Lines that need no adapter, or whose adapter is there, by the rank of their first; no line is empty."""
+    """Those whose adapter is there, by the rank of their first."""
     _away: Ranking[Line] = field(init=False, factory=Ranking)
-    """The others."""
-    _count: int = field(init=False, default=0)
+    """Those whose adapter is not."""
+    count: int = field(init=False, default=0)
+    """How many wait."""
     _count_away: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
         self.adapters.watch(self._evicted)
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     @property
     def deferred(self) -> int:
         """How many wait since their adapter cannot be loaded now, whether a slot for sequences is free or not."""
         return 0 if self.adapters.loadable() else self._count_away
 
-    def require_room(self, count: int, adapter: Adapter | None, free_slots: int) -> None:
+    def require_room(self, count: int, adapter: Adapter | None, running: int) -> None:
         """Make sure that so many sequences may be put here.
 
         :param adapter: what they use.
-        :param free_slots: how many can start at once, if they may run.
+        :param running: how many are in slots.
         :raises QueueFull: when one of them would have to wait beyond the bound.
         """
-        waiting, deferred = self._count + count, self.deferred
-        if self._may_start(adapter):
-            waiting = deferred + max(0, waiting - deferred - free_slots)
-        if waiting > self._limits().waiting:
+        waiting, limits = self.count + count, self._limits()
+        if waiting > limits.waiting and self._may_start(adapter):
+            deferred = self.deferred
+            waiting = deferred + max(0, waiting - deferred - max(0, limits.running - running))
+        if waiting > limits.waiting:
             raise QueueFull("Failed to enqueue request, waiting requests queue is full")
 
     def admit(self, sequence: Sequence) -> bool:
@@ -106,7 +108,7 @@ class WaitingQueue:
         :return: whether it may; then it has its adapter, and does not wait.
         """
         adapter = sequence.adapter
-        if self._count:
+        if self.count:
             if not self._may_start(adapter) or self.runnable():
                 return False
             self._overtake(self._rank(sequence))
@@ -127,11 +129,11 @@ class WaitingQueue:
 
     def runnable(self) -> bool:
         """Tell whether a sequence that waits may run, if a slot is free."""
-        return self._count > 0 and self._next() is not None
+        return self.count > 0 and self._next() is not None
 
     def take(self) -> Sequence | None:
         """Take the next sequence that may run, and give it its adapter; None if none may."""
-        line = self._next() if self._count else None
+        line = self._next()
         first = None if line is None else line.sequences.first()
         if line is None or first is None:
             return None
@@ -185,7 +187,12 @@ class WaitingQueue:
 
     def _next(self) -> Line | None:
         """Find the line whose first may run before all others."""
+        base = self._base.sequences.first()
+        if not self._lines:
+            return None if base is None else self._base
         ready, away = self._ready.first(), self._away.first()
+        if base is not None and (ready is None or base[0] < ready[0]):
+            ready = base[0], self._base
         if away is None:
             return ready and ready[1]
         due = self._is_due(away[1])
@@ -194,7 +201,7 @@ class WaitingQueue:
             return away[1] if due or ready is None or away[0][0] < ready[0][0] else ready[1]
         if not due or ready is None or ready[0] < away[0]:
             return ready and ready[1]
-        return self._base if len(self._base.sequences) else None
+        return None if base is None else self._base
 
     def _overtake(self, rank: Rank) -> None:
         """Remember that a sequence starts: whom it overtakes."""
@@ -208,11 +215,12 @@ class WaitingQueue:
 
     def _changed(self, line: Line, more: int) -> None:
         """Put a line where it belongs, after one has come to it or left it."""
-        self._count += more
+        self.count += more
         adapter = line.adapter
-        if adapter is None or self.adapters.holds(adapter):
-            place = self._ready
-        else:
+        if adapter is None:
+            return
+        place = self._ready
+        if not self.adapters.holds(adapter):
             place = self._away
             self._count_away += more
         first = line.sequences.first()
@@ -220,8 +228,7 @@ class WaitingQueue:
             place.add(line, first[0])
             return
         place.discard(line)
-        if adapter is not None:
-            del self._lines[adapter.number]
+        del self._lines[adapter.number]
 
     def _arrived(self, line: Line) -> None:
         """Move a line whose adapter is there now."""

@@ -5,10 +5,12 @@ Loading is answered when the adapter is in memory. It is served from the moment 
 that come in between wait until it is there.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from attrs import define
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -22,19 +24,23 @@ from vllmsim.web.request import Request
 
 @define(slots=False, eq=False)
 class AdapterRoutes:
-    """Changes which adapters a rank serves. Like vLLM it answers in plain words, without a content type."""
+    """Changes which adapters a rank serves. Like vLLM it answers in plain words, without a content type.
+
+    :param find: tells whether there is anything at a path.
+    """
 
     app: ClassVar[Klein] = Klein()
 
     _registry: IAdapterRegistry
     _clock: IReactorTime
+    _find: Callable[[str], Deferred[bool]]
 
     @app.route("/v1/load_lora_adapter", methods=["POST"])
     @described(
         "LoRA",
         Response(),
         body=adapters.LoadBody,
-        errors=(*READING, InvalidUserInput),
+        errors=(*READING, InvalidUserInput, UnknownAdapter),
         example={"lora_name": "poet", "lora_path": "/adapters/poet", "load_inplace": True},
     )
     async def load(self, request: Request) -> None:
@@ -62,7 +68,7 @@ class AdapterRoutes:
         "LoRA",
         Response(),
         body=adapters.RegisterBody,
-        errors=(*READING, InvalidUserInput),
+        errors=(*READING, InvalidUserInput, UnknownAdapter),
         example={"name": "painter", "src": "/adapters/painter"},
     )
     async def register(self, request: Request) -> None:
@@ -79,5 +85,6 @@ class AdapterRoutes:
         request.answer(200, adapters.unregistered(adapter_name), content_type=None)
 
     async def _load(self, name: str, path: str, *, in_place: bool) -> None:
-        if seconds := self._registry.load(name, path, in_place):
+        found = await self._find(path)
+        if seconds := self._registry.load(name, path, in_place, found=found):
             await deferLater(self._clock, seconds)
