@@ -21,7 +21,7 @@ from vllmsim.config.fakemetrics import FakeMetrics, merge_fake_metrics, parse_fa
 from vllmsim.config.kinds import Duration, Flag, Integer, Json, Kind, List, Number, Parsed, Text
 from vllmsim.config.lora import LoraModule, parse_lora_module, write_lora_module
 from vllmsim.config.option import Option
-from vllmsim.config.scenario.file import ScenarioFile, read_file, write_file
+from vllmsim.config.scenario.file import ScenarioFile, ScenarioPath
 from vllmsim.config.transfer import KVTransfer, read_transfer
 
 MOST_MESSAGES: Final = 10**9
@@ -127,8 +127,7 @@ class Configuration:
         environment="VLLM_ENABLE_RESPONSES_API_STORE")
     max_stored_responses: int = _option("server", Integer(least=1), 1000,
         "Most responses that are kept; the least recently used go first, and sooner if all together are large.")
-    scenario: ScenarioFile | None = _option("server",
-        Parsed(read_file, write_file, "the path of a YAML or JSON file with a scenario", plain=True), None,
+    scenario: ScenarioFile | None = _option("server", ScenarioPath(), None,
         "Scenario that begins with the server: what happens to it in the course of time.")
     log_http: bool = _option("server", Flag(), False,
         "Log requests and responses with headers and bodies.", acts=False)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.commandline import load_words
 from vllmsim.config.listing import print_config
 from vllmsim.config.loading import ConfigurationError
-from vllmsim.config.scenario.file import ScenarioFile, read_file
+from vllmsim.config.scenario.file import ScenarioFile, ScenarioPath
 
 GOOD = "{name: x, steps: [{at: 1s, ready: false}]}"
 
@@ -49,10 +49,10 @@ class FileTests(SynchronousTestCase):
     def test_once(self) -> None:
         """What is in it then is what counts, also in other processes."""
         path = self.write(GOOD)
-        file = read_file(path)
+        file = ScenarioPath().from_text(path)
         Path(path).write_text("nonsense", "utf-8")
         self.assertEqual(file.text, pickle.loads(pickle.dumps(file)).text)  # noqa: S301 - our own
-        self.assertEqual((GOOD.encode(), file), (file.text, read_file(path)))
+        self.assertEqual((GOOD.encode(), file), (file.text, ScenarioPath().from_text(path)))
 
     def test_bad(self) -> None:
         """The server does not start with a file that is not there, or with a scenario that will not do."""
@@ -60,7 +60,7 @@ class FileTests(SynchronousTestCase):
             ("/nowhere.yaml", "cannot read it: No such file or directory"),
             (os.sep, "cannot read it: Is a directory"),
             ("a\0b", "cannot read it: embedded null byte"),
-            ("17", "must be the path of a YAML or JSON file with a scenario"),
+            ("17", "cannot read it: No such file or directory"),
             (self.write("name: [1"), "This is no scenario: it is not YAML"),
             (self.write("{name: x, steps: [{at: 1s, kv-pressure: 0.5}]}"), "step 1, kv-pressure: needs a KV cache"),
             (self.write(" " * 300_000), "at most 131072 are allowed"),

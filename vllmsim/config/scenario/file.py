@@ -2,10 +2,11 @@
 """The file of a scenario that begins with the server."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import field, frozen
 
+from vllmsim.config.kinds import Kind
 from vllmsim.config.scenario.text import MOST_BYTES
 
 if TYPE_CHECKING:
@@ -35,20 +36,25 @@ class ScenarioFile:
         return read_scenario(self.text, configurations, json=self.path.endswith(".json"))
 
 
-def read_file(path: object) -> ScenarioFile:
-    """Read a file.
+@frozen
+class ScenarioPath(Kind):
+    """The path of a scenario's file, which is read at once."""
 
-    :raises ValueError: when that cannot be.
-    """
-    if not isinstance(path, str):
-        raise ValueError
-    try:
-        with Path(path).open("rb") as file:
-            return ScenarioFile(path, file.read(MOST_BYTES + 1))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read it: {getattr(error, 'strerror', None) or error}") from None
+    placeholder: ClassVar[str] = "FILE"
 
+    @property
+    def allowed(self) -> str:
+        """What may be given."""
+        return "the path of a YAML or JSON file with a scenario"
 
-def write_file(file: ScenarioFile) -> str:
-    """Write what :func:`read_file` reads."""
-    return file.path
+    def from_text(self, text: str) -> ScenarioFile:
+        """Read the file."""
+        try:
+            with Path(text).open("rb") as file:
+                return ScenarioFile(text, file.read(MOST_BYTES + 1))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"cannot read it: {getattr(error, 'strerror', None) or error}") from None
+
+    def to_value(self, value: ScenarioFile) -> str:
+        """Write the path."""
+        return value.path
