@@ -243,7 +243,7 @@ def build_rank(
         exposition=measures.page(doors.metrics).write,
     )
     resource = surfaces.resource()
-    make_site = partial(_make_site, live, clock, measures.http, journal)
+    make_site = partial(_make_site, live, clock, measures.http)
     admin_resource = surfaces.admin_resource()
     return Rank(
         simulator,
@@ -254,9 +254,9 @@ def build_rank(
         backlog,
         control,
         failures,
-        make_site(resource),
+        make_site(resource, journal),
         resource,
-        None if admin_resource is None else make_site(admin_resource),
+        None if admin_resource is None else make_site(admin_resource, None),
         journal,
         store,
         batcher,
@@ -272,7 +272,7 @@ def _failures(live: LiveConfiguration, number: int, randomness: Randomness, meas
 
 
 def _make_site(
-    live: LiveConfiguration, clock: IReactorTime, metrics: IHttpMetrics, journal: Journal, resource: RankResource
+    live: LiveConfiguration, clock: IReactorTime, metrics: IHttpMetrics, resource: RankResource, journal: Journal | None
 ) -> Site:
     c = live.current
     site = Site(

@@ -26,6 +26,8 @@ its prompt cached; it was wrong; something went wrong here; a fault was injected
 
 MOST_CHOICES: Final = 128
 """Of how many choices each is remembered for itself."""
+_NUMBERED: Final = "cmpl-"
+"""What the ids of answers begin with whose prompts are requests of their own to the engine."""
 _LONGEST_NAME: Final = 256
 _LONGEST_MESSAGE: Final = 1024
 _MOST_ITEMS: Final = 16
@@ -148,12 +150,17 @@ class RequestRecord:
 
     def goes_by(self, name: str) -> bool:
         """Tell whether an id means this request: its answer's, with or without its prefix, or the engine's."""
-        return bool(name) and (name in {self.answer_id, self.request_id} or name in self.engine_ids)
+        if not name or name in {self.answer_id, self.request_id}:
+            return bool(name)
+        answer_id = name.rpartition("-")[0]
+        if answer_id != self.answer_id or not answer_id.startswith(_NUMBERED):
+            return False
+        return name in self.engine_ids
 
     @property
     def engine_ids(self) -> list[str]:
         """What vLLM's engine calls its prompts: by the answer's id, and of completions with a number behind it."""
-        if not self.answer_id.startswith("cmpl-"):
+        if not self.answer_id.startswith(_NUMBERED):
             return [self.answer_id] if self.answer_id else []
         return [f"{self.answer_id}-{number}" for number in range(min(self.prompts, MOST_CHOICES))]
 

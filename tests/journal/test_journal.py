@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from vllmsim import turns
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.errors import InvalidRequest, Overloaded
@@ -189,6 +190,19 @@ class WaitingTests(JournalTestCase):
         self.journal.ended(everything, 1, 5.0).addErrback(lambda _: None).cancel()
         self.assertEqual([], self.clock.getDelayedCalls())
         self.journal.end(self.begin())
+
+    def test_turns(self) -> None:
+        """While what has ended is counted others have their turns, and who leaves meanwhile is not counted for."""
+        for _ in range(3):
+            self.journal.end(self.begin())
+        self.patch(turns, "TURN", -1.0)
+        waiting = self.journal.ended(everything, 3, 5.0)
+        leaving = self.journal.ended(everything, 3, 5.0).addErrback(lambda _: None)
+        leaving.cancel()
+        self.assertNoResult(waiting)
+        self.clock.advance(0)
+        self.successResultOf(waiting)
+        self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_many(self) -> None:
         """Only so many may wait."""

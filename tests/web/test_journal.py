@@ -1,8 +1,10 @@
 """What the journal tells of requests, over HTTP."""
 
+from itertools import pairwise
 from typing import Any
 
 from tests.harness import EPOCH, Exchange, RankTestCase
+from tests.web.test_delivery import Narrow
 from vllmsim import turns
 
 HI = {"messages": [{"role": "user", "content": "one two three"}]}
@@ -342,6 +344,21 @@ class LookingTests(JournalTestCase):
         self.assertEqual((1000, True), (len(exchange.json()["requests"]), exchange.complete))
         self.assertGreater(len(exchange.body), 3_000_000)
 
+    def test_slow_reader(self) -> None:
+        """A client that reads slowly has no more written than it takes."""
+        for _ in range(100):
+            self.post("/v1/completions", {"prompt": "x " * 1500, "model": "nix"})
+        exchange = Exchange(self.rank.site, Narrow())
+        self.exchanges.append(exchange)
+        exchange.send("GET", "/admin/requests?bodies=true")
+        lengths = []
+        while not exchange.complete:
+            lengths.append(len(exchange.raw))
+            exchange.transport.producer.resumeProducing()  # type: ignore[union-attr]
+        self.assertEqual(100, len(exchange.json()["requests"]))
+        self.assertTrue(all(after - before < 80_000 for before, after in pairwise([0, *lengths])), lengths)
+        self.assertGreater(len(lengths), 4)
+
     def test_turns(self) -> None:
         """While requests are written others have their turns."""
         self.send(3)
@@ -364,3 +381,21 @@ class OffTests(JournalTestCase):
         self.assertEqual(
             {"requests": [], "total": 0, "dropped": 0, "sequences": {}}, self.get("/admin/requests").json()
         )
+
+
+class ElsewhereTests(JournalTestCase):
+    """Administrators who have a port of their own."""
+
+    words = ("--admin-endpoint", "tcp:9999")
+
+    def test_elsewhere(self) -> None:
+        """They see what clients send, and what they send themselves is not remembered."""
+        self.complete("x", model="nix")
+        assert self.rank.admin is not None
+        exchange = Exchange(self.rank.admin)
+        self.exchanges.append(exchange)
+        exchange.send("POST", "/nowhere", b"{}")
+        self.assertEqual(404, exchange.status)
+        exchange.transport.clear()
+        routes = [each["route"] for each in exchange.send("GET", "/admin/requests").json()["requests"]]
+        self.assertEqual((["/v1/completions"], 404), (routes, self.get("/admin/requests").status))

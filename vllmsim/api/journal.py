@@ -12,7 +12,7 @@ from attrs import frozen
 from pydantic import Field, StringConstraints
 
 from vllmsim.api.body import Body, read_query
-from vllmsim.api.records import headers_of
+from vllmsim.api.records import header_of
 from vllmsim.errors import MalformedRequest
 from vllmsim.records import Outcome, RequestRecord, State
 
@@ -144,7 +144,7 @@ def _with_header(wanted: str) -> Wanted:
     def check(record: RequestRecord) -> bool:
         if record.http is None:
             return False
-        found = dict(headers_of(record.http)).get(name)
+        found = header_of(record.http, name)
         return found is not None and (not colon or found == value)
 
     return check

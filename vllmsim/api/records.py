@@ -91,7 +91,17 @@ def headers_of(http: HttpFacts) -> Iterator[tuple[str, str]]:
     """List the headers of a request by their names in lower case, without secrets."""
     for name, value in http.headers.items():
         text = name.decode("latin-1")
-        yield text, _hidden(value) if _SECRETS.search(text) else value.decode("latin-1")
+        yield text, _shown(text, value)
+
+
+def header_of(http: HttpFacts, name: str) -> str | None:
+    """Look one of them up, by its name in lower case."""
+    value = http.headers.get(name.encode("latin-1", "replace"))
+    return None if value is None else _shown(name, value)
+
+
+def _shown(name: str, value: bytes) -> str:
+    return _hidden(value) if _SECRETS.search(name) else value.decode("latin-1")
 
 
 def _hidden(value: bytes) -> str:

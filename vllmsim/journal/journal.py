@@ -6,13 +6,14 @@ the journal pays for it.
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final
 
 import orjson
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from vllmsim.config.live import LiveConfiguration
@@ -21,6 +22,7 @@ from vllmsim.errors import Overloaded
 from vllmsim.interfaces import IJournal
 from vllmsim.journal.requestlog import RequestLog
 from vllmsim.records import HttpFacts, Outcome, RequestRecord
+from vllmsim.turns import Turn
 
 MOST_WAITERS: Final = 64
 """How many may wait for requests to end: each is asked whenever one does."""
@@ -68,6 +70,8 @@ class Journal:
     :param epoch: tells seconds since the epoch.
     :param log: has a line written for each request that has ended, if there is one.
     """
+
+    _log: ClassVar[Logger] = Logger()
 
     _live: LiveConfiguration
     _rank: int
@@ -128,8 +132,8 @@ class Journal:
         self._ended.append(record)
         if len(self._ended) > self._size:
             self._make_room()
-        if self._waiters:
-            self._tell(record)
+        for waiter in [*self._waiters]:
+            self._tell(waiter, record)
 
     def _make_room(self) -> None:
         while len(self._ended) > self._size:
@@ -158,22 +162,29 @@ class Journal:
 
     def ended(self, wanted: Callable[[RequestRecord], bool], count: int, timeout: float) -> Deferred[None]:
         """Wait for the end of requests; see :class:`vllmsim.interfaces.IJournal`."""
-        left = count - sum(wanted(record) for record in self._ended)
-        if left <= 0 or timeout <= 0:
-            return succeed(None)
         if len(self._waiters) >= MOST_WAITERS:
             raise Overloaded(f"{MOST_WAITERS} clients wait for requests to end already.")
         done: Deferred[None] = Deferred(lambda _: self._remove(waiter))
-        waiter = _Waiter(wanted, left, done, self._clock.callLater(timeout, lambda: self._release(waiter)))
+        waiter = _Waiter(wanted, count, done, self._clock.callLater(timeout, lambda: self._release(waiter)))
         self._waiters[waiter] = None
+        counted = Deferred.fromCoroutine(self._count(waiter, [*self._ended]))
+        counted.addErrback(lambda reason: self._log.failure("While counting requests", reason))
         return done
 
-    def _tell(self, record: RequestRecord) -> None:
-        for waiter in [*self._waiters]:
-            if waiter.wanted(record):
-                waiter.left -= 1
-                if not waiter.left:
-                    self._release(waiter)
+    async def _count(self, waiter: _Waiter, ended: Sequence[RequestRecord]) -> None:
+        """Count what had ended when somebody began to wait, letting other events in between."""
+        turn = Turn(self._clock)
+        for record in ended:
+            if waiter not in self._waiters:
+                return
+            self._tell(waiter, record)
+            await turn.step()
+
+    def _tell(self, waiter: _Waiter, record: RequestRecord) -> None:
+        if waiter.wanted(record):
+            waiter.left -= 1
+            if not waiter.left:
+                self._release(waiter)
 
     def _remove(self, waiter: _Waiter) -> None:
         del self._waiters[waiter]

@@ -15,11 +15,12 @@ from vllmsim.api.shapes.journal import Forgotten, RecordedRequest, RecordedReque
 from vllmsim.errors import MalformedRequest, Overloaded, UnknownRequest
 from vllmsim.interfaces import IJournal
 from vllmsim.turns import Turn
-from vllmsim.web.delivery import deliver
 from vllmsim.web.described import described
 from vllmsim.web.request import JSON, Request
 
 _SHOWN: Final = 64
+_AT_ONCE: Final = 1 << 16
+"""How many bytes are written together, at the least if there are more."""
 
 
 @define(slots=False, eq=False)
@@ -38,25 +39,33 @@ class JournalRoutes:
         listing = read_listing(request.arguments)
         if listing.wait_for is not None:
             await self._journal.ended(listing.wanted, listing.wait_for, listing.timeout)
-        await deliver(request, 200, await self._write(listing), JSON)
+        await self._write(listing, request)
 
-    async def _write(self, listing: Listing) -> list[bytes]:
-        """Write the requests, letting other events in between."""
+    async def _write(self, listing: Listing, request: Request) -> None:
+        """Write the requests as the client reads, letting other events in between."""
         turn, dropped = Turn(self._clock), self._journal.dropped
         records = self._journal.records()
         sequences = orjson.dumps(sequences_object(records))
         if listing.newest_first:
             records.reverse()
-        pieces, total = [b'{"requests":['], 0
+        written, total = bytearray(b'{"requests":['), 0
         for record in records:
             if listing.wanted(record):
                 total += 1
                 if listing.limit is None or total <= listing.limit:
-                    written = orjson.dumps(record_object(record, body=listing.bodies))
-                    pieces.append(b"," + written if total > 1 else written)
+                    written += b"," * (total > 1) + orjson.dumps(record_object(record, body=listing.bodies))
+            if len(written) > _AT_ONCE:
+                request.setHeader(b"Content-Type", JSON)
+                await request.room()
+                request.write(bytes(written))
+                written.clear()
             await turn.step()
-        pieces.append(b'],"total":%d,"dropped":%d,"sequences":%b}' % (total, dropped, sequences))
-        return pieces
+        written += b'],"total":%d,"dropped":%d,"sequences":%b}' % (total, dropped, sequences)
+        if request.startedWriting:
+            await request.room()
+            request.write_last(bytes(written))
+        else:
+            request.answer(200, bytes(written))
 
     @app.route("/admin/requests", methods=["DELETE"], endpoint="forget")
     @described("Administration", Response(Forgotten))
