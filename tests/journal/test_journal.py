@@ -126,6 +126,12 @@ class SizeTests(JournalTestCase):
         assert record.http is not None
         self.assertEqual((64, {512}), (len(record.http.headers), set(map(len, record.http.headers.values()))))
 
+    def test_names_of_headers(self) -> None:
+        """Long names of headers are cut like long values."""
+        record = self.begin(b"", **{"h" * 60_000: "v"})
+        assert record.http is not None
+        self.assertEqual([b"h" * 512], list(record.http.headers))
+
     def test_path(self) -> None:
         """A long path is cut."""
         record = self.journal.begin("/route", HttpFacts("POST", "/" * 5000, {}))

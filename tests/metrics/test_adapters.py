@@ -117,6 +117,21 @@ class AdapterMetricsTests(SynchronousTestCase):
         self.assertEqual(256, len(self.series()))
         self.assertEqual([("2", "a999", "a999"), ("2", "", "")], self.series()[-2:])
 
+    def test_long_names(self) -> None:
+        """Of combinations with long names fewer are told, so that a scrape stays short; the latest always is."""
+        self.metrics.slots_changed(0, 0)
+        for number in range(400):
+            self.move(f"{number:03}" + "x" * 1021, (1, 0))
+            if number == 30:
+                self.assertEqual(32, len(self.series()))
+        self.assertEqual([400], [each[1].count(",") + 1 for each in self.series()])
+        self.move("short", (1, 0))
+        for number in range(400):
+            self.move(f"{number:03}" + "x" * 1021, (-1, 0))
+        self.move("short", (-1, 0))
+        self.assertEqual(("2", "", ""), self.series()[-1])
+        self.assertLess(len(self.families.write()), 3 << 20)
+
     def test_more_adapters(self) -> None:
         """When more adapters may run a series says so from then on."""
         self.metrics.slots_changed(0, 0)

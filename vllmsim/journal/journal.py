@@ -112,7 +112,8 @@ class Journal:
         http.body = http.body[: self._body_bytes]
         http.path = http.path[:_LONGEST_PATH]
         headers = http.headers
-        if len(headers) > _MOST_HEADERS or sum(map(len, headers.values())) > _MOST_HEADER_BYTES:
+        total = sum(map(len, headers)) + sum(map(len, headers.values()))
+        if len(headers) > _MOST_HEADERS or total > _MOST_HEADER_BYTES:
             some = list(headers.items())[:_MOST_HEADERS]
             http.headers = {name[:_LONGEST_HEADER]: value[:_LONGEST_HEADER] for name, value in some}
 

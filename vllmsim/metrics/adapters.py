@@ -8,7 +8,8 @@ the greatest value::
     vllm:lora_requests_info{max_lora="2",running_lora_adapters="a,b",waiting_lora_adapters="a,b"} 1.795339833e+09
 
 vLLM names an adapter with any sequence in both lists; `lora-info-exact` has each say what its name does. Where vLLM
-keeps old series for ever, the latest 256 are kept here. Values always grow, also when the clock is set back.
+keeps old series for ever, the latest 256 are kept here, and fewer if names are long. Values always grow, also when the
+clock is set back.
 """
 
 from collections import OrderedDict
@@ -26,6 +27,8 @@ from vllmsim.metrics.series import Counter, Gauge
 
 _MOST: Final = 256
 """How many combinations of adapters are remembered."""
+_MOST_CHARACTERS: Final = 1 << 20
+"""How long they are together; the latest is remembered in any case."""
 _TICK: Final = 1e-6
 """Seconds by which each value is greater than the one before, at least."""
 _LABELS: Final = ("max_lora", "running_lora_adapters", "waiting_lora_adapters")
@@ -47,6 +50,8 @@ class AdapterMetrics:
     _running: dict[str, int] = field(init=False, factory=dict)
     _combinations: OrderedDict[tuple[str, ...], Gauge] = field(init=False, factory=OrderedDict)
     """Since when each combination is, or was, by its labels; the latest is the last."""
+    _characters: int = field(init=False, default=0)
+    """How long all combinations are."""
     _families: list[Family] = field(init=False, factory=list)
     """What is not shown before adapters are of interest; the first tells who uses them."""
     _in_use: bool = field(init=False, default=False)
@@ -138,8 +143,14 @@ class AdapterMetrics:
         self._last = max(self._epoch(), self._last + _TICK)
         if labels not in combinations:
             combinations[labels] = self._families[0].add(Gauge(), dict(zip(_LABELS, labels, strict=True)))
+            self._characters += sum(map(len, labels))
         combinations[labels].value = self._last
         combinations.move_to_end(labels)
-        if len(combinations) > _MOST:
-            oldest = dict(zip(_LABELS, combinations.popitem(last=False)[0], strict=True))
-            self._families[0].leave(lambda known: known != oldest)
+        while len(combinations) > _MOST or (self._characters > _MOST_CHARACTERS and len(combinations) > 1):
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        labels = self._combinations.popitem(last=False)[0]
+        self._characters -= sum(map(len, labels))
+        oldest = dict(zip(_LABELS, labels, strict=True))
+        self._families[0].leave(lambda known: known != oldest)
