@@ -106,6 +106,34 @@ class StageTests(ScenarioTestCase):
         self.wait(2)
         self.assertEqual(("a", "finished"), (self.names()[1], self.played()["outcome"]))
 
+    def test_adapters_that_others_changed(self) -> None:
+        """An adapter that a client has loaded anew since from elsewhere stays as the client wants it."""
+        self.make_rank("--lora-modules", "a=/a", "c=/c")
+        self.begin(
+            {"at": "0s", "load-adapter": {"name": "b", "path": "/b"}, "unload-adapter": ["a", "c"]},
+            {"at": "1s", "load-adapter": {"name": "c", "path": "/c-2"}},
+            duration="2s",
+        )
+        self.post("/v1/unload_lora_adapter", {"lora_name": "b"})
+        for name in ("a", "b"):
+            self.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": "/mine"})
+        self.wait(2)
+        roots = {model["id"]: model["root"] for model in self.get("/v1/models").json()["data"][1:]}
+        self.assertEqual({"a": "/mine", "b": "/mine", "c": "/c"}, roots)
+
+    def test_pauses_of_others(self) -> None:
+        """A pause, or sleep, that somebody has begun after the scenario's own was over stays."""
+        self.make_rank("--enable-sleep-mode")
+        self.begin(
+            {"at": "0s", "pause": True, "sleep": 1}, {"at": "1s", "resume": True, "wake-up": True}, duration="3s"
+        )
+        self.wait(2)
+        self.assertEqual((False, False), (self.rank.control.paused(), self.rank.control.sleeping()))
+        self.post("/pause", {})
+        self.post("/sleep", {})
+        self.wait(2)
+        self.assertEqual((True, True), (self.rank.control.paused(), self.rank.control.sleeping()))
+
     def test_paused(self) -> None:
         """The rank pauses and goes on; what a scenario has left paused goes on in the end."""
         self.make_rank("--time-to-first-token", "1s")

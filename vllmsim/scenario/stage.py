@@ -48,8 +48,10 @@ class Stage:
     """By name, what was changed: how it was."""
     _given: dict[str, Any] = field(init=False, factory=dict)
     """By name of an option, the last value that a scenario gave it."""
-    _adapters: dict[str, str | None] = field(init=False, factory=dict)
-    """By name of an adapter that was loaded or unloaded: its path before, or None."""
+    _left: dict[str, bool] = field(init=False, factory=dict)
+    """Whether a scenario has left the rank paused, and asleep, where it said something of that."""
+    _adapters: dict[str, tuple[str | None, str | None]] = field(init=False, factory=dict)
+    """By name of an adapter that was to be loaded or unloaded: its path before and since then; None for not served."""
 
     def begin(self, seed: int) -> None:
         """Be as new: whatever is random begins again, and nothing is cached, or has been loaded."""
@@ -144,26 +146,26 @@ class Stage:
             self._let(control.sleep(step.sleep.level, step.sleep.mode))
         if step.wake_up is not None:
             control.wake_up(step.wake_up)
+        now = {"paused": control.paused(), "asleep": control.sleeping()}
+        self._left |= {name: value for name, value in now.items() if name in self._before}
 
     def _load(self, adapter: NewAdapter) -> str:
-        self._remember_adapter(adapter.name)
-        try:
-            self._registry.load(adapter.name, adapter.path, in_place=False)
-        except InferenceError as error:
-            return error.message
-        return ""
+        name, path = adapter.name, adapter.path
+        return self._change_adapter(name, lambda: self._registry.load(name, path, in_place=False))
 
     def _unload(self, name: str) -> str:
-        self._remember_adapter(name)
+        return self._change_adapter(name, lambda: self._registry.unload(name))
+
+    def _change_adapter(self, name: str, change: Callable[[], object]) -> str:
+        """Load or unload an adapter, and remember how it was."""
+        before = self._path(name)
         try:
-            self._registry.unload(name)
+            change()
         except InferenceError as error:
             return error.message
+        first, _ = self._adapters.get(name, (before, before))
+        self._adapters[name] = first, self._path(name)
         return ""
-
-    def _remember_adapter(self, name: str) -> None:
-        adapter = self._catalogue.adapter(name)
-        self._adapters.setdefault(name, None if adapter is None else adapter.path)
 
     def _let(self, done: Deferred[Any]) -> None:
         """Let something come to its end in its own time."""
@@ -178,29 +180,34 @@ class Stage:
         before, control = self._before, self._control
         if PRESSURE in before:
             self.press(before[PRESSURE])
-        for name, path in self._adapters.items():
-            self._bring_back(name, path)
+        for name, (path, left) in self._adapters.items():
+            if self._path(name) == left:
+                self._bring_back(name, path)
         self._health.willing = before.get("ready", self._health.willing)
         self._health.healthy = before.get("healthy", self._health.healthy)
-        if before.get("asleep", control.sleeping()) != control.sleeping():
+        if self._is_otherwise("asleep", control.sleeping()):
             if control.sleeping():
                 control.wake_up(())
             else:
                 self._let(control.sleep(0, "wait"))
-        if before.get("paused", control.paused()) != control.paused():
+        if self._is_otherwise("paused", control.paused()):
             if control.paused():
                 control.resume()
             else:
                 self._let(control.pause("wait", clear_cache=False))
         self.forget()
 
+    def _is_otherwise(self, name: str, now: bool) -> bool:
+        """Tell whether something is still as a scenario has left it, and was not so before."""
+        return name in self._left and self._left[name] is now is not self._before[name]
+
     def _bring_back(self, name: str, path: str | None) -> None:
-        adapter = self._catalogue.adapter(name)
+        served = self._path(name)
         try:
-            if adapter is not None and adapter.path != path:
+            if served not in {None, path}:
                 self._registry.unload(name)
-                adapter = None
-            if adapter is None and path is not None:
+                served = None
+            if served is None and path is not None:
                 self._registry.load(name, path, in_place=False)
         except InferenceError as error:
             self._log.warn("The adapter {name} cannot be as it was: {error}", name=name, error=error.message)
@@ -209,6 +216,7 @@ class Stage:
         """Forget what was changed: it stays."""
         self._before.clear()
         self._given.clear()
+        self._left.clear()
         self._adapters.clear()
 
     def changed(self) -> Mapping[str, Any]:
