@@ -1,6 +1,8 @@
 """What the journal tells of requests, over HTTP."""
 
+import gc
 from itertools import pairwise
+from sys import getsizeof
 from typing import Any
 
 from tests.harness import EPOCH, Exchange, RankTestCase
@@ -268,6 +270,36 @@ class LimitTests(JournalTestCase):
         )
         shown = [(each["status"], each["body_bytes"], each["body"]) for each in self.requests("bodies=true")]
         self.assertEqual([(413, (1 << 20) + 1, None), (413, 0, None)], shown)
+
+
+class MemoryTests(JournalTestCase):
+    """What a request leaves behind."""
+
+    words = ("--max-model-len", "1M", "--journal-body-bytes", "100")
+
+    def test_small(self) -> None:
+        """A prompt of hundreds of thousands of words, and long lists beside it, leave a record of some kilobytes."""
+        fields = {"stop_token_ids": list(range(50_000)), "temperature": 0.5, "user": "u" * 100_000}
+        for stream in (False, True):
+            sent = self.chat("word " * 200_000, max_tokens=3, stream=stream, **fields)
+            self.advance(3)
+            self.assertEqual(200, sent.status)
+        self.post("/v1/chat/completions", {"model": "x" * 500_000, **HI})
+        self.post("/v1/embeddings", {"input": ["word " * 1000] * 200, "model": "nix"})
+        for record in self.rank.journal.records():
+            self.assertLess(sum(map(getsizeof, reachable(record))), 10_000)
+
+
+def reachable(value: object) -> list[object]:
+    """Find everything that a value keeps."""
+    found: dict[int, object] = {}
+    new = [value]
+    while new:
+        each = new.pop()
+        if id(each) not in found and not isinstance(each, type):
+            found[id(each)] = each
+            new += gc.get_referents(each)
+    return list(found.values())
 
 
 class LookingTests(JournalTestCase):
