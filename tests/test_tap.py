@@ -1,9 +1,11 @@
 """The ``twistd vllmsim`` command."""
 
 import io
+import os
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.application.service import IServiceMaker, MultiService
@@ -97,6 +99,20 @@ class ServiceTests(SynchronousTestCase):
             names = [type(each).__name__ for each in self.make(*words)]
             self.assertEqual(["Supervisor", "Reloading", "SignalService"], names)
             self.assertIs(time.monotonic, reactor.seconds)
+
+    def test_file(self) -> None:
+        """The file is read again from where it was, whatever folder the daemon goes to."""
+        [_, reloading, _] = self.make()
+        self.assertIs(None, vars(reloading)["path"])
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "sim.yaml")
+            path.write_text("port: 9001\n", "utf-8")
+            self.addCleanup(os.chdir, Path.cwd())
+            os.chdir(folder)
+            [_, reloading, _] = self.make("--config", "sim.yaml")
+            self.assertEqual(str(path.resolve()), vars(reloading)["path"])
+            os.chdir("/")
+            self.assertEqual(9001, vars(reloading)["_read"]().configuration.port)
 
     def test_log(self) -> None:
         """A seed that was drawn is logged; options without effect are named once each."""

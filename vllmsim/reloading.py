@@ -47,7 +47,7 @@ class Reloading(Service):
         clock: IReactorTime,
         defer_to_thread: Callable[..., Deferred[Any]],
     ) -> None:
-        self._path = path
+        self.path = path
         self._interval = interval if path else 0.0
         self._read = read
         self._take = take
@@ -85,7 +85,7 @@ class Reloading(Service):
         return self._turn.run(lambda: Deferred.fromCoroutine(self._reload(who)))
 
     async def _reload(self, who: str) -> None:
-        if self._path is None:
+        if self.path is None:
             self._log.info("{who}: there is no configuration file to read again.", who=who)
             return
         try:
@@ -95,17 +95,17 @@ class Reloading(Service):
             for problem in error.problems:
                 self._log.error("The configuration stays as it is: {problem}", problem=problem)
         except InferenceError as error:
-            self._log.error("The configuration in {path} does not hold: {fault}", path=self._path, fault=error.message)
+            self._log.error("The configuration in {path} does not hold: {fault}", path=self.path, fault=error.message)
         else:
-            self._log.info("The configuration in {path} has been read again.", path=self._path)
+            self._log.info("The configuration in {path} has been read again.", path=self.path)
 
     def _load(self) -> Loaded:
         """Read the sources, and remember which file that was."""
-        assert self._path is not None
+        assert self.path is not None
         if self._interval:
             self._seen = self._digest()
-        if not _is_whole(self._path):
-            raise ConfigurationError([Problem("--config", f"{self._path!r} can be read only once", "command line")])
+        if not _is_whole(self.path):
+            raise ConfigurationError([Problem("--config", f"{self.path!r} can be read only once", "command line")])
         return self._read()
 
     async def _look(self) -> None:
@@ -116,17 +116,17 @@ class Reloading(Service):
 
     def _examine(self) -> tuple[_State, bool]:
         """See whether the file is another, and has been since the last look."""
-        assert self._path is not None
-        state = _state(self._path)
+        assert self.path is not None
+        state = _state(self.path)
         if state == self._judged or state != self._state:
             return state, False
         self._judged = state
         return state, self._digest() != self._seen
 
     def _digest(self) -> bytes:
-        assert self._path is not None
+        assert self.path is not None
         try:
-            return sha256(Path(self._path).read_bytes()).digest() if _is_whole(self._path) else b""
+            return sha256(Path(self.path).read_bytes()).digest() if _is_whole(self.path) else b""
         except OSError:
             return b""
 

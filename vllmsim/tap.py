@@ -146,7 +146,9 @@ def _reloading(options: Options, take: Callable[[Loaded, str], Awaitable[None]])
 
     from vllmsim.reloading import Reloading  # noqa: PLC0415
 
-    reactor, arguments = _reactor(), options.arguments
+    reactor, path = _reactor(), options.arguments.config
+    # A daemon may leave the folder that it was started in.
+    arguments = evolve(options.arguments, config=path and os.path.abspath(path))  # noqa: PTH100
     return Reloading(
         arguments.config,
         options.loaded.configuration.config_watch,

@@ -131,6 +131,8 @@ class AuthorityTests(SynchronousTestCase):
         asked = Deferred.fromCoroutine(self.processes[0].remote.change({"time-to-first-token": "2s"}, None, "me"))
         self.processes[0].pump()
         self.authority.unlink(1)
+        self.authority.unlink(1)
+        self.successResultOf(self.ask(self.processes[0].remote.change({"failure-injection-rate": 1}, 1, "me")))
         while self.processes[0].pump():
             pass
         self.successResultOf(asked)

@@ -5,7 +5,7 @@ A rank's process that is to change something asks here. What holds then is told 
 configuration is another now, and the answer comes when they have it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -30,14 +30,23 @@ _METHODS: Final = frozenset({"describe", "change", "undo", "history"})
 class _Link:
     """A rank's process.
 
-    :param wire: how to reach it.
+    :param received: takes what it says.
     """
 
-    wire: Wire
-    listens: bool = False
-    told: int = 0
-    has: int = 0
-    waiting: list[tuple[int, Deferred[None]]] = field(factory=list)
+    _received: Callable[["_Link", Message], object]
+    wire: Wire = field(init=False)
+    """How it is reached."""
+    listens: bool = field(init=False, default=False)
+    told: int = field(init=False, default=0)
+    """The version of the configuration that it was told last; 0 for the one that it began with."""
+    has: int = field(init=False, default=0)
+    """The version that it says it has."""
+    waiting: list[tuple[int, Deferred[None]]] = field(init=False, factory=list)
+    """Who waits until it has a version."""
+
+    @wire.default
+    def _make_wire(self) -> Wire:
+        return Wire(partial(self._received, self))
 
 
 @define(eq=False)
@@ -65,9 +74,8 @@ class ConfigurationAuthority:
         :return: how it is reached.
         """
         self.unlink(rank)
-        wire = Wire(partial(self._received, rank))
-        self._links[rank] = _Link(wire)
-        return wire
+        link = self._links[rank] = _Link(partial(self._received, rank))
+        return link.wire
 
     def listening(self, rank: int) -> None:
         """Learn that it listens: from now on changes wait for it."""
@@ -97,8 +105,7 @@ class ConfigurationAuthority:
             link.told = self._version
             link.wire.send(version=self._version, configuration=pack(configuration))
 
-    def _received(self, rank: int, message: Message) -> None:
-        link = self._links[rank]
+    def _received(self, rank: int, link: _Link, message: Message) -> None:
         if "has" in message:
             link.has = message["has"]
             _release(link)
