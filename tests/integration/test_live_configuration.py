@@ -19,8 +19,8 @@ CHANGES = 1000
 READERS = 12
 TOKENS = 5
 STATES = (
-    {"response-role": "one", "time-to-first-token": "300ms", "inter-token-latency": "2ms"},
-    {"response-role": "two", "time-to-first-token": "2ms", "inter-token-latency": "100ms"},
+    {"response-role": "one", "time-to-first-token": "800ms", "inter-token-latency": "2ms"},
+    {"response-role": "two", "time-to-first-token": "2ms", "inter-token-latency": "250ms"},
 )
 KEY = "let-me-in"
 
@@ -80,12 +80,12 @@ class LoadTests(DaemonTestCase):
         connection.close()
         for role, first, last in seen:
             if role == "one":
-                self.assertLess(0.299, first)
-                self.assertLess(last, 0.65)
+                self.assertLess(0.799, first)
+                self.assertLess(last, 1.7)
             else:
                 self.assertEqual("two", role)
-                self.assertLess(0.399, last)
-                self.assertLess(first, 0.25)
+                self.assertLess(0.999, last)
+                self.assertLess(first, 0.75)
         self.assertEqual({"one", "two"}, {role for role, _, _ in seen})
         history = json.loads(self.daemon.get("/admin/config/history"))["changes"]
         self.assertEqual((100, 3), (len(history), len(history[0]["changes"])))
@@ -192,16 +192,16 @@ class ProcessTests(ProcessesTestCase):
         path.write_text("max-num-seqs: 9\n", "utf-8")
         self.addCleanup(path.unlink)
         daemon = self.start_two("--config", str(path), port=free_port(3))
-        self.assertEqual(200, self.change(daemon, 1, time_to_first_token="400ms"))
-        self.assertEqual(["400ms", "400ms"], self.times(daemon))
-        self.assertLess(0.399, self.waits(daemon, 0))
+        self.assertEqual(200, self.change(daemon, 1, time_to_first_token="1500ms"))
+        self.assertEqual(["1.5s", "1.5s"], self.times(daemon))
+        self.assertLess(1.499, self.waits(daemon, 0))
         self.assertEqual(200, self.change(daemon, 0, "?rank=1", time_to_first_token="1ms"))
-        self.assertEqual(["400ms", "1ms"], self.times(daemon))
+        self.assertEqual(["1.5s", "1ms"], self.times(daemon))
         self.assertEqual([0, 1], [self.show(daemon, 0, query)["data-parallel-rank"] for query in ("", "?rank=1")])
         self.assertEqual(400, self.change(daemon, 0, "?rank=2"))
         self.assertEqual(400, self.change(daemon, 0, port=1, time_to_first_token=5))
         self.assertEqual(200, self.change(daemon, 0, "/undo"))
-        self.assertEqual(["400ms", "400ms"], self.times(daemon))
+        self.assertEqual(["1.5s", "1.5s"], self.times(daemon))
         path.write_text("max-num-seqs: 9\ntime-to-first-token: 3ms\n", "utf-8")
         daemon.process.send_signal(signal.SIGHUP)
         until(lambda: self.times(daemon) == ["3ms", "3ms"], "read again")
@@ -209,7 +209,7 @@ class ProcessTests(ProcessesTestCase):
         os.kill(pid, signal.SIGKILL)
         until(lambda: self.pids(daemon)[1] != pid, "started again")
         until(lambda: self.status(daemon) == 200, "well again")
-        self.assertGreater(0.3, self.waits(daemon, 1))
+        self.assertGreater(1.2, self.waits(daemon, 1))
         self.assertEqual(["3ms", "3ms"], self.times(daemon))
         self.assertEqual(0, daemon.stop())
         self.assertNotIn("Traceback", daemon.output())
