@@ -189,6 +189,17 @@ class OptionTests(ScenarioTestCase):
         self.assertIn("30ms is more than 30 % of inter-token-latency", troubles[0])
         self.assertIn("is more than 30 % of inter-token-latency", troubles[1])
 
+    def test_value_taken_away(self) -> None:
+        """A ramp whose option has lost its value meanwhile is at its end at once."""
+        self.make_rank("--max-num-queued-reqs", "5")
+        self.begin({"at": "1s", "ramp": {"max-num-queued-reqs": 9}, "over": "4s"}, duration="6s")
+        self.post("/admin/config", {"max-num-queued-reqs": "none"})
+        self.assertIsNone(self.live.current.max_num_queued_reqs)
+        self.wait(2)
+        self.assertEqual(9, self.live.current.max_num_queued_reqs)
+        self.wait(5)
+        self.assertEqual(("finished", None), (self.played()["outcome"], self.live.current.max_num_queued_reqs))
+
     def test_nothing_to_go_back(self) -> None:
         """An option that had no value has none again, and one that changes in part is as a whole as it was."""
         self.make_rank("--fake-metrics", '{"running-requests": 3}')

@@ -1,6 +1,9 @@
 """What scenarios do to a rank beside its options."""
 
+from twisted.internet.defer import fail
+
 from tests.scenario.test_player import CACHE, LABELS, ScenarioTestCase
+from vllmsim.scheduling.control import RankControl
 
 USAGE = f"vllm:kv_cache_usage_perc{LABELS}"
 
@@ -125,14 +128,37 @@ class StageTests(ScenarioTestCase):
         """A pause, or sleep, that somebody has begun after the scenario's own was over stays."""
         self.make_rank("--enable-sleep-mode")
         self.begin(
-            {"at": "0s", "pause": True, "sleep": 1}, {"at": "1s", "resume": True, "wake-up": True}, duration="3s"
+            {"at": "0s", "pause": True, "sleep": 1},
+            {"at": "1s", "resume": True, "wake-up": True},
+            {"at": "3s", "note": "which has nothing to do with that"},
+            duration="4s",
         )
         self.wait(2)
         self.assertEqual((False, False), (self.rank.control.paused(), self.rank.control.sleeping()))
         self.post("/pause", {})
         self.post("/sleep", {})
-        self.wait(2)
+        self.wait(3)
         self.assertEqual((True, True), (self.rank.control.paused(), self.rank.control.sleeping()))
+
+    def test_no_room_for_adapters(self) -> None:
+        """An adapter that cannot be as it was, as others have filled its place, is missing; all else goes back."""
+        self.make_rank("--lora-modules", "a=/a", "b=/b")
+        self.begin({"at": "0s", "unload-adapter": ["a", "b"], "ready": False}, duration="1s")
+        for number in range(999):
+            self.scenarios._stages[0]._registry.load(f"x{number}", "/x", in_place=False)
+        self.wait(2)
+        self.assertEqual((True, False), ("a" in self.names(), "b" in self.names()))
+        self.assertEqual(("finished", True), (self.played()["outcome"], self.rank.health.ready()))
+
+    def test_pause_breaks(self) -> None:
+        """What goes wrong with what a step has begun is logged, and the scenario goes on."""
+        self.make_rank()
+        self.patch(RankControl, "pause", lambda *_: fail(ZeroDivisionError()))
+        self.begin({"at": "0s", "pause": True, "ready": False}, duration="1s")
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertFalse(self.rank.health.ready())
+        self.wait(2)
+        self.assertEqual("finished", self.played()["outcome"])
 
     def test_paused(self) -> None:
         """The rank pauses and goes on; what a scenario has left paused goes on in the end."""

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from tests.harness import Exchange, RankTestCase
+from vllmsim.api.shapes.scenarios import ScenarioState
 
 YAML = "application/yaml"
 TEXT = b"""
@@ -38,6 +41,7 @@ class ScenarioRoutesTests(RankTestCase):
             (200, "night", True), (started.status, started.json()["scenario"]["name"], started.json()["running"])
         )
         self.assertEqual(started.json(), self.state())
+        TypeAdapter(ScenarioState).validate_json(started.body)
         self.clock.pump([1, 0.5])
         self.assertEqual({"step": 2, "in": 0.5}, self.state()["scenario"]["next"])
         stopped = self.connect().send("DELETE", "/admin/scenario")

@@ -66,12 +66,12 @@ class Stage:
 
     def starts(self, step: Step) -> dict[str, float]:
         """Tell where ramps begin that do not say it."""
-        return {
-            ramp.name: self.pressure
-            if ramp.name == PRESSURE
-            else getattr(self.live.current, _option(ramp.name).attribute)
-            for ramp in step.ramps
-        }
+        starts = {}
+        for ramp in step.ramps:
+            value = self.pressure if ramp.name == PRESSURE else self._value(ramp.name)
+            # Somebody may have taken a value away since all was checked.
+            starts[ramp.name] = ramp.stop if value is None else value
+        return starts
 
     # Options
 
@@ -125,29 +125,33 @@ class Stage:
         if step.healthy is not None:
             self._before.setdefault("healthy", self._health.healthy)
             self._health.healthy = step.healthy
-        self._halt(step)
+        if step.reset_prefix_cache:
+            self._let(self._control.reset_prefix_cache(reset_running_requests=True, reset_external=False))
+        if step.abort:
+            self._control.abort(())
+        if step.pause is not None or step.resume:
+            self._pause(step)
+        if step.sleep is not None or step.wake_up is not None:
+            self._sleep(step)
         return [trouble for trouble in troubles if trouble]
 
-    def _halt(self, step: Step) -> None:
+    def _pause(self, step: Step) -> None:
         control = self._control
-        if step.reset_prefix_cache:
-            self._let(control.reset_prefix_cache(reset_running_requests=True, reset_external=False))
-        if step.abort:
-            control.abort(())
-        if step.pause is not None or step.resume:
-            self._before.setdefault("paused", control.paused())
-        if step.sleep is not None or step.wake_up is not None:
-            self._before.setdefault("asleep", control.sleeping())
+        self._before.setdefault("paused", control.paused())
         if step.pause is not None:
             self._let(control.pause(step.pause.mode, step.pause.clear_cache))
         if step.resume:
             control.resume()
+        self._left["paused"] = control.paused()
+
+    def _sleep(self, step: Step) -> None:
+        control = self._control
+        self._before.setdefault("asleep", control.sleeping())
         if step.sleep is not None:
             self._let(control.sleep(step.sleep.level, step.sleep.mode))
         if step.wake_up is not None:
             control.wake_up(step.wake_up)
-        now = {"paused": control.paused(), "asleep": control.sleeping()}
-        self._left |= {name: value for name, value in now.items() if name in self._before}
+        self._left["asleep"] = control.sleeping()
 
     def _load(self, adapter: NewAdapter) -> str:
         name, path = adapter.name, adapter.path

@@ -75,6 +75,14 @@ class FittingTests(SynchronousTestCase):
         self.assertIn("30.5ms", fault)
         self.assertEqual([], self.misfits(slow, spread, back | {"at": "5s"}))
 
+    def test_no_value(self) -> None:
+        """A ramp of an option that has no value says where it begins."""
+        ramp = {"at": "1s", "ramp": {"max-num-queued-reqs": 9}, "over": "1s"}
+        expected = [("step 1, ramp.max-num-queued-reqs", "has no value that it could begin with")]
+        self.assertEqual(expected, self.misfits(ramp))
+        self.assertEqual([], self.misfits(ramp, max_num_queued_reqs=5))
+        self.assertEqual([], self.misfits(ramp | {"ramp": {"max-num-queued-reqs": [5, 9]}}))
+
     def test_fake_metrics(self) -> None:
         """Fake metrics change only where there are some, and only those that there are."""
         step = {"at": "0s", "fake-metrics": {"running-requests": 3}}

@@ -85,9 +85,8 @@ class _Rehearsal:
         for ramp in step.ramps:
             meaning = find(ramp.name)
             value = getattr(self._now, meaning.option.attribute) if meaning else 0.0
-            if value is not None:
-                values[ramp.name] = value
-            elif ramp.start is None:
+            values[ramp.name] = ramp.stop if value is None else value
+            if value is None and ramp.start is None:
                 self.faults.append((f"step {step.number}, ramp.{ramp.name}", "has no value that it could begin with"))
         return values
 
