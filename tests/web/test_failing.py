@@ -75,6 +75,18 @@ class OrderTests(FailingCase):
         self.assertEqual({"name": "X-Return-Error", "matched": 15, "failed": 15},
                          self.get("/admin/failures").json()["header"])  # fmt: skip
 
+    def test_nothing_to_compute(self) -> None:
+        """What costs a model no time never fails, and is counted by no rule."""
+        self.serve({"status": 503}, failure_injection_rate=100)
+        for path, body in (
+            ("/v1/chat/completions/render", {"messages": HI}),
+            ("/v1/completions/derender", {"generate_responses": [{"request_id": "a", "choices": []}]}),
+            ("/v1/messages/count_tokens", BODIES["/v1/messages"]),
+            ("/tokenize", {"prompt": "hi"}),
+        ):
+            self.assertEqual(200, self.post(path, body, X_Return_Error="422").status, path)
+        self.assertEqual({"rule-1": (0, 0)}, self.tallies())
+
     def test_wrong_header(self) -> None:
         """A header that is no status is told so, on every route."""
         self.serve()

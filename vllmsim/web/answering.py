@@ -17,6 +17,7 @@ from vllmsim.inference import InferenceRequest
 from vllmsim.interfaces import ISimulator
 from vllmsim.web.damage import CutAnswer, DamagedStream, answer_badly
 from vllmsim.web.failing import Failing, disturbed
+from vllmsim.web.reading import read_body
 from vllmsim.web.request import Request
 from vllmsim.web.streaming import EventStream, WholeAnswer
 
@@ -44,9 +45,17 @@ class Answering:
 
     async def read(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
         """Read a request as :class:`vllmsim.web.failing.Failing` does, and sign its answer."""
+        self._sign(request)
+        return await self._failing.read(parse, request)
+
+    async def read_in_peace(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
+        """Read a request that would cost a model no time, and so never fails on purpose, and sign its answer."""
+        self._sign(request)
+        return await read_body(parse, request, self._defer_to_thread)
+
+    def _sign(self, request: Request) -> None:
         for name, value in self._signature.items():
             request.setHeader(name, value)
-        return await self._failing.read(parse, request)
 
     async def answer(self, call: Call, request: Request) -> None:
         """Have a call served, and write its answer.

@@ -143,7 +143,7 @@ class RenderRoutes:
 
     async def _answer(self, dialect: RenderDialect, request: Request) -> None:
         self._gate.require_open()
-        rendering = await self._answering.read(dialect.render, request)
+        rendering = await self._answering.read_in_peace(dialect.render, request)
         asked = rendering.request
         prompts = await self._admission.read(asked.prompts, asked.cut)
         samplings = [self._admission.bound(prompt, asked.sampling) for prompt in prompts]
@@ -191,7 +191,7 @@ class DerenderRoutes:
 
     async def _answer(self, dialect: DerenderDialect, request: Request) -> None:
         self._gate.require_open()
-        body, head = await self._answering.read(_take, request)
+        body, head = await self._answering.read_in_peace(_take, request)
         if len(body) > _INLINE_BYTES:
             request.answer(200, await self._defer_to_thread(dialect.answer, body, head))
         else:
