@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 
-from vllmsim.caching import make_cache
+from vllmsim.assembly.caching import make_cache
 from vllmsim.config.arguments import scan
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration

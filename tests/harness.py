@@ -15,13 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.fakes import in_thread
+from vllmsim.assembly.joining import RankGroup
+from vllmsim.assembly.shared import build_shared
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
-from vllmsim.joining import RankGroup
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
-from vllmsim.shared import build_shared
 from vllmsim.web.site import Site
 
 JSON = "application/json"

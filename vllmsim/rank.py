@@ -12,7 +12,13 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.api.records import record_line
-from vllmsim.caching import make_cache, make_events
+from vllmsim.assembly.caching import make_cache, make_events
+from vllmsim.assembly.joining import Doors, RankGroup
+from vllmsim.assembly.manners import Manners, habits
+from vllmsim.assembly.measuring import Measures, make_measures
+from vllmsim.assembly.queueing import make_slots, rank_limits
+from vllmsim.assembly.shared import Shared, build_shared
+from vllmsim.assembly.surfaces import Surfaces
 from vllmsim.composing.composer import Composer
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
@@ -21,16 +27,12 @@ from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
 from vllmsim.failures.injection import FailureInjection
 from vllmsim.interfaces import IBlockStore, IConfigurations, IHttpMetrics
-from vllmsim.joining import Doors, RankGroup
 from vllmsim.journal.journal import Journal
 from vllmsim.journal.requestlog import RequestLog
 from vllmsim.kvcache.outside.backend import make_store
-from vllmsim.manners import Manners, habits
-from vllmsim.measuring import Measures, make_measures
 from vllmsim.metrics.backend import BackendMetrics
 from vllmsim.metrics.statslog import StatsLog
 from vllmsim.models import ModelCatalogue
-from vllmsim.queueing import make_slots, rank_limits
 from vllmsim.randomness import Randomness, derive
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
@@ -47,8 +49,6 @@ from vllmsim.scheduling.pooling import RankPooler
 from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
-from vllmsim.shared import Shared, build_shared
-from vllmsim.surfaces import Surfaces
 from vllmsim.web.cors import Cors
 from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site

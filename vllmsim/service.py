@@ -13,16 +13,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from vllmsim.assembly.joining import RankGroup
+from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.scenario.values import Scenario
 from vllmsim.identity import admin_endpoint_of, endpoint_of, url_of
 from vllmsim.interfaces import IConfigurations
-from vllmsim.joining import RankGroup
 from vllmsim.listening import Listener, StartError
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
-from vllmsim.shared import Shared, build_shared
 
 _FLUSH_TIMEOUT: Final = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""

@@ -13,7 +13,7 @@ import pytest
 from openai import OpenAI
 
 from tests.integration.daemon import DaemonTestCase
-from vllmsim.tokenizing import BUILTIN
+from vllmsim.assembly.tokenizing import BUILTIN
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="transformers is not installed"

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from tests.harness import RankTestCase
 from tests.tokenization.small import FAMILIES, SCRIPTS, bpe, texts, unigram, wordpiece, write_folder
 from tests.tokenization.training import tokenizer_json
-from vllmsim.tokenizing import BUILTIN
+from vllmsim.assembly.tokenizing import BUILTIN
 
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ tools | length if tools else '' }}"
 CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 40}}, "required": ["city"]}

@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import in_thread
 from tests.folders import make_folder
+from vllmsim.assembly.tokenizing import BUILTIN
 from vllmsim.scripts.dataset.faults import BuildError
 from vllmsim.scripts.dataset.options import plan
 from vllmsim.scripts.dataset.progress import Progress
 from vllmsim.scripts.dataset.work import Work
-from vllmsim.tokenizing import BUILTIN
 
 INPUT = [
     {"id": str(n), "conversations": [{"from": "human", "value": f"q{n}?"}, {"from": "gpt", "value": f"a{n} " * n}]}

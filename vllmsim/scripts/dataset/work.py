@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from vllmsim.assembly.tokenizing import make_tokenizer
 from vllmsim.config.schema import Configuration
 from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.interfaces import ITokenizer
@@ -22,7 +23,6 @@ from vllmsim.scripts.dataset.output import CARD, DATABASE, LISTING, Place, Write
 from vllmsim.scripts.dataset.progress import Progress
 from vllmsim.scripts.dataset.reading import Source
 from vllmsim.scripts.dataset.server import Server
-from vllmsim.tokenizing import make_tokenizer
 
 
 @define(eq=False)

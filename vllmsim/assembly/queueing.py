@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_queueing -*-
+# -*- test-case-name: tests.assembly.test_queueing -*-
 """A rank's slots with the queue before them, and the places for adapters that both need, made."""
 
 from collections.abc import Callable

@@ -7,9 +7,9 @@ from attrs import evolve
 from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 
 from tests.harness import EPOCH, RankTestCase
+from vllmsim.assembly.measuring import make_measures
 from vllmsim.config.fakemetrics import parse_fake_metrics
 from vllmsim.config.live import LiveConfiguration
-from vllmsim.measuring import make_measures
 
 FAKE = {"running-requests": "ramp:0:10:1s", "kv-cache-usage": 0.4, "request-prompt-tokens": [10, 20, 30]}
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_joining -*-
+# -*- test-case-name: tests.assembly.test_joining -*-
 """The ranks of one process, which know each other at their doors.
 
 Each has a port of its own, where requests may name another rank; or all have one port, and the server balances among

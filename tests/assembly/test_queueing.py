@@ -4,8 +4,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness import RankTestCase
+from vllmsim.assembly.queueing import rank_limits
 from vllmsim.config.schema import Configuration
-from vllmsim.queueing import rank_limits
 from vllmsim.scheduling.limits import RankLimits
 
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_manners -*-
+# -*- test-case-name: tests.assembly.test_manners -*-
 """What a configuration makes of requests: the settings with which they are read, and how they are served.
 
 Both are made anew, whole, when the configuration changes; a request keeps those that it was read with.

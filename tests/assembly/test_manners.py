@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.fakes import FixedSource, in_thread
+from vllmsim.assembly.manners import Manners, habits
 from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
-from vllmsim.manners import Manners, habits
 from vllmsim.models import ModelCatalogue
 from vllmsim.tokenization.words import WordTokenizer
 

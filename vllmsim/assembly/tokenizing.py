@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_tokenizing -*-
+# -*- test-case-name: tests.assembly.test_tokenizing -*-
 """The tokenizer that a configuration asks for, made. Each is imported when it is wanted: most take long to load."""
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_caching -*-
+# -*- test-case-name: tests.assembly.test_caching -*-
 """The KV cache that a configuration asks for, and what tells others of it, made. It is imported when there is one."""
 
 from collections.abc import Callable, Sequence

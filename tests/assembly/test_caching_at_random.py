@@ -19,9 +19,9 @@ from hypothesis.stateful import (
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.assembly.test_caching import CachingTestCase
 from tests.harness import Exchange
 from tests.kvcache.fakes import RecordingListener
-from tests.test_caching import CachingTestCase
 from vllmsim.kvcache.cache import KVCache
 from vllmsim.kvcache.hashing.shifts import Shifts
 

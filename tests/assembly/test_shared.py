@@ -6,11 +6,11 @@ from zope.interface.verify import verifyObject
 
 from tests.commandline import load_words
 from tests.fakes import in_thread
+from vllmsim.assembly.shared import build_shared
 from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.interfaces import IResponseSource, ITokenizer
-from vllmsim.shared import build_shared
 
 
 class SharedTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_measuring -*-
+# -*- test-case-name: tests.assembly.test_measuring -*-
 """What a rank tells of itself in numbers: its metrics, or fake ones, and the line in its log that says what it does."""
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_surfaces -*-
+# -*- test-case-name: tests.assembly.test_surfaces -*-
 """Every route of a rank: each dialect and each module of routes is named here once.
 
 Which of them there are depends on the runner, as in vLLM, and on what the operator has closed.
@@ -36,13 +36,13 @@ from vllmsim.api.scaleout.given import Bounds
 from vllmsim.api.scaleout.reading import Words
 from vllmsim.api.scaleout.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
 from vllmsim.api.tokens import TokenDialect
+from vllmsim.assembly.joining import Doors
 from vllmsim.config.describing import describe_configuration
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.failures.injection import FailureInjection
 from vllmsim.identity import engine_entry, signature
 from vllmsim.interfaces import IAdmission, IConfigurations, IJournal, IScenarios, ITokenizer
-from vllmsim.joining import Doors
 from vllmsim.models import ModelCatalogue
 from vllmsim.serverinfo import describe_environment, describe_system
 from vllmsim.web.adapters import AdapterRoutes

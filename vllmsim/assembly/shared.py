@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_shared -*-
+# -*- test-case-name: tests.assembly.test_shared -*-
 """What the ranks of one process have in common: the tokenizer, the datasets, and what else says answers."""
 
 import os
@@ -9,12 +9,12 @@ from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from vllmsim.assembly.tokenizing import make_tokenizer
 from vllmsim.config.schema import Configuration
 from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.interfaces import IResponseSource, ITokenizer
-from vllmsim.tokenizing import make_tokenizer
 
 if TYPE_CHECKING:
     from vllmsim.dataset.datasets import Datasets

@@ -9,8 +9,8 @@ from zope.interface.verify import verifyObject
 from tests.commandline import load_words
 from tests.fakes import in_thread
 from tests.tokenization.small import bpe, write_folder
+from vllmsim.assembly.tokenizing import make_tokenizer
 from vllmsim.interfaces import ITokenizer
-from vllmsim.tokenizing import make_tokenizer
 
 
 class TokenizingTests(SynchronousTestCase):

@@ -1,0 +1,55 @@
+# -*- test-case-name: tests.test_interfaces -*-
+"""What can be replaced, and what callers may assume.
+
+Times are seconds, lengths are tokens, and every Deferred may be cancelled unless it says otherwise. What is just
+awaitable is a coroutine where that is enough: who awaits it need not wait for a reactor.
+"""
+
+from vllmsim.interfaces.answers import IComposer, IEmbedder, ILatencyModel, IResponseSource, ITokenizer
+from vllmsim.interfaces.blocks import IBlockEventPublisher, IBlockListener, IBlockStore, IKVCache, ISequenceBlocks
+from vllmsim.interfaces.faults import IFailure, IFailureBook
+from vllmsim.interfaces.metrics import (
+    IAdapterMetrics,
+    IBlockStoreMetrics,
+    ICacheMetrics,
+    IFailureMetrics,
+    IHttpMetrics,
+    IRankMetrics,
+)
+from vllmsim.interfaces.models import IAdapterRegistry, IAdapterSlots, IModelCatalogue
+from vllmsim.interfaces.operating import IConfigurations, IHealth, IJournal, IRankControl, IScenarios, PauseMode
+from vllmsim.interfaces.serving import IAdmission, IPooler, ISimulator, ITokenSink
+
+__all__ = [
+    "IAdapterMetrics",
+    "IAdapterRegistry",
+    "IAdapterSlots",
+    "IAdmission",
+    "IBlockEventPublisher",
+    "IBlockListener",
+    "IBlockStore",
+    "IBlockStoreMetrics",
+    "ICacheMetrics",
+    "IComposer",
+    "IConfigurations",
+    "IEmbedder",
+    "IFailure",
+    "IFailureBook",
+    "IFailureMetrics",
+    "IHealth",
+    "IHttpMetrics",
+    "IJournal",
+    "IKVCache",
+    "ILatencyModel",
+    "IModelCatalogue",
+    "IPooler",
+    "IRankControl",
+    "IRankMetrics",
+    "IResponseSource",
+    "IScenarios",
+    "ISequenceBlocks",
+    "ISimulator",
+    "ITokenSink",
+    "ITokenizer",
+    "PauseMode",
+]
