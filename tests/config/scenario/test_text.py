@@ -38,6 +38,10 @@ class TextTests(SynchronousTestCase):
             (b"", True, "it is not JSON: Expecting value"),
             (b'{"a": 1, "a": 2}', True, "'a' is there twice"),
             (b"a: 2026-11-23", False, "2026-11-23 is a date, which JSON has not; put it in quotes"),
+            (b"!!map [a, b]", False, "it is not YAML: expected a mapping node"),
+            (b"a: !!timestamp b", False, "it is not YAML: a value is not what its tag says"),
+            (b"a: !!bool b", False, "it is not YAML: a value is not what its tag says"),
+            (b"!!omap [a: 1]", False, "it has a tuple, which JSON has not"),
             (b"a: .nan", False, "nan is a float, which JSON has not"),
             (b'{"a": 1e999}', True, "inf is a float, which JSON has not"),
             (b"a: !!binary YQ==", False, "b'a' is a bytes, which JSON has not"),
@@ -54,6 +58,15 @@ class TextTests(SynchronousTestCase):
         layers += [b"a%d: &a%d [%s]" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 9)]
         self.assertEqual("it has more than 20000 values", self.refused(b"\n".join(layers)))
         self.assertEqual("it is nested too deeply", self.refused(b"a: &a [*a]"))
+
+    def test_merged_too_much(self) -> None:
+        """Nor is all made of one whose merge keys, or pairs, say much more than it has characters."""
+        layers = [b"a0: &a0 {x: 1, y: 2}"]
+        layers += [b"a%d: &a%d {<<: [%s]}" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 100)) for n in range(1, 9)]
+        self.assertEqual("its merge keys bring in more than 20000 members", self.refused(b"\n".join(layers)))
+        self.assertEqual("it is nested too deeply", self.refused(b"a: &a {<<: *a}"))
+        doubled = b", ".join([b"&a0 [x]", *(b"&a%d [*a%d, *a%d]" % (n, n - 1, n - 1) for n in range(1, 99))])
+        self.assertEqual("it has a tuple, which JSON has not", self.refused(b"!!pairs [a: [%s]]" % doubled))
 
     def test_surrogates(self) -> None:
         """Halves of surrogate pairs become question marks."""

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 MOST_BYTES: Final = 1 << 17
 """The longest text."""
-_MOST_VALUES: Final = 20_000
+MOST_VALUES: Final = 20_000
+"""The most values that are in it."""
+_LONGEST_SHOWN: Final = 64
 
 
 def read_text(text: bytes, *, json: bool) -> Any:
@@ -50,34 +52,26 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _read_yaml(text: bytes) -> Any:
     import yaml  # noqa: PLC0415 - 20 ms that a start without a file can do without
 
-    class Loader(yaml.SafeLoader):
-        """Takes no name twice."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT002 - as PyYAML has it
-            """Make a map."""
-            known: set[str] = set()
-            for name, _ in node.value:
-                if isinstance(name, yaml.ScalarNode):
-                    if name.value in known:
-                        raise ValueError(f"{name.value!r} is there twice, again in line {name.start_mark.line + 1}")
-                    known.add(name.value)
-            return super().construct_mapping(node, deep)
+    from vllmsim.config.scenario.loader import PlainLoader  # noqa: PLC0415 - needs YAML
 
     try:
-        return yaml.load(text.decode(), Loader)  # noqa: S506 - a safe one
+        return PlainLoader(text.decode(), MOST_VALUES).get_single_data()
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         raise ValueError(f"it is not YAML: {getattr(error, 'problem', None) or error}{where}") from None
+    except (LookupError, TypeError, AttributeError):
+        # What makes a value of a tag expects that it has one.
+        raise ValueError("it is not YAML: a value is not what its tag says") from None
 
 
 class _Plain:
     """Copies what YAML made, of which some may be there many times over though the text is short."""
 
     def __init__(self) -> None:
-        self._left = _MOST_VALUES
+        self._left = MOST_VALUES
 
     def copy(self, value: Any) -> Any:
         """Copy a value.
@@ -86,7 +80,7 @@ class _Plain:
         """
         self._left -= 1
         if self._left < 0:
-            raise ValueError(f"it has more than {_MOST_VALUES} values")
+            raise ValueError(f"it has more than {MOST_VALUES} values")
         if isinstance(value, Mapping):
             return {self.copy(str(name)): self.copy(member) for name, member in value.items()}
         if isinstance(value, list):
@@ -96,4 +90,7 @@ class _Plain:
             return value.encode("utf-8", "replace").decode()
         if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
             return value
-        raise ValueError(f"{value!s} is a {type(value).__name__}, which JSON has not; put it in quotes")
+        kind = type(value).__name__
+        if isinstance(value, tuple | set):
+            raise ValueError(f"it has a {kind}, which JSON has not")
+        raise ValueError(f"{str(value)[:_LONGEST_SHOWN]} is a {kind}, which JSON has not; put it in quotes")
