@@ -3,12 +3,12 @@
 from collections.abc import Collection
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from vllmsim.errors import InvalidUserInput, UnknownAdapter
+from vllmsim.errors import InvalidUserInput, Unavailable, UnknownAdapter
 from vllmsim.interfaces import IAdapterRegistry, IHealth, IRankControl, PauseMode
 from vllmsim.models import ModelCatalogue
 from vllmsim.parallel.control import JointAdapters, JointControl, JointHealth
@@ -113,8 +113,14 @@ class JointControlTests(SynchronousTestCase):
         """An operator who goes away waits for no rank any more."""
         halted = self.control.pause("wait", False)
         halted.cancel()
-        self.failureResultOf(halted)
+        self.failureResultOf(halted, CancelledError)
         self.assertTrue(all(rank.halted.called for rank in self.ranks))
+
+    def test_failed(self) -> None:
+        """What goes wrong on one rank is told as it would be by that rank alone."""
+        halted = self.control.sleep(1, "wait")
+        self.ranks[1].halted.errback(Unavailable("no"))
+        self.assertEqual("no", self.failureResultOf(halted, Unavailable).value.message)
 
     def test_states(self) -> None:
         """It is paused, or asleep, as long as one rank is; a cache is forgotten when all are."""

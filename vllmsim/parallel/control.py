@@ -2,13 +2,16 @@
 """What an operator does to all ranks that have one port."""
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vllmsim.interfaces import IAdapterRegistry, IHealth, IRankControl, PauseMode
+
+T = TypeVar("T")
 
 
 @implementer(IRankControl)
@@ -55,7 +58,7 @@ class JointControl:
     def reset_prefix_cache(self, reset_running_requests: bool, reset_external: bool) -> Deferred[bool]:
         """Forget all prefix caches; see :class:`vllmsim.interfaces.IRankControl`."""
         resets = [rank.reset_prefix_cache(reset_running_requests, reset_external) for rank in self._ranks]
-        return gatherResults(resets, consumeErrors=True).addCallback(all)
+        return _gather(resets).addCallback(all)
 
     def reset_media_cache(self) -> None:
         """Forget which media were read."""
@@ -113,4 +116,13 @@ class JointAdapters:
 
 
 def _all(waits: Iterable[Deferred[Any]]) -> Deferred[None]:
-    return gatherResults([*waits], consumeErrors=True).addCallback(lambda _: None)
+    return _gather(waits).addCallback(lambda _: None)
+
+
+def _gather(waits: Iterable[Deferred[T]]) -> Deferred[list[T]]:
+    """Wait for all ranks; what goes wrong on the first, or its cancelling, goes wrong for all."""
+    return gatherResults([*waits], consumeErrors=True).addErrback(_unwrap)
+
+
+def _unwrap(reason: Failure) -> Failure:
+    return reason.value.subFailure if isinstance(reason.value, FirstError) else reason
