@@ -40,10 +40,11 @@ from vllmsim.scenario.stage import Stage
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.control import RankControl
-from vllmsim.scheduling.generation import Model, generate
+from vllmsim.scheduling.generation import generate
 from vllmsim.scheduling.health import RankHealth
 from vllmsim.scheduling.lifecycle import RankLifecycle, rank_lifecycle
 from vllmsim.scheduling.mediacache import MediaCache
+from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.pooling import RankPooler
 from vllmsim.scheduling.prompts import PromptReader

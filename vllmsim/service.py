@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from vllmsim.assembly.joining import RankGroup
 from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.scenario.reading import scenario_of
 from vllmsim.config.scenario.values import Scenario
 from vllmsim.identity import admin_endpoint_of, endpoint_of, url_of
 from vllmsim.interfaces import IConfigurations
@@ -196,7 +197,7 @@ def rank_services(
     group = RankGroup([*lives], first.balances) if len(lives) > 1 else None
     begun = None if group is None else group.begin
     scenarios = Scenarios(reactor, ScenarioOptions(configurations), seed, time.time, in_thread, begun)
-    services = RankServices(shared, scenarios, None if first.scenario is None else first.scenario.scenario(first))
+    services = RankServices(shared, scenarios, scenario_of(first))
     ranks = [
         build_rank(
             live,

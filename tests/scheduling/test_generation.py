@@ -25,7 +25,8 @@ from vllmsim.inference import Answer, Extent, HashedPrompt, Prefill, SequenceTim
 from vllmsim.interfaces import IResponseSource, ITokenSink
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.behaviour import Behaviour
-from vllmsim.scheduling.generation import Model, generate
+from vllmsim.scheduling.generation import generate
+from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.sequence import Sequence, Submission
 from vllmsim.structure import PLAIN, Form

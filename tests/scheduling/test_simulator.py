@@ -25,9 +25,10 @@ from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.behaviour import Behaviour
-from vllmsim.scheduling.generation import Model, generate
+from vllmsim.scheduling.generation import generate
 from vllmsim.scheduling.lifecycle import rank_lifecycle
 from vllmsim.scheduling.limits import RankLimits
+from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots

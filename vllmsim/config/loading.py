@@ -171,8 +171,10 @@ def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
     for name, fault in broken(configuration, doubtful):
         problems.append(Problem(name, fault, values.get(name, (None, "default"))[1], name))
     if configuration.scenario is not None and not problems:
+        from vllmsim.config.scenario.reading import scenario_of  # noqa: PLC0415 - a start without one can do without
+
         try:
-            configuration.scenario.scenario(configuration)
+            scenario_of(configuration)
         except InvalidRequest as error:
             problems.append(Problem("scenario", error.message, values["scenario"][1], "scenario"))
     if problems:

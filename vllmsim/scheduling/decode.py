@@ -2,7 +2,7 @@
 """The tokens of one answer on their way out: each at its own deadline, unless something is to go wrong with these."""
 
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -11,10 +11,8 @@ from twisted.python.failure import Failure
 from vllmsim.inference import Answer, Disturbance
 from vllmsim.interfaces import ILatencyModel, ISequenceBlocks
 from vllmsim.scheduling.fetching import Fetch
+from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.sequence import Sequence
-
-if TYPE_CHECKING:
-    from vllmsim.scheduling.generation import Model
 
 _MOST_TOKENS: Final = 256
 _MOST_DETAILED: Final = 128
@@ -25,7 +23,7 @@ As events these are about 64 KiB, which a socket takes in one write and a sink m
 
 
 def begin_decode(
-    model: "Model",
+    model: Model,
     sequence: Sequence,
     answer: Answer,
     blocks: ISequenceBlocks,
@@ -50,7 +48,7 @@ class Decode:
     :param fetch: the transfer of the prompt's blocks, if they come from another server.
     """
 
-    _model: "Model"
+    _model: Model
     _sequence: Sequence
     _answer: Answer
     _blocks: ISequenceBlocks

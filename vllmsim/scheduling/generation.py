@@ -1,35 +1,15 @@
 # -*- test-case-name: tests.scheduling.test_generation -*-
 """One sequence in its slot: prefill, then decode."""
 
-from collections.abc import Callable
-
-from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.inference import NOT_CACHED, NOTHING_SAID, Answer, Extent, FinishReason, Prefill, SequenceTimes
-from vllmsim.interfaces import IAdapterMetrics, IKVCache, IRankMetrics, ISequenceBlocks, ITokenizer
+from vllmsim.interfaces import ISequenceBlocks
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.decode import Decode, begin_decode
 from vllmsim.scheduling.fetching import Fetch
-from vllmsim.scheduling.pacing import TokenPacer
+from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.sequence import Sequence
-
-
-@frozen(eq=False)
-class Model:
-    """What stands in for the model: everything a sequence needs to generate.
-
-    :param running: how many sequences are in slots now.
-    """
-
-    clock: IReactorTime
-    tokenizer: ITokenizer
-    cache: IKVCache
-    pacer: TokenPacer
-    metrics: IRankMetrics
-    adapters: IAdapterMetrics
-    running: Callable[[], int]
 
 
 def generate(model: Model, sequence: Sequence) -> Deferred[int]:

@@ -11,6 +11,7 @@ from tests.commandline import load_words
 from vllmsim.config.listing import print_config
 from vllmsim.config.loading import ConfigurationError
 from vllmsim.config.scenario.file import ScenarioFile, ScenarioPath
+from vllmsim.config.scenario.reading import scenario_of
 
 GOOD = "{name: x, steps: [{at: 1s, ready: false}]}"
 
@@ -37,7 +38,9 @@ class FileTests(SynchronousTestCase):
         loaded = load_words(("--scenario", path), {})
         file = loaded.configuration.scenario
         assert file is not None
-        self.assertEqual((path, "x"), (file.path, file.scenario(loaded.configuration).name))
+        scenario = scenario_of(loaded.configuration)
+        assert scenario is not None
+        self.assertEqual((path, "x"), (file.path, scenario.name))
         self.assertIn(f'scenario: "{path}"', print_config(loaded))
 
     def test_json(self) -> None:

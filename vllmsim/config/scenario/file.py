@@ -2,16 +2,12 @@
 """The file of a scenario that begins with the server."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from attrs import field, frozen
 
 from vllmsim.config.kinds import Kind
 from vllmsim.config.scenario.text import MOST_BYTES
-
-if TYPE_CHECKING:
-    from vllmsim.config.scenario.values import Scenario
-    from vllmsim.config.schema import Configuration
 
 
 @frozen
@@ -23,17 +19,6 @@ class ScenarioFile:
 
     path: str
     text: bytes = field(eq=False, repr=False)
-
-    def scenario(self, configuration: "Configuration") -> "Scenario":
-        """Read the scenario.
-
-        :raises vllmsim.errors.InvalidRequest: with everything that is wrong with it, or does not go with a server.
-        """
-        # It needs the table of options, which needs this module.
-        from vllmsim.config.scenario.reading import read_scenario  # noqa: PLC0415
-
-        configurations = dict.fromkeys(configuration.ranks, configuration)
-        return read_scenario(self.text, configurations, json=self.path.endswith(".json"))
 
 
 @frozen

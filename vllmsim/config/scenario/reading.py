@@ -54,6 +54,18 @@ def read_scenario(
     return scenario
 
 
+def scenario_of(configuration: Configuration) -> Scenario | None:
+    """Read the scenario that a server begins with, if there is one.
+
+    :raises InvalidRequest: with everything that is wrong with it, or does not go with the server.
+    """
+    file = configuration.scenario
+    if file is None:
+        return None
+    configurations = dict.fromkeys(configuration.ranks, configuration)
+    return read_scenario(file.text, configurations, json=file.path.endswith(".json"))
+
+
 def _refusal(faults: Sequence[Fault]) -> InvalidRequest:
     count = "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
     if len(faults) > MOST_FAULTS:
