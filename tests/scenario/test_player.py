@@ -1,6 +1,7 @@
 """Scenarios on a rank."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -214,6 +215,29 @@ class OptionTests(ScenarioTestCase):
 
 class RoundTests(ScenarioTestCase):
     """From the beginning to the end, and over again."""
+
+    def test_many_steps_at_once(self) -> None:
+        """A thousand steps at the same time let other events in between, and all are taken."""
+        self.make_rank()
+
+        def work(*_: object) -> None:
+            self.clock.rightNow += 0.001
+
+        self.live.watch(work)
+        self.begin(*({"at": "0s", "set": {"max-loras": 2 + n % 2}} for n in range(1000)), duration="9s")
+        taken = [1]
+
+        def look() -> None:
+            following = self.played()["next"]
+            taken.append(1001 if following is None else following["step"])
+            if following is not None:
+                self.clock.callLater(0, look)
+
+        look()
+        self.clock.advance(0)
+        self.assertEqual(1001, taken[-1])
+        self.assertLess(max(after - before for before, after in pairwise(taken)), 10)
+        self.assertEqual((True, 3), (self.running, self.live.current.max_loras))
 
     def test_repeated(self) -> None:
         """Each round begins as the first did."""

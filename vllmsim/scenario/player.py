@@ -29,6 +29,8 @@ from vllmsim.scenario.playing import Playing
 from vllmsim.scenario.stage import Stage
 
 _MOST_SHOWN: Final = 300
+_AT_ONCE: Final = 8
+"""How many times that are over are made up for before other events are let in: some milliseconds."""
 
 
 class _Stopped(Exception):
@@ -204,13 +206,14 @@ class Scenarios:
         playing.time = until
 
     async def _wait(self, playing: Playing, until: float) -> None:
-        """Wait for a time, if it is to come.
+        """Wait for a time, if it is to come; where many times are over, let other events in now and then.
 
         :raises _Stopped: when the scenario is to end. It never does so while something changes.
         """
         delay = until - self._clock.seconds()
-        if delay > 0 and not playing.stopping:
-            playing.waiting = deferLater(self._clock, delay)
+        playing.hurried = 0 if delay > 0 else playing.hurried + 1
+        if (delay > 0 or not playing.hurried % _AT_ONCE) and not playing.stopping:
+            playing.waiting = deferLater(self._clock, max(0.0, delay))
             try:
                 await playing.waiting
             except CancelledError:

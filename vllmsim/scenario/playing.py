@@ -36,6 +36,8 @@ class Playing:
     """By the number of a step, what went wrong when it was taken last."""
     stopping: bool = field(init=False, default=False)
     """Whether it is to end before its time."""
+    hurried: int = field(init=False, default=0)
+    """How many times in a row were over when they should have been waited for."""
     waiting: Deferred[None] | None = field(init=False, default=None)
     """Fires when it goes on, if it waits; cancelling it has it look whether it is to end."""
     done: Deferred[None] = field(init=False, factory=Deferred)
