@@ -96,6 +96,28 @@ class ChatTests(RankTestCase):
         self.assertNotIn("x-inference-pod", self.get("/v1/models").headers)
 
 
+class LoadReportTests(RankTestCase):
+    """Answers that say how much there is to do."""
+
+    def test_report(self) -> None:
+        """A chat or a completion in one piece tells a gateway the load, if it asks; a stream does not."""
+        self.make_rank("--max-num-seqs", "1", "--time-to-first-token", "1s")
+        asked = {"endpoint_load_metrics_format": "TEXT"}
+        chat = self.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}, **asked)
+        waiting = [
+            self.post("/v1/completions", {"prompt": "hi", "stream": stream}, **asked) for stream in (True, False)
+        ]
+        report = "TEXT named_metrics.num_requests_waiting={}, named_metrics.kv_cache_usage_perc=0.0"
+        name = "endpoint-load-metrics"
+        self.clock.advance(1)
+        self.assertEqual(report.format("2.0"), chat.headers[name])
+        self.clock.pump([1, 1])
+        self.assertTrue(all(each.complete for each in waiting))
+        self.assertNotIn(name, waiting[0].headers)
+        self.assertEqual(report.format("0.0"), waiting[1].headers[name])
+        self.assertNotIn(name, self.get("/health", **asked).headers)
+
+
 class ToolTests(RankTestCase):
     """Tools over HTTP."""
 
@@ -439,7 +461,11 @@ class ErrorTests(RankTestCase):
         dialect = ChatDialect(_settings())
         self.deferred: list[Any] = []
         answering = Answering(ScriptedSimulator(script), {}, self.defer, unfailing(self.defer))
-        routes = InferenceRoutes(answering, *[lambda: dialect] * 4)
+
+        def find() -> Any:
+            return dialect
+
+        routes = InferenceRoutes(answering, find, find, find, find, lambda _: b"")
         self.rank.site.resource = RankResource([routes.app])
 
     def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:

@@ -225,7 +225,11 @@ class ErrorTests(MessagesTestCase):
 
         dialect = MessagesDialect(_settings())
         answering = Answering(ScriptedSimulator(fail), {}, in_thread, unfailing())
-        routes = InferenceRoutes(answering, *[lambda: dialect] * 4)
+
+        def find() -> Any:
+            return dialect
+
+        routes = InferenceRoutes(answering, find, find, find, find, lambda _: b"")
         self.rank.site.resource = RankResource([routes.app])
         self.check(500, "api_error", self.ask())
         self.check(500, "api_error", self.ask(stream=True))

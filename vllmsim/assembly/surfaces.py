@@ -180,6 +180,7 @@ class Surfaces:
             latest(CompletionDialect),
             latest(MessagesDialect),
             latest(BatchDialect),
+            self.exposition,
         ).app
         store = ResponseStore(c.max_stored_responses if c.enable_responses_store else 0)
         responses = latest(lambda settings: ResponsesDialect(settings, c.max_model_len, store))

@@ -22,6 +22,7 @@ from vllmsim.web.request import Request
 from vllmsim.web.streaming import EventStream, WholeAnswer
 
 R = TypeVar("R")
+Report = Callable[[Request], None]
 
 _INLINE_TOKENS: Final = 128
 """How many tokens with log probabilities are written without a thread: some 4 ms with 20 alternatives each."""
@@ -57,9 +58,10 @@ class Answering:
         for name, value in self._signature.items():
             request.setHeader(name, value)
 
-    async def answer(self, call: Call, request: Request) -> None:
+    async def answer(self, call: Call, request: Request, report: Report | None = None) -> None:
         """Have a call served, and write its answer.
 
+        :param report: adds headers to an answer in one piece that is about to be written.
         :raises InferenceError: when it cannot be served, and nothing is written yet.
         """
         if request.record is not None:
@@ -67,7 +69,10 @@ class Answering:
         if request.fault is not None:
             await self._answer_badly(call, request, request.fault)
         elif call.stream_encoder is None:
-            request.answer(200, await self._whole(call, request, call.request, WholeAnswer()))
+            body = await self._whole(call, request, call.request, WholeAnswer())
+            if report is not None:
+                report(request)
+            request.answer(200, body)
         else:
             await self._stream(call.request, request, call.stream_encoder())
 

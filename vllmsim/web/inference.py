@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.web.test_inference -*-
 """The routes that generate and remember nothing: each names its dialect."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import ClassVar
 
 from attrs import define
@@ -13,19 +13,23 @@ from vllmsim.api.completions import CompletionBody
 from vllmsim.api.description import EVENTS, GENERATING, Response
 from vllmsim.api.dialect import Dialect
 from vllmsim.api.errorbody import anthropic_error_body
+from vllmsim.api.loadreport import FORMAT_HEADER, REPORT_HEADER, SAMPLES, load_report
 from vllmsim.api.messages.dialect import MessagesBody
 from vllmsim.api.shapes.chat import ChatCompletion, ChatCompletionChunk
 from vllmsim.api.shapes.completions import Completion, CompletionChunk
 from vllmsim.api.shapes.errors import ErrorBody
 from vllmsim.api.shapes.messages import AnthropicMessage, MessageEvent, MessagesError
-from vllmsim.web.answering import Answering
+from vllmsim.web.answering import Answering, Report
 from vllmsim.web.described import described
 from vllmsim.web.request import Request
 
 
 @define(slots=False, eq=False)
 class InferenceRoutes:
-    """Answers inference requests."""
+    """Answers inference requests.
+
+    :param samples: writes the samples of the metrics that have some names.
+    """
 
     app: ClassVar[Klein] = Klein()
 
@@ -34,6 +38,7 @@ class InferenceRoutes:
     _completions: Callable[[], Dialect]
     _messages: Callable[[], Dialect]
     _batch: Callable[[], Dialect]
+    _samples: Callable[[Collection[str]], bytes]
 
     @app.route("/v1/chat/completions", methods=["POST"])
     @described(
@@ -46,7 +51,7 @@ class InferenceRoutes:
     )
     async def chat(self, request: Request) -> None:
         """Answer a chat completion request."""
-        await self._answer(self._chat(), request)
+        await self._answer(self._chat(), request, self._report)
 
     @app.route("/v1/completions", methods=["POST"])
     @described(
@@ -59,7 +64,7 @@ class InferenceRoutes:
     )
     async def completions(self, request: Request) -> None:
         """Answer a completion request."""
-        await self._answer(self._completions(), request)
+        await self._answer(self._completions(), request, self._report)
 
     @app.route("/v1/messages", methods=["POST"])
     @described(
@@ -93,5 +98,11 @@ class InferenceRoutes:
         """Answer a batch of conversations."""
         await self._answer(self._batch(), request)
 
-    async def _answer(self, dialect: Dialect, request: Request) -> None:
-        await self._answering.answer(await self._answering.read(dialect.parse, request), request)
+    async def _answer(self, dialect: Dialect, request: Request, report: Report | None = None) -> None:
+        await self._answering.answer(await self._answering.read(dialect.parse, request), request, report)
+
+    def _report(self, request: Request) -> None:
+        """Have an answer say how much there is to do, if its request asks for that."""
+        form = request.getHeader(FORMAT_HEADER)
+        if form is not None and (report := load_report(form.decode("latin-1"), self._samples(SAMPLES))) is not None:
+            request.setHeader(REPORT_HEADER, report.encode())
