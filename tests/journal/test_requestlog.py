@@ -113,7 +113,41 @@ class RequestLogTests(SynchronousTestCase):
 
     def test_full(self) -> None:
         """A line that is written in part, since the disk is full, is completed when there is room again."""
-        room = [3, 0]
+        self.fill_disk()
+        self.clock.advance(RETRY)
+        self.assertEqual(b"101\n102\n103\n", self.path.read_bytes())
+
+    def test_emptied(self) -> None:
+        """It begins again when its part is no more: the file was emptied, or moved away, to make room."""
+        self.fill_disk()
+        self.path.write_bytes(b"")
+        self.clock.advance(RETRY)
+        self.assertEqual(b"102\n103\n", self.path.read_bytes())
+
+    def test_full_and_moved(self) -> None:
+        """So it does in a new file, also when that cannot be opened for a while."""
+        self.fill_disk()
+        old = self.path.rename(self.path.with_suffix(".1"))
+        self.path.mkdir()
+        self.clock.advance(RETRY)
+        self.path.rmdir()
+        self.clock.advance(RETRY)
+        self.assertEqual((b"101\n10", [102, 103]), (old.read_bytes(), self.lines()))
+
+    def test_full_and_not_opened(self) -> None:
+        """It goes on behind its part when the same file cannot be opened for a while."""
+        self.fill_disk()
+        old = self.path.rename(self.path.with_suffix(".1"))
+        self.path.mkdir()
+        self.clock.advance(RETRY)
+        self.path.rmdir()
+        old.rename(self.path)
+        self.clock.advance(RETRY)
+        self.assertEqual([101, 102, 103], self.lines())
+
+    def fill_disk(self) -> None:
+        """Add three lines to a disk that is full in the middle of the second; then there is room again."""
+        room = [6, 0]
         write = os.write
 
         def write_some(descriptor: int, data: bytes) -> int:
@@ -126,11 +160,9 @@ class RequestLogTests(SynchronousTestCase):
 
         self.patch(os, "write", write_some)
         self.number = 100
-        self.add(2)
+        self.add(3)
         self.clock.advance(INTERVAL)
-        self.assertEqual(b"101", self.path.read_bytes())
-        self.clock.advance(RETRY)
-        self.assertEqual(b"101\n102\n", self.path.read_bytes())
+        self.assertEqual(b"101\n10", self.path.read_bytes())
 
     def test_too_many(self) -> None:
         """When too many lines wait further ones are lost, and counted."""

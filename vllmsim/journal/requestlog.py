@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -31,6 +31,25 @@ _MODE: Final = 0o600
 """Who may read a file that is made: what clients say is nobody else's business."""
 
 
+@frozen
+class _Rest:
+    """What an attempt has not written.
+
+    :param data: from the beginning of a line on.
+    :param written: how many bytes of that are in the file: those of a line that is there in part.
+    :param place: in which file, and how long it was then; None for in none.
+    """
+
+    data: bytes
+    written: int
+    place: tuple[int, int, int] | None
+
+
+def _place(descriptor: int) -> tuple[int, int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino, found.st_size
+
+
 @define(eq=False)
 class RequestLog:
     """Appends lines to a file.
@@ -47,8 +66,7 @@ class RequestLog:
     _clock: IReactorTime
     _defer_to_thread: Callable[..., Deferred[Any]]
     _waiting: list[RequestRecord] = field(init=False, factory=list)
-    _rest: bytes = field(init=False, default=b"")
-    """What an attempt has not written."""
+    _rest: _Rest | None = field(init=False, default=None)
     _timer: IDelayedCall | None = field(init=False, default=None)
     _turns: DeferredLock = field(init=False, factory=DeferredLock)
     _stopped: bool = field(init=False, default=False)
@@ -107,22 +125,31 @@ class RequestLog:
                 self._plan(RETRY)
                 return
 
-    def _append(self, rest: bytes, records: Sequence[RequestRecord]) -> tuple[bytes, str | None]:
+    def _append(self, rest: _Rest | None, records: Sequence[RequestRecord]) -> tuple[_Rest | None, str | None]:
         """Append what is left of an earlier attempt, or lines. Called in a thread.
+
+        A line of which a part is written goes on behind it, and begins again where that is no more: who finds the disk
+        full empties the file, or moves it away.
 
         :return: what could not be written, and why.
         """
-        data = memoryview(rest or b"".join(map(self._write, records)))
+        if rest is None:
+            rest = _Rest(b"".join(map(self._write, records)), 0, None)
+        data, done, place = rest.data, rest.written, rest.place
         try:
             descriptor = os.open(self.path, _FLAGS, _MODE)
             try:
-                while data:
-                    data = data[os.write(descriptor, data) :]
+                if _place(descriptor) != place:
+                    done = 0
+                while done < len(data):
+                    done += os.write(descriptor, memoryview(data)[done:])
             finally:
+                place = _place(descriptor)
                 os.close(descriptor)
         except OSError as error:
-            return bytes(data), error.strerror or str(error)
-        return b"", None
+            begun = data.rfind(b"\n", 0, done) + 1
+            return _Rest(data[begun:], done - begun, place), error.strerror or str(error)
+        return None, None
 
     def _tell(self, reason: str | None) -> None:
         """Say once that lines cannot be written, and once that they are again."""
