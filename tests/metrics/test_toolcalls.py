@@ -67,6 +67,7 @@ class ToolCallTests(SynchronousTestCase):
     def test_streamed(self) -> None:
         """A streamed one is looked at with each token behind the reasoning; those that tell of a call have one."""
         self.assertEqual((3, 3), self.streamed(said(REASONING, CALL), 1))
+        self.assertEqual((1, 1), self.streamed(said(REASONING, CALL.cut(6), length=6), 1))
         self.assertEqual((0, 10), self.streamed(said(), 1))
         self.assertEqual((0, 0), self.streamed(said(REASONING, length=4), 1))
         self.assertEqual((0, 0), self.streamed(said(length=0), 1))
