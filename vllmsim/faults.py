@@ -26,6 +26,7 @@ class Facts:
     :param api_key: the key that it was sent with; None for none.
     :param streamed: whether it wants a stream.
     :param answerable: whether it may be answered at all; one that will be refused in any case cannot be answered badly.
+    :param sent: whether its answer is sent to who asks: no bytes of one that is made in the background go wrong.
     """
 
     route: str
@@ -35,6 +36,7 @@ class Facts:
     api_key: str | None
     streamed: bool
     answerable: bool = True
+    sent: bool = True
 
 
 @frozen

@@ -395,3 +395,15 @@ class TimeTests(DamageCase):
         self.assertEqual("queued", self.get(f"/v1/responses/{name}").json()["status"])
         self.clock.advance(0.2)
         self.assertEqual("completed", self.get(f"/v1/responses/{name}").json()["status"])
+
+    def test_bytes_in_the_background(self) -> None:
+        """Nobody is sent the bytes of such a response, and a rule that would spoil them alone leaves it alone."""
+        rules = {"name": "both", "stall": {"tokens": 0, "for": "1s"}, "cut": 1, "times": 1}, {"name": "cut", "cut": 1}
+        self.serve(*rules, enable_responses_store="true")
+        for background, stream in ((True, False), (True, True), (False, True)):
+            exchange = self.post("/v1/responses", {"input": "hi", "background": background, "stream": stream})
+            self.clock.advance(1.1)
+            self.assertEqual(background, exchange.complete)
+        self.assertEqual({"both": (3, 1), "cut": (1, 1)}, self.tallies())
+        outcomes = [record["outcome"] for record in self.get("/admin/requests").json()["requests"]]
+        self.assertEqual(["injected", "completed", "injected"], outcomes)

@@ -56,6 +56,14 @@ class PriorityTests(RankTestCase):
         asked.append(self.post("/v1/completions", BODIES["/v1/completions"], X_Vllm_Priority="-9"))
         self.assertEqual([0, 1, 2, 3], self.order(*asked))
 
+    def test_extremes(self) -> None:
+        """The header takes all integers of 64 bits, as the body does."""
+        self.make_rank(*ONE, "--scheduling-policy", "priority")
+        asked = [self.complete(max_tokens=1), self.complete(max_tokens=1, priority=-(1 << 63) + 1)]
+        for number in ("9223372036854775807", "-9223372036854775808"):
+            asked += [self.post("/v1/completions", BODIES["/v1/completions"], X_Vllm_Priority=number)]
+        self.assertEqual([0, 3, 1, 2], self.order(*asked))
+
     def test_wrong(self) -> None:
         """A priority that is no integer of 64 bits is refused, in the body as everything of a wrong type is."""
         self.make_rank(*ONE)

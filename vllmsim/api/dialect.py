@@ -19,7 +19,7 @@ from vllmsim.sampling import Sampling
 from vllmsim.structure import PLAIN, Form
 
 _BEYOND: Final = 1 << 63
-"""No priority is so high, nor so low."""
+"""No priority is so high; the lowest is as far below 0."""
 _SHOWN: Final = 64
 """How many characters of a header that is wrong are shown."""
 
@@ -264,7 +264,7 @@ def read_priority(text: str) -> int:
         number = int(text)
     except ValueError:
         number = _BEYOND
-    if abs(number) >= _BEYOND:
+    if not -_BEYOND <= number < _BEYOND:
         raise InvalidRequest(f"X-Vllm-Priority must be an integer of 64 bits, got {text[:_SHOWN]}.")
     return number
 

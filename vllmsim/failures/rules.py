@@ -89,6 +89,7 @@ class CountedRule:
         return (
             (rule.stream is None or rule.stream is facts.streamed)
             and (facts.answerable or rule.refuses)
+            and (facts.sent or rule.refuses or rule.disturbance is not None)
             and _fits(self._routes, facts.route)
             and _fits(self._models, *facts.models)
             and _fits(self._adapters, facts.adapter)

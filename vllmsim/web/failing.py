@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from vllmsim.api.body import Head, read_object
+from vllmsim.api.responses.dialect import ResponseCall
 from vllmsim.errors import InferenceError, MalformedRequest, UnknownModel
 from vllmsim.faults import Facts, Fault
 from vllmsim.inference import InferenceRequest
@@ -122,6 +123,7 @@ class Failing:
             _api_key(request),
             streamed=str(stream).lower() in _YES,
             answerable=reading.refusal is None,
+            sent=not isinstance(reading.result, ResponseCall) or reading.result.background is None,
         )
 
 
