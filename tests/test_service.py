@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.harness import Exchange
-from vllmsim import service
+from vllmsim.assembly import joining
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
@@ -140,7 +140,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_alone(self) -> None:
         """A rank that is alone has its port for itself: nothing comes between them."""
-        self.patch(service, "RankGroup", None)
+        self.patch(joining, "RankGroup", None)
         for words in ("", "-dp 2 -dpn 1", "-dp 4 -dpl 1 -dph"):
             self.services(words)
         self.assertEqual(200, self.chat(2).status)

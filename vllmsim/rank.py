@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.api.records import record_line
 from vllmsim.assembly.caching import make_cache, make_events
-from vllmsim.assembly.joining import Doors, RankGroup
+from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.manners import Manners, habits
 from vllmsim.assembly.measuring import Measures, make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
@@ -28,7 +28,6 @@ from vllmsim.embedding import WordEmbedder
 from vllmsim.failures.injection import FailureInjection
 from vllmsim.interfaces import IBlockStore, IConfigurations, IHttpMetrics
 from vllmsim.journal.journal import Journal
-from vllmsim.journal.requestlog import RequestLog
 from vllmsim.kvcache.outside.backend import make_store
 from vllmsim.metrics.backend import BackendMetrics
 from vllmsim.metrics.statslog import StatsLog
@@ -55,6 +54,8 @@ from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
 
 if TYPE_CHECKING:
+    from vllmsim.assembly.joining import RankGroup
+    from vllmsim.journal.requestlog import RequestLog
     from vllmsim.kvcache.events.batching import EventBatcher
     from vllmsim.kvcache.events.sockets import EventSockets
 
@@ -116,7 +117,7 @@ def build_rank(
     *,
     shared: Shared | None = None,
     configurations: IConfigurations | None = None,
-    group: RankGroup | None = None,
+    group: "RankGroup | None" = None,
     scenarios: Scenarios | None = None,
 ) -> Rank:
     """Wire the parts of a rank.
@@ -217,7 +218,7 @@ def build_rank(
         number,
         clock,
         epoch,
-        RequestLog(c.request_log, record_line, clock, defer_to_thread) if c.request_log else None,
+        _request_log(c.request_log, clock, defer_to_thread) if c.request_log else None,
     )
 
     sources = dict if sockets is None else sockets.sources
@@ -298,3 +299,9 @@ def _make_site(
 
     live.watch(adapt)
     return site
+
+
+def _request_log(path: str, clock: IReactorTime, defer_to_thread: Callable[..., Deferred[Any]]) -> "RequestLog":
+    from vllmsim.journal.requestlog import RequestLog  # noqa: PLC0415 - few servers write one
+
+    return RequestLog(path, record_line, clock, defer_to_thread)

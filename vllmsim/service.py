@@ -4,7 +4,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
@@ -13,17 +13,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from vllmsim.assembly.joining import RankGroup
 from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.config.live import LiveConfiguration
-from vllmsim.config.scenario.reading import scenario_of
 from vllmsim.config.scenario.values import Scenario
+from vllmsim.config.schema import Configuration
 from vllmsim.identity import admin_endpoint_of, endpoint_of, url_of
 from vllmsim.interfaces import IConfigurations
 from vllmsim.listening import Listener, StartError
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
+
+if TYPE_CHECKING:
+    from vllmsim.assembly.joining import RankGroup
 
 _FLUSH_TIMEOUT: Final = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
@@ -194,10 +196,10 @@ def rank_services(
     in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     first = next(iter(lives.values())).current
     shared = build_shared(first, reactor, in_thread)
-    group = RankGroup([*lives], first.balances) if len(lives) > 1 else None
+    group = _group(lives, first) if len(lives) > 1 else None
     begun = None if group is None else group.begin
     scenarios = Scenarios(reactor, ScenarioOptions(configurations), seed, time.time, in_thread, begun)
-    services = RankServices(shared, scenarios, scenario_of(first))
+    services = RankServices(shared, scenarios, _scenario(first))
     ranks = [
         build_rank(
             live,
@@ -225,3 +227,20 @@ def rank_services(
     if group is not None:
         _log.info("Ranks {first} to {last} {how}.", first=min(lives), last=max(lives), how=_HOW[group.balances])
     return services
+
+
+# What most servers do not need is imported when it is: together it would take a twentieth of the start.
+
+
+def _group(lives: Mapping[int, LiveConfiguration], first: Configuration) -> "RankGroup":
+    from vllmsim.assembly.joining import RankGroup  # noqa: PLC0415 - see above
+
+    return RankGroup([*lives], first.balances)
+
+
+def _scenario(first: Configuration) -> Scenario | None:
+    if first.scenario is None:
+        return None
+    from vllmsim.config.scenario.reading import scenario_of  # noqa: PLC0415 - see above
+
+    return scenario_of(first)

@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from vllmsim.assembly.doors import Doors
 from vllmsim.inference import RankLoad
 from vllmsim.interfaces import IAdapterRegistry, IHealth, IModelCatalogue, IPooler, IRankControl, ISimulator
 from vllmsim.metrics.exposition import Source
@@ -17,25 +18,6 @@ from vllmsim.metrics.joined import JoinedSource
 from vllmsim.parallel.balancing import BalancedPooler, BalancedSimulator, RankBalancer
 from vllmsim.parallel.control import JointAdapters, JointControl, JointHealth
 from vllmsim.parallel.pinning import Behaviours, PinnedSimulator
-
-Sources = Callable[[], Mapping[int, Mapping[str, Any]]]
-
-
-@define(eq=False)
-class Doors:
-    """What a port leads to: one rank, or several.
-
-    :param event_sources: tells by number where ranks publish their KV events.
-    :param metrics: writes what is counted there.
-    """
-
-    simulator: ISimulator
-    pooler: IPooler
-    control: IRankControl
-    adapters: IAdapterRegistry
-    health: IHealth
-    event_sources: Sources
-    metrics: Source
 
 
 @define(eq=False)

@@ -2,6 +2,7 @@
 """What a rank tells of itself in numbers: its metrics, or fake ones, and the line in its log that says what it does."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
@@ -18,8 +19,10 @@ from vllmsim.metrics.families import RankMetrics
 from vllmsim.metrics.http import HttpMetrics
 from vllmsim.metrics.process import ProcessMetrics
 from vllmsim.metrics.statslog import StatsLog
-from vllmsim.metrics.synthetic import SyntheticMetrics
 from vllmsim.metrics.transfer import TransferMetrics
+
+if TYPE_CHECKING:
+    from vllmsim.metrics.synthetic import SyntheticMetrics
 
 
 @frozen(eq=False)
@@ -106,11 +109,14 @@ def make_measures(
 
 def _fake(
     live: LiveConfiguration, unused: RankMetrics, clock: IReactorTime, epoch: Callable[[], float]
-) -> SyntheticMetrics:
+) -> "SyntheticMetrics":
     """Make a page of fake metrics that follows the configuration.
 
     :param unused: metrics that nobody tells anything.
     """
+    # Few servers need it.
+    from vllmsim.metrics.synthetic import SyntheticMetrics  # noqa: PLC0415
+
     c = live.current
     fake = SyntheticMetrics(unused.families, clock, epoch, c.fake_metrics_refresh_interval)
 

@@ -36,7 +36,7 @@ from vllmsim.api.scaleout.given import Bounds
 from vllmsim.api.scaleout.reading import Words
 from vllmsim.api.scaleout.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
 from vllmsim.api.tokens import TokenDialect
-from vllmsim.assembly.joining import Doors
+from vllmsim.assembly.doors import Doors
 from vllmsim.config.describing import describe_configuration
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration

@@ -15,7 +15,7 @@ from vllmsim.inference import Disturbance
 FAILURE_TYPES: Final = (
     "rate_limit", "invalid_api_key", "context_length", "server_error", "invalid_request", "model_not_found",
 )  # fmt: skip
-FOR_EVER: Final = "for ever"
+FOR_EVER: Final = "forever"
 """What stands in the place of a duration that has no end."""
 
 Patterns: TypeAlias = tuple[str, ...]

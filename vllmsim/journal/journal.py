@@ -7,7 +7,7 @@ the journal pays for it.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import orjson
 from attrs import define, field
@@ -20,9 +20,11 @@ from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.errors import Overloaded
 from vllmsim.interfaces import IJournal
-from vllmsim.journal.requestlog import RequestLog
 from vllmsim.records import HttpFacts, Outcome, RequestRecord
 from vllmsim.turns import Turn
+
+if TYPE_CHECKING:
+    from vllmsim.journal.requestlog import RequestLog
 
 MOST_WAITERS: Final = 64
 """How many may wait for requests to end: each is asked whenever one does."""
@@ -77,7 +79,7 @@ class Journal:
     _rank: int
     _clock: IReactorTime
     _epoch: Callable[[], float]
-    log: RequestLog | None = None
+    log: "RequestLog | None" = None
     dropped: int = field(init=False, default=0)
     _base: str = field(init=False)
     number: int = field(init=False, default=0)

@@ -20,7 +20,6 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from vllmsim.config.scenario.course import options_of
-from vllmsim.config.scenario.reading import read_scenario
 from vllmsim.config.scenario.values import PRESSURE, TICK, Scenario, Step
 from vllmsim.errors import Conflict, InferenceError, InvalidRequest
 from vllmsim.interfaces import IScenarios
@@ -77,6 +76,9 @@ class Scenarios:
     async def start(self, text: bytes, *, json: bool, rank: int | None, replace: bool) -> None:
         """Begin a scenario; see :class:`vllmsim.interfaces.IScenarios`."""
         self._require_rest(replace)
+        # What reads them takes some time to be imported, and many servers never play one.
+        from vllmsim.config.scenario.reading import read_scenario  # noqa: PLC0415
+
         configurations = {number: stage.live.current for number, stage in self._stages.items()}
         read = partial(read_scenario, text, configurations, json=json, rank=rank)
         scenario = await self._defer_to_thread(read)

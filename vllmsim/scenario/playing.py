@@ -7,8 +7,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from vllmsim.config.scenario.reading import FOR_EVER
-from vllmsim.config.scenario.values import Scenario, Step
+from vllmsim.config.scenario.values import FOR_EVER, Scenario, Step
 from vllmsim.scenario.stage import Stage
 
 

@@ -16,11 +16,10 @@ from vllmsim.config.scenario.fitting import Fault, misfits
 from vllmsim.config.scenario.members import blame_unknown, normal, read_name, read_time
 from vllmsim.config.scenario.steps import MOST_FAULTS, read_steps
 from vllmsim.config.scenario.text import read_text
-from vllmsim.config.scenario.values import TICK, Scenario
+from vllmsim.config.scenario.values import FOR_EVER, TICK, Scenario
 from vllmsim.config.schema import Configuration
 from vllmsim.errors import InvalidRequest
 
-FOR_EVER: Final = "forever"
 _SEEDS: Final = 1 << 64
 _MEMBERS: Final = ("name", "note", "seed", "duration", "repeat", "keep", "rank", "steps")
 

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from vllmsim.interfaces import PauseMode
 
+FOR_EVER: Final = "forever"
 TICK: Final = 0.1
 """Seconds between two values of a ramp."""
 PRESSURE: Final = "kv-pressure"

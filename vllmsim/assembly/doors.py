@@ -1,0 +1,29 @@
+# -*- test-case-name: tests.assembly.test_joining -*-
+"""What a port leads to."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define
+
+from vllmsim.interfaces import IAdapterRegistry, IHealth, IPooler, IRankControl, ISimulator
+from vllmsim.metrics.exposition import Source
+
+Sources = Callable[[], Mapping[int, Mapping[str, Any]]]
+
+
+@define(eq=False)
+class Doors:
+    """One rank, or several.
+
+    :param event_sources: tells by number where ranks publish their KV events.
+    :param metrics: writes what is counted there.
+    """
+
+    simulator: ISimulator
+    pooler: IPooler
+    control: IRankControl
+    adapters: IAdapterRegistry
+    health: IHealth
+    event_sources: Sources
+    metrics: Source
