@@ -46,6 +46,25 @@ class RequestLogTests(SynchronousTestCase):
         """Read the numbers in a file."""
         return [int(number) for number in (path or self.path).read_bytes().split()]
 
+    def fill_disk(self) -> None:
+        """Add three lines to a disk that is full in the middle of the second; then there is room again."""
+        room = [6, 0]
+        write = os.write
+
+        def write_some(descriptor: int, data: bytes) -> int:
+            if not room:
+                return write(descriptor, data)
+            if not room[0]:
+                room.pop(0)
+                raise OSError(28, "No space left on device")
+            return write(descriptor, data[: room.pop(0)])
+
+        self.patch(os, "write", write_some)
+        self.number = 100
+        self.add(3)
+        self.clock.advance(INTERVAL)
+        self.assertEqual(b"101\n10", self.path.read_bytes())
+
     def test_written(self) -> None:
         """Lines are written soon, in order, behind what is there; then there is nothing to do."""
         self.path.write_bytes(b"0\n")
@@ -144,25 +163,6 @@ class RequestLogTests(SynchronousTestCase):
         old.rename(self.path)
         self.clock.advance(RETRY)
         self.assertEqual([101, 102, 103], self.lines())
-
-    def fill_disk(self) -> None:
-        """Add three lines to a disk that is full in the middle of the second; then there is room again."""
-        room = [6, 0]
-        write = os.write
-
-        def write_some(descriptor: int, data: bytes) -> int:
-            if not room:
-                return write(descriptor, data)
-            if not room[0]:
-                room.pop(0)
-                raise OSError(28, "No space left on device")
-            return write(descriptor, data[: room.pop(0)])
-
-        self.patch(os, "write", write_some)
-        self.number = 100
-        self.add(3)
-        self.clock.advance(INTERVAL)
-        self.assertEqual(b"101\n10", self.path.read_bytes())
 
     def test_too_many(self) -> None:
         """When too many lines wait further ones are lost, and counted."""
