@@ -17,6 +17,7 @@ FAULTS: list[tuple[Any, str]] = [
     ({"request_tokens": [True]}, "list of numbers"),
     ({"request_tokens": [0, 1]}, "above 0 and ascending"),
     ({"request_tokens": [1, 1]}, "above 0 and ascending"),
+    ({"request_tokens": [1, 3, 2]}, "above 0 and ascending"),
     ({"request_tokens": [1, float("inf")]}, "above 0 and ascending"),
     ({"request_tokens": [1, float("nan"), 3]}, "above 0 and ascending"),
 ]

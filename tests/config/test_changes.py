@@ -250,6 +250,15 @@ class HistoryTests(ChangesTestCase):
         self.do(self.all.undo("me"))
         self.assertEqual([1.0, 1.0], self.of_both("time_to_first_token"))
 
+    def test_steps_and_back(self) -> None:
+        """Steps that end where they began are no change at all, neither told nor undone."""
+        self.change(time_to_first_token=7)
+        for number in (8, 9, 7):
+            self.change(who="play", step=True, time_to_first_token=number)
+        self.assertEqual(["me"], [each["who"] for each in self.history()])
+        self.do(self.all.undo("me"))
+        self.assertEqual([1.0, 1.0], self.of_both("time_to_first_token"))
+
 
 class ReloadTests(ChangesTestCase):
     """Sources that are read again."""

@@ -5,6 +5,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.config.fakemetrics import (
+    BUCKET_LIMITS,
     FakeAdapters,
     InvalidMembers,
     merge_fake_metrics,
@@ -49,6 +50,9 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         {"waiting-requests": "ramp:0:-8:10s"},
         "invalid fake metrics generation parameter: start and end must not be negative",
     ),
+    ({"waiting-requests": "ramp:-1:8:10s"}, "must not be negative"),
+    ({"waiting-requests": "ramp:inf:8:10s"}, "no finite number"),
+    ({"waiting-requests": "ramp:0:8:-10s"}, "a part of 'ramp:0:8:-10s' is negative"),
     ({"waiting-requests": "ramp:0:x:10s"}, "a part of 'ramp:0:x:10s' is wrong"),
     ({"kv-cache-usage": 40}, "from 0 to 1, or a function (fake metrics KV cache usage must be between 0 and 1)"),
     ({"kv-cache-usage": "ramp:0:5:10s"}, "fake metrics KV cache usage start and end must be between 0 and 1"),
@@ -114,6 +118,11 @@ class FakeMetricsTests(SynchronousTestCase):
         """What no text can have becomes a question mark."""
         metrics = parse_fake_metrics({"loras": ['{"running": "a\\ud800b"}', {"waiting": "\udfff"}]})
         self.assertEqual((FakeAdapters("a?b"), FakeAdapters("", "?")), metrics.loras)
+
+    def test_all_buckets(self) -> None:
+        """A list may have a number for every bucket."""
+        lists = {name: [1] * (most or 64) for name, most in BUCKET_LIMITS.items()}
+        self.assertEqual({name: tuple(each) for name, each in lists.items()}, parse_fake_metrics(lists).buckets)
 
     def test_old_names(self) -> None:
         """The two names that YAML had for totals are understood."""

@@ -132,11 +132,12 @@ class AuthorityTests(SynchronousTestCase):
         self.processes[0].pump()
         self.authority.unlink(1)
         self.authority.unlink(1)
+        self.processes.pop()
         self.successResultOf(self.ask(self.processes[0].remote.change({"failure-injection-rate": 1}, 1, "me")))
         while self.processes[0].pump():
             pass
         self.successResultOf(asked)
-        self.processes[1] = Process(1, self.authority, self.clock)
+        self.processes.append(Process(1, self.authority, self.clock))
         self.assertEqual([2.0, 2.0], self.times())
         asked = Deferred.fromCoroutine(self.processes[0].remote.change({"time-to-first-token": "3s"}, None, "me"))
         while self.processes[0].pump():
