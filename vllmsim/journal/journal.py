@@ -96,7 +96,8 @@ class Journal:
 
     def _settle(self, configuration: Configuration) -> None:
         self._size, self._body_bytes = configuration.journal_size, configuration.journal_body_bytes
-        self._make_room()
+        self.dropped += max(0, len(self._ended) - self._size)
+        self._ended = deque(self._ended, self._size)
 
     def begin(self, route: str, http: HttpFacts | None) -> RequestRecord | None:
         """Begin to remember a request; see :class:`vllmsim.interfaces.IJournal`."""
@@ -114,7 +115,7 @@ class Journal:
         http.body = http.body[: self._body_bytes]
         http.path = http.path[:_LONGEST_PATH]
         headers = http.headers
-        total = sum(map(len, headers)) + sum(map(len, headers.values()))
+        total = len(b"".join(headers)) + len(b"".join(headers.values()))
         if len(headers) > _MOST_HEADERS or total > _MOST_HEADER_BYTES:
             some = list(headers.items())[:_MOST_HEADERS]
             http.headers = {name[:_LONGEST_HEADER]: value[:_LONGEST_HEADER] for name, value in some}
@@ -132,16 +133,11 @@ class Journal:
         record.ends(self._clock.seconds(), cause)
         if self.log is not None:
             self.log.add(record)
+        if len(self._ended) == self._size:
+            self.dropped += 1
         self._ended.append(record)
-        if len(self._ended) > self._size:
-            self._make_room()
         for waiter in [*self._waiters]:
             self._tell(waiter, record)
-
-    def _make_room(self) -> None:
-        while len(self._ended) > self._size:
-            self._ended.popleft()
-            self.dropped += 1
 
     def records(self) -> list[RequestRecord]:
         """List all; see :class:`vllmsim.interfaces.IJournal`."""
