@@ -33,6 +33,8 @@ _log = Logger()
 
 _SWITCH: Final = 0.0005
 """Seconds that one thread computes while another wants to; Python's own is ten times as long."""
+_SOON: Final = 1.0
+"""Seconds after the start when there is time for what the first requests may not need."""
 _MORE_THAN_FREED: Final = 10_000
 """How many objects are made beyond those that are freed before the young ones are looked through for garbage."""
 
@@ -184,6 +186,7 @@ def _serve(
     reactor = _reactor()
     # It installs a reactor too.
     from vllmsim.service import rank_services  # noqa: PLC0415
+    from vllmsim.structured.door import prepare  # noqa: PLC0415
 
     rank_services(lives, configurations, seed, reactor).setServiceParent(top)
     gc.freeze()
@@ -194,6 +197,7 @@ def _serve(
     sys.setswitchinterval(_SWITCH)
     # Scripts that start vLLM wait for these words.
     reactor.callWhenRunning(_log.info, "Application startup complete.")
+    reactor.callLater(_SOON, reactor.callInThread, prepare)
 
 
 def _supervise(top: MultiService, configuration: Configuration, authority: "ConfigurationAuthority", seed: int) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from vllmsim.api.body import Body, Listed
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.structure import ChoiceOutput, JsonOutput, RegexOutput, StructuredOutput
-from vllmsim.structured.documents import check_schema
+from vllmsim.structured.door import check_schema
 
 _KINDS: Final = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
 ANY_OBJECT: Final[dict[str, Any]] = {

@@ -14,7 +14,7 @@ from vllmsim.api.body import Body
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Part
 from vllmsim.structure import Parsing, Tool, ToolUse
-from vllmsim.structured.documents import check_schema
+from vllmsim.structured.door import check_schema
 
 
 class FunctionDefinition(Body):

@@ -10,7 +10,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 from attrs import define, evolve, field, frozen
@@ -22,10 +22,12 @@ from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Composition, Extent, Part, PartKind, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IComposer, IResponseSource, ITokenizer
 from vllmsim.structure import CALL, THINK, ChoiceOutput, Form, JsonOutput, RegexOutput, StructuredOutput, Tool
-from vllmsim.structured.patterns import sample_pattern
+from vllmsim.structured.door import sample_pattern, schema_sampler
 from vllmsim.structured.references import REFERENCES
-from vllmsim.structured.schemas import SchemaSampler
 from vllmsim.structured.values import Ranges, json_text
+
+if TYPE_CHECKING:
+    from vllmsim.structured.schemas import SchemaSampler
 
 _INLINE_BYTES: Final = 4096
 _ENDLESS: Final = tuple(f'"{keyword}"'.encode() for keyword in REFERENCES)
@@ -106,7 +108,7 @@ class Composer:
     _tokenizer: ITokenizer
     _defer_to_thread: Callable[..., Deferred[str]]
     _habits: Habits
-    _samplers: OrderedDict[bytes, SchemaSampler] = field(init=False, factory=OrderedDict)
+    _samplers: OrderedDict[bytes, "SchemaSampler"] = field(init=False, factory=OrderedDict)
 
     def adapted(self, habits: Habits) -> "Composer":
         """Make one like this with other habits; it is this one if they are the same."""
@@ -222,14 +224,14 @@ class Composer:
             return await self._defer_to_thread(self._sample, schema, generator)
         sampler = self._samplers.get(key)
         if sampler is None:
-            sampler = self._samplers[key] = SchemaSampler(schema, self._habits.ranges)
+            sampler = self._samplers[key] = schema_sampler(schema, self._habits.ranges)
             if len(self._samplers) > _REMEMBERED:
                 self._samplers.popitem(last=False)
         self._samplers.move_to_end(key)
         return json_text(sampler.sample(generator))
 
     def _sample(self, schema: dict[str, Any] | bool, generator: random.Random) -> str:
-        return json_text(SchemaSampler(schema, self._habits.ranges).sample(generator))
+        return json_text(schema_sampler(schema, self._habits.ranges).sample(generator))
 
 
 def _ratio(length: int, share: float) -> int:
