@@ -129,7 +129,8 @@ class WaitingQueue:
 
     def runnable(self) -> bool:
         """Tell whether a sequence that waits may run, if a slot is free."""
-        return self.count > 0 and self._next() is not None
+        # Where no adapter is asked for, all may.
+        return self.count > 0 and (not self._lines or self._next() is not None)
 
     def take(self) -> Sequence | None:
         """Take the next sequence that may run, and give it its adapter; None if none may."""
@@ -205,6 +206,8 @@ class WaitingQueue:
 
     def _overtake(self, rank: Rank) -> None:
         """Remember that a sequence starts: whom it overtakes."""
+        if not self._lines:
+            return
         away = self._away.first()
         if away is not None and away[0] < rank:
             away[1].overtaken += 1
