@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.harness import RankTestCase
-from vllmsim.config.schema import HASH_ALGORITHMS
+from vllmsim.config.options.cache import HASH_ALGORITHMS
 
 TEXT = " ".join(f"word{number}" for number in range(60))
 OPTIONS = ("--enable-kvcache", "--zmq-endpoint", "", "--enable-prompt-tokens-details", "--max-model-len", "1024")

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from vllmsim.config.schema import MOST_MESSAGES, Configuration
+from vllmsim.config.options.cache import MOST_MESSAGES
+from vllmsim.config.schema import Configuration
 
 _QUEUE: Final = 100_000
 _BATCH: Final = 512

@@ -315,3 +315,7 @@ class Parsed(Kind):
 
     def to_value(self, value: Any) -> object:
         return self.write(value)
+
+
+PERCENT: Final = Integer(least=0, most=100)
+"""A share of a hundred."""

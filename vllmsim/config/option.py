@@ -4,12 +4,14 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import attrs
 from attrs import frozen
 
 from vllmsim.config.kinds import Kind
 
 GROUPS: Final[Mapping[str, str]] = {
     "server": "Server",
+    "access": "Access",
     "model": "Model",
     "scheduling": "Scheduling",
     "latency": "Latency",
@@ -20,10 +22,13 @@ GROUPS: Final[Mapping[str, str]] = {
     "lora": "LoRA",
     "failures": "Failures",
     "metrics": "Metrics",
+    "logs": "Logs",
+    "tracing": "Tracing",
     "journal": "Journal of requests",
     "parallel": "Data parallel",
     "media": "Images and other media",
     "tls": "TLS",
+    "plugins": "Plugins",
     "vllm": "Flags of vllm serve that have no meaning here",
 }
 """Option groups in the order in which help and documentation show them."""
@@ -73,3 +78,8 @@ def by_group(options: Iterable[Option]) -> Iterator[tuple[str, list[Option]]]:
     for group, title in GROUPS.items():
         if members := [option for option in everything if option.group == group]:
             yield title, members
+
+
+def option(group: str, kind: Kind, default: Any, help: str, **facts: Any) -> Any:  # noqa: A002
+    """Declare a field of :class:`vllmsim.config.schema.Configuration` with its option's facts."""
+    return attrs.field(default=default, metadata={"facts": dict(group=group, kind=kind, help=help, **facts)})

@@ -10,7 +10,7 @@ import cbor2
 import xxhash
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.config.schema import HASH_ALGORITHMS
+from vllmsim.config.options.cache import HASH_ALGORITHMS
 from vllmsim.kvcache.hashing.algorithms import BlockHash, Extra, apart, block_hash, fnv1a_64, number_of
 
 FIRST = tuple(range(1, 17))

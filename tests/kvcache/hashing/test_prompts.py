@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import TurningClock, request_for
-from vllmsim.config.schema import HASH_ALGORITHMS
+from vllmsim.config.options.cache import HASH_ALGORITHMS
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, Span, TokenizedPrompt, TokenPrompt
 from vllmsim.kvcache.hashing.algorithms import BlockHash, Extra, block_hash
 from vllmsim.kvcache.hashing.prompts import PromptHasher
