@@ -6,7 +6,14 @@ awaitable is a coroutine where that is enough: who awaits it need not wait for a
 """
 
 from vllmsim.interfaces.answers import IComposer, IEmbedder, ILatencyModel, IResponseSource, ITokenizer
-from vllmsim.interfaces.blocks import IBlockEventPublisher, IBlockListener, IBlockStore, IKVCache, ISequenceBlocks
+from vllmsim.interfaces.blocks import (
+    IBlockEventOutlet,
+    IBlockEventPublisher,
+    IBlockListener,
+    IBlockStore,
+    IKVCache,
+    ISequenceBlocks,
+)
 from vllmsim.interfaces.faults import IFailure, IFailureBook
 from vllmsim.interfaces.metrics import (
     IAdapterMetrics,
@@ -25,6 +32,7 @@ __all__ = [
     "IAdapterRegistry",
     "IAdapterSlots",
     "IAdmission",
+    "IBlockEventOutlet",
     "IBlockEventPublisher",
     "IBlockListener",
     "IBlockStore",

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.test_interfaces -*-
 """KV blocks: who has them, who hears of them, and who keeps them outside."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -98,6 +98,26 @@ class IBlockEventPublisher(Interface):
         :param payload: what subscribers get, after topic and number.
         :param events: how many events are in it.
         """
+
+
+class IBlockEventOutlet(IBlockEventPublisher):
+    """Where one rank's KV events leave the process. Batches that come while it is closed go nowhere."""
+
+    def open() -> None:
+        """Open it. Called on the reactor thread, in the process that stays; not at all when the server does not start.
+
+        :raises OSError: when that is not possible, which ends the program; its ``filename`` says what cannot be opened,
+            and its ``strerror`` why.
+        """
+
+    def describe() -> Mapping[str, object]:
+        """Tell who subscribes where it is.
+
+        :return: what JSON can say, for ``/kv_event_sources``: ``endpoint`` and others.
+        """
+
+    def close() -> Awaitable[None]:
+        """Close it, when what is on its way has left or has had its time. Harmless when it is closed."""
 
 
 class IBlockStore(Interface):
