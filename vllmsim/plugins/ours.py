@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.test_listing -*-
+# -*- test-case-name: tests.plugins.test_registry -*-
 """What the program has of its own at each seam, by name: nobody looks for plugins to find these.
 
 They are made in :mod:`vllmsim.assembly`, which knows what they are made of, and provide the interfaces that those of
