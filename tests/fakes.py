@@ -8,6 +8,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from vllmsim.faults import Facts, Fault
@@ -44,6 +45,7 @@ from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling
 from vllmsim.structure import Form, Parsing
 from vllmsim.web.failing import Failing
+from vllmsim.web.request import Request
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -516,3 +518,12 @@ class FixedFailure:
 def unfailing(defer_to_thread: Callable[..., Deferred[Any]] = in_thread) -> Failing:
     """Make what reads requests, of which none fails."""
     return Failing(Clock(), FixedFailure(), ModelCatalogue("m1", ("m1",)), defer_to_thread)
+
+
+class Routeless(Resource):
+    """What serves requests whatever their paths."""
+
+    isLeaf = True
+
+    def locate(self, request: Request) -> None:
+        """Know nothing of it."""

@@ -281,6 +281,12 @@ def said_to_wait(case: LiveOptionTests) -> str:
     return latest.partition('waiting_lora_adapters="')[2].partition('"')[0]
 
 
+def preflight(name: str, **headers: str) -> Effect:
+    """Look at a header of the answer to a preflight."""
+    asked = {"Origin": "http://page.test", "Access_Control_Request_Method": "POST"} | headers
+    return lambda case: case.connect().send("OPTIONS", "/v1/models", None, **asked).headers.get(name)
+
+
 LORAS = "--lora-modules a=/a b=/b"
 SLOW = "--time-to-first-token 100ms"
 NO_TOOL = tool({"type": "nonsense"}) | {"tool_choice": "none"}
@@ -378,6 +384,12 @@ PROOFS = (
     Proof("lora-load-time", "30ms", in_turns, 0, 30, LORAS),
     Proof("lora-verify-paths", True, loaded_from_nowhere, 200, 404),
     Proof("lora-info-exact", True, said_to_wait, "a", "", f"{LORAS} {SLOW}"),
+    Proof("allowed-origins", ["http://page.test"], preflight("access-control-allow-origin"), None, "http://page.test"),
+    Proof("allowed-methods", ["GET"], is_(preflight("access-control-allow-methods"), "GET"), False, True),
+    Proof(
+        "allowed-headers", [], is_(preflight("access-control-allow-headers"), None), True, False,
+    ),
+    Proof("allow-credentials", True, preflight("access-control-allow-credentials"), None, "true"),
     Proof("journal-size", 2, remembered, 3, 2),
     Proof("journal-body-bytes", 0, body_remembered, True, False),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.api.records import record_line
+from vllmsim.assembly.access import make_chain
 from vllmsim.assembly.caching import make_cache, make_events
 from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.manners import Manners, habits
@@ -49,7 +50,6 @@ from vllmsim.scheduling.pooling import RankPooler
 from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
-from vllmsim.web.cors import Cors
 from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
 
@@ -277,6 +277,7 @@ def _make_site(
     live: LiveConfiguration, clock: IReactorTime, metrics: IHttpMetrics, resource: RankResource, journal: Journal | None
 ) -> Site:
     c = live.current
+    chain = live.follow(make_chain)
     site = Site(
         resource,
         clock,
@@ -288,14 +289,13 @@ def _make_site(
             c.timeout_keep_alive,
             c.send_timeout,
         ),
-        request_ids=c.enable_request_id_headers,
-        cors=Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials),
+        chain=chain(),
         journal=journal,
     )
 
     def adapt(_: Configuration, now: Configuration) -> None:
         site.limits = evolve(site.limits, body_bytes=now.max_request_body_size_mb << 20)
-        site.request_ids = now.enable_request_id_headers
+        site.chain = chain()
 
     live.watch(adapt)
     return site

@@ -12,11 +12,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface.verify import verifyObject
 
-from tests.fakes import RecordingMetrics
+from tests.fakes import RecordingMetrics, Routeless
 from tests.harness import Exchange
 from tests.wires import Wire
 from vllmsim.web import channel
@@ -24,10 +23,8 @@ from vllmsim.web.request import Request
 from vllmsim.web.site import Limits, Site
 
 
-class Library(Resource):
+class Library(Routeless):
     """Answers with a request's path and body: at once, or for ``/later`` when the test says so."""
-
-    isLeaf = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -336,10 +333,8 @@ class FullTests(ChannelTestCase):
         """A route that waits for room is cancelled when the client is cut off."""
         ends: list[str] = []
 
-        class Endless(Resource):
+        class Endless(Routeless):
             """Writes for ever."""
-
-            isLeaf = True
 
             def render(self, request: Request) -> Deferred[None]:
                 """Answer."""

@@ -7,10 +7,9 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from tests.fakes import RecordingMetrics
+from tests.fakes import RecordingMetrics, Routeless
 from tests.harness import Exchange
 from vllmsim.errors import QueueFull
 from vllmsim.web.request import Request
@@ -87,10 +86,8 @@ class FailingTests(SynchronousTestCase):
             self.assertTrue(exchange.raw.endswith(b"4\r\nsome\r\n"), exchange.raw)
 
 
-class Writing(Resource):
+class Writing(Routeless):
     """Writes two pieces and a last one, which are in the path."""
-
-    isLeaf = True
 
     def render(self, request: Request) -> int:
         """Answer."""
@@ -137,13 +134,11 @@ class WritingTests(SynchronousTestCase):
             self.assertEqual((count, b""), (len(self.flushLoggedErrors(KeyError)), exchange.raw))
 
 
-class Later(Resource):
+class Later(Routeless):
     """Answers never.
 
     :param cancel: what happens when it is cancelled.
     """
-
-    isLeaf = True
 
     def __init__(self, cancel: Callable[[Deferred[None]], None] | None) -> None:
         super().__init__()

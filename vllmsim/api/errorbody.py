@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from vllmsim.errors import InferenceError, MalformedRequest
+from vllmsim.errors import InferenceError, MalformedRequest, PermissionDenied
 
 _SERVER_FAULT: Final = 500
 _ANTHROPIC_TYPES: Final[Mapping[int, str]] = {
@@ -38,5 +38,9 @@ def anthropic_error(error: InferenceError) -> dict[str, Any]:
 
 
 def anthropic_error_body(error: InferenceError) -> bytes:
-    """Write an error as vLLM's Anthropic routes do; one of the body's form has the OpenAI shape there too."""
-    return error_body(error) if isinstance(error, MalformedRequest) else orjson.dumps(anthropic_error(error))
+    """Write an error as vLLM's Anthropic routes do; what is wrong with the body's form has the OpenAI shape there too.
+
+    So has that a route is closed.
+    """
+    plain = isinstance(error, MalformedRequest | PermissionDenied)
+    return error_body(error) if plain else orjson.dumps(anthropic_error(error))

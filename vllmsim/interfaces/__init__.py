@@ -23,6 +23,7 @@ from vllmsim.interfaces.metrics import (
     IHttpMetrics,
     IRankMetrics,
 )
+from vllmsim.interfaces.middleware import IExchange, IMiddleware
 from vllmsim.interfaces.models import IAdapterRegistry, IAdapterSlots, IModelCatalogue
 from vllmsim.interfaces.operating import IConfigurations, IHealth, IJournal, IRankControl, IScenarios, PauseMode
 from vllmsim.interfaces.serving import IAdmission, IPooler, ISimulator, ITokenSink
@@ -41,6 +42,7 @@ __all__ = [
     "IComposer",
     "IConfigurations",
     "IEmbedder",
+    "IExchange",
     "IFailure",
     "IFailureBook",
     "IFailureMetrics",
@@ -49,6 +51,7 @@ __all__ = [
     "IJournal",
     "IKVCache",
     "ILatencyModel",
+    "IMiddleware",
     "IModelCatalogue",
     "IPooler",
     "IRankControl",

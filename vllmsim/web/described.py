@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from vllmsim.api.description import Description, Operation, Response
+from vllmsim.api.errorbody import error_body as openai_error_body
 from vllmsim.errors import InferenceError
+from vllmsim.web.request import ErrorBody
 
 _KEY: Final = "__description__"
+_ERRORS: Final = "__error_body__"
 _REMEMBERED: Final = frozenset({"Generation", "Pooling", "Tokens", "Disaggregated serving"})
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,12 +25,17 @@ def described(
     errors: tuple[type[InferenceError], ...] = (),
     error_shapes: tuple[Any, ...] = (),
     example: Mapping[str, Any] | None = None,
+    error_body: ErrorBody = openai_error_body,
 ) -> Callable[[F], F]:
-    """Describe a route; see :class:`vllmsim.api.description.Description`. Its docstring's first line is the summary."""
+    """Describe a route; see :class:`vllmsim.api.description.Description`. Its docstring's first line is the summary.
+
+    :param error_body: writes what goes wrong, in the shape that the route's clients know.
+    """
     description = Description(tag, responses, body, optional, query, errors, error_shapes, example)
 
     def describe(route: F) -> F:
         vars(route)[_KEY] = description
+        vars(route)[_ERRORS] = error_body
         return route
 
     return describe
@@ -40,6 +48,15 @@ def is_remembered(endpoint: Callable[..., Any]) -> bool:
     """
     description: Description | None = vars(endpoint).get(_KEY)
     return description is not None and description.body is not None and description.tag in _REMEMBERED
+
+
+def error_body_of(endpoint: Callable[..., Any]) -> ErrorBody:
+    """Tell how errors of a route are written.
+
+    :param endpoint: the route, as Klein has it.
+    """
+    written: ErrorBody = vars(endpoint).get(_ERRORS, openai_error_body)
+    return written
 
 
 def operation(path: str, method: str, endpoint: Callable[..., Any], *, guarded: bool = False) -> Operation:

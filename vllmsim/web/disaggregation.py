@@ -121,12 +121,12 @@ class RenderRoutes:
         body=MessagesBody,
         errors=_CLOSED,
         error_shapes=(MessagesError, ErrorBody),
+        error_body=anthropic_error_body,
         example={"model": "model", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello!"}]},
     )
     async def messages(self, request: Request) -> None:
         """Answer with the generate request of a Messages request."""
         self._gate.require_open()
-        request.error_body = anthropic_error_body
         await self._answer(self._messages(), request)
 
     @app.route("/v1/responses/render", methods=["POST"])

@@ -74,6 +74,7 @@ class InferenceRoutes:
         body=MessagesBody,
         errors=GENERATING,
         error_shapes=(MessagesError, ErrorBody),
+        error_body=anthropic_error_body,
         example={
             "model": "model",
             "max_tokens": 20,
@@ -83,7 +84,6 @@ class InferenceRoutes:
     )
     async def messages(self, request: Request) -> None:
         """Answer a Messages request."""
-        request.error_body = anthropic_error_body
         await self._answer(self._messages(), request)
 
     @app.route("/v1/chat/completions/batch", methods=["POST"])

@@ -1,23 +1,25 @@
 # -*- test-case-name: tests.web.test_request -*-
 """One exchange over HTTP: its body, its answer, and how it fails."""
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import NO_BODY_CODES, parse_qs
 from twisted.web.http_headers import Headers
+from zope.interface import implementer
 
 from vllmsim.api.body import Head
 from vllmsim.api.errorbody import error_body, internal_error
-from vllmsim.errors import BodyTooLarge, InferenceError
+from vllmsim.errors import BodyTooLarge, InferenceError, InjectedFailure
 from vllmsim.faults import Fault
+from vllmsim.interfaces import IExchange
 from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.web.sending import Write
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from vllmsim.web.channel import Channel
     from vllmsim.web.site import Site
 
+ErrorBody: TypeAlias = Callable[[InferenceError], bytes]
+NO_ROUTE: Final = "none"
+"""What stands for the template of a path that is none."""
 JSON: Final = b"application/json"
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
@@ -53,6 +58,7 @@ class _Refused(BytesIO):
         raise self._reason
 
 
+@implementer(IExchange)
 class Request(server.Request):
     """One exchange. A body above the site's limit is thrown away as it comes; the route that reads it answers 413.
 
@@ -64,10 +70,16 @@ class Request(server.Request):
     channel: "Channel"  # type: ignore[assignment]
     site: "Site"  # type: ignore[assignment]
     content: BytesIO
-    error_body: Callable[[InferenceError], bytes] = staticmethod(error_body)
-    """Writes errors; a route whose clients know another shape than OpenAI's sets its own before it does anything."""
-    route = "none"
+    error_body: ErrorBody = staticmethod(error_body)
+    """Writes errors, in the shape that clients of the route know; set by the root resource."""
+    route = NO_ROUTE
     """The path's template, for metrics; set by the root resource."""
+    place: Any
+    """What the root resource has found of its path."""
+    worth_a_record = False
+    """Whether the journal remembers such requests; set by the root resource."""
+    passed = 0
+    """How many members of the chain have seen the request, and not its end."""
     persistent = False
     """Whether another request may follow on the connection."""
     hopeless = False
@@ -82,6 +94,7 @@ class Request(server.Request):
     """How many bytes the body of the answer has. While that is not known, it is written in chunks."""
     _answering: Deferred[None] | None = None
     _arrived: float | None = None
+    """When its route was asked to answer it."""
     _body_bytes = 0
     _oversize = False
     _counted = False
@@ -92,7 +105,10 @@ class Request(server.Request):
         self, channel: "Channel", method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
     ) -> None:
         super().__init__(channel, parsePOSTFormSubmission=False)
+        # The base class parts with the channel when the connection is lost.
+        self._connection = channel
         self.site = channel.site
+        self.chain = channel.site.chain
         self.method, self.uri, self.clientproto = method, target, b"HTTP/" + version.encode()
         self.path, _, query = target.partition(b"?")
         self.args = parse_qs(query, 1) if query else {}
@@ -138,20 +154,45 @@ class Request(server.Request):
 
     def process(self) -> None:
         """Answer the request, now that it is complete."""
-        site = self.site
-        self._arrived = site.clock.seconds()
-        if site.request_ids:
-            self.setHeader(b"X-Request-Id", self.getHeader(b"x-request-id") or uuid.uuid4().hex.encode())
-        origin = self._received.get(b"origin")
-        if origin is not None:
-            asked = self.getHeader(b"access-control-request-method")
-            if asked is not None and self.method == b"OPTIONS":
-                self._answer_preflight(origin, asked)
-                return
-            for name, value in self._cors_headers(origin):
-                self.setHeader(name, value)
         self.content = _Refused(self._too_large()) if self._oversize else BytesIO(b"".join(self._pieces))
         self._pieces.clear()
+        self.site.resource.locate(self)
+        try:
+            entering = self.chain.enter(self)
+        except Exception:  # noqa: BLE001 - a middleware that breaks must not break the connection
+            self._turn_away(Failure())
+            return
+        if entering is None:
+            self._enter()
+        else:
+            self._answering = entering
+            entering.addCallbacks(self._enter, self._turn_away)
+
+    def _turn_away(self, reason: Failure) -> None:
+        """Answer a request that a middleware refuses, or fails to let in."""
+        if self.worth_a_record and not self.gone:
+            self.begin_record()
+        self._end(reason)
+
+    def _turned_away(self) -> None:
+        """Finish with a request that a middleware has answered."""
+        if self.worth_a_record:
+            self.begin_record()
+            if self.record is not None and self.record.http is not None:
+                self.record.http.status = self.code
+            if self.code >= HTTPStatus.BAD_REQUEST:
+                self.remember(InjectedFailure(self.code, "", "A middleware has answered."))
+        self._end(None)
+
+    def _enter(self, _: object = None) -> None:
+        """Serve the request, unless a middleware has answered it."""
+        self._answering = None
+        if self.gone:
+            return
+        if self.startedWriting:
+            self._turned_away()
+            return
+        self._arrived = self.site.clock.seconds()
         if self.hopeless:
             if self.method == b"POST":
                 self.begin_record()
@@ -213,18 +254,21 @@ class Request(server.Request):
         elif not self.gone:
             self.finish()
 
-    def _cors_headers(self, origin: bytes) -> Sequence[tuple[bytes, bytes]]:
-        return self.site.cors.headers_for(origin, with_cookie=b"cookie" in self._received)
+    @property
+    def settled(self) -> bool:
+        """Whether it has an answer, or needs none any more."""
+        return bool(self.startedWriting) or self.gone
 
-    def _answer_preflight(self, origin: bytes, method: bytes) -> None:
-        """Tell a browser what it may send. Metrics do not count it, as no route sees it."""
-        asked = self.getHeader(b"access-control-request-headers")
-        status, text, headers = self.site.cors.preflight(origin, method, asked)
-        for name, value in headers.items():
-            self.setHeader(name, value)
-        self._counted = True
-        self.answer(status, text, b"text/plain; charset=utf-8")
-        self.finish()
+    @property
+    def status(self) -> int:
+        """The status of the answer; 0 as long as nothing is written."""
+        return self.code if self.startedWriting else 0
+
+    @property
+    def peer(self) -> str:
+        """Where the client is: address and port."""
+        address = self._connection.getPeer()
+        return f"{address.host}:{address.port}" if isinstance(address, IPv4Address | IPv6Address) else "unix"
 
     @property
     def head(self) -> Head:
@@ -330,7 +374,7 @@ class Request(server.Request):
             lines.append(b"connection: close\r\n")
         elif self.clientproto != b"HTTP/1.1":
             lines.append(b"connection: keep-alive\r\n")
-        self.channel.write(b"%bvary: Origin\r\n\r\n%b" % (b"".join(lines), data))
+        self.channel.write(b"%b\r\n%b" % (b"".join(lines), data))
 
     def fail(self, error: InferenceError) -> None:
         """Write an error as the whole response. One that has begun is cut off: it must not pass for complete."""
@@ -374,6 +418,7 @@ class Request(server.Request):
         """Cancel what answers, and tell the journal that this is the end."""
         if self._answering is not None:
             self._answering.cancel()
+        self.chain.leave(self)
         self._end_record()
 
     def fail_unexpectedly(self, reason: Failure) -> None:
@@ -398,6 +443,7 @@ class Request(server.Request):
     def finish(self) -> None:
         """End the response."""
         self._count()
+        self.chain.leave(self)
         self._end_record()
         if not self._aborted:
             super().finish()

@@ -14,9 +14,9 @@ from twisted.web.resource import Resource
 from werkzeug.routing import Rule
 
 from vllmsim.api.description import Operation
-from vllmsim.web.described import is_remembered, operation
+from vllmsim.web.described import error_body_of, is_remembered, operation
 from vllmsim.web.guarding import Guard
-from vllmsim.web.request import Request
+from vllmsim.web.request import NO_ROUTE, ErrorBody, Request
 
 Endpoint: TypeAlias = Callable[..., Any]
 
@@ -28,11 +28,13 @@ class _Route:
     :param template: the path, with ``{name}`` in the place of a segment that varies.
     :param methods: who answers each method.
     :param remembered: methods with which requests come that the journal remembers.
+    :param error_bodies: how each method's errors are written.
     """
 
     template: str
     methods: dict[bytes, Endpoint] = Factory(dict)
     remembered: set[bytes] = Factory(set)
+    error_bodies: dict[bytes, ErrorBody] = Factory(dict)
 
     def match(self, path: bytes) -> dict[str, str] | None:
         """Find what varies in a path that is made after this template: it must be text, and one segment alone.
@@ -83,6 +85,7 @@ class RankResource(Resource):
                 endpoint = partial(app.execute_endpoint, rule.endpoint)
                 route.methods[method.encode()] = endpoint if guard is None else partial(_guarded, guard, endpoint)
                 self._endpoints[template, method] = app.endpoints[rule.endpoint], guard is not None
+                route.error_bodies[method.encode()] = error_body_of(app.endpoints[rule.endpoint])
                 if is_remembered(app.endpoints[rule.endpoint]):
                     route.remembered.add(method.encode())
 
@@ -101,23 +104,36 @@ class RankResource(Resource):
             for (path, method), (endpoint, guarded) in self._endpoints.items()
         ]
 
+    def locate(self, request: Request) -> None:
+        """Find the route of a request, and settle how it is told of errors and whether the journal remembers it."""
+        request.place = route, _ = self._find(request.path)
+        if route is None:
+            meant = self._find(request.path[:-1])[0] if request.path.endswith(b"/") else None
+            if meant is not None:
+                request.route = f"{meant.template}/"
+            request.worth_a_record = request.method == b"POST" and (meant is None or bool(meant.remembered))
+            return
+        request.route = route.template
+        request.worth_a_record = request.method in route.remembered
+        if (error_body := route.error_bodies.get(request.method)) is not None:
+            request.error_body = error_body
+
     def render(self, request: Request) -> Deferred[None] | None:
         """Pass a request to its route.
 
         :return: what the route returns; whoever calls finishes the request then.
         """
-        route, varying = self._find(request.path)
+        route, varying = request.place
+        if request.worth_a_record:
+            request.begin_record()
         if route is None:
-            self._answer_unknown(request.path, request)
+            self._answer_unknown(request)
             return None
-        request.route = route.template
         endpoint = route.methods.get(request.method)
         if endpoint is None:
             request.setHeader(b"Allow", b", ".join(sorted(route.methods)))
             _answer(request, 405, {"detail": "Method Not Allowed"})
             return None
-        if request.method in route.remembered:
-            request.begin_record()
         answering: Deferred[None] | None = endpoint(request, **varying)
         return answering
 
@@ -128,27 +144,17 @@ class RankResource(Resource):
         matches = ((route, route.match(path)) for route in self._templates.values())
         return next(((route, varying) for route, varying in matches if varying is not None), (None, {}))
 
-    def _answer_unknown(self, path: bytes, request: Request) -> None:
-        route = self._find(path[:-1])[0] if path.endswith(b"/") else None
-        if route is None:
-            self._remember_stray(request)
+    @staticmethod
+    def _answer_unknown(request: Request) -> None:
+        if request.route == NO_ROUTE:
             _answer(request, 404, {"detail": "Not Found"})
             return
-        request.route = f"{route.template}/"
-        if route.remembered:
-            self._remember_stray(request)
         scheme = b"https" if request.isSecure() else b"http"
         host = request.getHeader(b"host")
-        query = request.uri.partition(b"?")[1:]
+        path, *query = request.uri.partition(b"?")
         location = (scheme + b"://" + host if host else b"") + path[:-1] + b"".join(query)
         request.setHeader(b"Location", location)
         request.answer(307, b"", None)
-
-    @staticmethod
-    def _remember_stray(request: Request) -> None:
-        """Have the journal know of what a client has sent to a path that is none."""
-        if request.method == b"POST":
-            request.begin_record()
 
 
 def _guarded(guard: Guard, endpoint: Endpoint, request: Request, **varying: str) -> Any:

@@ -3,22 +3,22 @@
 
 import time
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.web.http import datetimeToString
-from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from vllmsim.interfaces import IHttpMetrics, IJournal
 from vllmsim.web.channel import Channel
-from vllmsim.web.cors import Cors
 from vllmsim.web.deadlines import Deadlines
+from vllmsim.web.middleware.chain import Chain
+from vllmsim.web.request import Request
 
-_NO_CORS: Final = Cors()
+_NO_CHAIN: Final = Chain()
 _COMING: Final = 60.0
 """Seconds between a connection and its first request, and between one piece of a request and the next."""
 
@@ -41,13 +41,22 @@ class Limits:
     send: float = 60.0
 
 
+class Routes(Protocol):
+    """Finds routes, and has them answer."""
+
+    def locate(self, request: Request) -> None:
+        """Settle what is known of a request by its path and method."""
+
+    def render(self, request: Request) -> object:
+        """Have a request answered; what is returned is a Deferred, NOT_DONE_YET or None, when that is done."""
+
+
 @implementer(IProtocolNegotiationFactory)
 class Site(Factory):
-    """Serves one rank's resource.
+    """Serves one rank's routes.
 
     :param clock: measures exchanges and times out connections.
-    :param request_ids: whether every response carries a request id.
-    :param cors: what pages of other origins may do.
+    :param chain: what each request goes through; it may be put in another's place at any time.
     :param journal: remembers requests.
     """
 
@@ -56,21 +65,19 @@ class Site(Factory):
 
     def __init__(
         self,
-        resource: IResource,
+        resource: Routes,
         clock: IReactorTime,
         metrics: IHttpMetrics,
         limits: Limits,
         *,
-        request_ids: bool = False,
-        cors: Cors = _NO_CORS,
+        chain: Chain = _NO_CHAIN,
         journal: IJournal | None = None,
     ) -> None:
         self.resource = resource
         self.clock = clock
         self.metrics = metrics
         self.limits = limits
-        self.request_ids = request_ids
-        self.cors = cors
+        self.chain = chain
         self.journal = journal
         self.channels: set[Channel] = set()
         self.closing = False

@@ -88,11 +88,11 @@ class CountRoutes:
         body=CountBody,
         errors=ASKING,
         error_shapes=(MessagesError, ErrorBody),
+        error_body=anthropic_error_body,
         example={"model": "model", "messages": [{"role": "user", "content": "Hello!"}]},
     )
     async def count_tokens(self, request: Request) -> None:
         """Answer with the number of a Messages request's tokens."""
-        request.error_body = anthropic_error_body
         prompt = await read_body(self._messages.parse, request, self._defer_to_thread)
         read = await self._tokenizer.read(prompt, _NO_LIMIT)
         _remember(request, read.ids)

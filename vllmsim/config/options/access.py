@@ -24,13 +24,13 @@ class AccessOptions:
 
     # fmt: off
     allowed_origins: tuple[str, ...] = option("access", _TEXTS, (),
-        'Origins whose pages may call from browsers; ["*"] for all.')
+        'Origins whose pages may call from browsers; ["*"] for all.', live=True)
     allowed_methods: tuple[str, ...] = option("access", _TEXTS, ("*",),
-        "Methods that they may use.")
+        "Methods that they may use.", live=True)
     allowed_headers: tuple[str, ...] = option("access", _TEXTS, ("*",),
-        "Headers that they may send.")
+        "Headers that they may send.", live=True)
     allow_credentials: bool = option("access", Flag(), False,
-        "Let them send cookies and other credentials.")
+        "Let them send cookies and other credentials.", live=True)
     admin_endpoint: str = option("access", Text(), "",
         "Where the routes for administrators are instead of at each rank's port: a port, or a Twisted endpoint such as"
         " unix:/run/vllmsim.sock; each further rank has the next port, or its number for {rank}.")

@@ -1,15 +1,18 @@
-# -*- test-case-name: tests.web.test_cors -*-
+# -*- test-case-name: tests.web.middleware.test_cors -*-
 """Cross-origin requests: what a browser is told about calls from pages of other origins, as Starlette tells it.
 
 A preflight is an ``OPTIONS`` request with ``Origin`` and ``Access-Control-Request-Method``; it is answered before any
-route. A response to any other request that has an ``Origin`` says whether the page may read it. ``Vary: Origin``, which
-every response has, is the site's.
+route. A response to any other request that has an ``Origin`` says whether the page may read it, and every response
+that it depends on the origin: ``Vary: Origin``.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from attrs import field, frozen
+from zope.interface import implementer
+
+from vllmsim.interfaces import IExchange, IMiddleware
 
 _ANY: Final = b"*"
 _METHODS: Final = (b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"QUERY")
@@ -22,6 +25,11 @@ _MAX_AGE: Final = b"600"
 Headers = list[tuple[bytes, bytes]]
 
 
+def _sent(value: str) -> bytes:
+    """Have the bytes of a header as they were sent."""
+    return value.encode("latin-1")
+
+
 def _encoded(texts: Iterable[str]) -> tuple[bytes, ...]:
     return tuple(text.encode("utf-8") for text in texts)
 
@@ -31,6 +39,7 @@ def _methods(texts: Iterable[str]) -> tuple[bytes, ...]:
     return _METHODS if _ANY in named else named
 
 
+@implementer(IMiddleware)
 @frozen
 class Cors:
     """What pages of other origins may do; each list may have ``*`` for anything.
@@ -45,6 +54,28 @@ class Cors:
     _methods: tuple[bytes, ...] = field(converter=_methods, default=("*",))
     _headers: tuple[bytes, ...] = field(converter=_encoded, default=("*",))
     _credentials: bool = False
+
+    def begin(self, exchange: IExchange) -> None:
+        """Answer a preflight; let any other request pass, and its answer say what a page may do with it."""
+        exchange.setHeader(b"Vary", b"Origin")
+        origin = exchange.header("origin")
+        if origin is None:
+            return
+        asked = exchange.header("access-control-request-method")
+        if asked is not None and exchange.method == b"OPTIONS":
+            wanted = exchange.header("access-control-request-headers")
+            status, text, headers = self.preflight(
+                _sent(origin), _sent(asked), None if wanted is None else _sent(wanted)
+            )
+            for name, value in headers.items():
+                exchange.setHeader(name, value)
+            exchange.answer(status, text, b"text/plain; charset=utf-8")
+            return
+        for name, value in self.headers_for(_sent(origin), with_cookie=exchange.header("cookie") is not None):
+            exchange.setHeader(name, value)
+
+    def end(self, exchange: IExchange) -> None:
+        """Have nothing to do."""
 
     def headers_for(self, origin: bytes, *, with_cookie: bool) -> Headers:
         """Make the headers of a response to a request from an origin.

@@ -1,0 +1,1 @@
+"""What stands between clients and routes: a chain, whose members each have one thing to do."""
