@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from attrs import frozen
+from twisted.logger import LogEvent, Logger
 
 from tests.harness import Exchange, RankTestCase
 from vllmsim.config.schema import own_options
+from vllmsim.logs.levels import LevelGate
 
 HI = [{"role": "user", "content": "hello"}]
 STEP = 0.001
@@ -287,10 +289,19 @@ def preflight(name: str, **headers: str) -> Effect:
     return lambda case: case.connect().send("OPTIONS", "/v1/models", None, **asked).headers.get(name)
 
 
+def debugged(case: LiveOptionTests) -> bool:
+    """Look whether details are logged."""
+    seen: list[LogEvent] = []
+    observer: Any = seen.append
+    Logger("vllmsim.web.site", observer=LevelGate(observer, case.lives.values())).debug("a detail")
+    return bool(seen)
+
+
 LORAS = "--lora-modules a=/a b=/b"
 SLOW = "--time-to-first-token 100ms"
 NO_TOOL = tool({"type": "nonsense"}) | {"tool_choice": "none"}
 PROOFS = (
+    Proof("log-level", "info,vllmsim.web=debug", debugged, False, True),
     Proof("time-to-first-token", "50ms", first(), 0, 50),
     Proof("time-to-first-token-std-dev", "30ms", is_(first(), 100), True, False, "--time-to-first-token 100ms"),
     Proof("inter-token-latency", 20, second, 0, 20),

@@ -117,7 +117,9 @@ class ServiceTests(SynchronousTestCase):
     def test_log(self) -> None:
         """A seed that was drawn is logged; options without effect are named once each."""
         with capturedLogs() as events:
-            self.make("--dtype", "auto", "--log-http", "--enable-kvcache", "--kv-cache-size", "9")
+            top = self.make("--dtype", "auto", "--log-http", "--enable-kvcache", "--kv-cache-size", "9")
+            self.patch(MultiService, "startService", lambda _: None)
+            top.startService()
         texts = [event["log_format"].format(**event) for event in events if event["log_namespace"] == "vllmsim.tap"]
         self.assertIn("log-http (--log-http) is accepted and has no effect.", texts)
         self.assertEqual(2, len([text for text in texts if "no effect" in text]))

@@ -22,6 +22,7 @@ from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import ConfigurationError, Loaded, load
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IConfigurations
+from vllmsim.logs.destination import Destination, LoggedServices
 from vllmsim.randomness import fresh_seed
 from vllmsim.stopping import SignalService
 
@@ -77,10 +78,6 @@ def makeService(options: Options) -> MultiService:
 
     :raises vllmsim.listening.StartError: when it cannot listen.
     """
-    for option, origin in options.loaded.idle:
-        _log.warn("{option} ({origin}) is accepted and has no effect.", option=option.name, origin=origin)
-    for doubt in options.loaded.doubts:
-        _log.warn("{doubt}", doubt=doubt)
     configuration = options.loaded.configuration
     seed = configuration.seed
     if seed is None:
@@ -94,10 +91,22 @@ def makeService(options: Options) -> MultiService:
     if configuration.data_parallel_processes:
         authority = _authority(configurations)
         build, take = partial(_supervise, configuration=configuration, authority=authority, seed=seed), authority.reload
-    top = _prepared(configuration, build)
+    observer = Destination(getattr(options, "parent", None) or {}, os.environ).observer(
+        configuration.log_format, lives.values()
+    )
+    top = LoggedServices(observer, partial(_name_doubts, options.loaded))
+    _prepare(top, configuration, build)
     reloading = _reloading(options, take)
     reloading.setServiceParent(top)
     return _signalled(top, os._exit, reloading.reload)
+
+
+def _name_doubts(loaded: Loaded) -> None:
+    """Say what will not be as it seems."""
+    for option, origin in loaded.idle:
+        _log.warn("{option} ({origin}) is accepted and has no effect.", option=option.name, origin=origin)
+    for doubt in loaded.doubts:
+        _log.warn("{doubt}", doubt=doubt)
 
 
 def serve(
@@ -119,11 +128,10 @@ def serve(
     return _signalled(top, leave)
 
 
-def _prepared(configuration: Configuration, build: Callable[[MultiService], None]) -> MultiService:
+def _prepare(top: MultiService, configuration: Configuration, build: Callable[[MultiService], None]) -> None:
     """Build a daemon, after what is missing is there if something is."""
     from vllmsim.preparing import Preparation, get, needs  # noqa: PLC0415
 
-    top = MultiService()
     try:
         needed = needs(configuration, os.environ)
     except ValueError as error:
@@ -133,7 +141,6 @@ def _prepared(configuration: Configuration, build: Callable[[MultiService], None
         Preparation(partial(get, needed, configuration, os.environ, reactor), build, reactor).setServiceParent(top)
     else:
         build(top)
-    return top
 
 
 def _authority(configurations: LiveConfigurations) -> "ConfigurationAuthority":

@@ -20,6 +20,7 @@ SAMPLES = {
     "union_dict_and_str": '{"a": 1}',
 }
 SPECIAL = {
+    "--log-level": "DEBUG",
     "--allowed-origins": '["*"]',
     "--allowed-methods": '["GET"]',
     "--allowed-headers": "[]",

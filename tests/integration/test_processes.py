@@ -118,7 +118,7 @@ class ServingTests(ProcessesTestCase):
             self.assertEqual(0, daemon.stop())
             output = daemon.output()
             self.assertEqual([], [pid for pid in pids.values() if alive(pid)])
-            said = "[vllmsim.processes#info] [rank 1] [vllmsim.service.RankService#info] Starting vLLM server on"
+            said = "[vllmsim.service.RankService#info] [rank 1] Starting vLLM server on"
             self.assertIn(f"{said} http://127.0.0.1:{daemon.port + 1}\n", output)
             self.assertEqual(1, output.count("Supervisor#info] Application startup complete."))
             self.assertNotIn("Traceback", output)
@@ -267,7 +267,7 @@ class StopTests(ProcessesTestCase):
         pids = self.pids(daemon).values()
         self.stream(daemon, 1, 20)
         daemon.process.send_signal(signal.SIGINT)
-        until(lambda: "[rank 1] [vllmsim.stopping.SignalService#info] Received SIGTERM" in daemon.output(), "told")
+        until(lambda: "[vllmsim.stopping.SignalService#info] [rank 1] Received SIGTERM" in daemon.output(), "told")
         daemon.process.send_signal(signal.SIGINT)
         self.assertEqual(1, daemon.process.wait(PATIENCE))
         until(lambda: not any(map(alive, pids)), "without processes")

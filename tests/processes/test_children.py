@@ -1,17 +1,19 @@
 """Ranks as child processes."""
 
+import io
 import os
 import sys
 from typing import Any
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
-from twisted.logger import capturedLogs
+from twisted.logger import Logger, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.processes.reactor import FakeProcess, ProcessReactor
+from vllmsim.logs.relay import Relay
 from vllmsim.processes.children import RankProcesses, _Spawner
 from vllmsim.processes.wire import Wire
 
@@ -105,6 +107,26 @@ class ProcessesTests(SynchronousTestCase):
             "[rank 4] three {x}",
         ]
         self.assertEqual(expected, self.texts(events))
+
+    def test_events(self) -> None:
+        """What it logs is an event with its level, and so is what comes in pieces or behind a line without an end."""
+        output = io.StringIO()
+        Logger("n", observer=Relay(output, 4)).warn("said {word}", word="x" * 100_000)
+        data = b"text" + output.getvalue().encode()
+        with capturedLogs() as events:
+            for at in range(0, len(data), 65_536):
+                self.processes[0].says(data[at : at + 65_536])
+            self.processes[0].says(b"\x1enonsense\n")
+            self.processes[0].says(b"\x1e{}\n", 2)
+        self.assertEqual(
+            [
+                ("info", "vllmsim.processes", "[rank 4] text"),
+                ("warn", "n", "[rank 4] said " + "x" * 100_000),
+                ("info", "vllmsim.processes", "[rank 4] \x1enonsense"),
+                ("error", "vllmsim.processes", "[rank 4] \x1e{}"),
+            ],
+            [(event["log_level"].name, event["log_namespace"], formatEvent(event)) for event in events],
+        )
 
     def test_odd_lines(self) -> None:
         """A last line without an end is not lost, nor is a very long one or one that is no text."""

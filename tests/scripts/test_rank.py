@@ -9,10 +9,12 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet import reactor, stdio
-from twisted.logger import FileLogObserver, LogLevel, globalLogBeginner
+from twisted.logger import ILogObserver, Logger, formatEvent, globalLogBeginner
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
+from vllmsim.config.live import LiveConfiguration
+from vllmsim.logs.relay import SEPARATOR, read_event
 from vllmsim.processes.assignment import Assignment
 from vllmsim.scripts import rank
 
@@ -29,7 +31,7 @@ class MainTests(SynchronousTestCase):
         self.patch(reactor, "callWhenRunning", lambda function, *_: self.ran.append(function))
         self.patch(reactor, "addSystemEventTrigger", lambda *words: self.ran.append(words[:2]))
         self.ran: list[Any] = []
-        self.observers: list[FileLogObserver] = []
+        self.observers: list[ILogObserver] = []
 
     def run_with(self, told: bytes) -> None:
         """Run it with something on standard input."""
@@ -56,21 +58,34 @@ class MainTests(SynchronousTestCase):
         said, watches = rank._say_that_it_listens, rank._leave_with_supervisor
         wired = (configurations.wire, 5, 4, reactor)
         self.assertEqual([watches, wired, ("before", "shutdown"), said, "reactor"], self.ran)
+
+    def test_log(self) -> None:
+        """Its events are for the supervisor, as far as its configuration wants them; what it is told changes that."""
+        lives: list[LiveConfiguration] = []
+
+        def serve(given: Any, *_: Any, **__: Any) -> MultiService:
+            lives.extend(given.values())
+            return MultiService()
+
+        self.patch(rank, "serve", serve)
+        self.patch(stdio, "StandardIO", lambda *_: None)
+        output = io.StringIO()
+        self.patch(sys, "stdout", output)
+        configuration = load_words(["--log-level", "warn"], {}).configuration
+        self.run_with(Assignment(1, 7, configuration).to_bytes())
         [observer] = self.observers
-        self.assertIs(sys.stdout, observer._outFile)
+        log = Logger("n", observer=observer)
+        log.info("nothing")
+        lives[0].swap(load_words([], {}).configuration)
+        log.info("something")
+        event = read_event(output.getvalue().encode().removeprefix(SEPARATOR), 1) or {}
+        self.assertEqual("[rank 1] something", formatEvent(event))
 
     def test_alone(self) -> None:
         """It cannot be started by itself, and says so."""
         error = self.assertRaises(SystemExit, self.run_with, b"")
         self.assertEqual("vllmsim: this is a part of it; start it as `vllmsim --data-parallel-processes`", error.code)
         self.assertEqual([], self.ran)
-
-    def test_line(self) -> None:
-        """What it logs has no time: the supervisor's log has one."""
-        event = {
-            "log_format": "said {word}", "word": "x", "log_namespace": "n", "log_level": LogLevel.info, "log_time": 1.0,
-        }  # fmt: skip
-        self.assertEqual("[n#info] said x\n", rank._line(event))
 
     def test_supervisor_gone(self) -> None:
         """It ends when the other end of its standard input is closed."""

@@ -211,7 +211,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("enable-moe-shared-loras", _B, False, "Share adapters among experts.", ()),
     ("max-lora-cls-labels", _I, None, "Labels of adapters that classify.", ()),
     ("logging-config", _A, None, "Logging settings.", ()),
-    ("log-level", _T, None, "Log level.", ()),
     ("log-config-file", _T, None, "File with logging settings.", ()),
     ("show-hidden-metrics-for-version", _T, None, "Show metrics hidden since a version.", ()),
     ("otlp-traces-endpoint", _T, None, "Where traces are sent.", ()),

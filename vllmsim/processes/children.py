@@ -3,7 +3,8 @@
 
 A rank's process is ``python -m vllmsim.scripts.rank``, with six
 descriptors: standard input has its assignment, and ends when the supervising process does, however that ends; what
-comes out of standard output and error goes to the log, line by line; on descriptor 3 the rank says with a newline
+comes out of standard output and error goes to the log, the events of the rank's own log as events (see
+:mod:`vllmsim.logs.relay`) and everything else line by line; on descriptor 3 the rank says with a newline
 that it listens, as services under s6 do; and on descriptors 4 and 5 it speaks with the supervisor about the
 configuration: see :mod:`vllmsim.processes.wire`.
 """
@@ -25,11 +26,12 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.runner.procmon import ProcessMonitor
 from zope.interface import implementer
 
+from vllmsim.logs.relay import SEPARATOR, read_event
 from vllmsim.processes.wire import ASKING, TOLD, Wire
 
 _output = Logger("vllmsim.processes")
@@ -37,7 +39,9 @@ _output = Logger("vllmsim.processes")
 READY_DESCRIPTOR: Final = 3
 """Where a rank says that it listens."""
 _OUTPUTS: Final = (1, 2)
+_EVENTS: Final = 1
 _LONGEST_LINE: Final = 1 << 16
+_LONGEST_EVENT: Final = 1 << 24
 _SOON: Final = 5.0
 """A process that ends within so many seconds of its start is not started again at once."""
 _LONGEST_DELAY: Final = 30.0
@@ -97,22 +101,30 @@ class _Run(ProcessProtocol):
             return
         *lines, rest = (self._rests[childFD] + data).split(b"\n")
         for line in lines:
-            self._say(line)
-        if len(rest) > _LONGEST_LINE:
-            self._say(rest)
+            self._say(childFD, line)
+        if len(rest) > (_LONGEST_EVENT if SEPARATOR in rest else _LONGEST_LINE):
+            self._say(childFD, rest)
             rest = b""
         self._rests[childFD] = rest
 
     def processEnded(self, reason: Failure) -> None:
         """Log what had no end, and tell everybody."""
-        for rest in filter(None, self._rests.values()):
-            self._say(rest)
+        for descriptor, rest in self._rests.items():
+            if rest:
+                self._say(descriptor, rest)
         self._monitored.processEnded(reason)
         self._processes.ended(self._rank, reason)
 
-    def _say(self, line: bytes) -> None:
-        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-        _output.info("[rank {rank}] {text}", rank=self._rank, text=text)
+    def _say(self, descriptor: int, line: bytes) -> None:
+        """Log a line: an event as such, and what is none as text, also where a library has written without an end."""
+        text, separator, told = line.partition(SEPARATOR)
+        event = read_event(told, self._rank) if separator and descriptor == _EVENTS else None
+        if event is None or text:
+            level = LogLevel.info if descriptor == _EVENTS else LogLevel.error
+            said = (line if event is None else text).decode("utf-8", "backslashreplace").rstrip("\r")
+            _output.emit(level, "[rank {rank}] {text}", rank=self._rank, text=said)
+        if event is not None:
+            _output.observer(event)
 
 
 @define(eq=False)

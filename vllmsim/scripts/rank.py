@@ -12,9 +12,11 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Final
 
-from twisted.logger import FileLogObserver, LogEvent, eventAsText, globalLogBeginner
+from twisted.logger import globalLogBeginner
 
 from vllmsim.config.live import LiveConfiguration
+from vllmsim.logs.levels import LevelGate
+from vllmsim.logs.relay import Relay
 from vllmsim.processes.assignment import Assignment
 from vllmsim.processes.children import READY_DESCRIPTOR
 from vllmsim.processes.remote import RemoteConfigurations
@@ -35,11 +37,11 @@ def main() -> None:
         raise SystemExit("vllmsim: this is a part of it; start it as `vllmsim --data-parallel-processes`") from None
     # In a thread, because it must end too when the reactor is busy, or does not run yet.
     Thread(target=_leave_with_supervisor, daemon=True).start()
-    observer = FileLogObserver(sys.stdout, _line)
+    live = LiveConfiguration(assignment.configuration)
+    observer = LevelGate(Relay(sys.stdout, assignment.rank), [live])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     from twisted.internet import reactor, stdio  # noqa: PLC0415 - the reactor is installed by this
 
-    live = LiveConfiguration(assignment.configuration)
     configurations = RemoteConfigurations(live, reactor)
     tree = serve({assignment.rank: live}, configurations, assignment.seed, leave=None)
     # That of another system has no other descriptors.
@@ -55,11 +57,6 @@ def _leave_with_supervisor(descriptor: int = _STANDARD_INPUT, leave: Callable[[i
     """Wait until the supervisor is gone."""
     os.read(descriptor, 1)
     leave(1)
-
-
-def _line(event: LogEvent) -> str:
-    """Write an event without its time, as the supervisor's log has one."""
-    return eventAsText(event, includeTimestamp=False) + "\n"
 
 
 def _say_that_it_listens(descriptor: int = READY_DESCRIPTOR) -> None:

@@ -8,6 +8,7 @@ from attrs import frozen
 from vllmsim.config.buckets import parse_buckets, write_buckets
 from vllmsim.config.fakemetrics import FakeMetrics, merge_fake_metrics, parse_fake_metrics, write_fake_metrics
 from vllmsim.config.kinds import Duration, Flag, Integer, Number, Parsed, Text
+from vllmsim.config.loglevels import LogLevels, parse_levels, write_levels
 from vllmsim.config.option import option
 
 
@@ -44,6 +45,14 @@ class ObservingOptions:
     request_log: str = option("journal", Text(), "",
         "File to which a line of JSON is appended for each request that has ended, of all ranks; none if empty.")
 
+    log_format: str = option("logs", Text(choices=("auto", "text", "journal", "json")), "auto",
+        "How the log is written: text; journal, with a priority before each line, for systemd's; json, one object on a"
+        " line; auto is journal where that reads, else text.")
+    log_level: LogLevels = option("logs", Parsed(parse_levels, write_levels,
+        "a level (debug, info, warn, error or critical), or levels of namespaces too, such as info,vllmsim.web=debug or"
+        " a map of these", plain=True), LogLevels(),
+        "From which level on events are logged: all, and those of namespaces that are named.", live=True,
+        environment="VLLM_LOGGING_LEVEL")
     log_http: bool = option("logs", Flag(), False,
         "Log requests and responses with headers and bodies.", acts=False)
     # fmt: on
