@@ -17,8 +17,10 @@ from tests.commandline import load_words
 from tests.fakes import in_thread
 from vllmsim.assembly.joining import RankGroup
 from vllmsim.assembly.shared import build_shared
+from vllmsim.assembly.trying import try_plugins
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.schema import Configuration
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
@@ -130,7 +132,7 @@ class RankTestCase(SynchronousTestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(shared.close()))
         self.lives = {number: LiveConfiguration(c) for number in c.ranks}
         self.live = self.lives[c.ranks.start]
-        self.configurations = LiveConfigurations(self.lives, loaded, lambda: EPOCH)
+        self.configurations = LiveConfigurations(self.lives, loaded, lambda: EPOCH, self._try)
         group = RankGroup(c.ranks, c.balances) if len(c.ranks) > 1 else None
         options = ScenarioOptions(self.configurations)
         begun = group.begin if group else None
@@ -158,6 +160,9 @@ class RankTestCase(SynchronousTestCase):
         self.addCleanup(self._stop, self.clock, ranks, self.exchanges)
         self.addCleanup(lambda scenarios: Deferred.fromCoroutine(scenarios.stop()), self.scenarios)
         return ranks
+
+    def _try(self, before: Configuration, now: Configuration) -> list[tuple[str, str]]:
+        return try_plugins(before, now, self.clock, in_thread)
 
     def _stop(self, clock: Clock, ranks: list[Rank], exchanges: list[Exchange]) -> None:
         for exchange in exchanges:

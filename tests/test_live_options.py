@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from attrs import frozen
 from twisted.logger import LogEvent, Logger
 
+from tests.dropins import drop_in
 from tests.harness import Exchange, RankTestCase
 from vllmsim.config.schema import own_options
 from vllmsim.logs.levels import LevelGate
@@ -53,8 +54,29 @@ class Proof:
     words: str = ""
 
 
+TEAPOT = """
+from vllmsim.errors import InjectedFailure
+
+@implementer(IFailure)
+class Teapot:
+    active = True
+
+    def __init__(self, surroundings):
+        self.status = surroundings.options.get("status", 418)
+
+    def consider(self):
+        return lambda facts: Fault("teapot", InjectedFailure(self.status, "Teapot", "short and stout"))
+
+teapot = offer(IFailureFactory, "teapot", Teapot)
+"""
+
+
 class LiveOptionTests(RankTestCase):
     """One after the other."""
+
+    def setUp(self) -> None:
+        """Put a plugin where plugins are."""
+        drop_in(self, teapot=TEAPOT)
 
     def change(self, **values: Any) -> Exchange:
         """Change options as an administrator."""
@@ -325,6 +347,8 @@ PROOFS = (
     Proof("failure-types", ["invalid_api_key"], status(), 503, 401,
           "--failure-injection-rate 100 --failure-types server_error"),
     Proof("failure-rules", [{"status": 418}], status(), 200, 418),
+    Proof("failure-plugins", ["teapot"], status(), 200, 418),
+    Proof("plugin-options", {"teapot": {"status": 422}}, status(), 418, 422, "--failure-plugins teapot"),
     Proof("return-error-header", False, asked_for_error, 422, 200),
     Proof("image-emission-rate", 100, image, False, True, "--omni"),
     Proof("time-to-generate-image", 70, image_time, 0, 70, "--omni --image-emission-rate 100"),

@@ -14,6 +14,7 @@ from twisted.logger import capturedLogs
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.dropins import drop_in
 from vllmsim import __version__, tap
 
 
@@ -61,6 +62,17 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual((0, f"vllmsim {__version__}\n"), self.exits_alone("--version"))
         self.assertIn("port: 9000  # --port", self.exits("--print-config", "--port", "9000")[1])
         self.assertIn("--port", str(tap.Options()))
+
+    def test_plugins(self) -> None:
+        """What plugins there are is told, and one that is named in vain is a problem of the configuration."""
+        drop_in(self, some='one = offer(ILatencyModelFactory, "tidal", None)')
+        self.assertIn("  tidal\n        Is made for a test.", self.exits("--help-plugins")[1])
+        self.assertIn("--help-plugins", self.exits("--help")[1])
+        status, said = self.exits("--latency-calculator", "tidall", "--plugin-options.x.y", "1")
+        self.assertEqual(1, status)
+        self.assertIn("vllmsim: 2 problems in the configuration:\n  latency-calculator (--latency-calculator): ", said)
+        self.assertIn("did you mean tidal?\n  plugin-options (--plugin-options.x.y): there is no plugin 'x'\n", said)
+        self.assertEqual("tidal", self.parse("--latency-calculator", "tidal").loaded.configuration.latency_calculator)
 
     def exits_alone(self, *words: str) -> tuple[object, str]:
         """Read words that end the program, without what was said before."""

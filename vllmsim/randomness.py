@@ -61,11 +61,20 @@ class Randomness:
 
     seed: int
     _kept: list[Callable[[int], object]] = field(init=False, factory=list)
+    _renewed: dict[tuple[object, ...], random.Random] = field(init=False, factory=dict)
 
     def generator(self, *names: object) -> random.Random:
         """Make a generator for one purpose; see :func:`derive`."""
         made = derive(self.seed, *names)
         self._kept.append(lambda seed: made.setstate(derive(seed, *names).getstate()))
+        return made
+
+    def renewed(self, *names: object) -> random.Random:
+        """Make a generator for a purpose that may come again: the one that was made for it before begins anew."""
+        made = self._renewed.get(names)
+        if made is None:
+            made = self._renewed[names] = self.generator(*names)
+        made.setstate(derive(self.seed, *names).getstate())
         return made
 
     def number(self, *names: object) -> int:

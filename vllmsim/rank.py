@@ -13,10 +13,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.api.records import record_line
 from vllmsim.assembly.access import make_chain
-from vllmsim.assembly.caching import make_cache, make_events
+from vllmsim.assembly.caching import Events, make_cache, make_events
 from vllmsim.assembly.doors import Doors
+from vllmsim.assembly.failing import make_failures
+from vllmsim.assembly.latencies import Latencies
 from vllmsim.assembly.manners import Manners, habits
-from vllmsim.assembly.measuring import Measures, make_measures
+from vllmsim.assembly.measuring import make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
 from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.assembly.surfaces import Surfaces
@@ -56,8 +58,6 @@ from vllmsim.web.site import Limits, Site
 if TYPE_CHECKING:
     from vllmsim.assembly.joining import RankGroup
     from vllmsim.journal.requestlog import RequestLog
-    from vllmsim.kvcache.events.batching import EventBatcher
-    from vllmsim.kvcache.events.sockets import EventSockets
 
 T = TypeVar("T")
 
@@ -79,8 +79,7 @@ class Rank:
     admin: Site | None
     journal: Journal
     store: IBlockStore | None
-    batcher: "EventBatcher | None"
-    sockets: "EventSockets | None"
+    events: Events | None
     log: StatsLog | None
 
     def start(self) -> None:
@@ -102,8 +101,8 @@ class Rank:
         self.pacer.stop()
         self.lifecycle.stop()
         self.journal.stop()
-        if self.batcher is not None:
-            self.batcher.flush()
+        if self.events is not None:
+            self.events.batcher.flush()
 
 
 def build_rank(
@@ -162,16 +161,16 @@ def build_rank(
         habits=habits(c),
     )
     ranks = (number,) if group is None else group.numbers
-    manners = Manners(ranks, seed, models, new_id, now, randomness.generator("images", number), composer)
+    latencies = Latencies(number, clock, defer_to_thread, randomness)
+    manners = Manners(ranks, seed, models, new_id, now, randomness.generator("images", number), composer, latencies)
     behaviour = live.follow(manners.behaviour)
     settings = live.follow(lambda configuration: manners.settings(configuration, behaviour()))
 
     lifecycle = rank_lifecycle(clock, c.startup_duration)
     health = RankHealth(lifecycle)
     pacer = TokenPacer(clock, metrics.iteration_finished)
-    events = make_events(c, number, clock, epoch, metrics.cache, defer_to_thread)
-    batcher, sockets = events or (None, None)
-    listeners = () if batcher is None else (batcher,)
+    events = make_events(c, number, clock, epoch, metrics.cache, defer_to_thread, randomness)
+    listeners = () if events is None else (events.batcher,)
     store = make_store(c, partial(BackendMetrics, metrics.own), derive(seed, "backend", number).random, clock)
     cache = make_cache(c, number, seed, clock, metrics.cache, models, listeners, store)
     model = Model(
@@ -212,7 +211,7 @@ def build_rank(
     live.watch(lambda _before, _now: pooler.fill())
     randomness.feed(pooler.reseed, "pooler", number)
 
-    failures = _failures(live, number, randomness, measures)
+    failures = make_failures(live, number, clock, defer_to_thread, randomness, measures)
     journal = Journal(
         live,
         number,
@@ -221,7 +220,7 @@ def build_rank(
         _request_log(c.request_log, clock, defer_to_thread) if c.request_log else None,
     )
 
-    sources = dict if sockets is None else sockets.sources
+    sources = dict if events is None else events.sources
     own = Doors(simulator, pooler, control, models, health, sources, measures.shown)
     doors = own if group is None else group.join(number, own, models, simulator.load, behaviour)
     scenarios.enlist(Stage(number, live, randomness.begin, cache, models, models, health, control, journal))
@@ -261,16 +260,9 @@ def build_rank(
         None if admin_resource is None else make_site(admin_resource, None),
         journal,
         store,
-        batcher,
-        sockets,
+        events,
         measures.log,
     )
-
-
-def _failures(live: LiveConfiguration, number: int, randomness: Randomness, measures: Measures) -> FailureInjection:
-    failures = FailureInjection(live, randomness.number("failures", number), measures.failures)
-    randomness.feed(failures.reseed, "failures", number)
-    return failures
 
 
 def _make_site(

@@ -88,9 +88,9 @@ class RankService(Service):
         super().privilegedStartService()
         for listener in self._listeners:
             listener.privilegedStartService()
-        if self._rank.sockets is not None:
+        if self._rank.events is not None:
             try:
-                self._rank.sockets.open()
+                self._rank.events.outlet.open()
             except OSError as error:
                 raise StartError(error.filename, error.strerror) from error
 
@@ -146,8 +146,8 @@ class RankService(Service):
             await rank.journal.log.stop()
         if rank.store is not None:
             await rank.store.stop()
-        if rank.sockets is not None:
-            await rank.sockets.close()
+        if rank.events is not None:
+            await rank.events.outlet.close()
 
     async def _drain(self) -> None:
         for rank in self._ranks:

@@ -15,11 +15,12 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from vllmsim import __version__
-from vllmsim.config.arguments import Arguments, scan
+from vllmsim.config.arguments import Arguments, Problem, scan
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.listing import help_text, print_config
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import ConfigurationError, Loaded, load
+from vllmsim.config.plugins import has_plugins
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IConfigurations
 from vllmsim.logs.destination import Destination, LoggedServices
@@ -56,8 +57,13 @@ class Options(usage.Options):
             _print(help_text(arguments.topic))
         if "version" in arguments.requests:
             _print(f"vllmsim {__version__}\n")
+        if "help-plugins" in arguments.requests:
+            from vllmsim.plugins.listing import plugins_text  # noqa: PLC0415 - it imports all that there is
+
+            _print(plugins_text())
         try:
             self.loaded = load(arguments, os.environ)
+            _require_plugins(self.loaded)
         except ConfigurationError as error:
             sys.stderr.write(f"vllmsim: {error}\n")
             raise SystemExit(1) from None
@@ -66,6 +72,20 @@ class Options(usage.Options):
 
     def __str__(self) -> str:
         return help_text()
+
+
+def _require_plugins(loaded: Loaded) -> None:
+    """Make sure that there are the plugins that a configuration names.
+
+    :raises ConfigurationError: when there are not.
+    """
+    if has_plugins(loaded.configuration):
+        from vllmsim.plugins.naming import missing_plugins  # noqa: PLC0415 - few servers have plugins
+
+        faults = missing_plugins(loaded.configuration)
+        problems = [Problem(name, fault, loaded.values[name][1], name) for name, fault in faults]
+        if problems:
+            raise ConfigurationError(problems)
 
 
 def _print(text: str) -> NoReturn:
@@ -85,7 +105,7 @@ def makeService(options: Options) -> MultiService:
         _log.info("The seed is {seed}.", seed=seed)
     running = evolve(configuration, seed=seed)
     lives = {number: LiveConfiguration(running) for number in configuration.ranks}
-    configurations = LiveConfigurations(lives, options.loaded, time.time)
+    configurations = LiveConfigurations(lives, options.loaded, time.time, _try)
     build = partial(_serve, lives=lives, configurations=configurations, seed=seed)
     take = configurations.reload
     if configuration.data_parallel_processes:
@@ -141,6 +161,18 @@ def _prepare(top: MultiService, configuration: Configuration, build: Callable[[M
         Preparation(partial(get, needed, configuration, os.environ, reactor), build, reactor).setServiceParent(top)
     else:
         build(top)
+
+
+def _try(before: Configuration, now: Configuration) -> list[tuple[str, str]]:
+    """Look whether a change of the configuration can have the plugins that it wants."""
+    if not has_plugins(now):
+        return []
+    from twisted.internet.threads import deferToThreadPool  # noqa: PLC0415 - few servers have plugins
+
+    from vllmsim.assembly.trying import try_plugins  # noqa: PLC0415
+
+    reactor = _reactor()
+    return try_plugins(before, now, reactor, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
 
 
 def _authority(configurations: LiveConfigurations) -> "ConfigurationAuthority":

@@ -277,18 +277,18 @@ class PortsTests(GroupTestCase):
     def test_batches(self) -> None:
         """What a request does to the KV cache is told by the rank that it names, under its number."""
         self.make("-dp", "3", "--enable-kvcache", "--zmq-endpoint", "tcp://*:5557", "--use-vllm-map-event-format")
-        told: list[tuple[int, int, set[str]]] = []
+        told: list[tuple[str, int, set[str]]] = []
 
         def publish(own: EventSockets, _sequence: int, payload: bytes, _events: int) -> None:
             _, events_told, rank = msgpack.unpackb(payload)
-            told.append((own._number, rank, {each["type"] for each in events_told}))
+            told.append((own._settings.endpoint, rank, {each["type"] for each in events_told}))
 
         self.patch(EventSockets, "publish", publish)
         for port, rank in ((0, 2), (2, 1)):
             self.at(port)
             self.assertEqual(200, self.ask(rank, prompt="hello " * 40).status)
         self.clock.advance(1)
-        self.assertEqual([(2, 2, {"BlockStored"}), (1, 1, {"BlockStored"})], told)
+        self.assertEqual([("tcp://*:5559", 2, {"BlockStored"}), ("tcp://*:5558", 1, {"BlockStored"})], told)
 
     def test_readiness(self) -> None:
         """A rank is ready by itself."""

@@ -11,6 +11,7 @@ from tests.fakes import FixedSource, in_thread
 from vllmsim.assembly.manners import Manners, habits
 from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
+from vllmsim.latency import LatencyModel
 from vllmsim.models import ModelCatalogue
 from vllmsim.tokenization.words import WordTokenizer
 
@@ -24,7 +25,9 @@ class MannersTests(SynchronousTestCase):
         source = FixedSource(["x"])
         composer = Composer(source, source, WordTokenizer(in_thread), in_thread, habits(self.configuration))
         generator = random.Random(1)
-        self.manners = Manners((0,), 1, ModelCatalogue("m", ("m",)), lambda: "id", lambda: 1, generator, composer)
+        self.manners = Manners(
+            (0,), 1, ModelCatalogue("m", ("m",)), lambda: "id", lambda: 1, generator, composer, LatencyModel
+        )
 
     def changed(self, **values: Any) -> Configuration:
         """Change the configuration."""

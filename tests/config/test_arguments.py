@@ -121,7 +121,7 @@ class ScanTests(SynchronousTestCase):
         for text, fault in cases.items():
             faults = [f for f in self.faults(text) if fault in f]
             self.assertEqual((1, 1), (len(faults), len(self.faults(text))), (text, self.faults(text)))
-        self.assertEqual(3, len(self.faults("--port x --bogusly --mode none")))
+        self.assertEqual(3, len(self.faults("--port x --bogusly --mode 7")))
 
     def test_secrets(self) -> None:
         """What follows a flag that is none is not shown: it may be a password."""

@@ -106,7 +106,10 @@ class EditTests(SynchronousTestCase):
             ({"failure_injection_rate": -10}, "-10 will not do: it must be an integer from 0 to 100"),
             ({"failure_types": ["rate_limit", "bogus"]}, "(invalid failure type 'bogus', valid types are: rate_limit,"),
             ({"image_emission_rate": "x"}, "image emission rate should be between 0 and 100"),
-            ({"latency_calculator": "hello"}, "unknown latency-calculator hello, supported calculators are: constant"),
+            (
+                {"latency_calculator": "he llo"},
+                "unknown latency-calculator he llo, supported calculators are: constant",
+            ),
             ({"time_factor_under_load": 0}, "time factor under load cannot be less than 1.0"),
             ({"time_to_first_token": "1ms", "time_to_first_token_std_dev": "0.5ms"}, "more than 30% of time to first"),
             ({"inter_token_latency_std_dev": 1}, "inter token latency standard deviation cannot be more than 30% of"),

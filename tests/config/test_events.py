@@ -178,7 +178,7 @@ class ConfigTests(SynchronousTestCase):
         """Members that do not exist and values that cannot be are told by name, all at once."""
         wrong: dict[str, Any] = {
             "enable_kv_cache_events": "yes",
-            "publisher": "kafka",
+            "publisher": "kaf ka",
             "endpoint": "",
             "replay_endpoint": 1,
             "buffer_steps": 0,

@@ -50,7 +50,7 @@ BROKEN = {
     "--dataset-path p --dataset-sha256 12ab": "dataset-sha256 (--dataset-sha256): is not 64 hexadecimal digits",
     '--served-model-name a b --datasets {"b":"p","c":"p","a":"q"}': "datasets (--datasets): 'b' and 'a' are names",
     "--tokenizer /no/such/tokenizer.json": "tokenizer (--tokenizer): there is nothing at '/no/such/tokenizer.json'",
-    "--tokenizer a/b/c": "'a/b/c' is none of words, builtin, remote, no path, and no name of a model on the hub",
+    "--tokenizer a/b/c": "builtin, remote, no plugin:NAME, no path, and no name of a model on the hub",
     "--tokenizer remote --render-url localhost:8082": "render-url, which is no address of http or https",
     "--fingerprint-mode custom": "fingerprint-value",
     "--zmq-endpoint tcp://*:5557 --kv-events-replay-endpoint tcp://*:5557": "its ports from 5557 meet",

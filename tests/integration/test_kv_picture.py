@@ -26,8 +26,8 @@ class PictureTests(RankTestCase):
             --enable-lora --lora-modules ad1={ADAPTERS["ad1"]} --max-num-seqs 4
         """
         self.make_rank(*usual.split(), *words)
-        assert self.rank.batcher is not None
-        window = self.rank.batcher._publishers[0]
+        assert self.rank.events is not None
+        window = self.rank.events.batcher._publishers[0]
         assert isinstance(window, ReplayWindow)
         self.window = window
         self.picture = Picture(maps=maps, check=Sha256Cbor(ADAPTERS).check)

@@ -1,23 +1,31 @@
 # -*- test-case-name: tests.assembly.test_caching -*-
 """The KV cache that a configuration asks for, and what tells others of it, made. It is imported when there is one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.config.events import event_settings, event_sources
+from vllmsim.config.events import EventSettings, event_settings, event_sources
+from vllmsim.config.plugins import PUBLISHERS
 from vllmsim.config.schema import Configuration
-from vllmsim.interfaces import IBlockEventPublisher, IBlockListener, IBlockStore, ICacheMetrics, IKVCache
+from vllmsim.interfaces import (
+    IBlockEventOutlet,
+    IBlockEventPublisher,
+    IBlockListener,
+    IBlockStore,
+    ICacheMetrics,
+    IKVCache,
+)
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.kvcache.hasher import BlockHasher
 from vllmsim.models import ModelCatalogue
-from vllmsim.randomness import derive
+from vllmsim.randomness import Randomness, derive
 
 if TYPE_CHECKING:
     from vllmsim.kvcache.events.batching import EventBatcher
-    from vllmsim.kvcache.events.sockets import EventSockets
 
 
 def make_cache(
@@ -67,6 +75,20 @@ def make_cache(
     return cache
 
 
+@frozen(eq=False)
+class Events:
+    """What tells others about one rank's KV blocks.
+
+    :param batcher: hears what happens to blocks.
+    :param outlet: where that leaves the process.
+    :param sources: tells by number where all ranks publish, as far as this one knows.
+    """
+
+    batcher: "EventBatcher"
+    outlet: IBlockEventOutlet
+    sources: Callable[[], Mapping[int, Mapping[str, Any]]]
+
+
 def make_events(
     configuration: Configuration,
     number: int,
@@ -74,31 +96,30 @@ def make_events(
     epoch: Callable[[], float],
     metrics: ICacheMetrics,
     defer_to_thread: Callable[..., Deferred[Any]],
-) -> "tuple[EventBatcher, EventSockets] | None":
+    randomness: Randomness,
+) -> Events | None:
     """Make what tells others about a rank's KV blocks, if anybody is told.
 
     :param number: which rank it is, from 0.
     :param epoch: tells seconds since the epoch.
     :param defer_to_thread: runs a function off the reactor.
+    :raises SystemExit: when a plugin is to publish them, and cannot be had.
     """
     settings = event_settings(configuration, number)
     if settings is None:
         return None
     from vllmsim.kvcache.events.batching import EventBatcher  # noqa: PLC0415
     from vllmsim.kvcache.events.encoding import BatchEncoder  # noqa: PLC0415
-    from vllmsim.kvcache.events.replay import Replay  # noqa: PLC0415
-    from vllmsim.kvcache.events.sockets import EventSockets  # noqa: PLC0415
-    from vllmsim.kvcache.events.window import ReplayWindow  # noqa: PLC0415
 
     publishers: list[IBlockEventPublisher] = []
-    replay: Replay | None = None
-    if settings.replay_endpoint:
-        # What a subscriber has heard of can be asked for: this is the first to hear.
-        window = ReplayWindow(settings.buffer_steps)
-        publishers.append(window)
-        replay = Replay(clock, window, settings.topic.encode(errors="replace"))
-    sockets = EventSockets(settings, number, event_sources(configuration), metrics, defer_to_thread, replay)
-    publishers.append(sockets)
+    if settings.publisher == PUBLISHERS[0]:
+        outlet = _sockets(settings, clock, metrics, defer_to_thread, publishers)
+    else:
+        from vllmsim.assembly.plugging import Plugging  # noqa: PLC0415
+
+        plugging = Plugging(configuration, number, clock, defer_to_thread, randomness.generator)
+        outlet = plugging.outlet(settings.publisher, settings.topic, metrics)
+    publishers.append(outlet)
     block_size = configuration.block_size
     batcher = EventBatcher(
         clock,
@@ -111,4 +132,29 @@ def make_events(
         settings.flush_interval,
         settings.max_queue_size,
     )
-    return batcher, sockets
+    known, own = event_sources(configuration), settings.described()
+    return Events(batcher, outlet, lambda: {**known, number: {**own, **outlet.describe()}})
+
+
+def _sockets(
+    settings: EventSettings,
+    clock: IReactorTime,
+    metrics: ICacheMetrics,
+    defer_to_thread: Callable[..., Deferred[Any]],
+    publishers: list[IBlockEventPublisher],
+) -> IBlockEventOutlet:
+    """Make sockets of ZeroMQ.
+
+    :param publishers: gets who hears of batches before them.
+    """
+    from vllmsim.kvcache.events.replay import Replay  # noqa: PLC0415
+    from vllmsim.kvcache.events.sockets import EventSockets  # noqa: PLC0415
+    from vllmsim.kvcache.events.window import ReplayWindow  # noqa: PLC0415
+
+    replay: Replay | None = None
+    if settings.replay_endpoint:
+        # What a subscriber has heard of can be asked for: this is the first to hear.
+        window = ReplayWindow(settings.buffer_steps)
+        publishers.append(window)
+        replay = Replay(clock, window, settings.topic.encode(errors="replace"))
+    return EventSockets(settings, metrics, defer_to_thread, replay)

@@ -15,8 +15,7 @@ from vllmsim.api.transfer import PrefillSource
 from vllmsim.composing.composer import Composer, Habits
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import engine_id, fingerprint, side_channel
-from vllmsim.interfaces import IModelCatalogue
-from vllmsim.latency import LatencyModel
+from vllmsim.interfaces import ILatencyModel, IModelCatalogue
 from vllmsim.omni import ImageEmission
 from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.structured.values import Ranges
@@ -33,6 +32,7 @@ class Manners:
     :param now: tells whole seconds since the epoch.
     :param images: decides which answers have an image unasked.
     :param composer: composes answers, with whatever habits.
+    :param latencies: makes what takes the time that a configuration says.
     """
 
     _ranks: Sequence[int]
@@ -42,13 +42,15 @@ class Manners:
     _now: Callable[[], int]
     _images: random.Random
     _composer: Composer
+    _latencies: Callable[[Configuration], ILatencyModel]
 
     def behaviour(self, configuration: Configuration) -> Behaviour:
         """Make how requests are served."""
         c = configuration
         # It remembers what it has made of schemas, unless that is otherwise now.
         self._composer = self._composer.adapted(habits(c))
-        return Behaviour(LatencyModel(c), c.global_cache_hit_threshold if c.caches_prefixes else None, self._composer)
+        threshold = c.global_cache_hit_threshold if c.caches_prefixes else None
+        return Behaviour(self._latencies(c), threshold, self._composer)
 
     def settings(self, configuration: Configuration, behaviour: Behaviour) -> Settings:
         """Make what dialects share.

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.assembly.tokenizing import make_tokenizer
+from vllmsim.config.plugins import MODES
 from vllmsim.config.schema import Configuration
 from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
@@ -52,7 +53,7 @@ def build_shared(
     :param reactor: provides time, and connections where the tokenizer needs some.
     :param defer_to_thread: runs a function off the reactor.
     :param environ: the environment.
-    :raises SystemExit: when the tokenizer cannot be had, or with all that is wrong with datasets.
+    :raises SystemExit: when the tokenizer or a plugin cannot be had, or with all that is wrong with datasets.
     """
     tokenizer = make_tokenizer(configuration, environ, reactor, defer_to_thread)
     sentences = SentenceSource(tokenizer)
@@ -61,6 +62,10 @@ def build_shared(
         source = EncoderSource(tokenizer)
     elif configuration.mode == "echo":
         source = EchoSource(tokenizer)
+    elif configuration.mode not in MODES:
+        from vllmsim.assembly.plugging import shared_plugging  # noqa: PLC0415 - few servers have plugins
+
+        source = shared_plugging(configuration, reactor, defer_to_thread).source(tokenizer, sentences)
     return Shared(tokenizer, source, sentences, _datasets(configuration, reactor, defer_to_thread))
 
 

@@ -36,6 +36,10 @@ def make_tokenizer(
         raise SystemExit(f"vllmsim: cannot start: {error}") from error
     if choice.kind == "words":
         return WordTokenizer(defer_to_thread)
+    if choice.kind == "plugin":
+        from vllmsim.assembly.plugging import shared_plugging  # noqa: PLC0415
+
+        return shared_plugging(c, reactor, defer_to_thread).tokenizer(WordTokenizer(defer_to_thread))
     if choice.kind == "remote":
         from vllmsim.tokenization.render.tokenizer import remote_tokenizer  # noqa: PLC0415
 

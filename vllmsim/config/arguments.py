@@ -18,6 +18,8 @@ from vllmsim.config.names import Meaning, complete, find, short_names, suggest
 from vllmsim.config.option import Option
 
 _WORDS: Final = TRUE | FALSE
+REQUESTS: Final = frozenset({"help", "help-plugins", "version", "print-config"})
+"""What a command line may ask to be shown, after which the program ends."""
 _MOST_SHOWN: Final = 200
 _MAY_STAND_ALONE: Final = "hf-token"
 """The one flag of vLLM whose value can be left out."""
@@ -69,7 +71,7 @@ class Arguments:
 
     :param values: by option name, the value and the flag it was given with.
     :param config: the path of the YAML file, if one was named.
-    :param requests: which of ``help``, ``version`` and ``print-config`` it asks for.
+    :param requests: which of :data:`REQUESTS` it asks for.
     :param topic: what help is asked about.
     """
 
@@ -125,7 +127,7 @@ class _Scanner:
     def _long(self, word: str) -> None:
         name, separator, text = word[2:].partition("=")
         inline = text if separator else None
-        if name in {"help", "version", "print-config", "print_config"}:
+        if name.replace("_", "-") in REQUESTS:
             self.arguments.requests.add(name.replace("_", "-"))
             self.arguments.topic = inline or self.arguments.topic
         elif name == "config":

@@ -22,6 +22,7 @@ from vllmsim.config.loading import Loaded
 from vllmsim.config.names import all_options
 from vllmsim.config.option import Option
 from vllmsim.config.schema import Configuration, own_options
+from vllmsim.config.wording import VALUES
 from vllmsim.errors import Conflict, InvalidRequest
 from vllmsim.interfaces import IConfigurations
 
@@ -85,6 +86,8 @@ class LiveConfigurations:
     :param ranks: by number, each rank's.
     :param loaded: what the sources of the configuration said when it was read last.
     :param epoch: tells seconds since the epoch.
+    :param trial: looks whether a configuration would do in the place of another, beyond its own rules: tells options,
+        and what is wrong with each as a sentence without its end.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -92,6 +95,7 @@ class LiveConfigurations:
     ranks: Mapping[int, LiveConfiguration]
     _loaded: Loaded
     _epoch: Callable[[], float]
+    _trial: Callable[[Configuration, Configuration], Sequence[Fault]] | None = None
     _history: deque[Change] = field(init=False, factory=lambda: deque(maxlen=REMEMBERED))
     _past: deque[Mapping[int, Configuration]] = field(init=False, factory=lambda: deque(maxlen=REMEMBERED))
 
@@ -163,11 +167,15 @@ class LiveConfigurations:
         for number in chosen:
             if id(before[number]) not in made:
                 made[id(before[number])], wrong = edit.applied(before[number], self._loaded.values)
-                faults |= dict.fromkeys(wrong)
+                faults |= dict.fromkeys(wrong or self._tried(before[number], made[id(before[number])]))
         if faults:
             raise _invalid(list(faults))
         after = before | {number: made[id(before[number])] for number in chosen}
         self._swap(Change(self._epoch(), who, what, before, after, step))
+
+    def _tried(self, before: Configuration, now: Configuration) -> list[Fault]:
+        faults = () if self._trial is None else self._trial(before, now)
+        return [(name, f"{name}: {fault}{_words(name, now)}") for name, fault in faults]
 
     def _swap(self, change: Change) -> None:
         changed = [number for number, after in change.after.items() if after != change.before[number]]
@@ -199,6 +207,12 @@ def _invalid(faults: Sequence[Fault]) -> InvalidRequest:
     if len(faults) > _MOST_FAULTS:
         told.append(f"and {len(faults) - _MOST_FAULTS} more")
     return InvalidRequest("; ".join(told), faults[0][0][:_MOST_SHOWN])
+
+
+def _words(name: str, configuration: Configuration) -> str:
+    """Say what llm-d-inference-sim says of a name that is none."""
+    words = VALUES.get(name, "")
+    return f" ({words.format(value=getattr(configuration, name.replace('-', '_')))})" if words else ""
 
 
 def _summary(change: Change) -> str:

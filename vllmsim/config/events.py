@@ -14,6 +14,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from vllmsim.config.options.cache import MOST_MESSAGES
+from vllmsim.config.plugins import PUBLISHERS, is_plugin_name, publisher_of
 from vllmsim.config.schema import Configuration
 
 _QUEUE: Final = 100_000
@@ -49,7 +50,10 @@ def _is_count(value: object) -> bool:
 _COUNT: Final = (_is_count, f"an integer from 1 to {MOST_MESSAGES}")
 _MEMBERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "enable_kv_cache_events": (lambda value: isinstance(value, bool), "true or false"),
-    "publisher": (lambda value: value in (None, "zmq", "null"), 'null, "zmq" or "null"'),
+    "publisher": (
+        lambda value: value is None or value in PUBLISHERS or is_plugin_name(value),
+        'null, "zmq", "null" or the name of a plugin',
+    ),
     "endpoint": (lambda value: _is_text(value) and value != "", "text, and not empty"),
     "replay_endpoint": (lambda value: value is None or _is_text(value), "text or null"),
     "buffer_steps": _COUNT,
@@ -91,6 +95,7 @@ class EventSettings:
     :param flush_interval: seconds that an event waits for others; 0 for the current turn of the reactor.
     :param int_hashes: whether hashes are the last 64 bits of digests, not whole digests.
     :param connect_attempts: how often to try to reach an endpoint that is not ours; 0 for ever.
+    :param publisher: who publishes: ``zmq``, or a plugin, which knows neither of the endpoints.
     """
 
     endpoint: str
@@ -104,12 +109,15 @@ class EventSettings:
     flush_interval: float
     int_hashes: bool
     connect_attempts: int
+    publisher: str = PUBLISHERS[0]
 
     def described(self) -> dict[str, Any]:
         """Make what ``/kv_event_sources`` tells of a rank."""
+        if self.publisher != PUBLISHERS[0]:
+            return {"enable_kv_cache_events": True, "publisher": self.publisher, "topic": self.topic}
         return {
             "enable_kv_cache_events": True,
-            "publisher": "zmq",
+            "publisher": self.publisher,
             "endpoint": self.endpoint,
             "replay_endpoint": self.replay_endpoint or None,
             "buffer_steps": self.buffer_steps,
@@ -165,15 +173,17 @@ def event_settings(configuration: Configuration, number: int) -> EventSettings |
     :raises ValueError: when an endpoint is wrong.
     """
     c = configuration
+    publisher = publisher_of(c)[1]
     usual: dict[str, Any] = {
+        "publisher": publisher,
         "flush_interval": c.event_flush_interval,
         "int_hashes": c.kv_events_use_int_block_hashes,
         "connect_attempts": c.zmq_max_connect_attempts,
     }
-    if not c.caches_prefixes:
+    if not c.caches_prefixes or publisher == "null":
         return None
     if c.kv_events_config is None:
-        if not c.zmq_endpoint:
+        if publisher == "zmq" and not c.zmq_endpoint:
             return None
         return EventSettings(
             endpoint=endpoint_of_rank(c.zmq_endpoint, number),
@@ -187,7 +197,7 @@ def event_settings(configuration: Configuration, number: int) -> EventSettings |
             **usual,
         )
     config = parse_events_config(c.kv_events_config)
-    if not config.enable_kv_cache_events or config.publisher == "null":
+    if not config.enable_kv_cache_events:
         return None
     return EventSettings(
         endpoint=endpoint_of_rank(config.endpoint, number),
@@ -220,7 +230,7 @@ def event_doubt(configuration: Configuration) -> str:
     if config.enable_kv_cache_events and not configuration.caches_prefixes:
         off = "enable-prefix-caching" if configuration.enable_kvcache else "enable-kvcache"
         return f"kv-events-config wants KV events, and there are none without {off}."
-    if config.publisher == "zmq" and not config.enable_kv_cache_events:
+    if config.publisher not in {None, "null"} and not config.enable_kv_cache_events:
         return "kv-events-config has a publisher, and no KV events without enable_kv_cache_events."
     return ""
 

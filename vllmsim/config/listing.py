@@ -30,6 +30,7 @@ time that a configuration asks for.
   --config FILE    read options from a YAML file; options on the command line come before it
   --print-config   show each option's effective value and where it comes from, then exit
   --help[=TOPIC]   show all options, or those of one group, or one option
+  --help-plugins   show what can be chosen by name, such as latency models, with that of plugins
   --version        show the version
 """
 

@@ -11,6 +11,7 @@ from vllmsim.config.backends import parse_backend
 from vllmsim.config.blocks import FEWEST_BLOCKS
 from vllmsim.config.datasets import is_sha256
 from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
+from vllmsim.config.plugins import PUBLISHERS, plugin_options_fault
 from vllmsim.config.rankrules import BALANCING, RANK_RULES, RANKS, Rule
 from vllmsim.config.schema import Configuration
 from vllmsim.config.tokenizers import kind_of_tokenizer
@@ -116,12 +117,19 @@ def _wrong_endpoint(endpoint: str, c: Configuration) -> str | None:
     return None
 
 
+def _replay_of_plugin(c: Configuration) -> str | None:
+    more = c.kv_events_replay_endpoint and c.kv_events_config is None and c.kv_events_publisher not in PUBLISHERS
+    return f"asks for events of zmq, and {c.kv_events_publisher} publishes them" if more else None
+
+
 def _events_config(c: Configuration) -> str | None:
     try:
         config = parse_events_config(c.kv_events_config or {})
     except ValueError as error:
         return str(error)
     live, replay = config.endpoint, config.replay_endpoint or ""
+    if replay and config.publisher not in {None, *PUBLISHERS}:
+        return f"replay_endpoint asks for events of zmq, and {config.publisher} publishes them"
     return _wrong_endpoint(live, c) or _wrong_endpoint(replay, c) or _meeting(replay, live, c)
 
 
@@ -206,6 +214,8 @@ RULES: Final[tuple[Rule, ...]] = (
     (("lora-modules", "model", "served-model-name"), _lora_names),
     (("kv-cache-size", *_CACHED), _blocks),
     (("num-gpu-blocks-override", *_CACHED), _blocks_override),
+    (("plugin-options",), plugin_options_fault),
+    (("kv-events-replay-endpoint", "kv-events-publisher"), _replay_of_plugin),
     _event_endpoint("zmq-endpoint"),
     _event_endpoint("kv-events-replay-endpoint"),
     (("kv-events-replay-endpoint", "zmq-endpoint", *RANKS), _event_ports),

@@ -20,6 +20,7 @@ from vllmsim.config.options.answers import AnswerOptions
 from vllmsim.config.options.cache import CacheOptions
 from vllmsim.config.options.model import ModelOptions
 from vllmsim.config.options.observing import ObservingOptions
+from vllmsim.config.options.plugins import PluginOptions
 from vllmsim.config.options.scheduling import SchedulingOptions
 from vllmsim.config.options.serving import ServingOptions
 from vllmsim.config.transfer import KVTransfer, read_transfer
@@ -34,6 +35,7 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
     SchedulingOptions,
     CacheOptions,
     ObservingOptions,
+    PluginOptions,
 ):
     """The effective value of every option that the program itself has. Durations are seconds."""
 

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-TokenizerKind: TypeAlias = Literal["words", "builtin", "remote", "path", "hub"]
-"""One of our own, a render service, a file or a folder on this machine, or a model of the hub."""
+from vllmsim.config.plugins import TOKENIZER, is_plugin_name
+
+TokenizerKind: TypeAlias = Literal["words", "builtin", "remote", "plugin", "path", "hub"]
+"""One of our own, a render service, a plugin's, a file or a folder on this machine, or a model of the hub."""
 
 _NAMES: Final[tuple[TokenizerKind, ...]] = ("words", "builtin", "remote")
 _PATH_BEGINS: Final = ("/", ".", "~")
@@ -24,6 +26,10 @@ def kind_of_tokenizer(value: str) -> TokenizerKind:
     for name in _NAMES:
         if value == name:
             return name
+    if value.startswith(TOKENIZER):
+        if is_plugin_name(value.removeprefix(TOKENIZER)):
+            return "plugin"
+        raise ValueError(f"{value!r} has no name of a plugin behind the colon")
     try:
         if Path(value).expanduser().exists():
             return "path"
@@ -33,7 +39,9 @@ def kind_of_tokenizer(value: str) -> TokenizerKind:
         raise ValueError(f"there is nothing at {value!r}")
     if is_hub_id(value):
         return "hub"
-    raise ValueError(f"{value!r} is none of {', '.join(_NAMES)}, no path, and no name of a model on the hub")
+    raise ValueError(
+        f"{value!r} is none of {', '.join(_NAMES)}, no plugin:NAME, no path, and no name of a model on the hub"
+    )
 
 
 def is_hub_id(text: str) -> bool:

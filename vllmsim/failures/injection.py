@@ -1,5 +1,8 @@
 # -*- test-case-name: tests.failures.test_injection -*-
-"""Which requests fail: those that ask for it, those that a rule hits, and some by chance; in this order."""
+"""Which requests fail: those that ask for it, those that a rule hits, some by chance, and some because others say so.
+
+They are asked in this order; the others are plugins.
+"""
 
 import random
 from collections.abc import Callable, Mapping
@@ -19,6 +22,7 @@ from vllmsim.randomness import derive
 
 HEADER: Final = "X-Return-Error"
 CHANCE: Final = "failure-injection-rate"
+PLUGIN: Final = "plugin"
 
 
 @implementer(IFailure, IFailureBook)
@@ -42,6 +46,8 @@ class FailureInjection:
     _drawn: int = field(init=False, default=0)
     _by_chance: int = field(init=False, default=0)
     _asked: int = field(init=False, default=0)
+    _further: Mapping[str, IFailure] = field(init=False, factory=dict)
+    _failed: dict[str, tuple[int, int]] = field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self._generator = derive(self._seed, "failures")
@@ -57,9 +63,22 @@ class FailureInjection:
             else CountedRule(rule, c.model, self._seed)
             for rule in c.failure_rules
         }
+        self._expect(c)
+
+    def _expect(self, c: Configuration) -> None:
         chance = [("", kind) for kind in c.failure_types or TYPES] if c.failure_injection_rate else []
-        self._metrics.failures_expected([*((rule.name, rule.kind) for rule in c.failure_rules), *chance])
-        self.active = bool(self._rules) or c.failure_injection_rate > 0
+        further = [(f"{PLUGIN}:{name}", PLUGIN) for name in self._further]
+        self._metrics.failures_expected([*((rule.name, rule.kind) for rule in c.failure_rules), *chance, *further])
+        self.active = bool(self._rules or self._further) or c.failure_injection_rate > 0
+
+    def ask_too(self, further: Mapping[str, IFailure]) -> None:
+        """Have others be asked, in their order, about requests that do not fail otherwise.
+
+        :param further: all there are from now on, by name. Those that were there already go on counting.
+        """
+        self._further = further
+        self._failed = {name: self._failed.get(name, (0, 0)) for name in further}
+        self._expect(self._live.current)
 
     def reseed(self, seed: int) -> None:
         """Begin anew with another seed, as if no request had come yet."""
@@ -72,22 +91,33 @@ class FailureInjection:
     def reset(self) -> None:
         """Set all counters to 0; see :class:`vllmsim.interfaces.IFailureBook`."""
         self._drawn = self._by_chance = self._asked = 0
+        self._failed = dict.fromkeys(self._further, (0, 0))
         for rule in self._rules.values():
             rule.reset()
 
     def report(self) -> FailureReport:
         """Tell what has failed; see :class:`vllmsim.interfaces.IFailureBook`."""
         return FailureReport(
-            [rule.tally for rule in self._rules.values()],
+            [
+                *(rule.tally for rule in self._rules.values()),
+                *(Tally(f"{PLUGIN}:{name}", *counts) for name, counts in self._failed.items()),
+            ],
             Tally(CHANCE, self._drawn, self._by_chance),
             Tally(HEADER, self._asked, self._asked),
         )
 
     def consider(self) -> Callable[[Facts], Fault | None]:
         """Take what decides now; see :class:`vllmsim.interfaces.IFailure`."""
-        return partial(self._decide, self._live.current, self._rules)
+        further = {name: each.consider() for name, each in self._further.items() if each.active}
+        return partial(self._decide, self._live.current, self._rules, further)
 
-    def _decide(self, c: Configuration, rules: Mapping[str, CountedRule], facts: Facts) -> Fault | None:
+    def _decide(
+        self,
+        c: Configuration,
+        rules: Mapping[str, CountedRule],
+        further: Mapping[str, Callable[[Facts], Fault | None]],
+        facts: Facts,
+    ) -> Fault | None:
         if c.return_error_header and (value := facts.header(HEADER)):
             refusal = asked_for(value)
             self._asked += 1
@@ -97,7 +127,20 @@ class FailureInjection:
             if (fault := counted.consider(facts)) is not None:
                 self._metrics.request_failed(counted.rule.name, counted.rule.kind)
                 return fault
-        return self._draw(c) if c.failure_injection_rate else None
+        fault = self._draw(c) if c.failure_injection_rate else None
+        return self._ask(further, facts) if fault is None and further else fault
+
+    def _ask(self, further: Mapping[str, Callable[[Facts], Fault | None]], facts: Facts) -> Fault | None:
+        for name, decide in further.items():
+            asked, failed = self._failed.get(name, (0, 0))
+            fault = decide(facts)
+            # Of one that is gone since, nobody counts any more.
+            if name in self._failed:
+                self._failed[name] = asked + 1, failed + (fault is not None)
+            if fault is not None:
+                self._metrics.request_failed(f"{PLUGIN}:{name}", PLUGIN)
+                return fault
+        return None
 
     def _draw(self, c: Configuration) -> Fault | None:
         self._drawn += 1

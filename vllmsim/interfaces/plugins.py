@@ -18,6 +18,9 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
 from vllmsim.interfaces.answers import ILatencyModel, IResponseSource, ITokenizer
+from vllmsim.interfaces.blocks import IBlockEventOutlet
+from vllmsim.interfaces.faults import IFailure
+from vllmsim.interfaces.middleware import IMiddleware
 
 
 @frozen(kw_only=True, eq=False)
@@ -74,6 +77,17 @@ class TokenizerSurroundings(Surroundings):
     usual: ITokenizer
 
 
+@frozen(kw_only=True, eq=False)
+class EventSurroundings(Surroundings):
+    """What a publisher of KV events finds.
+
+    :param topic: what subscribers of this rank's events ask for: ``kv-events-topic`` with all names filled in, or the
+        topic of ``kv-events-config``.
+    """
+
+    topic: str
+
+
 class IFactory(Interface):
     """What all plugins have."""
 
@@ -124,10 +138,9 @@ class IFailureFactory(IFactory):
     One is made for each rank, and another whenever its options change.
     """
 
-    def create(surroundings: Surroundings) -> Any:
+    def create(surroundings: Surroundings) -> IFailure:
         """Make one.
 
-        :return: an :class:`vllmsim.interfaces.IFailure`.
         :raises ValueError: with one sentence for the user, when the options will not do.
         """
 
@@ -135,10 +148,9 @@ class IFailureFactory(IFactory):
 class IBlockEventPublisherFactory(IFactory):
     """Adds a place where KV events go, for the option ``kv-events-publisher``. One is made for each rank."""
 
-    def create(surroundings: Surroundings) -> Any:
-        """Make one.
+    def create(surroundings: EventSurroundings) -> IBlockEventOutlet:
+        """Make one. It is opened later, in the process that stays.
 
-        :return: an :class:`vllmsim.interfaces.IBlockEventOutlet`.
         :raises ValueError: with one sentence for the user, when the options will not do.
         """
 
@@ -149,10 +161,9 @@ class IMiddlewareFactory(IFactory):
     One is made for each rank, and another whenever that option changes; requests that have come before keep the former.
     """
 
-    def create(surroundings: Surroundings) -> Any:
+    def create(surroundings: Surroundings) -> IMiddleware:
         """Make one.
 
         :param surroundings: its options are those that are beside its name in the option ``middleware``.
-        :return: an :class:`vllmsim.interfaces.middleware.IMiddleware`.
         :raises ValueError: with one sentence for the user, when the options will not do.
         """

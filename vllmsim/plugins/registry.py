@@ -10,7 +10,6 @@ those that break.
 import difflib
 import importlib
 import pkgutil
-import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, TypeVar
@@ -22,7 +21,9 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 import vllmsim.plugins
+from vllmsim.config.plugins import is_plugin_name
 from vllmsim.interfaces import IBlockEventOutlet, IFailure, ILatencyModel, IResponseSource, ITokenizer
+from vllmsim.interfaces.middleware import IMiddleware
 from vllmsim.interfaces.plugins import (
     IBlockEventPublisherFactory,
     IFactory,
@@ -35,7 +36,6 @@ from vllmsim.interfaces.plugins import (
 )
 from vllmsim.plugins.ours import OURS
 
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _LONGEST_NAME: Final = 64
 _LONGEST_REASON: Final = 300
 
@@ -51,11 +51,11 @@ class Seam:
     """A place where plugins go.
 
     :param kind: what is there, as messages call one.
-    :param product: what its factories make; None where nobody knows yet.
+    :param product: what its factories make.
     """
 
     kind: str
-    product: type[Interface] | None
+    product: type[Interface]
 
 
 SEAMS: Final[Mapping[type[IFactory], Seam]] = {
@@ -64,7 +64,7 @@ SEAMS: Final[Mapping[type[IFactory], Seam]] = {
     ITokenizerFactory: Seam("tokenizer", ITokenizer),
     IFailureFactory: Seam("failure", IFailure),
     IBlockEventPublisherFactory: Seam("publisher of KV events", IBlockEventOutlet),
-    IMiddlewareFactory: Seam("middleware", None),
+    IMiddlewareFactory: Seam("middleware", IMiddleware),
 }
 
 
@@ -196,8 +196,6 @@ def make(plugin: Plugin, surroundings: T) -> Any:
 def _fault(seam: type[IFactory], made: object) -> str | None:
     """Say what is wrong with what a factory has made."""
     product = SEAMS[seam].product
-    if product is None:
-        return None
     if not product.providedBy(made):
         return f"no {product.__name__}"
     try:
@@ -235,10 +233,11 @@ def _plugins(module: Any, file: str) -> Iterator[Plugin | Broken]:
         if not IPlugin.providedBy(value):
             continue
         seams = [seam for seam in SEAMS if seam.providedBy(value)]
+        name: Any
         name, help_ = getattr(value, "name", None), getattr(value, "help", None)
         if not seams:
             yield Broken(file, f"{variable} is a plugin, and no factory of any kind")
-        elif not isinstance(name, str) or len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+        elif not is_plugin_name(name):
             yield Broken(file, f"{variable} has no name that a plugin can have")
         elif any(name in OURS[seam] for seam in seams):
             yield Broken(file, f"{variable} is called {name}, as one of the program's own")

@@ -39,6 +39,11 @@ SETTINGS = EventSettings(
 )
 
 
+def where(sockets: EventSockets) -> str:
+    """Tell where events are published."""
+    return str(sockets.describe()["endpoint"])
+
+
 class Subscriber:
     """One who takes what is published at an endpoint, or at one of its own."""
 
@@ -85,7 +90,7 @@ class PublisherTests(TestCase):
     def publisher(self, endpoint: str = SETTINGS.endpoint, **changes: Any) -> EventSockets:
         """Open sockets."""
         settings = evolve(SETTINGS, endpoint=endpoint, **changes)
-        sockets = EventSockets(settings, 0, {0: settings.described()}, self.metrics, deferToThread)
+        sockets = EventSockets(settings, self.metrics, deferToThread)
         self.addCleanup(sockets.close)
         sockets.open()
         return sockets
@@ -96,9 +101,7 @@ class PublisherTests(TestCase):
 
     def subscriber(self, sockets: EventSockets, topic: str = "", hwm: int = 0) -> Subscriber:
         """Subscribe where events are published."""
-        return self.reader(
-            sockets.sources()[0]["endpoint"].replace("*", "127.0.0.1").replace("0.0.0.0", "127.0.0.1"), topic, hwm=hwm
-        )
+        return self.reader(where(sockets).replace("*", "127.0.0.1").replace("0.0.0.0", "127.0.0.1"), topic, hwm=hwm)
 
     def reader(self, endpoint: str, topic: str = "", **how: Any) -> Subscriber:
         """Subscribe at an endpoint."""
@@ -144,7 +147,7 @@ class PublisherTests(TestCase):
     async def test_free_port(self) -> None:
         """Where any port would do, the one that is bound is told."""
         sockets = self.publisher("tcp://*:0")
-        endpoint = sockets.sources()[0]["endpoint"]
+        endpoint = where(sockets)
         self.assertRegex(endpoint, r"^tcp://0\.0\.0\.0:\d\d+$")
         self.assertEqual([f"KV events are published at {endpoint} under 'kv@pod@m'."], self.logged)
         await self.join(sockets, self.subscriber(sockets))
@@ -154,7 +157,7 @@ class PublisherTests(TestCase):
         port = free_port()
         for endpoint in (f"tcp://*:{port}", f"tcp://[::]:{port}"):
             sockets = self.publisher(endpoint)
-            self.assertEqual(endpoint, sockets.sources()[0]["endpoint"])
+            self.assertEqual(endpoint, where(sockets))
             await sockets.close()
 
     async def test_long_subscription(self) -> None:
@@ -170,7 +173,7 @@ class PublisherTests(TestCase):
         """An endpoint that is somebody's is connected to; who binds it later gets what is published then."""
         endpoint = f"tcp://127.0.0.1:{free_port()}"
         sockets = self.publisher(endpoint)
-        self.assertEqual(endpoint, sockets.sources()[0]["endpoint"])
+        self.assertEqual(endpoint, where(sockets))
         for number in range(5):
             sockets.publish(number, b"x", 1)
         await self.pause(0.05)
@@ -186,14 +189,14 @@ class PublisherTests(TestCase):
             endpoint = f"ipc://{folder}/events"
             for _ in range(2):
                 sockets = self.publisher(endpoint)
-                self.assertEqual(endpoint, sockets.sources()[0]["endpoint"])
+                self.assertEqual(endpoint, where(sockets))
                 await self.join(sockets, self.subscriber(sockets))
                 await sockets.close()
 
     async def test_ipv6(self) -> None:
         """An address of version 6 is bound."""
         sockets = self.publisher("tcp://[::1]:0")
-        self.assertRegex(sockets.sources()[0]["endpoint"], r"^tcp://\[::1\]:\d\d+$")
+        self.assertRegex(where(sockets), r"^tcp://\[::1\]:\d\d+$")
 
     async def test_ranks(self) -> None:
         """Each rank publishes at the next port, with a topic of its own."""
@@ -349,7 +352,7 @@ class PublisherTests(TestCase):
 
     async def test_taken(self) -> None:
         """An address that somebody has is told as the system tells it, with the endpoint."""
-        endpoint = self.bound().sources()[0]["endpoint"]
+        endpoint = where(self.bound())
         error = self.assertRaises(OSError, self.publisher, endpoint)
         self.assertEqual((errno.EADDRINUSE, "Address already in use"), (error.errno, error.strerror))
         self.assertEqual(endpoint, error.filename)

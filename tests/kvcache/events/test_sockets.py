@@ -17,8 +17,8 @@ class RankEventTests(RankTestCase):
         """Build a rank."""
         rank = self.make_rank("--model", "m", "--enable-kvcache", *words)
         publisher = RecordingPublisher()
-        assert rank.batcher is not None
-        rank.batcher._publishers = [publisher]
+        assert rank.events is not None
+        rank.events.batcher._publishers = [publisher]
         return publisher
 
     def ask(self, *ids: int, **fields: Any) -> None:
@@ -113,4 +113,4 @@ class RankEventTests(RankTestCase):
         """Without prefix caching, or without an endpoint, nobody is told anything."""
         for words in (["--no-enable-prefix-caching"], ["--zmq-endpoint", ""]):
             rank = self.make_rank("--enable-kvcache", *words)
-            self.assertEqual((None, None), (rank.batcher, rank.sockets))
+            self.assertIsNone(rank.events)

@@ -9,6 +9,7 @@ from attrs import frozen
 from vllmsim.config.datasets import Dataset, parse_datasets, write_datasets
 from vllmsim.config.kinds import PERCENT, Duration, Flag, Integer, Json, Number, Parsed, Text
 from vllmsim.config.option import option
+from vllmsim.config.plugins import MODES, PluginName
 
 
 @frozen(kw_only=True, init=False, eq=False, repr=False, slots=False)
@@ -16,8 +17,8 @@ class AnswerOptions:
     """What answers say, and how text becomes tokens. Durations are seconds."""
 
     # fmt: off
-    mode: str = option("answers", Text(choices=("random", "echo")), "random",
-        "What answers say: sentences at random, or the request's own last message.")
+    mode: str = option("answers", PluginName(MODES), "random",
+        "What answers say: sentences at random, the request's own last message, or what a plugin says.")
     dataset_path: str = option("answers", Text(), "",
         "SQLite file with answers; sentences are said while it is locked or cannot be read.")
     dataset_url: str = option("answers", Text(), "",
@@ -38,8 +39,9 @@ class AnswerOptions:
         "How much of an answer is reasoning, where there is any.", unit="%", live=True)
 
     tokenizer: str = option("tokenizer", Text(), "",
-        "What cuts text into tokens: words, builtin, remote (the render service), a tokenizer.json or its folder, or a"
-        " model on the hub, which is downloaded once; if empty, the model's where that is a folder, or words.")
+        "What cuts text into tokens: words, builtin, remote (the render service), a tokenizer.json or its folder, a"
+        " model on the hub, which is downloaded once, or plugin:NAME; if empty, the model's where that is a folder, or"
+        " words.")
     tokenizer_revision: str | None = option("tokenizer", Text(), None,
         "Branch, tag or commit of the tokenizer on the hub; main if not given.")
     revision: str | None = option("tokenizer", Text(), None,

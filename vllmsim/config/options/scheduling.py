@@ -9,6 +9,7 @@ from vllmsim.config.failurerule import FAILURE_TYPES, FailureRule, write_failure
 from vllmsim.config.failurerules import parse_failure_rules
 from vllmsim.config.kinds import PERCENT, Duration, Flag, Integer, List, Number, Parsed, Text
 from vllmsim.config.option import option
+from vllmsim.config.plugins import CALCULATORS, PluginName
 
 
 def _latency(help: str, **facts: Any) -> Any:  # noqa: A002
@@ -47,8 +48,9 @@ class SchedulingOptions:
     kv_cache_transfer_time_std_dev: float = _latency("Standard deviation of the transfer counted per token.")
     time_factor_under_load: float = option("latency", Number(least=1.0), 1.0,
         "How many times longer everything takes when all slots are busy; in between it grows evenly.", live=True)
-    latency_calculator: str = option("latency", Text(choices=("", "constant", "per-token")), "",
-        "How the time to first token is found: constant, per-token, or (empty) whichever of them is set.", live=True)
+    latency_calculator: str = option("latency", PluginName(CALCULATORS), "",
+        "How the time to first token is found: constant, per-token, or (empty) whichever of them is set; or a plugin,"
+        " which finds all times.", live=True)
 
     failure_injection_rate: int = option("failures", PERCENT, 0,
         "How many requests fail on purpose, by chance.", unit="%", live=True)

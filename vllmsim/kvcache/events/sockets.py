@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from vllmsim.config.events import EventSettings
-from vllmsim.interfaces import IBlockEventPublisher, ICacheMetrics
+from vllmsim.interfaces import IBlockEventOutlet, ICacheMetrics
 from vllmsim.kvcache.events.replay import Replay
 
 if TYPE_CHECKING:
@@ -22,20 +22,16 @@ _LINGER: Final = 1000
 """Milliseconds that subscribers have to take what is on its way to them when the rank stops."""
 
 
-@implementer(IBlockEventPublisher)
+@implementer(IBlockEventOutlet)
 @define(eq=False)
 class EventSockets:
     """Opens and closes sockets. Batches that come while they are closed go nowhere.
 
-    :param number: the rank.
-    :param sources: where all ranks publish, as far as options tell.
     :param defer_to_thread: runs a function off the reactor.
     :param replay: answers who asks for batches once more, if somebody may.
     """
 
     _settings: EventSettings
-    _number: int
-    _sources: Mapping[int, Mapping[str, Any]]
     _metrics: ICacheMetrics
     _defer_to_thread: Callable[..., Deferred[Any]]
     _replay: Replay | None = None
@@ -43,14 +39,14 @@ class EventSockets:
     _publisher: "SocketPublisher | None" = field(init=False, default=None)
     _router: "ReplayRouter | None" = field(init=False, default=None)
 
-    def sources(self) -> Mapping[int, Mapping[str, Any]]:
-        """Tell where all ranks publish, by number; of this one, when it is open, the ports that it got."""
-        if self._publisher is None:
-            return self._sources
-        own = evolve(self._settings, endpoint=self._publisher.endpoint)
+    def describe(self) -> Mapping[str, object]:
+        """Tell where the rank publishes; when it is open, with the ports that it got."""
+        own = self._settings
+        if self._publisher is not None:
+            own = evolve(own, endpoint=self._publisher.endpoint)
         if self._router is not None:
             own = evolve(own, replay_endpoint=self._router.endpoint)
-        return {**self._sources, self._number: own.described()}
+        return own.described()
 
     def open(self) -> None:
         """Bind or connect. Not before the process is the one that stays: ZeroMQ has threads, which no fork takes along.
@@ -77,7 +73,7 @@ class EventSockets:
             raise
 
     def publish(self, sequence: int, payload: bytes, events: int) -> None:
-        """Send a batch; see :class:`vllmsim.interfaces.IBlockEventPublisher`."""
+        """Send a batch; see :class:`vllmsim.interfaces.IBlockEventOutlet`."""
         if self._publisher is not None:
             self._publisher.publish(sequence, payload, events)
 

@@ -1,0 +1,54 @@
+# -*- test-case-name: tests.assembly.test_trying -*-
+"""Tries what a change of the configuration wants of plugins before it holds, so that none is there by half."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from vllmsim.assembly.latencies import latency_key
+from vllmsim.assembly.plugging import Plugging
+from vllmsim.config.plugins import CALCULATORS, named_plugins, options_of
+from vllmsim.config.schema import Configuration
+from vllmsim.plugins.naming import missing_plugins
+from vllmsim.plugins.registry import PluginError
+from vllmsim.randomness import derive
+
+
+def try_plugins(
+    before: Configuration, now: Configuration, clock: IReactorTime, defer_to_thread: Callable[..., Deferred[Any]]
+) -> list[tuple[str, str]]:
+    """Find out whether plugins can be had as a changed configuration wants them. What is made for that is thrown away.
+
+    :return: options, and what is wrong with each as a sentence without its end.
+    """
+    if faults := missing_plugins(now) or _fixed(before, now):
+        return faults
+    plugging = Plugging(now, now.ranks.start, clock, defer_to_thread, partial(derive, now.seed or 0))
+    wanted: list[tuple[str, Callable[[], object]]] = []
+    if now.latency_calculator not in CALCULATORS and (
+        before.latency_calculator != now.latency_calculator or latency_key(before) != latency_key(now)
+    ):
+        wanted.append(("latency-calculator", plugging.latency))
+    wanted += [
+        ("failure-plugins", partial(plugging.failure, name))
+        for name in now.failure_plugins
+        if name not in before.failure_plugins or options_of(before, name) != options_of(now, name)
+    ]
+    for option, make in wanted:
+        try:
+            make()
+        except PluginError as error:
+            faults.append((option, str(error)))
+    return faults
+
+
+def _fixed(before: Configuration, now: Configuration) -> list[tuple[str, str]]:
+    """Find options that change of plugins that were made at the start, once for all."""
+    return [
+        ("plugin-options", f"those of {name} cannot change live: the {option} of a server stays as it is")
+        for option, kind, name in named_plugins(now)
+        if kind not in {"latency", "failure"} and options_of(before, name) != options_of(now, name)
+    ]

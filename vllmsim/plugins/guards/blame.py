@@ -1,0 +1,65 @@
+# -*- test-case-name: tests.plugins.guards.test_blame -*-
+"""What becomes of a plugin's mistakes: a line in the log with its name, and an error for the client that says no more.
+
+The first mistake of each kind comes with its traceback. What a plugin raises on purpose, an error that clients may be
+told of, is none.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from vllmsim.errors import InferenceError
+from vllmsim.plugins.registry import tell
+
+PASSED: Final = (InferenceError, CancelledError)
+"""What goes through a guard as it is."""
+MISTAKES: Final = (Exception, SystemExit)
+"""What is a mistake otherwise."""
+_MOST_KINDS: Final = 100
+
+
+class Nonsense(ValueError):
+    """A plugin gives what cannot be; the text says what is wrong with it."""
+
+
+@define(eq=False)
+class Blame:
+    """Tells of the mistakes of one plugin.
+
+    :param kind: what it is.
+    """
+
+    _log: ClassVar[Logger] = Logger()
+
+    kind: str
+    name: str
+    _told: set[str] = field(init=False, factory=set)
+
+    def tell(self, error: BaseException) -> InferenceError:
+        """Log a mistake; to be called while it is handled.
+
+        :return: what the client is told.
+        """
+        text = str(error) if isinstance(error, Nonsense) else tell(error)
+        if isinstance(error, Nonsense) or text in self._told or len(self._told) >= _MOST_KINDS:
+            self._log.error("The {kind} {name} breaks: {text}", kind=self.kind, name=self.name, text=text)
+        else:
+            self._told.add(text)
+            self._log.failure("The {kind} {name} breaks: {text}", kind=self.kind, name=self.name, text=text)
+        return InferenceError("Internal server error")
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a method of the plugin.
+
+        :raises InferenceError: when that is a mistake, or the plugin says so.
+        """
+        try:
+            return function(*arguments)
+        except PASSED:
+            raise
+        except MISTAKES as error:
+            raise self.tell(error) from error

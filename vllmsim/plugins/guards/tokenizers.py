@@ -1,0 +1,113 @@
+# -*- test-case-name: tests.plugins.guards.test_tokenizers -*-
+"""A tokenizer that comes from a plugin."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TypeVar
+
+from attrs import define, field
+from zope.interface import implementer
+
+from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
+from vllmsim.interfaces import ITokenizer
+from vllmsim.plugins.guards.blame import MISTAKES, PASSED, Blame, Nonsense
+from vllmsim.plugins.guards.tokens import checked, checked_text, checked_texts
+
+T = TypeVar("T")
+
+
+@implementer(ITokenizer)
+@define(eq=False)
+class GuardedTokenizer:
+    """Looks at what a tokenizer gives. What does not change is asked once, when it is made.
+
+    :raises ValueError: when what is asked then cannot be.
+    """
+
+    _tokenizer: ITokenizer
+    _blame: Blame
+    eos_id: int = field(init=False)
+    eos_text: str = field(init=False)
+    vocabulary_size: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        t = self._tokenizer
+        self.eos_id, self.eos_text, self.vocabulary_size = t.eos_id, t.eos_text, t.vocabulary_size
+        if not isinstance(self.vocabulary_size, int) or self.vocabulary_size < 1:
+            raise Nonsense(f"its vocabulary has {self.vocabulary_size!r} tokens")
+        checked(Tokens((self.eos_id,), (self.eos_text,)), self.vocabulary_size, 1)
+
+    async def read(self, prompt: TextPrompt | Conversation, limit: int) -> TokenizedPrompt:
+        """Make tokens of what a client sent; see :class:`vllmsim.interfaces.ITokenizer`."""
+        return await self._awaited(self._read(prompt, limit))
+
+    async def _read(self, prompt: TextPrompt | Conversation, limit: int) -> TokenizedPrompt:
+        read = await self._tokenizer.read(prompt, limit)
+        if not isinstance(read, TokenizedPrompt):
+            raise Nonsense("it reads a prompt and gives no TokenizedPrompt")
+        tokens = checked(Tokens(read.ids, read.texts), self.vocabulary_size, limit)
+        return TokenizedPrompt(prompt, checked_text(read.text), tokens.ids, tokens.texts, tuple(read.media))
+
+    async def encode(self, text: str, limit: int) -> Tokens:
+        """Cut a text into tokens."""
+        return await self._awaited(self._encode(text, limit))
+
+    async def _encode(self, text: str, limit: int) -> Tokens:
+        return checked(await self._tokenizer.encode(text, limit), self.vocabulary_size, limit)
+
+    def texts_of(self, ids: Sequence[int]) -> Sequence[str]:
+        """Tell what each of some tokens adds to the text that they are together."""
+        return self._blame.call(self._texts, "texts_of", ids)  # type: ignore[no-any-return]
+
+    def pieces_of(self, ids: Sequence[int]) -> Sequence[str]:
+        """Spell some tokens as the vocabulary does."""
+        return self._blame.call(self._texts, "pieces_of", ids)  # type: ignore[no-any-return]
+
+    def _texts(self, method: str, ids: Sequence[int]) -> Sequence[str]:
+        texts = checked_texts(getattr(self._tokenizer, method)(ids), len(ids) + 1)
+        if len(texts) != len(ids):
+            raise Nonsense(f"it gives {len(texts)} or more texts for {len(ids)} tokens")
+        return texts
+
+    def text_of(self, token: int) -> str | None:
+        """Look up one token."""
+        return self._blame.call(self._text, token)  # type: ignore[no-any-return]
+
+    def _text(self, token: int) -> str | None:
+        text = self._tokenizer.text_of(token)
+        return None if text is None else checked_text(text)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """Join tokens to text."""
+        return await self._awaited(self._decode(ids))
+
+    async def _decode(self, ids: Sequence[int]) -> str:
+        return checked_text(await self._tokenizer.decode(ids))
+
+    def tag(self, text: str) -> Tokens:
+        """Make tokens of a tag."""
+        return self._blame.call(self._tag, text)  # type: ignore[no-any-return]
+
+    def _tag(self, text: str) -> Tokens:
+        tokens = checked(self._tokenizer.tag(text), self.vocabulary_size, len(text.encode()) + 1)
+        if not tokens.ids:
+            raise Nonsense(f"it makes no token of {text!r}")
+        return tokens
+
+    def describe(self) -> Mapping[str, object]:
+        """Tell how the tokenizer was made."""
+        return self._blame.call(lambda: dict(self._tokenizer.describe()))  # type: ignore[no-any-return]
+
+    async def close(self) -> None:
+        """Give back what was opened. Nothing that goes wrong with it keeps the program from ending."""
+        try:
+            await self._tokenizer.close()
+        except MISTAKES as error:
+            self._blame.tell(error)
+
+    async def _awaited(self, coroutine: Awaitable[T]) -> T:
+        try:
+            return await coroutine
+        except PASSED:
+            raise
+        except MISTAKES as error:
+            raise self._blame.tell(error) from error
