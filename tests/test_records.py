@@ -14,7 +14,7 @@ from vllmsim.errors import (
     UnknownModel,
     Unsupported,
 )
-from vllmsim.records import MOST_CHOICES, Outcome, RequestRecord, State
+from vllmsim.records import MOST_CHOICES, HttpFacts, Outcome, RequestRecord, State
 
 
 def generating(*texts: str, **sampling: Any) -> RequestRecord:
@@ -117,6 +117,36 @@ class OutcomeTests(SynchronousTestCase):
                 record.choice_ended(choice, 4 if reason == "stop" else 0, reason)  # type: ignore[arg-type]
             record.ends(1.0)
             self.assertEqual(outcome, record.outcome)
+
+
+class TraceTests(SynchronousTestCase):
+    """The trace that a request is part of."""
+
+    def test_client(self) -> None:
+        """It is what traceparent says, if that is valid."""
+        trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+        for text, expected in {
+            f"00-{trace}-{span}-01": trace,
+            f" 00-{trace}-{span}-00 ": trace,
+            f"01-{trace}-{span}-01-more": trace,
+            f"00-{trace}-{span}-01-more": None,
+            f"ff-{trace}-{span}-01": None,
+            f"00-{trace.upper()}-{span}-01": None,
+            f"00-{'0' * 32}-{span}-01": None,
+            f"00-{trace}-{'0' * 16}-01": None,
+            f"00-{trace}-{span}": None,
+            "": None,
+        }.items():
+            record = RequestRecord("/x", http=HttpFacts("POST", "/x", {b"traceparent": text.encode()}))
+            self.assertEqual(expected, record.trace_id, text)
+        self.assertIsNone(RequestRecord("/x", http=HttpFacts("POST", "/x", {})).trace_id)
+
+    def test_own(self) -> None:
+        """A trace that began here is told as well."""
+        record = RequestRecord("x")
+        self.assertIsNone(record.trace_id)
+        record.span_trace = "ab"
+        self.assertEqual("ab", record.trace_id)
 
 
 class NameTests(SynchronousTestCase):

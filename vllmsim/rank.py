@@ -11,7 +11,6 @@ from attrs import define, evolve
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.api.records import record_line
 from vllmsim.assembly.access import make_chain
 from vllmsim.assembly.caching import Events, make_cache, make_events
 from vllmsim.assembly.doors import Doors
@@ -20,6 +19,7 @@ from vllmsim.assembly.latencies import Latencies
 from vllmsim.assembly.manners import Manners, habits
 from vllmsim.assembly.measuring import make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
+from vllmsim.assembly.remembering import make_journal
 from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.assembly.surfaces import Surfaces
 from vllmsim.composing.composer import Composer
@@ -78,6 +78,7 @@ class Rank:
     resource: RankResource
     admin: Site | None
     journal: Journal
+    request_log: "RequestLog | None"
     store: IBlockStore | None
     events: Events | None
     log: StatsLog | None
@@ -212,12 +213,14 @@ def build_rank(
     randomness.feed(pooler.reseed, "pooler", number)
 
     failures = make_failures(live, number, clock, defer_to_thread, randomness, measures)
-    journal = Journal(
+    journal, request_log = make_journal(
         live,
         number,
         clock,
         epoch,
-        _request_log(c.request_log, clock, defer_to_thread) if c.request_log else None,
+        defer_to_thread,
+        shared.tracing,
+        lambda: resource.working(),  # noqa: PLW0108 - made below
     )
 
     sources = dict if events is None else events.sources
@@ -259,6 +262,7 @@ def build_rank(
         resource,
         None if admin_resource is None else make_site(admin_resource, None),
         journal,
+        request_log,
         store,
         events,
         measures.log,
@@ -291,9 +295,3 @@ def _make_site(
 
     live.watch(adapt)
     return site
-
-
-def _request_log(path: str, clock: IReactorTime, defer_to_thread: Callable[..., Deferred[Any]]) -> "RequestLog":
-    from vllmsim.journal.requestlog import RequestLog  # noqa: PLC0415 - few servers write one
-
-    return RequestLog(path, record_line, clock, defer_to_thread)

@@ -6,6 +6,7 @@ no answer, and of the body no more than it is given. Times are seconds of the ra
 since the epoch. Nothing here knows HTTP but :class:`HttpFacts`, and requests of another protocol have none.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -24,6 +25,9 @@ Outcome: TypeAlias = Literal[
 """What became of a request: it was answered; its client left; an operator ended it; there was no room, or too little of
 its prompt cached; it was wrong; something went wrong here; a fault was injected; the server stopped before its end."""
 
+TRACEPARENT: Final = b"traceparent"
+TRACESTATE: Final = b"tracestate"
+"""The headers by which a request is part of a trace (W3C Trace Context)."""
 MOST_CHOICES: Final = 128
 """Of how many choices each is remembered for itself."""
 _NUMBERED: Final = "cmpl-"
@@ -33,6 +37,8 @@ _LONGEST_MESSAGE: Final = 1024
 _MOST_ITEMS: Final = 16
 _LONGEST_ITEM: Final = 64
 _FIRST_SERVER_FAULT: Final = 500
+_TRACED: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_FIRST_VERSION: Final = b"00"
 _REFUSALS: Final = (QueueFull, Overloaded, Unavailable)
 
 
@@ -53,6 +59,14 @@ class HttpFacts:
     body: bytes = b""
     body_bytes: int = 0
     status: int = 0
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that its client says that it is part of, in hexadecimal digits; None if it says nothing valid."""
+        match = _TRACED.fullmatch(self.headers.get(TRACEPARENT, b"").strip())
+        if match is None or (match[1] == _FIRST_VERSION and match[3]):
+            return None
+        return match[2].decode()
 
 
 @define(eq=False)
@@ -89,6 +103,7 @@ class RequestRecord:
     :param fault: the rule by which something was made to go wrong; None for nothing.
     :param error_type: what went wrong, as clients see it.
     :param outcome: what became of it; None until its end.
+    :param span_trace: the trace in which it has a span, if it has one.
     """
 
     route: str
@@ -124,6 +139,7 @@ class RequestRecord:
     error_type: str | None = None
     error_message: str | None = None
     outcome: Outcome | None = None
+    span_trace: str | None = None
     _verdict: Outcome | None = field(init=False, default=None)
     """What an error makes of it."""
 
@@ -131,6 +147,11 @@ class RequestRecord:
     def adapter(self) -> str | None:
         """The adapter that answers, if one does."""
         return self.model if self.model not in {"", self.base} else None
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that it is part of, in hexadecimal digits: its client's, or one that began here."""
+        return self.span_trace or (None if self.http is None else self.http.trace_id)
 
     @property
     def state(self) -> State:

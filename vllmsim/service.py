@@ -97,7 +97,7 @@ class RankService(Service):
     def startService(self) -> None:
         """Begin to serve."""
         super().startService()
-        log = self._rank.journal.log
+        log = self._rank.request_log
         if log is not None:
             try:
                 log.check()
@@ -142,8 +142,8 @@ class RankService(Service):
             except DeferredTimeoutError:
                 site.abort()
         rank.stop()
-        if rank.journal.log is not None:
-            await rank.journal.log.stop()
+        if rank.request_log is not None:
+            await rank.request_log.stop()
         if rank.store is not None:
             await rank.store.stop()
         if rank.events is not None:
@@ -166,7 +166,11 @@ class RankServices(MultiService):
         self._scenario = scenario
 
     def startService(self) -> None:
-        """Start the ranks, and then the scenario that begins with them."""
+        """Start what the ranks share, the ranks, and then the scenario that begins with them.
+
+        :raises SystemExit: when requests cannot be traced as the environment has it; the message says why.
+        """
+        self._shared.start()
         super().startService()
         if self._scenario is not None and self._scenarios.concerns(self._scenario):
             playing = Deferred.fromCoroutine(self._scenarios.play(self._scenario))

@@ -97,8 +97,11 @@ def makeService(options: Options) -> MultiService:
     """Build the daemon.
 
     :raises vllmsim.listening.StartError: when it cannot listen.
+    :raises SystemExit: when something else that is asked for cannot be; the message says why.
     """
     configuration = options.loaded.configuration
+    if configuration.otlp_traces_endpoint:
+        _require_tracing(configuration.otlp_traces_endpoint)
     seed = configuration.seed
     if seed is None:
         seed = fresh_seed()
@@ -173,6 +176,13 @@ def _try(before: Configuration, now: Configuration) -> list[tuple[str, str]]:
 
     reactor = _reactor()
     return try_plugins(before, now, reactor, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
+
+
+def _require_tracing(endpoint: str) -> None:
+    """Make sure that traces can be sent, before this becomes a daemon."""
+    from vllmsim.tracing.collector import choose, require  # noqa: PLC0415
+
+    require(choose(endpoint, os.environ))
 
 
 def _authority(configurations: LiveConfigurations) -> "ConfigurationAuthority":

@@ -54,7 +54,7 @@ class RecordTests(SynchronousTestCase):
             record.sequence_left(21.0 + choice)
         record.ends(22.5)
         expected = {
-            "number": 7, "rank": 1, "id": "r1", "request_id": "r1", "engine_ids": ["r1"],
+            "number": 7, "rank": 1, "id": "r1", "request_id": "r1", "engine_ids": ["r1"], "trace_id": None,
             "route": "/v1/chat/completions", "method": "POST", "path": "/v1/chat/completions?x=1",
             "state": "done", "outcome": "completed", "status": 200, "error": None, "fault": None,
             "model": "m", "asked": None, "adapter": None, "stream": True, "n": 2, "prompts": 1, "priority": 0,

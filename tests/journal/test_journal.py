@@ -126,6 +126,39 @@ class SizeTests(JournalTestCase):
         assert record.http is not None
         self.assertEqual((64, {512}), (len(record.http.headers), set(map(len, record.http.headers.values()))))
 
+    def test_trace_headers(self) -> None:
+        """Of many headers those that say which trace a request is part of are kept, whole or not at all."""
+        many = {f"h{number}": "v" for number in range(100)}
+        traced = {"traceparent": "p" * 512, "tracestate": "s" * 513}
+        for headers in ({**many, **traced}, {**traced, **many}):
+            record = self.begin(b"", **headers)
+            assert record.http is not None
+            self.assertEqual(b"p" * 512, record.http.headers[b"traceparent"])
+            self.assertNotIn(b"tracestate", record.http.headers)
+            self.assertLessEqual(len(record.http.headers), 65)
+
+    def test_observers(self) -> None:
+        """Who observes hears of each request that has ended, also if none is kept."""
+
+        class Observer:
+            """Keeps numbers."""
+
+            def __init__(self) -> None:
+                self.numbers: list[int] = []
+
+            def ended(self, record: RequestRecord) -> None:
+                """Keep one."""
+                self.numbers.append(record.number)
+
+        observer: Any = Observer()
+        self.make(journal_size=0)
+        self.journal.observers.append(observer)
+        first, _ = self.begin(), self.begin()
+        self.journal.end(first)
+        self.assertEqual([1], observer.numbers)
+        self.journal.stop()
+        self.assertEqual([1, 2], observer.numbers)
+
     def test_names_of_headers(self) -> None:
         """Long names of headers are cut like long values."""
         record = self.begin(b"", **{"h" * 60_000: "v"})

@@ -40,7 +40,7 @@ class RequestLogTests(SynchronousTestCase):
         """Add lines."""
         for _ in range(count):
             self.number += 1
-            self.log.add(RequestRecord("/route", self.number))
+            self.log.ended(RequestRecord("/route", self.number))
 
     def lines(self, path: Path | None = None) -> list[int]:
         """Read the numbers in a file."""

@@ -42,6 +42,7 @@ def record_object(record: RequestRecord, *, body: bool) -> dict[str, Any]:
         "id": record.answer_id or None,
         "request_id": record.request_id or None,
         "engine_ids": record.engine_ids,
+        "trace_id": record.trace_id,
         "route": record.route,
         "method": None if http is None else http.method,
         "path": None if http is None else http.path,

@@ -19,6 +19,7 @@ from vllmsim.interfaces import IResponseSource, ITokenizer
 
 if TYPE_CHECKING:
     from vllmsim.dataset.datasets import Datasets
+    from vllmsim.tracing.tracing import Tracing
 
 
 @define(eq=False)
@@ -28,15 +29,27 @@ class Shared:
     :param source: says what answers say, where no dataset does.
     :param sentences: says anything, such as reasoning.
     :param datasets: what answers are from, if there are any.
+    :param tracing: has requests traced, if they are.
     """
 
     tokenizer: ITokenizer
     source: IResponseSource
     sentences: IResponseSource
     datasets: "Datasets | None" = None
+    tracing: "Tracing | None" = None
+
+    def start(self) -> None:
+        """Begin, before the first rank does and after the process has become a daemon.
+
+        :raises SystemExit: when requests cannot be traced as the environment has it; the message says why.
+        """
+        if self.tracing is not None:
+            self.tracing.start()
 
     async def close(self) -> None:
         """Give back what was opened, when the last rank has stopped."""
+        if self.tracing is not None:
+            await self.tracing.stop()
         if self.datasets is not None:
             await self.datasets.close()
         await self.tokenizer.close()
@@ -66,7 +79,13 @@ def build_shared(
         from vllmsim.assembly.plugging import shared_plugging  # noqa: PLC0415 - few servers have plugins
 
         source = shared_plugging(configuration, reactor, defer_to_thread).source(tokenizer, sentences)
-    return Shared(tokenizer, source, sentences, _datasets(configuration, reactor, defer_to_thread))
+    return Shared(
+        tokenizer,
+        source,
+        sentences,
+        _datasets(configuration, reactor, defer_to_thread),
+        _tracing(configuration, reactor, environ),
+    )
 
 
 def _datasets(
@@ -84,3 +103,19 @@ def _datasets(
         return Datasets.open(usual, by_model, served, clock, defer_to_thread)
     except DatasetError as error:
         raise SystemExit(f"vllmsim: dataset initialization error: {error}") from error
+
+
+def _tracing(c: Configuration, reactor: Any, environ: Mapping[str, str]) -> "Tracing | None":
+    if not c.otlp_traces_endpoint:
+        return None
+    # It takes a tenth of a second, and packages that need not be there.
+    from vllmsim.tracing.collector import choose  # noqa: PLC0415
+    from vllmsim.tracing.tracing import Tracing  # noqa: PLC0415
+
+    pod = {"k8s.pod.name": c.pod_name, "k8s.namespace.name": c.pod_namespace, "k8s.pod.ip": c.pod_ip}
+    return Tracing(
+        choose(c.otlp_traces_endpoint, environ),
+        {name: value for name, value in pod.items() if value},
+        reactor,
+        environ=environ,
+    )

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from vllmsim.config.administration import admin_fault
 from vllmsim.config.backends import parse_backend
 from vllmsim.config.blocks import FEWEST_BLOCKS
+from vllmsim.config.collector import parse_collector
 from vllmsim.config.datasets import is_sha256
 from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
 from vllmsim.config.plugins import PUBLISHERS, plugin_options_fault
@@ -19,6 +20,7 @@ from vllmsim.config.transfer import read_transfer
 from vllmsim.durations import format_duration
 
 _MAX_DEVIATION: Final = 0.3
+_DETAILED: Final = ("model", "worker", "all")
 _CACHED: Final = ("enable-kvcache", "enable-prefix-caching", "kv-events-config")
 
 
@@ -198,6 +200,23 @@ def _transfer(c: Configuration) -> str | None:
     return None
 
 
+def _collector(c: Configuration) -> str | None:
+    try:
+        parse_collector(c.otlp_traces_endpoint)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _detailed_traces(c: Configuration) -> str | None:
+    # vLLM takes several words, or one with commas.
+    words = [word for each in c.collect_detailed_traces for word in each.split(",")]
+    wrong = [word for word in words if word not in _DETAILED]
+    if wrong:
+        return f"{wrong[0]!r} is none of {', '.join(_DETAILED)}"
+    return "needs otlp-traces-endpoint" if words and not c.otlp_traces_endpoint else None
+
+
 def _fingerprint(c: Configuration) -> str | None:
     wrong = c.fingerprint_mode == "custom" and not c.fingerprint_value
     return "is needed for fingerprint-mode custom" if wrong else None
@@ -234,6 +253,8 @@ RULES: Final[tuple[Rule, ...]] = (
     (("tokenizer", "render-url"), _tokenizer),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
     (("kv-transfer-config",), _transfer),
+    (("otlp-traces-endpoint",), _collector),
+    (("collect-detailed-traces", "otlp-traces-endpoint"), _detailed_traces),
 )
 
 

@@ -213,8 +213,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("logging-config", _A, None, "Logging settings.", ()),
     ("log-config-file", _T, None, "File with logging settings.", ()),
     ("show-hidden-metrics-for-version", _T, None, "Show metrics hidden since a version.", ()),
-    ("otlp-traces-endpoint", _T, None, "Where traces are sent.", ()),
-    ("collect-detailed-traces", _L, None, "What to trace in detail.", ()),
     ("per-request-spec-decode-metrics", _T, "none", "Speculation figures per request.", ()),
     ("cudagraph-metrics", _B, False, "Measure captured graphs.", ()),
     ("enable-layerwise-nvtx-tracing", _B, False, "Mark layers for profilers.", ()),

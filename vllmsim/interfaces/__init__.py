@@ -25,7 +25,15 @@ from vllmsim.interfaces.metrics import (
 )
 from vllmsim.interfaces.middleware import IExchange, IMiddleware
 from vllmsim.interfaces.models import IAdapterRegistry, IAdapterSlots, IModelCatalogue
-from vllmsim.interfaces.operating import IConfigurations, IHealth, IJournal, IRankControl, IScenarios, PauseMode
+from vllmsim.interfaces.operating import (
+    IConfigurations,
+    IHealth,
+    IJournal,
+    IRankControl,
+    IRequestObserver,
+    IScenarios,
+    PauseMode,
+)
 from vllmsim.interfaces.serving import IAdmission, IPooler, ISimulator, ITokenSink
 
 __all__ = [
@@ -56,6 +64,7 @@ __all__ = [
     "IPooler",
     "IRankControl",
     "IRankMetrics",
+    "IRequestObserver",
     "IResponseSource",
     "IScenarios",
     "ISequenceBlocks",

@@ -146,6 +146,16 @@ class IScenarios(Interface):
         """Tell what is played, or was last: what JSON can say."""
 
 
+class IRequestObserver(Interface):
+    """What is told of each request that the journal remembers when that has come to its end."""
+
+    def ended(record: RequestRecord) -> None:
+        """Learn of one. Nobody changes its record any more, but for :attr:`RequestRecord.span_trace`.
+
+        It is called for each request, and must neither wait nor raise.
+        """
+
+
 class IJournal(Interface):
     """What remembers the requests of one rank: those that are under way, and so many of those that have ended."""
 

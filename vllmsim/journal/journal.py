@@ -7,7 +7,7 @@ the journal pays for it.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 import orjson
 from attrs import define, field
@@ -19,12 +19,9 @@ from zope.interface import implementer
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.errors import Overloaded
-from vllmsim.interfaces import IJournal
-from vllmsim.records import HttpFacts, Outcome, RequestRecord
+from vllmsim.interfaces import IJournal, IRequestObserver
+from vllmsim.records import TRACEPARENT, TRACESTATE, HttpFacts, Outcome, RequestRecord
 from vllmsim.turns import Turn
-
-if TYPE_CHECKING:
-    from vllmsim.journal.requestlog import RequestLog
 
 MOST_WAITERS: Final = 64
 """How many may wait for requests to end: each is asked whenever one does."""
@@ -70,7 +67,8 @@ class Journal:
 
     :param rank: its number.
     :param epoch: tells seconds since the epoch.
-    :param log: has a line written for each request that has ended, if there is one.
+    :param observers: hear of each request that has ended. With one of them requests have records though none are kept.
+    :param hints: whether to say once in the log that a request is part of a trace, where nobody traces.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -79,7 +77,8 @@ class Journal:
     _rank: int
     _clock: IReactorTime
     _epoch: Callable[[], float]
-    log: "RequestLog | None" = None
+    observers: list[IRequestObserver] = field(factory=list)
+    hints: bool = False
     dropped: int = field(init=False, default=0)
     _base: str = field(init=False)
     number: int = field(init=False, default=0)
@@ -101,7 +100,10 @@ class Journal:
 
     def begin(self, route: str, http: HttpFacts | None) -> RequestRecord | None:
         """Begin to remember a request; see :class:`vllmsim.interfaces.IJournal`."""
-        if not self._size and self.log is None:
+        if self.hints and http is not None and TRACEPARENT in http.headers:
+            self.hints = False
+            self._log.warn("Received a request with trace context but tracing is disabled")
+        if not self._size and not self.observers:
             return None
         self.number += 1
         if http is not None:
@@ -119,6 +121,11 @@ class Journal:
         if len(headers) > _MOST_HEADERS or total > _MOST_HEADER_BYTES:
             some = list(headers.items())[:_MOST_HEADERS]
             http.headers = {name[:_LONGEST_HEADER]: value[:_LONGEST_HEADER] for name, value in some}
+            for name in (TRACEPARENT, TRACESTATE):
+                # A part of one says something else.
+                http.headers.pop(name, None)
+                if len(value := headers.get(name, b"")) in range(1, _LONGEST_HEADER + 1):
+                    http.headers[name] = value
 
     def end(self, record: RequestRecord, *, gone: bool = False) -> None:
         """Move a request to those that have ended; see :class:`vllmsim.interfaces.IJournal`."""
@@ -131,8 +138,8 @@ class Journal:
         if not record.model and record.asked is None and record.http is not None:
             record.asked = _model_in(record.http)
         record.ends(self._clock.seconds(), cause)
-        if self.log is not None:
-            self.log.add(record)
+        for observer in self.observers:
+            observer.ended(record)
         if len(self._ended) == self._size:
             self.dropped += 1
         self._ended.append(record)

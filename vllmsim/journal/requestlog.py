@@ -14,7 +14,9 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from zope.interface import implementer
 
+from vllmsim.interfaces import IRequestObserver
 from vllmsim.records import RequestRecord
 
 INTERVAL: Final = 0.25
@@ -50,6 +52,7 @@ def _place(descriptor: int) -> tuple[int, int, int]:
     return found.st_dev, found.st_ino, found.st_size
 
 
+@implementer(IRequestObserver)
 @define(eq=False)
 class RequestLog:
     """Appends lines to a file.
@@ -80,7 +83,7 @@ class RequestLog:
         """
         os.close(os.open(self.path, _FLAGS, _MODE))
 
-    def add(self, record: RequestRecord) -> None:
+    def ended(self, record: RequestRecord) -> None:
         """Have a request's line written soon."""
         if len(self._waiting) >= MOST_WAITING:
             self._lost += 1

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from vllmsim.api.description import Description, Operation, Response
+from vllmsim.api.description import GENERATING, Description, Operation, Response
 from vllmsim.api.errorbody import error_body as openai_error_body
 from vllmsim.errors import InferenceError
 from vllmsim.web.request import ErrorBody
@@ -57,6 +57,15 @@ def error_body_of(endpoint: Callable[..., Any]) -> ErrorBody:
     """
     written: ErrorBody = vars(endpoint).get(_ERRORS, openai_error_body)
     return written
+
+
+def works(endpoint: Callable[..., Any]) -> bool:
+    """Tell whether a route has the model work: it may be refused as only that may.
+
+    :param endpoint: the route, as Klein has it.
+    """
+    description: Description | None = vars(endpoint).get(_KEY)
+    return description is not None and {*GENERATING} <= {*description.errors}
 
 
 def operation(path: str, method: str, endpoint: Callable[..., Any], *, guarded: bool = False) -> Operation:

@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from werkzeug.routing import Rule
 
 from vllmsim.api.description import Operation
-from vllmsim.web.described import error_body_of, is_remembered, operation
+from vllmsim.web.described import error_body_of, is_remembered, operation, works
 from vllmsim.web.guarding import Guard
 from vllmsim.web.request import NO_ROUTE, ErrorBody, Request
 
@@ -93,6 +93,10 @@ class RankResource(Resource):
         """List every path and template, and its methods."""
         routes = [*self._exact.values(), *self._templates.values()]
         return sorted((route.template, sorted(m.decode() for m in route.methods)) for route in routes)
+
+    def working(self) -> frozenset[str]:
+        """List the paths and templates where the model works."""
+        return frozenset(path for (path, _), (endpoint, _) in self._endpoints.items() if works(endpoint))
 
     def operations(self) -> list[Operation]:
         """List every method of every path as its route describes it, in the order of the routes.

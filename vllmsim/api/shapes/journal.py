@@ -41,6 +41,7 @@ class RecordedRequest(TypedDict):
     id: str | None
     request_id: str | None
     engine_ids: list[str]
+    trace_id: str | None
     route: str
     method: str | None
     path: str | None

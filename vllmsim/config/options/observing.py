@@ -7,7 +7,7 @@ from attrs import frozen
 
 from vllmsim.config.buckets import parse_buckets, write_buckets
 from vllmsim.config.fakemetrics import FakeMetrics, merge_fake_metrics, parse_fake_metrics, write_fake_metrics
-from vllmsim.config.kinds import Duration, Flag, Integer, Number, Parsed, Text
+from vllmsim.config.kinds import Duration, Flag, Integer, List, Number, Parsed, Text
 from vllmsim.config.loglevels import LogLevels, parse_levels, write_levels
 from vllmsim.config.option import option
 
@@ -55,4 +55,11 @@ class ObservingOptions:
         environment="VLLM_LOGGING_LEVEL")
     log_http: bool = option("logs", Flag(), False,
         "Log requests and responses with headers and bodies.", acts=False)
+
+    otlp_traces_endpoint: str = option("tracing", Text(), "",
+        "Where spans of requests are sent, one for each: http://HOST:4318/v1/traces for OTLP over HTTP, grpc://HOST:4317"
+        " for gRPC, which takes a package more. Needs vllmsim[otel].")
+    collect_detailed_traces: tuple[str, ...] = option("tracing", List(), (),
+        "What of the model's work is measured for them: model, worker or all. vLLM's V1 engine adds nothing for it, and"
+        " so it is here.", acts=False)
     # fmt: on

@@ -1,0 +1,1 @@
+"""What makes spans of requests, and sends them."""
