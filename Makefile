@@ -7,7 +7,7 @@ ARGS ?=
 FUZZ_CASES ?= 2000
 FUZZ_SEED ?= 2
 
-.PHONY: help run test lint unit fuzz test-oldest clients bench docs sample tokenizer wheel clean
+.PHONY: help run test lint unit fuzz test-oldest clients bench docs sample dashboard tokenizer wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,6 +31,7 @@ fuzz: $(VENV)/.dev ## send thousands of made requests to all routes; FUZZ_CASES 
 
 # Long tests of what depends on no library's release.
 LONG = tests/integration/test_bench.py tests/integration/test_schemathesis.py tests/integration/test_prometheus.py \
+	tests/integration/test_monitoring.py \
 	tests/integration/test_dataset_command.py tests/integration/test_retries.py tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
 
 test-oldest: ## run the tests on the oldest libraries that are supported
@@ -49,6 +50,9 @@ docs: $(VENV)/.dev ## build the documentation, with warnings as errors
 
 sample: $(VENV)/.run ## write etc/vllmsim/sim.yaml from the option table
 	$(BIN)/python -c "from vllmsim.config.listing import sample_yaml; print(sample_yaml(), end='')" > etc/vllmsim/sim.yaml
+
+dashboard: $(VENV)/.run ## write etc/grafana/vllm.json from its panels
+	$(BIN)/python -m tests.monitoring.drawing
 
 tokenizer: $(VENV)/.run ## train the built-in tokenizer anew on tests/tokenization/corpus
 	$(BIN)/python -m tests.tokenization.training

@@ -6,71 +6,19 @@ import os
 import shutil
 import subprocess
 import time
-import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from unittest import skipUnless
 
 from attrs import frozen
 
 from tests.integration.daemon import Daemon, DaemonTestCase, free_port
+from tests.integration.prometheus import Prometheus
 
 SECONDS = float(os.environ.get("PROMETHEUS_SECONDS", "6"))
 """How long it scrapes fake functions; give it 60 for a minute of them."""
 PERIOD = SECONDS / 3
-
-
-class Prometheus:
-    """A running Prometheus that scrapes some ports of this machine.
-
-    :param folder: where it writes.
-    :param interval: time between scrapes, as Prometheus writes it.
-    """
-
-    def __init__(self, folder: str, interval: str, *ports: int) -> None:
-        self.port = free_port()
-        config = Path(folder, "prometheus.yml")
-        jobs = [{"job_name": "vllm", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]}]
-        times = {"scrape_interval": interval, "scrape_timeout": interval}
-        config.write_text(json.dumps({"global": times, "scrape_configs": jobs}))
-        self.process = subprocess.Popen(
-            ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder}/data",
-             f"--web.listen-address=127.0.0.1:{self.port}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def ask(self, path: str, **arguments: object) -> list[Any]:
-        """Ask its API; nothing while it starts."""
-        address = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(arguments)}"
-        try:
-            with urllib.request.urlopen(address, timeout=5) as response:
-                return list(json.load(response)["data"]["result"])
-        except OSError:
-            return []
-
-    def wait_for(self, query: str, expected: str) -> str | None:
-        """Ask for a value until it is the expected one, or for 20 s."""
-        value: str | None = None
-        for _ in range(100):
-            result = self.ask("query", query=query)
-            value = result[0]["value"][1] if result else None
-            if value == expected:
-                break
-            time.sleep(0.2)
-        return value
-
-    def series(self, query: str, start: float, end: float, step: float) -> dict[float, float]:
-        """Ask for the values of a query in a range, by the time for which they are."""
-        [series] = self.ask("query_range", query=query, start=start, end=end, step=step)
-        return {float(at): float(value) for at, value in series["values"]}
-
-    def stop(self) -> None:
-        """Stop it."""
-        self.process.terminate()
-        self.process.wait(20)
 
 
 @frozen

@@ -1,0 +1,1 @@
+"""What watches servers: rules for Prometheus, and a dashboard for Grafana."""
