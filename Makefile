@@ -7,7 +7,7 @@ ARGS ?=
 FUZZ_CASES ?= 2000
 FUZZ_SEED ?= 2
 
-.PHONY: help run test lint unit fuzz test-oldest clients bench docs sample dashboard tokenizer wheel clean
+.PHONY: help run test lint unit fuzz test-oldest clients cluster bench docs sample dashboard tokenizer wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,9 @@ test-oldest: ## run the tests on the oldest libraries that are supported
 clients: ## try large client libraries against the daemon, and compare tokens and chat templates with transformers
 	$(MAKE) VENV=.venv-clients EXTRAS=test,clients .venv-clients/.test
 	.venv-clients/bin/python -m pytest tests/integration/test_clients.py tests/integration/test_transformers.py tests/integration/test_load_client.py
+
+cluster: $(VENV)/.cluster ## render the Helm chart and the manifests, and hold them against Kubernetes' schemas
+	$(BIN)/python -m pytest tests/cluster
 
 bench: $(VENV)/.run ## measure what tokens and requests cost beside controls; ARGS="paced --streams 500" measures one thing
 	$(BIN)/python -m bench $(ARGS)
@@ -87,3 +90,8 @@ $(VENV)/.dev: $(VENV)/bin/python setup.cfg
 	@echo "installing vllmsim and what its checks need"
 	@$(PIP) --editable '.[test,lint,docs]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.cluster: $(VENV)/.dev .ci/get-cluster-tools
+	@echo "getting helm, kubectl, hadolint and Kubernetes' schemas"
+	@.ci/get-cluster-tools $(VENV)
+	@touch $@

@@ -6,6 +6,8 @@ Start both first, each in a terminal of its own, then this, and send requests to
     make run ARGS="--port 8200 --enable-kvcache --zmq-endpoint '' --kv-cache-transfer-time-per-token 1ms \
         --enable-prompt-tokens-details"
     .venv/bin/python examples/pd_proxy.py
+
+Its arguments are where to listen (a port, or an address and a port) and the two servers.
 """
 
 import json
@@ -18,7 +20,7 @@ from twisted.web.http import OK
 from twisted.web.iweb import IRequest
 
 app = Klein()
-port, prefill, decode = sys.argv[1:] or ("9000", "http://127.0.0.1:8100", "http://127.0.0.1:8200")
+address, prefill, decode = sys.argv[1:] or ("9000", "http://127.0.0.1:8100", "http://127.0.0.1:8200")
 UNWANTED = ("max_completion_tokens", "stream_options", "stream", "min_tokens")
 ONE_TOKEN = {"max_tokens": 1, "max_output_tokens": 1}
 
@@ -43,4 +45,5 @@ async def route(request: IRequest) -> None:
     await answer.collect(request.write)
 
 
-app.run("127.0.0.1", int(port))
+host, _, port = address.rpartition(":")
+app.run(host or "127.0.0.1", int(port))

@@ -26,6 +26,13 @@ from vllmsim.scripts.dataset import options
 ROOT = Path(__file__).parents[1]
 EVERYTHING = ("--profiler-config", '{"profiler": "torch"}')
 """Options without which a server lacks some of its routes."""
+FOREIGN = {
+    "kubernetes.rst": {
+        *("set", "set-file", "set-string", "reuse-values", "from-literal"),
+        *("read-only", "tmpfs", "build-arg"),
+    }
+}
+"""Options of other programs, helm's and podman's for example, by the page that names them."""
 
 
 def tables(page: str, width: int) -> list[dict[str, str]]:
@@ -142,6 +149,7 @@ class DocumentationTests(RankTestCase):
                 known = (
                     find(name)
                     or name in commands
+                    or name in FOREIGN.get(page.name, ())
                     or name
                     in {
                         "config",

@@ -1,0 +1,1 @@
+"""What a cluster is given: the chart, the manifests and the image."""
