@@ -1,16 +1,18 @@
 """Listening."""
 
+import os
+import socket
 from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
-from twisted.trial.unittest import SynchronousTestCase
 
+from tests.systemd.inheriting import InheritingTestCase
 from vllmsim.listening import Listener, StartError
 
 
-class ListenerTests(SynchronousTestCase):
+class ListenerTests(InheritingTestCase):
     """What listens, and what cannot."""
 
     def setUp(self) -> None:
@@ -50,6 +52,21 @@ class ListenerTests(SynchronousTestCase):
         self.reactor.listenUNIX = refuse  # type: ignore[method-assign]
         error = self.assertRaises(StartError, self.start, "unix:/no/such/x")
         self.assertEqual("vllmsim: cannot listen on 'unix:/no/such/x': No such file or directory", str(error))
+
+    def test_passed(self) -> None:
+        """A socket that systemd has opened is served; one that is not there is an error of one line."""
+        descriptor = self.opened()
+        self.patch(os, "environ", {**os.environ, **self.inherit(http=descriptor)})
+        listener = self.start("systemd:domain=INET:name=http")
+        [(number, family, _)] = self.reactor.adoptedPorts
+        self.assertEqual((descriptor, socket.AF_INET), (number, family))
+        self.successResultOf(listener.stopService())
+        error = self.assertRaises(StartError, self.start, "systemd:domain=UNIX:name=web")
+        self.assertEqual(
+            "vllmsim: cannot listen on 'systemd:domain=UNIX:name=web': systemd has passed no socket named 'web', but"
+            " 'http'",
+            str(error),
+        )
 
     def test_no_endpoint(self) -> None:
         """An endpoint that is none is an error of one line."""

@@ -64,6 +64,11 @@ class NeedsTests(SynchronousTestCase):
         self.assertEqual([str(here), str(there)], [d.path for d in self.needs(*words).datasets])
         self.assertFalse(self.needs(*words, "--mm-encoder-only"))
 
+    def test_named(self) -> None:
+        """What is missing can be said in words."""
+        words = ("--tokenizer", "org/model", "--dataset-path", "/x/talk.sqlite3", "--dataset-url", "http://secret@x/1")
+        self.assertEqual("the tokenizer of org/model, the dataset talk.sqlite3", str(self.needs(*words)))
+
     def test_gone(self) -> None:
         """A tokenizer's file that is gone is an error."""
         path = self.directory / "tokenizer.json"

@@ -64,7 +64,7 @@ class ReloadingTests(SynchronousTestCase):
     def said(self, service: Reloading, level: LogLevel = LogLevel.info) -> list[str]:
         """Have it read, and see what the log says at a level."""
         with capturedLogs() as events:
-            self.successResultOf(service.reload("SIGHUP"))
+            self.taken_over = self.successResultOf(service.reload("SIGHUP"))
         return [event["log_format"].format(**event) for event in events if event["log_level"] is level]
 
     def looks(self, count: int) -> list[float]:
@@ -78,6 +78,7 @@ class ReloadingTests(SynchronousTestCase):
         service = self.make(0)
         self.write(2)
         self.assertEqual([f"The configuration in {self.path} has been read again."], self.said(service))
+        self.assertTrue(self.taken_over)
         self.assertEqual([(2.0, "SIGHUP")], self.taken)
 
     def test_no_file(self) -> None:
@@ -90,6 +91,7 @@ class ReloadingTests(SynchronousTestCase):
         service = self.make(0)
         self.path.write_text("port: x\nbogus: 1\n", "utf-8")
         said = self.said(service, LogLevel.error)
+        self.assertFalse(self.taken_over)
         self.assertEqual(2, len(said))
         self.assertIn(f"The configuration stays as it is: port ({self.path} line 1): 'x' will not do", said[0])
         self.path.unlink()

@@ -52,6 +52,19 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual([1], left)
         self.assertEqual((1, 1), (reactor.stopped, reactor.from_thread))
 
+    def test_told(self) -> None:
+        """Whoever is to be told hears before the reactor stops, and once, which signal it was."""
+        reactor = Reactor()
+        told: list[tuple[str, int]] = []
+        SignalService(reactor, None, None, lambda why: told.append((why, reactor.stopped))).startService()
+        reactor.run()
+        reactor.stopped = 0
+        handler = signal.getsignal(signal.SIGINT)
+        assert callable(handler)
+        handler(signal.SIGINT, None)
+        handler(signal.SIGTERM, None)
+        self.assertEqual([("after SIGINT", 0)], told)
+
     def test_patient(self) -> None:
         """Where somebody else decides about the end, signals after the first change nothing."""
         reactor = Reactor()

@@ -112,6 +112,25 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(["Supervisor", "Reloading", "SignalService"], names)
             self.assertIs(time.monotonic, reactor.seconds)
 
+    def test_announced(self) -> None:
+        """Who starts it as a service of systemd's is told how it is, whatever kind of daemon it is."""
+        self.patch(os, "environ", {**os.environ, "NOTIFY_SOCKET": "/nowhere"})
+        for words, first in (((), "RankServices"), (("-dpm",), "Supervisor")):
+            [ranks, systemd, *rest] = self.make(*words)
+            names = [type(each).__name__ for each in (ranks, systemd, *rest)]
+            self.assertEqual([first, "SystemdService", "Reloading", "SignalService"], names)
+
+    def test_unserved(self) -> None:
+        """A socket that systemd has passed and nobody serves is named."""
+        self.patch(os, "environ", {**os.environ, "LISTEN_FDNAMES": "http:admin"})
+        top = self.make("--admin-endpoint", "9001")
+        self.patch(MultiService, "startService", lambda _: None)
+        with capturedLogs() as events:
+            top.startService()
+        said = [event["log_format"].format(**event) for event in events]
+        rest = "which systemd has passed; see the option listen."
+        self.assertEqual([f"Nobody serves the socket {name!r}, {rest}" for name in ("http", "admin")], said)
+
     def test_file(self) -> None:
         """The file is read again from where it was, whatever folder the daemon goes to."""
         [_, reloading, _] = self.make()
@@ -132,7 +151,8 @@ class ServiceTests(SynchronousTestCase):
             top = self.make("--dtype", "auto", "--log-http", "--enable-kvcache", "--kv-cache-size", "9")
             self.patch(MultiService, "startService", lambda _: None)
             top.startService()
-        texts = [event["log_format"].format(**event) for event in events if event["log_namespace"] == "vllmsim.tap"]
+        own = ("vllmsim.tap", "vllmsim.logs.opening")
+        texts = [event["log_format"].format(**event) for event in events if event["log_namespace"] in own]
         self.assertIn("log-http (--log-http) is accepted and has no effect.", texts)
         self.assertEqual(2, len([text for text in texts if "no effect" in text]))
         self.assertTrue(any(text.startswith("The seed is ") for text in texts))

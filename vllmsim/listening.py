@@ -1,9 +1,11 @@
 # -*- test-case-name: tests.test_listening -*-
 """Listening as a service that says in one line why it cannot."""
 
+import os
 from typing import Any
 
 from twisted.application import strports
+from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
@@ -28,7 +30,7 @@ class Listener(Service):
     def __init__(self, endpoint: str, factory: IProtocolFactory, reactor: Any) -> None:
         self._endpoint = endpoint
         try:
-            self._port: IService = strports.service(endpoint, factory, reactor)
+            self._port: IService = _service(endpoint, factory, reactor)
         except Exception as error:
             raise StartError(endpoint, error) from error
 
@@ -56,3 +58,14 @@ class Listener(Service):
         """
         super().stopService()
         return maybeDeferred(self._port.stopService)
+
+
+def _service(endpoint: str, factory: IProtocolFactory, reactor: Any) -> IService:
+    if not endpoint.startswith("systemd:"):
+        return strports.service(endpoint, factory, reactor)
+    from vllmsim.systemd.sockets import inherited  # noqa: PLC0415 - few servers are passed a socket
+
+    service = StreamServerEndpointService(inherited(endpoint, reactor, os.environ), factory)
+    # As strports has it.
+    service._raiseSynchronously = True  # noqa: SLF001
+    return service

@@ -42,6 +42,12 @@ class Needs:
     def __bool__(self) -> bool:
         return self.tokenizer is not None or bool(self.datasets)
 
+    def __str__(self) -> str:
+        names = [f"the dataset {Path(each.path).name}" for each in self.datasets]
+        if self.tokenizer is not None:
+            names.insert(0, f"the tokenizer of {self.tokenizer}")
+        return ", ".join(names)
+
 
 def needs(configuration: Configuration, environ: Mapping[str, str]) -> Needs:
     """Find out what must be downloaded. It looks at files, and asks nobody.

@@ -73,21 +73,21 @@ class Reloading(Service):
         if self._loop.running:
             self._loop.stop()
 
-    def reload(self, who: str) -> Deferred[None]:
+    def reload(self, who: str) -> Deferred[bool]:
         """Read the configuration again. The log says what came of it.
 
         :param who: says in the log who wants it.
-        :return: fires when that is done; it is not to be cancelled.
+        :return: fires when that is done, with whether what was read holds now; it is not to be cancelled.
         """
         if self._turn.waiting:
             # Who is next will read the same.
-            return succeed(None)
+            return succeed(True)
         return self._turn.run(lambda: Deferred.fromCoroutine(self._reload(who)))
 
-    async def _reload(self, who: str) -> None:
+    async def _reload(self, who: str) -> bool:
         if self.path is None:
             self._log.info("{who}: there is no configuration file to read again.", who=who)
-            return
+            return True
         try:
             loaded: Loaded = await self._in_thread(self._load)
             await self._take(loaded, who)
@@ -98,6 +98,8 @@ class Reloading(Service):
             self._log.error("The configuration in {path} does not hold: {fault}", path=self.path, fault=error.message)
         else:
             self._log.info("The configuration in {path} has been read again.", path=self.path)
+            return True
+        return False
 
     def _load(self) -> Loaded:
         """Read the sources, and remember which file that was."""

@@ -13,11 +13,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from vllmsim.announcing import Load
 from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.scenario.values import Scenario
 from vllmsim.config.schema import Configuration
 from vllmsim.identity import admin_endpoint_of, endpoint_of, url_of
+from vllmsim.inference import RankLoad
 from vllmsim.interfaces import IConfigurations
 from vllmsim.listening import Listener, StartError
 from vllmsim.rank import Rank, build_rank
@@ -79,6 +81,11 @@ class RankService(Service):
         if rank.admin is not None and self._admin_endpoint is not None:
             self._sites.append(rank.admin)
             self._listeners.append(Listener(self._admin_endpoint, rank.admin, reactor))
+
+    @property
+    def load(self) -> RankLoad:
+        """What the rank has to do."""
+        return self._rank.simulator.load()
 
     def privilegedStartService(self) -> None:
         """Listen.
@@ -175,6 +182,11 @@ class RankServices(MultiService):
         if self._scenario is not None and self._scenarios.concerns(self._scenario):
             playing = Deferred.fromCoroutine(self._scenarios.play(self._scenario))
             playing.addErrback(lambda reason: self._log.failure("The scenario cannot begin.", reason))
+
+    def load(self) -> Load:
+        """Tell what the ranks have to do."""
+        loads = [each.load for each in self if isinstance(each, RankService)]
+        return Load(len(loads), sum(load.running for load in loads), sum(load.waiting for load in loads))
 
     def stopService(self) -> Deferred[None]:
         """Stop the scenario that is played, then the ranks, then what they share."""

@@ -24,6 +24,7 @@ class SignalService(Service):
     :param reactor: is stopped by the first signal.
     :param leave: ends the process with a status, by the second; without it further signals change nothing.
     :param reload: is called for each SIGHUP, with who asks; without it that changes nothing.
+    :param stopping: is told why, before the reactor stops.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -33,10 +34,12 @@ class SignalService(Service):
         reactor: Any,
         leave: Callable[[int], Any] | None = os._exit,
         reload: Callable[[str], Any] | None = None,
+        stopping: Callable[[str], object] | None = None,
     ) -> None:
         self._reactor = reactor
         self._leave = leave
         self._reload = reload
+        self._tell = stopping
         self._stopping = False
 
     def startService(self) -> None:
@@ -62,6 +65,8 @@ class SignalService(Service):
         self._reactor.callFromThread(self._stop, signal.Signals(number).name)
 
     def _stop(self, name: str) -> None:
+        if self._tell is not None:
+            self._tell(f"after {name}")
         more = "A second signal ends at once." if self._leave is not None else "Further signals change nothing."
         self._log.info("Received {name}: finishing what runs. {more}", name=name, more=more)
         with suppress(ReactorNotRunning):

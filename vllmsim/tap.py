@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from vllmsim import __version__
+from vllmsim.announcing import Announcer
 from vllmsim.config.arguments import Arguments, Problem, scan
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.listing import help_text, print_config
@@ -24,6 +25,7 @@ from vllmsim.config.plugins import has_plugins
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IConfigurations
 from vllmsim.logs.destination import Destination, LoggedServices
+from vllmsim.logs.opening import name_doubts
 from vllmsim.randomness import fresh_seed
 from vllmsim.stopping import SignalService
 
@@ -35,6 +37,8 @@ _log = Logger()
 
 _SWITCH: Final = 0.0005
 """Seconds that one thread computes while another wants to; Python's own is ten times as long."""
+RANKS: Final = "ranks"
+"""What the service is called that serves ranks."""
 _SOON: Final = 1.0
 """Seconds after the start when there is time for what the first requests may not need."""
 _MORE_THAN_FREED: Final = 10_000
@@ -109,27 +113,22 @@ def makeService(options: Options) -> MultiService:
     running = evolve(configuration, seed=seed)
     lives = {number: LiveConfiguration(running) for number in configuration.ranks}
     configurations = LiveConfigurations(lives, options.loaded, time.time, _try)
-    build = partial(_serve, lives=lives, configurations=configurations, seed=seed)
+    announcer = _announcer(configuration)
+    build = partial(_serve, lives=lives, configurations=configurations, seed=seed, announcer=announcer)
     take = configurations.reload
     if configuration.data_parallel_processes:
         authority = _authority(configurations)
-        build, take = partial(_supervise, configuration=configuration, authority=authority, seed=seed), authority.reload
+        build = partial(_supervise, configuration=configuration, authority=authority, seed=seed, announcer=announcer)
+        take = authority.reload
     observer = Destination(getattr(options, "parent", None) or {}, os.environ).observer(
         configuration.log_format, lives.values()
     )
-    top = LoggedServices(observer, partial(_name_doubts, options.loaded))
-    _prepare(top, configuration, build)
+    top = LoggedServices(observer, partial(name_doubts, options.loaded, os.environ))
+    _prepare(top, configuration, build, announcer)
+    announcer.join(top)
     reloading = _reloading(options, take)
     reloading.setServiceParent(top)
-    return _signalled(top, os._exit, reloading.reload)
-
-
-def _name_doubts(loaded: Loaded) -> None:
-    """Say what will not be as it seems."""
-    for option, origin in loaded.idle:
-        _log.warn("{option} ({origin}) is accepted and has no effect.", option=option.name, origin=origin)
-    for doubt in loaded.doubts:
-        _log.warn("{doubt}", doubt=doubt)
+    return _signalled(top, os._exit, partial(announcer.reload, reloading.reload), announcer.stopping)
 
 
 def serve(
@@ -147,11 +146,22 @@ def serve(
     :raises vllmsim.listening.StartError: when one cannot be.
     """
     top = MultiService()
-    _serve(top, lives, configurations, seed)
+    _serve(top, lives, configurations, seed, Announcer())
     return _signalled(top, leave)
 
 
-def _prepare(top: MultiService, configuration: Configuration, build: Callable[[MultiService], None]) -> None:
+def _announcer(configuration: Configuration) -> Announcer:
+    """Find who is told how the daemon is."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return Announcer()
+    from vllmsim.systemd.notifying import announcer  # noqa: PLC0415 - most servers are no services of systemd's
+
+    return announcer(os.environ, configuration, _reactor())
+
+
+def _prepare(
+    top: MultiService, configuration: Configuration, build: Callable[[MultiService], None], announcer: Announcer
+) -> None:
     """Build a daemon, after what is missing is there if something is."""
     from vllmsim.preparing import Preparation, get, needs  # noqa: PLC0415
 
@@ -160,6 +170,7 @@ def _prepare(top: MultiService, configuration: Configuration, build: Callable[[M
     except ValueError as error:
         raise SystemExit(f"vllmsim: cannot start: {error}") from error
     if needed:
+        announcer.preparing(str(needed))
         reactor = _reactor()
         Preparation(partial(get, needed, configuration, os.environ, reactor), build, reactor).setServiceParent(top)
     else:
@@ -220,14 +231,21 @@ def _reactor() -> Any:
 
 
 def _signalled(
-    top: MultiService, leave: Callable[[int], Any] | None, reload: Callable[[str], Any] | None = None
+    top: MultiService,
+    leave: Callable[[int], Any] | None,
+    reload: Callable[[str], Any] | None = None,
+    stopping: Callable[[str], object] | None = None,
 ) -> MultiService:
-    SignalService(_reactor(), leave, reload).setServiceParent(top)
+    SignalService(_reactor(), leave, reload, stopping).setServiceParent(top)
     return top
 
 
 def _serve(
-    top: MultiService, lives: Mapping[int, LiveConfiguration], configurations: IConfigurations, seed: int
+    top: MultiService,
+    lives: Mapping[int, LiveConfiguration],
+    configurations: IConfigurations,
+    seed: int,
+    announcer: Announcer,
 ) -> None:
     """Add ranks to the services of this process."""
     # What is made from here on stays: looking for garbage among it would take a fifth of the start.
@@ -237,7 +255,9 @@ def _serve(
     from vllmsim.service import rank_services  # noqa: PLC0415
     from vllmsim.structured.door import prepare  # noqa: PLC0415
 
-    rank_services(lives, configurations, seed, reactor).setServiceParent(top)
+    ranks = rank_services(lives, configurations, seed, reactor)
+    ranks.setName(RANKS)
+    ranks.setServiceParent(top)
     gc.freeze()
     # Looking for garbage among thousands of streams takes longer than the gaps between their tokens.
     gc.set_threshold(_MORE_THAN_FREED, 20, 100)
@@ -246,12 +266,19 @@ def _serve(
     sys.setswitchinterval(_SWITCH)
     # Scripts that start vLLM wait for these words.
     reactor.callWhenRunning(_log.info, "Application startup complete.")
+    reactor.callWhenRunning(announcer.ready, ranks.load)
     reactor.callLater(_SOON, reactor.callInThread, prepare)
 
 
-def _supervise(top: MultiService, configuration: Configuration, authority: "ConfigurationAuthority", seed: int) -> None:
+def _supervise(
+    top: MultiService,
+    configuration: Configuration,
+    authority: "ConfigurationAuthority",
+    seed: int,
+    announcer: Announcer,
+) -> None:
     """Add what has other processes serve ranks."""
     # It installs a reactor too.
     from vllmsim.processes.supervisor import Supervisor  # noqa: PLC0415
 
-    Supervisor(configuration, authority, seed, _reactor()).setServiceParent(top)
+    Supervisor(configuration, authority, seed, _reactor(), announcer=announcer).setServiceParent(top)

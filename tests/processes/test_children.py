@@ -72,6 +72,21 @@ class ProcessesTests(SynchronousTestCase):
         self.assertEqual({0: "w", 1: "r", 2: "r", 3: "r", 4: "r", 5: "w"}, first.descriptors)
         self.assertEqual(["Rank 4 is process 100.", "Rank 5 is process 101."], self.texts(self.events))
 
+    def test_sockets(self) -> None:
+        """Sockets that systemd has opened follow, named and meant for the process itself; what it said does not."""
+        said = {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1", "LISTEN_FDNAMES": "a", "LISTEN_PID": "1", "OTHER": "x"}
+        self.patch(os, "environ", {**os.environ, **said})
+        reactor = ProcessReactor()
+        sockets = {4: {"http": 17, "admin": 12}}
+        RankProcesses(reactor, [4, 5], 20.0, self.observer, sockets).startService()
+        first, second = reactor.processes
+        self.assertEqual({6: 17, 7: 12}, {to: at for to, at in first.descriptors.items() if to > 5})
+        names = "vllmsim-ready:vllmsim-asking:vllmsim-told:http:admin"
+        self.assertEqual(("5", names), (first.environment["LISTEN_FDS"], first.environment["LISTEN_FDNAMES"]))
+        self.assertEqual(["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "vllmsim", sys.executable], first.arguments[:5])
+        self.assertEqual({"OTHER"}, said.keys() & second.environment.keys())
+        self.assertEqual((sys.executable, 6), (second.arguments[0], len(second.descriptors)))
+
     def test_listens(self) -> None:
         """A rank says itself when it listens."""
         self.processes[1].listens()
@@ -186,7 +201,7 @@ class ProcessesTests(SynchronousTestCase):
 
     def test_spawner(self) -> None:
         """The process monitor has a reactor with all that it needs."""
-        spawner = _Spawner(self.reactor, lambda protocol: protocol)
+        spawner = _Spawner(self.reactor, lambda protocol: protocol, lambda _: ())
         verifyObject(IReactorProcess, spawner)
         verifyObject(IReactorTime, spawner)
         called: list[int] = []

@@ -1,5 +1,6 @@
 """The supervisor as a service."""
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.commandline import load_words
 from tests.harness import Exchange
 from tests.processes.reactor import ProcessReactor
+from vllmsim.announcing import Announcer, Load
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.listening import StartError
@@ -22,6 +24,8 @@ from vllmsim.processes.supervisor import Supervisor
 
 class SupervisorTests(SynchronousTestCase):
     """Ranks, their processes and the port."""
+
+    announcer: Announcer | None = None
 
     def make(self, words: str = "") -> Supervisor:
         """Make a supervisor of two ranks and start it."""
@@ -39,7 +43,7 @@ class SupervisorTests(SynchronousTestCase):
         lives = {rank: LiveConfiguration(self.configuration) for rank in self.configuration.ranks}
         self.configurations = LiveConfigurations(lives, loaded, float)
         authority = ConfigurationAuthority(self.configurations, self.reactor)
-        return Supervisor(self.configuration, authority, 7, self.reactor, self.left.append)
+        return Supervisor(self.configuration, authority, 7, self.reactor, self.left.append, self.announcer)
 
     def status(self) -> int:
         """Ask how all are."""
@@ -66,6 +70,27 @@ class SupervisorTests(SynchronousTestCase):
         self.make("-dp 4 -dpl 2 -dpr 1")
         told = [Assignment.read(BytesIO(process.told)) for process in self.reactor.processes]
         self.assertEqual([Assignment(rank, 7, self.configuration) for rank in (1, 2)], told)
+
+    def test_announced(self) -> None:
+        """Whoever is told how the server is learns when all ranks listen, and from then on what they do."""
+        told: list[Callable[[], Load]] = []
+        announcer = Announcer()
+        self.patch(Announcer, "ready", lambda _, load: told.append(load))
+        self.patch(Announcer, "interval", 5.0)
+        self.announcer = announcer
+        self.make()
+        first, second = self.reactor.processes
+        self.assertEqual([5.0, 5.0], [Assignment.read(BytesIO(each.told)).report for each in (first, second)])
+        first.listens()
+        self.assertEqual([], told)
+        second.listens()
+        self.assertEqual(Load(2, 0, 0), told[0]())
+        for process, data in ((first, b'{"load": [3, 1]}'), (second, b'{"load": [2, 0]}')):
+            process.says(len(data).to_bytes(4, "big") + data, 4)
+        self.assertEqual(Load(2, 5, 1), told[0]())
+        self.reactor.advance(60)
+        first.ends(signal=9)
+        self.assertEqual(Load(1, 2, 0), told[0]())
 
     def test_started_again(self) -> None:
         """A rank that is started again is told what its configuration is by then."""

@@ -9,10 +9,12 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet import reactor, stdio
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, formatEvent, globalLogBeginner
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
+from vllmsim.announcing import Load
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.logs.relay import SEPARATOR, read_event
 from vllmsim.processes.assignment import Assignment
@@ -80,6 +82,21 @@ class MainTests(SynchronousTestCase):
         log.info("something")
         event = read_event(output.getvalue().encode().removeprefix(SEPARATOR), 1) or {}
         self.assertEqual("[rank 1] something", formatEvent(event))
+
+    def test_load(self) -> None:
+        """It says what it has to do where somebody wants to know, when that is something else."""
+        tree, clock, said = MultiService(), Clock(), []
+        loads = iter([Load(1, 2, 3), Load(1, 2, 3), Load(1, 0, 0)])
+        ranks: Any = MultiService()
+        ranks.load = lambda: next(loads)
+        ranks.setName("ranks")
+        ranks.setServiceParent(tree)
+        wire: Any = SimpleNamespace(send=lambda **message: said.append(message))
+        rank._report(tree, wire, 0.0, clock)
+        self.assertEqual([], clock.getDelayedCalls())
+        rank._report(tree, wire, 5.0, clock)
+        clock.pump([5.0] * 3)
+        self.assertEqual([{"load": [2, 3]}, {"load": [0, 0]}], said)
 
     def test_alone(self) -> None:
         """It cannot be started by itself, and says so."""

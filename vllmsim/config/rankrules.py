@@ -79,9 +79,10 @@ def _supervisor_port(c: Configuration) -> str | None:
 
 
 def _probed(c: Configuration) -> str | None:
-    if not c.data_parallel_processes or not c.listen or re.match(r"(tcp6?|ssl|unix):", c.listen):
+    if not c.data_parallel_processes or not c.listen or re.match(r"(tcp6?|ssl|unix|systemd):", c.listen):
         return None
-    return f"needs ranks that it can ask how they are: listen {c.listen!r} must be a tcp, tcp6, ssl or unix endpoint"
+    kinds = "tcp, tcp6, ssl, unix or systemd"
+    return f"needs ranks that it can ask how they are: listen {c.listen!r} must be a {kinds} endpoint"
 
 
 def _nixl_port(c: Configuration) -> str | None:

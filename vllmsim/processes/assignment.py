@@ -19,11 +19,13 @@ class Assignment:
 
     :param rank: its number.
     :param seed: the daemon's seed.
+    :param report: seconds between two looks at what it has to do, of which it tells; 0 if nobody wants to know.
     """
 
     rank: int
     seed: int
     configuration: Configuration
+    report: float = 0.0
 
     def to_bytes(self) -> bytes:
         """Write it for :meth:`read`, in the same program."""

@@ -15,6 +15,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from vllmsim.announcing import Load
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.loading import Loaded
 from vllmsim.config.schema import Configuration
@@ -43,6 +44,8 @@ class _Link:
     """The version that it says it has."""
     waiting: list[tuple[int, Deferred[None]]] = field(init=False, factory=list)
     """Who waits until it has a version."""
+    load: tuple[int, int] = field(init=False, default=(0, 0))
+    """How many sequences it said that run, and wait."""
 
     @wire.default
     def _make_wire(self) -> Wire:
@@ -89,6 +92,11 @@ class ConfigurationAuthority:
             link.has = link.told
             _release(link)
 
+    def load(self) -> Load:
+        """Tell what the ranks that listen have to do, as they said last."""
+        loads = [link.load for link in self._links.values() if link.listens]
+        return Load(len(loads), sum(running for running, _ in loads), sum(waiting for _, waiting in loads))
+
     async def reload(self, loaded: Loaded, who: str) -> None:
         """Take over what the sources of the configuration say now, in all processes.
 
@@ -109,6 +117,9 @@ class ConfigurationAuthority:
         if "has" in message:
             link.has = message["has"]
             _release(link)
+        elif "load" in message:
+            running, waiting = message["load"]
+            link.load = running, waiting
         else:
             answering = Deferred.fromCoroutine(self._answer(link.wire, message))
             answering.addErrback(lambda reason: self._log.failure("Rank {rank} asked in vain.", reason, rank=rank))

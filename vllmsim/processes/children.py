@@ -6,7 +6,8 @@ descriptors: standard input has its assignment, and ends when the supervising pr
 comes out of standard output and error goes to the log, the events of the rank's own log as events (see
 :mod:`vllmsim.logs.relay`) and everything else line by line; on descriptor 3 the rank says with a newline
 that it listens, as services under s6 do; and on descriptors 4 and 5 it speaks with the supervisor about the
-configuration: see :mod:`vllmsim.processes.wire`.
+configuration: see :mod:`vllmsim.processes.wire`. Sockets that systemd has opened for a rank follow, and the rank finds
+them as it would if systemd had started it: that counts descriptors from 3 on, so that those between have names too.
 """
 
 import os
@@ -33,12 +34,18 @@ from zope.interface import implementer
 
 from vllmsim.logs.relay import SEPARATOR, read_event
 from vllmsim.processes.wire import ASKING, TOLD, Wire
+from vllmsim.systemd import VARIABLES
 
 _output = Logger("vllmsim.processes")
 
 READY_DESCRIPTOR: Final = 3
 """Where a rank says that it listens."""
 _OUTPUTS: Final = (1, 2)
+_SAID: Final = (READY_DESCRIPTOR, ASKING)
+_OWN_NAMES: Final = ("vllmsim-ready", "vllmsim-asking", "vllmsim-told")
+"""What the descriptors before the sockets are called."""
+_ADDRESSED: Final = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "vllmsim"]
+"""Tells a process that sockets are for it, whose number nobody knows before it is there."""
 _EVENTS: Final = 1
 _LONGEST_LINE: Final = 1 << 16
 _LONGEST_EVENT: Final = 1 << 24
@@ -151,11 +158,15 @@ class _Spawner:
     """A reactor for the process monitor, whose own protocol loses long lines and knows no further descriptors.
 
     :param wrap: makes the protocol to use in the place of the monitor's.
+    :param passed: finds the descriptors of the sockets that the process of such a protocol gets.
     """
 
-    def __init__(self, reactor: Any, wrap: Callable[[Any], IProcessProtocol]) -> None:
+    def __init__(
+        self, reactor: Any, wrap: Callable[[Any], IProcessProtocol], passed: Callable[[Any], Iterable[int]]
+    ) -> None:
         self._reactor = reactor
         self._wrap = wrap
+        self._passed = passed
 
     def seconds(self) -> float:
         """Tell the time."""
@@ -184,7 +195,8 @@ class _Spawner:
         childFDs: Mapping[int, int | str] | None = None,
     ) -> IProcessTransport:
         """Start a process with some descriptors more."""
-        descriptors = {0: "w", **dict.fromkeys((*_OUTPUTS, READY_DESCRIPTOR, ASKING), "r"), TOLD: "w"}
+        descriptors: dict[int, int | str] = {0: "w", **dict.fromkeys((*_OUTPUTS, *_SAID), "r"), TOLD: "w"}
+        descriptors |= enumerate(self._passed(processProtocol), len(descriptors))
         transport: IProcessTransport = self._reactor.spawnProcess(
             self._wrap(processProtocol), executable, args, env, path, uid, gid, usePTY, descriptors
         )
@@ -198,22 +210,34 @@ class RankProcesses(Service):
     :param ranks: their numbers.
     :param kill_time: seconds between asking a process to end and killing it.
     :param observer: is told what becomes of them, and what they are to be told.
+    :param sockets: those that systemd has opened for a rank: its number, and their descriptors by their names.
     """
 
     _log: ClassVar[Logger] = Logger()
 
-    def __init__(self, reactor: Any, ranks: Iterable[int], kill_time: float, observer: RankObserver) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        ranks: Iterable[int],
+        kill_time: float,
+        observer: RankObserver,
+        sockets: Mapping[int, Mapping[str, int]] | None = None,
+    ) -> None:
         self._observer = observer
+        passed = sockets or {}
         self._alive: set[int] = set()
         self._stopped: Deferred[None] | None = None
-        monitor: Any = ProcessMonitor(_Spawner(reactor, self._run))
+        monitor: Any = ProcessMonitor(
+            _Spawner(reactor, self._run, lambda monitored: passed.get(int(monitored.name), {}).values())
+        )
         monitor.killTime = kill_time
         monitor.threshold = _SOON
         monitor.maxRestartDelay = _LONGEST_DELAY
         self._monitor: ProcessMonitor = monitor
         for rank in ranks:
+            names = list(passed.get(rank, ()))
             command = [sys.executable, "-P", "-m", "vllmsim.scripts.rank", str(rank)]
-            monitor.addProcess(str(rank), command, env=_environment())
+            monitor.addProcess(str(rank), _ADDRESSED + command if names else command, env=_environment(names))
 
     def startService(self) -> None:
         """Start all processes."""
@@ -254,6 +278,14 @@ class RankProcesses(Service):
             stopped.callback(None)
 
 
-def _environment() -> dict[str, str]:
-    """Have processes import what this one does, however it was started."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+def _environment(sockets: Sequence[str]) -> dict[str, str]:
+    """Have processes import what this one does, however it was started; what systemd said is for this one alone.
+
+    :param sockets: the names of those that the process gets.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
+    if sockets:
+        names = [*_OWN_NAMES, *sockets]
+        environment |= {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names)}
+    return environment

@@ -17,13 +17,15 @@ from twisted.internet.error import ProcessDone, ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vllmsim.announcing import Announcer
 from vllmsim.config.schema import Configuration
-from vllmsim.identity import endpoint_of, supervisor_endpoint
+from vllmsim.identity import supervisor_endpoint
 from vllmsim.leaving import leave_with
 from vllmsim.listening import Listener
 from vllmsim.processes.assignment import Assignment
 from vllmsim.processes.authority import ConfigurationAuthority
 from vllmsim.processes.children import RankProcesses
+from vllmsim.processes.handing import InheritedSockets
 from vllmsim.processes.health import Pace, RankHealth
 from vllmsim.processes.probing import client_endpoint, probe
 from vllmsim.processes.site import SupervisorSite
@@ -40,6 +42,7 @@ class Supervisor(Service):
     :param seed: the daemon's seed.
     :param reactor: provides time, sockets and processes; is stopped when a rank cannot start.
     :param leave: has this process end with a status when the reactor has stopped.
+    :param announcer: is told when all ranks listen, and what they have to do.
     :raises vllmsim.listening.StartError: when there is no place for the supervisor's port.
     """
 
@@ -52,20 +55,24 @@ class Supervisor(Service):
         seed: int,
         reactor: Any,
         leave: Callable[[int], object] = leave_with,
+        announcer: Announcer | None = None,
     ) -> None:
         c = configuration
         self._reactor = reactor
+        self._announcer = announcer or Announcer()
         self._authority = authority
         self._seed = seed
         self._leave = leave
+        self._ranks = c.ranks
         self._listened: set[int] = set()
         self._failed = False
-        probes = {rank: partial(probe, client_endpoint(endpoint_of(c, rank), reactor)) for rank in c.ranks}
+        sockets = InheritedSockets(c, reactor)
+        probes = {rank: partial(probe, client_endpoint(sockets.endpoint(rank), reactor)) for rank in c.ranks}
         pace = Pace(
             c.dp_supervisor_probe_interval_s, c.dp_supervisor_probe_timeout_s, c.dp_supervisor_probe_failure_threshold
         )
         self._health = RankHealth(reactor, probes, pace, self._began)
-        self._processes = RankProcesses(reactor, c.ranks, c.shutdown_timeout + _KILL_MARGIN, self)
+        self._processes = RankProcesses(reactor, c.ranks, c.shutdown_timeout + _KILL_MARGIN, self, sockets.descriptors)
         site = SupervisorSite(lambda: self._health.well, reactor)
         self._listener = Listener(supervisor_endpoint(c), site, reactor)
 
@@ -103,13 +110,16 @@ class Supervisor(Service):
     def begin(self, rank: int) -> tuple[bytes, Wire]:
         """Learn that a rank's process is about to be started, and find what it is told: what holds now."""
         wire = self._authority.link(rank)
-        return Assignment(rank, self._seed, self._authority.current(rank)).to_bytes(), wire
+        assignment = Assignment(rank, self._seed, self._authority.current(rank), self._announcer.interval)
+        return assignment.to_bytes(), wire
 
     def listening(self, rank: int) -> None:
         """Learn that a rank listens."""
         self._authority.listening(rank)
         self._listened.add(rank)
         self._health.watch(rank)
+        if self._listened >= set(self._ranks):
+            self._announcer.ready(self._authority.load)
 
     def ended(self, rank: int, reason: Failure) -> None:
         """Learn that a rank's process has ended."""

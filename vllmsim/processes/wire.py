@@ -1,10 +1,12 @@
 # -*- test-case-name: tests.processes.test_wire -*-
-"""How the supervisor and a rank's process speak to each other about the configuration, over two pipes.
+"""How the supervisor and a rank's process speak to each other about the configuration and the load, over two pipes.
 
-Messages are JSON objects, each behind its length as four bytes. A rank asks, and says what it has::
+Messages are JSON objects, each behind its length as four bytes. A rank asks, says what it has, and, where that is
+wanted, how many sequences run and wait::
 
     {"ask": 1, "method": "change", "arguments": [...]}
     {"has": 7}
+    {"load": [3, 1]}
 
 The supervisor answers, and tells which configuration holds::
 

@@ -10,18 +10,27 @@ import os
 import sys
 from collections.abc import Callable
 from threading import Thread
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
-from twisted.logger import globalLogBeginner
+from twisted.application.service import MultiService
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger, globalLogBeginner
 
+from vllmsim.announcing import Load
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.logs.levels import LevelGate
 from vllmsim.logs.relay import Relay
 from vllmsim.processes.assignment import Assignment
 from vllmsim.processes.children import READY_DESCRIPTOR
 from vllmsim.processes.remote import RemoteConfigurations
-from vllmsim.processes.wire import ASKING, TOLD
-from vllmsim.tap import serve
+from vllmsim.processes.wire import ASKING, TOLD, Wire
+from vllmsim.tap import RANKS, serve
+
+if TYPE_CHECKING:
+    from vllmsim.service import RankServices
+
+_log = Logger()
 
 _STANDARD_INPUT: Final = 0
 
@@ -44,6 +53,7 @@ def main() -> None:
 
     configurations = RemoteConfigurations(live, reactor)
     tree = serve({assignment.rank: live}, configurations, assignment.seed, leave=None)
+    _report(tree, configurations.wire, assignment.report, reactor)
     # That of another system has no other descriptors.
     stdio.StandardIO(configurations.wire, TOLD, ASKING, reactor)  # type: ignore[call-arg]
     tree.privilegedStartService()
@@ -51,6 +61,22 @@ def main() -> None:
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     reactor.callWhenRunning(_say_that_it_listens)
     reactor.run()
+
+
+def _report(tree: MultiService, wire: Wire, interval: float, clock: IReactorTime) -> None:
+    """Tell the supervisor at an interval what the rank has to do, when that is something else; 0 for never."""
+    told: list[Load] = []
+
+    def tell() -> None:
+        load = cast("RankServices", tree.getServiceNamed(RANKS)).load()
+        if told != [load]:
+            told[:] = [load]
+            wire.send(load=[load.running, load.waiting])
+
+    if interval:
+        loop = LoopingCall(tell)
+        loop.clock = clock
+        loop.start(interval, now=False).addErrback(lambda reason: _log.failure("The load is told no more.", reason))
 
 
 def _leave_with_supervisor(descriptor: int = _STANDARD_INPUT, leave: Callable[[int], object] = os._exit) -> None:

@@ -1,0 +1,1 @@
+"""Tests of being a service of systemd's."""
