@@ -34,7 +34,7 @@ BROKEN = {
     "-dpm -dp 2 --data-parallel-internal-lb": "data-parallel-internal-lb (--data-parallel-internal-lb): has all ranks",
     "-dpe -dp 2": "data-parallel-external-lb (-dpe): needs data-parallel-rank: which of the 2 ranks this server is",
     "-dph -dp 4 --port 65535 --listen tcp:1 --host h": "goes with no host, uds or certificate",
-    "--data-parallel-processes --listen systemd:domain=INET:name=rank{rank}": "needs ranks that it can ask",
+    "--data-parallel-processes --listen onion:80:rank{rank}": "needs ranks that it can ask",
     "--port 65535 --data-parallel-size 2": "65535 leaves no port for rank 1",
     "--uds /run/x --data-parallel-size 2": "2 ranks cannot share uds",
     "--listen tcp:1 --data-parallel-size 2": "2 ranks cannot share listen",
