@@ -154,6 +154,7 @@ class DocumentationTests(RankTestCase):
                     in {
                         "config",
                         "help",
+                        "check-config",
                         "print-config",
                         "version",
                         "x",

@@ -63,6 +63,13 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("port: 9000  # --port", self.exits("--print-config", "--port", "9000")[1])
         self.assertIn("--port", str(tap.Options()))
 
+    def test_check(self) -> None:
+        """A configuration can be checked without starting anything, and there is nothing to say when it is right."""
+        self.assertEqual((0, ""), self.exits("--check-config", "--port", "9000"))
+        status, said = self.exits("--check-config", "--prot", "9000")
+        self.assertEqual(1, status)
+        self.assertIn("--prot", said)
+
     def test_plugins(self) -> None:
         """What plugins there are is told, and one that is named in vain is a problem of the configuration."""
         drop_in(self, some='one = offer(ILatencyModelFactory, "tidal", None)')

@@ -73,6 +73,8 @@ class Options(usage.Options):
             raise SystemExit(1) from None
         if "print-config" in arguments.requests:
             _print(print_config(self.loaded))
+        if "check-config" in arguments.requests:
+            _print("")
 
     def __str__(self) -> str:
         return help_text()

@@ -18,7 +18,7 @@ from vllmsim.config.names import Meaning, complete, find, short_names, suggest
 from vllmsim.config.option import Option
 
 _WORDS: Final = TRUE | FALSE
-REQUESTS: Final = frozenset({"help", "help-plugins", "version", "print-config"})
+REQUESTS: Final = frozenset({"help", "help-plugins", "version", "print-config", "check-config"})
 """What a command line may ask to be shown, after which the program ends."""
 _MOST_SHOWN: Final = 200
 _MAY_STAND_ALONE: Final = "hf-token"

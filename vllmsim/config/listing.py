@@ -29,6 +29,7 @@ time that a configuration asks for.
 
   --config FILE    read options from a YAML file; options on the command line come before it
   --print-config   show each option's effective value and where it comes from, then exit
+  --check-config   say what is wrong with the options, if anything is, then exit
   --help[=TOPIC]   show all options, or those of one group, or one option
   --help-plugins   show what can be chosen by name, such as latency models, with that of plugins
   --version        show the version
@@ -46,7 +47,7 @@ def _default(option: Option) -> str:
     return _scalar(option.kind, option.default)
 
 
-def _notes(option: Option) -> str:
+def notes_of(option: Option) -> str:
     """Name everything about an option that is not its sentence."""
     notes = [f"default {_default(option)}"] if option.default is not None else []
     if option.unit:
@@ -60,7 +61,8 @@ def _notes(option: Option) -> str:
     return "; ".join(notes)
 
 
-def _flags(option: Option) -> str:
+def flags_of(option: Option) -> str:
+    """Write all ways to give an option on a command line."""
     flag = f"--{option.name}"
     if isinstance(option.kind, Flag):
         return ", ".join([flag, f"--no-{option.name}", *option.aliases])
@@ -68,8 +70,8 @@ def _flags(option: Option) -> str:
 
 
 def _help_lines(option: Option) -> Iterator[str]:
-    yield f"  {_flags(option)}"
-    notes = _notes(option)
+    yield f"  {flags_of(option)}"
+    notes = notes_of(option)
     yield textwrap.fill(
         option.help + (f" ({notes})" if notes else ""),
         _WIDTH,
@@ -127,7 +129,7 @@ def sample_yaml() -> str:
             lines += ["", *(f"#{o.name}: {_default(o)}  # {o.help}" for o in options)]
             continue
         for option in options:
-            notes = _notes(option).removeprefix(f"default {_default(option)}").removeprefix("; ")
+            notes = notes_of(option).removeprefix(f"default {_default(option)}").removeprefix("; ")
             comment = option.help + (f" ({notes})" if notes else "")
             lines += ["", *textwrap.wrap(comment, _WIDTH, initial_indent="# ", subsequent_indent="# ")]
             lines.append(f"#{option.name}: {_default(option)}")
@@ -140,9 +142,9 @@ def options_table() -> str:
     for title, options in by_group(all_options()):
         lines += [title, "-" * len(title), ""]
         for option in options:
-            notes = _notes(option)
+            notes = notes_of(option)
             facts = [option.help, f"It must be {option.kind.allowed}.", f"{notes[:1].upper()}{notes[1:]}."]
-            lines += [f"``{_flags(option)}``", *(f"   {_plain(fact)}" for fact in facts if fact != "."), ""]
+            lines += [f"``{flags_of(option)}``", *(f"   {_plain(fact)}" for fact in facts if fact != "."), ""]
     return "\n".join(lines)
 
 

@@ -6,12 +6,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Final, Self
+
+from vllmsim.interpreter import environment, python
 
 _PATIENCE: Final = 30.0
 """Seconds that it may take to start, or to stop."""
@@ -48,7 +49,8 @@ class Daemon:
         """
         # In a session of its own, so that ctrl-C reaches this program alone, which then stops the daemon in order.
         self._process = subprocess.Popen(  # noqa: S603 - this program
-            [sys.executable, "-m", "vllmsim", *self._words],
+            [*python("vllmsim"), *self._words],
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
