@@ -30,7 +30,8 @@ FOREIGN = {
     "kubernetes.rst": {
         *("set", "set-file", "set-string", "reuse-values", "from-literal"),
         *("read-only", "tmpfs", "build-arg"),
-    }
+    },
+    "monitoring.rst": {"from-file"},
 }
 """Options of other programs, helm's and podman's for example, by the page that names them."""
 

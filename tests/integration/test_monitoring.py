@@ -208,7 +208,7 @@ class MonitoringTests(DaemonTestCase):
         families, wrong = samples(), []
         for each in questions:
             found = self.values(each.concrete(WINDOW, values))
-            still = {families[name] for name in named(each.expr)} & STILL or each.where in NEVER
+            still = {families.get(name) for name in named(each.expr)} & STILL or each.where in NEVER
             if not found or not (any(found) or still):
                 wrong.append(f"{each.where}: {'0' if found else 'nothing'} for {each.expr}")
         self.assertFalse(wrong, "\n".join(wrong))
@@ -218,6 +218,13 @@ class MonitoringTests(DaemonTestCase):
         values = self.chosen()
         self.assertEqual(("vllm", "m", "0|1"), (values["job"], values["model_name"], values["engine"]))
         self.check(shown(), values)
+
+    def test_seen(self) -> None:
+        """Queries that find nothing, no number, or 0 where there was something, are seen: the test above can fail."""
+        wrong = "vllm:num_requests_runing", "vllm:num_requests_running / 0 * 0", "0 * vllm:num_requests_running"
+        for expr in wrong:
+            with self.assertRaisesRegex(self.failureException, "for "):
+                self.check([Question("wrong", expr)], {})
 
     def test_recorded(self) -> None:
         """Every rule that records has recorded numbers."""

@@ -22,12 +22,15 @@ _TRANSFERS: Final = (
         "bytes",
     ),
     Panel(
-        "Descriptors, and time to begin",
-        "Means of one transfer.",
-        (
-            Query(mean("vllm:nixl_num_descriptors"), "descriptors {{model_name}}"),
-            Query(mean("vllm:nixl_post_time_seconds"), "seconds to begin {{model_name}}"),
-        ),
+        "Descriptors of a transfer",
+        "On average.",
+        (Query(mean("vllm:nixl_num_descriptors")),),
+    ),
+    Panel(
+        "Time to begin a transfer",
+        "On average. A simulator takes none.",
+        (Query(mean("vllm:nixl_post_time_seconds")),),
+        "s",
     ),
     Panel(
         "Transfers that fail",

@@ -175,11 +175,13 @@ SCHEDULING: Final = (
     ),
     Panel(
         "Falling asleep and waking",
-        "How long it takes, on average, and how many are at it. There from the first time on.",
-        (
-            Query(mean("vllm:sleep_mode_operation_duration_seconds", "operation", SERVER), "{{operation}}"),
-            Query(level("vllm:sleep_mode_operations_in_flight", "operation", SERVER), "{{operation}} in flight"),
-        ),
+        "How long it takes, on average. There from the first time on.",
+        (Query(mean("vllm:sleep_mode_operation_duration_seconds", "operation", SERVER), "{{operation}}"),),
         "s",
+    ),
+    Panel(
+        "Between asleep and awake",
+        "Servers that are at it.",
+        (Query(level("vllm:sleep_mode_operations_in_flight", "operation", SERVER), "{{operation}}"),),
     ),
 )

@@ -11,6 +11,7 @@ from unittest import skipUnless
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -79,10 +80,11 @@ class DashboardTests(SynchronousTestCase):
         self.assertEqual({1}, set(numbers.values()))
 
     def test_said(self) -> None:
-        """Every panel says what it shows, and no row has two of one title."""
+        """Every panel says what it shows, in a unit that Grafana knows, and no row has two of one title."""
         for _, panel in panels():
             self.assertTrue(panel["description"].endswith("."), panel["title"])
             self.assertEqual(len(panel["targets"]), len({each["refId"] for each in panel["targets"]}), panel["title"])
+            self.assertIn(panel["fieldConfig"]["defaults"]["unit"], vars(units).values(), panel["title"])
         titles = Counter((row, panel["title"]) for row, panel in panels())
         self.assertEqual({1}, set(titles.values()))
 

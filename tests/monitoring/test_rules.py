@@ -84,6 +84,20 @@ class RuleTests(SynchronousTestCase):
             for name in re.findall(r"(?<![\w:])(?:model|instance):\w+(?::\w+)?", each.expr):
                 self.assertIn(name, recorded, each.where)
 
+    def test_described(self) -> None:
+        """The documentation tells of every rule that records; latencies, all of which have the same rules, once."""
+        page = RULES.parents[1].joinpath("docs", "monitoring.rst").read_text("utf-8")
+        table = page.split("What is recorded")[1].split("The dashboard\n")[0]
+        for rule in rules(FILES[0]):
+            name = rule["record"]
+            if latency := re.fullmatch(r"model:vllm_(\w+_seconds)(_bucket)?(:\w+)", name):
+                self.assertIn(f"``{latency[1]}``", table)
+                self.assertIn(f"``model:vllm_LATENCY_bucket{latency[3]}``" if latency[2] else f"{latency[3]}``", table)
+            else:
+                level, metric, operation = name.split(":")
+                rows = [line for line in table.splitlines() if line.startswith(f"``{level}:{metric}:")]
+                self.assertIn(f":{operation}``", " ".join(rows), name)
+
     def test_alerts(self) -> None:
         """Every alert has a severity that one can route by, and says what is wrong, with which, and what to do."""
         page = RULES.parents[1].joinpath("docs", "monitoring.rst").read_text("utf-8")
@@ -133,3 +147,13 @@ class ExampleTests(SynchronousTestCase):
         config = yaml.safe_load(done.stdout[done.stdout.index("\nglobal:") :].split("\nhttp://")[0])
         [job] = config["scrape_configs"]
         self.assertEqual("server:1234", job["static_configs"][0]["targets"][0])
+
+    def test_operator(self) -> None:
+        """What the documentation gives to the Prometheus operator is the same rules, as its kind of resource."""
+        page = RULES.parents[1].joinpath("docs", "monitoring.rst").read_text("utf-8")
+        [loop] = re.findall(r"(?ms)^    (for name in .*?done) \| kubectl", page)
+        done = subprocess.run(["sh", "-c", loop], cwd=RULES.parents[1], capture_output=True, text=True, check=True)
+        resources = list(yaml.safe_load_all(done.stdout))
+        self.assertEqual({"PrometheusRule"}, {each["kind"] for each in resources})
+        expected = [yaml.safe_load(path.read_text("utf-8")) for path in FILES]
+        self.assertEqual(expected, [each["spec"] for each in resources])
