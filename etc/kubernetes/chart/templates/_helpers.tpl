@@ -81,12 +81,16 @@ their names with either - or _, as vllmsim does.
 {{- $values := .root.Values -}}
 {{- $part := ternary dict (get $values.disaggregation .component) (eq .component "server") -}}
 {{- $suffix := ternary "" (printf "-%s" .component) (eq .component "server") -}}
-{{- $config := deepCopy $values.config -}}
+{{- $config := deepCopy ($values.config | default dict) -}}
 {{- $text := $values.configText -}}
 {{- if $part -}}
 {{- if $text -}}{{- fail "configText is one file for all: with disaggregation use config" -}}{{- end -}}
 {{- $own := $part.config | default dict -}}
-{{- range $name, $value := $own -}}{{- $_ := set $config $name $value -}}{{- end -}}
+{{- range $name, $value := $own -}}
+{{- $_ := unset $config ($name | replace "-" "_") -}}
+{{- $_ := unset $config ($name | replace "_" "-") -}}
+{{- $_ := set $config $name $value -}}
+{{- end -}}
 {{- end -}}
 {{- if and $text $values.config -}}{{- fail "give either config or configText" -}}{{- end -}}
 {{- $read := $config -}}
@@ -138,7 +142,7 @@ their names with either - or _, as vllmsim does.
 {{- $_ := set . "ports" $ports -}}
 {{- $_ := set . "processes" $processes -}}
 {{- $_ := set . "supervisor" (get $options "data-parallel-supervisor-port" | default 9256 | int) -}}
-{{- $_ := set . "tls" (or (ne $values.tls.secretName "") (ne (get $options "ssl-certfile" | toString) "")) -}}
+{{- $_ := set . "tls" (or (ne $values.tls.secretName "") (ne (get $options "ssl-certfile" | toString) "") (eq (get $options "self-signed-certs" | toString) "true")) -}}
 {{- $_ := set . "mutual" (or (ne $values.tls.clientCASecretName "") (eq (get $options "ssl-cert-reqs" | toString) "2")) -}}
 {{- $_ := set . "scales" (and $values.autoscaling.enabled (ne .component "prefill")) -}}
 {{- end -}}
