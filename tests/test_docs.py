@@ -29,7 +29,7 @@ EVERYTHING = ("--profiler-config", '{"profiler": "torch"}')
 FOREIGN = {
     "kubernetes.rst": {
         *("set", "set-file", "set-string", "reuse-values", "from-literal"),
-        *("read-only", "tmpfs", "build-arg"),
+        *("read-only", "tmpfs", "build-arg", "python"),
     },
     "monitoring.rst": {"from-file"},
 }
