@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from attrs import frozen
-from twisted.logger import LogEvent, Logger
+from twisted.logger import LogEvent, Logger, capturedLogs
 
 from tests.dropins import drop_in
 from tests.harness import Exchange, RankTestCase
@@ -319,6 +320,27 @@ def debugged(case: LiveOptionTests) -> bool:
     return bool(seen)
 
 
+def with_key(case: LiveOptionTests) -> int:
+    """Look whether somebody with a key may come."""
+    return case.get("/v1/models", Authorization="Bearer k").status
+
+
+def limited(name: str) -> Effect:
+    """Look at what an answer says of a limit."""
+    return lambda case: case.answer().headers.get(f"x-ratelimit-limit-{name}")
+
+
+def logged(path: str = "/health") -> Effect:
+    """Count the lines of the access log for a request."""
+
+    def look(case: LiveOptionTests) -> int:
+        with capturedLogs() as events:
+            case.get(path)
+        return len([event for event in events if event["log_namespace"].endswith("AccessLog")])
+
+    return look
+
+
 LORAS = "--lora-modules a=/a b=/b"
 SLOW = "--time-to-first-token 100ms"
 NO_TOOL = tool({"type": "nonsense"}) | {"tool_choice": "none"}
@@ -425,6 +447,14 @@ PROOFS = (
         "allowed-headers", [], is_(preflight("access-control-allow-headers"), None), True, False,
     ),
     Proof("allow-credentials", True, preflight("access-control-allow-credentials"), None, "true"),
+    Proof("api-key", ["other"], with_key, 200, 401, "--api-key k"),
+    Proof("api-key-file", str(Path(__file__).with_name("api-keys.txt")), with_key, 200, 401),
+    Proof("tenants", {"a": {"keys": ["other"]}}, with_key, 200, 401, '--tenants {"a":{"keys":["k"]}}'),
+    Proof("rate-limit", {"tokens-per-minute": 10_000}, limited("tokens"), None, "10000"),
+    Proof("middleware", [{"name": "api-key", "enabled": False}], with_key, 401, 200, "--api-key other"),
+    Proof("access-log", True, logged(), 0, 1),
+    Proof("disable-uvicorn-access-log", True, logged(), 1, 0, "--access-log"),
+    Proof("disable-access-log-for-endpoints", "/a,/health", logged(), 1, 0, "--access-log"),
     Proof("journal-size", 2, remembered, 3, 2),
     Proof("journal-body-bytes", 0, body_remembered, True, False),
 )  # fmt: skip

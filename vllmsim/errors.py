@@ -104,6 +104,13 @@ class Unauthorized(InferenceError):
     kind = "AuthenticationError"
 
 
+class UnknownKey(Unauthorized):
+    """No API key, or one that is none: told in the same words to clients of any route."""
+
+    def __init__(self) -> None:
+        super().__init__("Unauthorized")
+
+
 class PermissionDenied(InferenceError):
     """The route exists, and this server does not serve it."""
 
@@ -174,6 +181,20 @@ class QueueFull(InferenceError):
 
     status = 429
     kind = "RateLimitError"
+
+
+class RateLimited(InferenceError):
+    """More is asked for than a rate limit lets pass.
+
+    :param kind: of what: ``requests`` or ``tokens``.
+    """
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Unsupported(InferenceError):

@@ -27,6 +27,7 @@ class Facts:
     :param streamed: whether it wants a stream.
     :param answerable: whether it may be answered at all; one that will be refused in any case cannot be answered badly.
     :param sent: whether its answer is sent to who asks: no bytes of one that is made in the background go wrong.
+    :param tenant: whose client has sent it; None if that is not known.
     """
 
     route: str
@@ -37,6 +38,7 @@ class Facts:
     streamed: bool
     answerable: bool = True
     sent: bool = True
+    tenant: str | None = None
 
 
 @frozen

@@ -11,7 +11,7 @@ from attrs import define, evolve
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.assembly.access import make_chain
+from vllmsim.assembly.access import Access
 from vllmsim.assembly.caching import Events, make_cache, make_events
 from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.failing import make_failures
@@ -247,7 +247,7 @@ def build_rank(
         exposition=measures.page(doors.metrics).write,
     )
     resource = surfaces.resource()
-    make_site = partial(_make_site, live, clock, measures.http)
+    make_site = partial(_make_site, live, clock, measures.http, Access(shared.accounts, clock, epoch))
     admin_resource = surfaces.admin_resource()
     return Rank(
         simulator,
@@ -270,10 +270,15 @@ def build_rank(
 
 
 def _make_site(
-    live: LiveConfiguration, clock: IReactorTime, metrics: IHttpMetrics, resource: RankResource, journal: Journal | None
+    live: LiveConfiguration,
+    clock: IReactorTime,
+    metrics: IHttpMetrics,
+    access: Access,
+    resource: RankResource,
+    journal: Journal | None,
 ) -> Site:
     c = live.current
-    chain = live.follow(make_chain)
+    chain = live.follow(access.chain)
     site = Site(
         resource,
         clock,
@@ -286,6 +291,7 @@ def _make_site(
             c.send_timeout,
         ),
         chain=chain(),
+        root_path=c.root_path,
         journal=journal,
     )
 

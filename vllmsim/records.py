@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import define, evolve, field
 
-from vllmsim.errors import InferenceError, Overloaded, QueueFull, Unavailable, UnknownModel
+from vllmsim.errors import InferenceError, Overloaded, QueueFull, RateLimited, Unavailable, UnknownModel
 from vllmsim.inference import FinishReason, InferenceRequest
 from vllmsim.sampling import Sampling
 
@@ -39,7 +39,7 @@ _LONGEST_ITEM: Final = 64
 _FIRST_SERVER_FAULT: Final = 500
 _TRACED: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _FIRST_VERSION: Final = b"00"
-_REFUSALS: Final = (QueueFull, Overloaded, Unavailable)
+_REFUSALS: Final = (QueueFull, Overloaded, RateLimited, Unavailable)
 
 
 @define(eq=False)
@@ -77,6 +77,7 @@ class RequestRecord:
     :param number: the how manieth request of its rank it is, from 1.
     :param rank: the data-parallel rank that serves it.
     :param base: the name of the base model; any other that answers is an adapter's.
+    :param tenant: whose client has sent it, if that is known.
     :param arrived: when it came, in seconds since the epoch.
     :param began: the same by the rank's clock.
     :param http: what it is over HTTP, if it came so.
@@ -113,6 +114,7 @@ class RequestRecord:
     arrived: float = 0.0
     began: float = 0.0
     http: HttpFacts | None = None
+    tenant: str | None = None
     answer_id: str = ""
     request_id: str = ""
     asked: str | None = None
@@ -142,6 +144,11 @@ class RequestRecord:
     span_trace: str | None = None
     _verdict: Outcome | None = field(init=False, default=None)
     """What an error makes of it."""
+
+    @property
+    def used(self) -> int:
+        """How many tokens were computed for it, of prompts and answers."""
+        return 0 if self.started is None else self.prompt_tokens + self.generated_tokens
 
     @property
     def adapter(self) -> str | None:

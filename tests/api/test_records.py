@@ -43,7 +43,7 @@ class RecordTests(SynchronousTestCase):
         """Everything that is known is shown, times since the arrival."""
         record = RequestRecord("/v1/chat/completions", 7, 1, "m", 1000.5, 20.0, http(b'{"model":"x"}', user_agent="me"))
         record.generates(request_for("a", n=2, temperature=0.5), stream=True)
-        record.prompt_tokens = 3
+        record.prompt_tokens, record.tenant = 3, "acme"
         for _ in range(2):
             record.sequence_queued(20.0)
             record.sequence_started(20.5, 1)
@@ -55,7 +55,7 @@ class RecordTests(SynchronousTestCase):
         record.ends(22.5)
         expected = {
             "number": 7, "rank": 1, "id": "r1", "request_id": "r1", "engine_ids": ["r1"], "trace_id": None,
-            "route": "/v1/chat/completions", "method": "POST", "path": "/v1/chat/completions?x=1",
+            "route": "/v1/chat/completions", "tenant": "acme", "method": "POST", "path": "/v1/chat/completions?x=1",
             "state": "done", "outcome": "completed", "status": 200, "error": None, "fault": None,
             "model": "m", "asked": None, "adapter": None, "stream": True, "n": 2, "prompts": 1, "priority": 0,
             "sampling": {"n": 2, "temperature": 0.5}, "prompt_tokens": 3, "cached_tokens": 2, "generated_tokens": 8,

@@ -18,11 +18,18 @@ class DescribingTests(SynchronousTestCase):
         words = ["m", "--time-to-first-token", "1500", "--lora-modules", "a=/p", "--failure-types", "rate_limit"]
         shown = describe_configuration(load_words(words, {}).configuration)
         self.assertEqual(
-            {option.name for option in own_options()} - {"admin-api-key", "hf-token", "kv-cache-backend"}, set(shown)
+            {option.name for option in own_options()}
+            - {"admin-api-key", "api-key", "hf-token", "kv-cache-backend", "tenants"},
+            set(shown),
         )
         self.assertEqual(("m", "1.5s"), (shown["model"], shown["time-to-first-token"]))
         self.assertEqual(([{"name": "a", "path": "/p"}], None), (shown["lora-modules"], shown["seed"]))
         json.dumps(shown)
+
+    def test_repr(self) -> None:
+        """Secrets are not even shown by who prints the whole configuration, as a log with fields would."""
+        words = ["--api-key", "hunter2", "--admin-api-key", "hunter2", "--tenants", '{"a":{"keys":["hunter2x"]}}']
+        self.assertNotIn("hunter2", repr(load_words(words, {})))
 
     def test_passwords(self) -> None:
         """An address is shown without what signs its reader in."""

@@ -30,7 +30,7 @@ class Routes:
     @app.route("/own", methods=["GET"])
     def own(self, request: Request) -> None:
         """Fail in a shape of its own, one way or the other."""
-        request.error_body = lambda error: f"{error.status}!".encode()
+        request.dialect = "anthropic"
         raise (QueueFull("Full.") if request.args else KeyError("secret"))
 
     @app.route("/broken", methods=["GET"])
@@ -65,9 +65,10 @@ class FailingTests(SynchronousTestCase):
         self.assertEqual((429, "Full."), (exchange.status, exchange.json()["error"]["message"]))
 
     def test_own_shape(self) -> None:
-        """A route that names its error writer has all its errors written by it."""
-        self.assertEqual((429, b"429!"), ((full := self.get("/own?x=1")).status, full.body))
-        self.assertEqual((500, b"500!"), ((broken := self.get("/own")).status, broken.body))
+        """A route that is for other clients has all its errors told as these know them."""
+        for path, status, kind in (("/own?x=1", 429, "rate_limit_error"), ("/own", 500, "api_error")):
+            exchange = self.get(path)
+            self.assertEqual((status, kind), (exchange.status, exchange.json()["error"]["type"]))
         self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
 
     def test_any(self) -> None:

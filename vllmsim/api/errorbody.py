@@ -1,12 +1,12 @@
 # -*- test-case-name: tests.api.test_errors -*-
 """Renders errors: in the OpenAI shape, which most routes have, and in Anthropic's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
 
-from vllmsim.errors import InferenceError, MalformedRequest, PermissionDenied
+from vllmsim.errors import InferenceError, MalformedRequest, PermissionDenied, UnknownKey
 
 _SERVER_FAULT: Final = 500
 _ANTHROPIC_TYPES: Final[Mapping[int, str]] = {
@@ -26,7 +26,9 @@ def internal_error() -> InferenceError:
 
 
 def error_body(error: InferenceError) -> bytes:
-    """Write an error as vLLM does: message, type, param and code."""
+    """Write an error as vLLM does: message, type, param and code; that there is no API key has a shape of its own."""
+    if isinstance(error, UnknownKey):
+        return orjson.dumps({"error": error.message})
     code = error.status if error.code is None else error.code
     return orjson.dumps({"error": {"message": error.message, "type": error.kind, "param": error.param, "code": code}})
 
@@ -40,7 +42,14 @@ def anthropic_error(error: InferenceError) -> dict[str, Any]:
 def anthropic_error_body(error: InferenceError) -> bytes:
     """Write an error as vLLM's Anthropic routes do; what is wrong with the body's form has the OpenAI shape there too.
 
-    So has that a route is closed.
+    So have that a route is closed, and that there is no API key.
     """
-    plain = isinstance(error, MalformedRequest | PermissionDenied)
+    plain = isinstance(error, MalformedRequest | PermissionDenied | UnknownKey)
     return error_body(error) if plain else orjson.dumps(anthropic_error(error))
+
+
+ERROR_BODIES: Final[Mapping[str, Callable[[InferenceError], bytes]]] = {
+    "openai": error_body,
+    "anthropic": anthropic_error_body,
+}
+"""By dialect, what writes errors."""

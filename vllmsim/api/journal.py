@@ -35,6 +35,7 @@ class JournalQuery(Body):
     model: Texts = []
     adapter: Texts = []
     route: Texts = []
+    tenant: Texts = []
     outcome: Annotated[list[Outcome], Field(max_length=_MOST_VALUES, fail_fast=True)] = []
     state: Annotated[list[State], Field(max_length=_MOST_VALUES, fail_fast=True)] = []
     status: Statuses = []
@@ -49,7 +50,7 @@ class JournalQuery(Body):
     timeout: Annotated[float, Field(gt=0, le=_LONGEST)] = 10.0
 
 
-_LISTS: Final = frozenset({"id", "model", "adapter", "route", "outcome", "state", "status", "header"})
+_LISTS: Final = frozenset({"id", "model", "adapter", "route", "tenant", "outcome", "state", "status", "header"})
 
 
 @frozen(eq=False)
@@ -104,6 +105,7 @@ def _checks(query: JournalQuery) -> Iterator[Wanted]:
     for filters, member in (
         (query.adapter, lambda record: record.adapter or ""),
         (query.route, lambda record: record.route),
+        (query.tenant, lambda record: record.tenant or ""),
         (query.outcome, lambda record: record.outcome),
         (query.state, lambda record: record.state),
     ):

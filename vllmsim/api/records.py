@@ -44,6 +44,7 @@ def record_object(record: RequestRecord, *, body: bool) -> dict[str, Any]:
         "engine_ids": record.engine_ids,
         "trace_id": record.trace_id,
         "route": record.route,
+        "tenant": record.tenant,
         "method": None if http is None else http.method,
         "path": None if http is None else http.path,
         "state": record.state,

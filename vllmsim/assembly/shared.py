@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -16,6 +16,7 @@ from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.interfaces import IResponseSource, ITokenizer
+from vllmsim.web.middleware.accounts import Accounts
 
 if TYPE_CHECKING:
     from vllmsim.dataset.datasets import Datasets
@@ -30,6 +31,7 @@ class Shared:
     :param sentences: says anything, such as reasoning.
     :param datasets: what answers are from, if there are any.
     :param tracing: has requests traced, if they are.
+    :param accounts: what clients have used of rate limits.
     """
 
     tokenizer: ITokenizer
@@ -37,6 +39,7 @@ class Shared:
     sentences: IResponseSource
     datasets: "Datasets | None" = None
     tracing: "Tracing | None" = None
+    accounts: Accounts = field(init=False, factory=Accounts)
 
     def start(self) -> None:
         """Begin, before the first rank does and after the process has become a daemon.

@@ -53,7 +53,7 @@ def problems_of(option: Option, key: str, value: object, error: Exception, origi
     if faults is not None:
         return [Problem(f"{key}.{member}", fault, origin, option.name) for member, fault in faults]
     detail = f"; {error}" if str(error) not in option.kind.allowed and _own_words(error) else ""
-    shown = repr(value)
+    shown = "what is given" if option.secret else repr(value)
     if len(shown) > _MOST_SHOWN:
         shown = shown[:_MOST_SHOWN] + "..."
     return [Problem(key, f"{shown} will not do: it must be {option.kind.allowed}{detail}", origin, option.name)]

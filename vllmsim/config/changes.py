@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from vllmsim.config.describing import describe_configuration, open_options, written
+from vllmsim.config.describing import MASK, describe_configuration, written
 from vllmsim.config.edits import Edit, Fault, read_edit
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
@@ -61,15 +61,11 @@ class Change:
 
     def _compare(self) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        for option, attribute in open_options():
+        for option in own_options():
             for rank, after in self.after.items():
-                old, new = getattr(self.before[rank], attribute), getattr(after, attribute)
+                old, new = getattr(self.before[rank], option.attribute), getattr(after, option.attribute)
                 if old is not new and old != new:
-                    entry = {
-                        "option": option.name,
-                        "old": _bounded(written(option.kind, old)),
-                        "new": _bounded(written(option.kind, new)),
-                    }
+                    entry = {"option": option.name, "old": _told(option, old), "new": _told(option, new)}
                     found.setdefault(json.dumps(entry, default=str), entry | {"ranks": []})["ranks"].append(rank)
         return list(found.values())
 
@@ -222,6 +218,10 @@ def _summary(change: Change) -> str:
         where = "" if len(entry["ranks"]) == len(change.after) else f" (rank {', '.join(map(str, entry['ranks']))})"
         texts.append(f"{entry['option']} from {old} to {new}{where}")
     return "; ".join(texts)
+
+
+def _told(option: Option, value: Any) -> Any:
+    return MASK if option.secret else _bounded(written(option.kind, value))
 
 
 def _bounded(value: Any) -> Any:

@@ -9,7 +9,8 @@ from vllmsim.config.kinds import Kind
 from vllmsim.config.option import Option
 from vllmsim.config.schema import Configuration, own_options
 
-_MASK: Final = "***"
+MASK: Final = "***"
+"""What stands for a secret."""
 _USER: Final = re.compile(r"(?<=://)[^/@]*@")
 
 
@@ -23,7 +24,7 @@ def describe_configuration(configuration: Configuration) -> dict[str, Any]:
 def written(kind: Kind, value: Any) -> Any:
     """Write a value as a file would have it, but for what an address has before its host."""
     shown = None if value is None else kind.to_value(value)
-    return _USER.sub(f"{_MASK}@", shown) if isinstance(shown, str) else shown
+    return _USER.sub(f"{MASK}@", shown) if isinstance(shown, str) else shown
 
 
 @cache

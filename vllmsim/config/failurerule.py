@@ -26,7 +26,7 @@ class FailureRule:
     """One rule.
 
     :param name: what it is called; no other has this name.
-    :param model: patterns of model names, as in file names: ``*`` is any text; none for any. So are the next three.
+    :param model: patterns of model names, as in file names: ``*`` is any text; none for any. So are the next four.
     :param header: names of headers in lower case, each with a pattern of its value.
     :param stream: whether it means streams, or answers in one piece; None for both.
     :param after: how many of the requests that it means are left alone at first.
@@ -49,6 +49,7 @@ class FailureRule:
     adapter: Patterns = ()
     route: Patterns = ()
     api_key: Patterns = ()
+    tenant: Patterns = ()
     header: tuple[tuple[str, str], ...] = ()
     stream: bool | None = None
     after: int = 0

@@ -86,6 +86,7 @@ def _read_rule(members: Members, name: str) -> FailureRule:
         adapter=take("adapter", _patterns, ()),
         route=take("route", _patterns, ()),
         api_key=take("api-key", _patterns, ()),
+        tenant=take("tenant", _patterns, ()),
         header=take("header", _headers, ()),
         stream=take("stream", flag, True if "done" in members.given else None),
         after=take("after", count, 0),

@@ -42,7 +42,7 @@ class Loaded:
     """
 
     configuration: Configuration
-    values: Mapping[str, tuple[Any, str]] = field(factory=dict)
+    values: Mapping[str, tuple[Any, str]] = field(factory=dict, repr=False)
 
     @property
     def idle(self) -> list[tuple[Option, str]]:

@@ -82,4 +82,7 @@ def by_group(options: Iterable[Option]) -> Iterator[tuple[str, list[Option]]]:
 
 def option(group: str, kind: Kind, default: Any, help: str, **facts: Any) -> Any:  # noqa: A002
     """Declare a field of :class:`vllmsim.config.schema.Configuration` with its option's facts."""
-    return attrs.field(default=default, metadata={"facts": dict(group=group, kind=kind, help=help, **facts)})
+    # Values are shown where nobody thinks of secrets, such as in tracebacks and among the fields of log events.
+    shown = not facts.get("secret", False)
+    facts = dict(group=group, kind=kind, help=help, **facts)
+    return attrs.field(default=default, repr=shown, metadata={"facts": facts})

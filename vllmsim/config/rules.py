@@ -12,6 +12,7 @@ from vllmsim.config.blocks import FEWEST_BLOCKS
 from vllmsim.config.collector import parse_collector
 from vllmsim.config.datasets import is_sha256
 from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
+from vllmsim.config.middlewares import OURS, middleware_fault
 from vllmsim.config.plugins import PUBLISHERS, plugin_options_fault
 from vllmsim.config.rankrules import BALANCING, RANK_RULES, RANKS, Rule
 from vllmsim.config.schema import Configuration
@@ -222,6 +223,17 @@ def _fingerprint(c: Configuration) -> str | None:
     return "is needed for fingerprint-mode custom" if wrong else None
 
 
+def _middleware(c: Configuration) -> str | None:
+    unknown = [each.name for each in c.middleware if each.name not in OURS]
+    if unknown:
+        return f"there is no middleware {unknown[0]!r}; there are {', '.join(OURS)}"
+    return middleware_fault(c.middleware)
+
+
+def _root_path(c: Configuration) -> str | None:
+    return None if not c.root_path or c.root_path.startswith("/") else f"{c.root_path!r} does not begin with /"
+
+
 RULES: Final[tuple[Rule, ...]] = (
     *map(
         _deviation,
@@ -255,6 +267,8 @@ RULES: Final[tuple[Rule, ...]] = (
     (("kv-transfer-config",), _transfer),
     (("otlp-traces-endpoint",), _collector),
     (("collect-detailed-traces", "otlp-traces-endpoint"), _detailed_traces),
+    (("middleware",), _middleware),
+    (("root-path",), _root_path),
 )
 
 

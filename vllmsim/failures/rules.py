@@ -48,6 +48,7 @@ class CountedRule:
     _adapters: Matcher = field(init=False)
     _routes: Matcher = field(init=False)
     _api_keys: Matcher = field(init=False)
+    _tenants: Matcher = field(init=False)
     _headers: Mapping[str, Matcher] = field(init=False)
     _generator: random.Random = field(init=False)
     _matched: int = field(init=False, default=0)
@@ -57,6 +58,7 @@ class CountedRule:
         rule = self.rule
         self._models, self._adapters = _matcher(rule.model), _matcher(rule.adapter)
         self._routes, self._api_keys = _matcher(rule.route), _matcher(rule.api_key)
+        self._tenants = _matcher(rule.tenant)
         self._headers = {name: _matcher([pattern]) for name, pattern in rule.header}
         self.reseed(self._seed)
 
@@ -94,6 +96,7 @@ class CountedRule:
             and _fits(self._models, *facts.models)
             and _fits(self._adapters, facts.adapter)
             and _fits(self._api_keys, facts.api_key)
+            and _fits(self._tenants, facts.tenant)
             and all(_fits(matcher, facts.header(name)) for name, matcher in self._headers.items())
         )
 

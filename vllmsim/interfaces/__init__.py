@@ -23,7 +23,7 @@ from vllmsim.interfaces.metrics import (
     IHttpMetrics,
     IRankMetrics,
 )
-from vllmsim.interfaces.middleware import IExchange, IMiddleware
+from vllmsim.interfaces.middleware import IDoorkeeper, IExchange, IMiddleware
 from vllmsim.interfaces.models import IAdapterRegistry, IAdapterSlots, IModelCatalogue
 from vllmsim.interfaces.operating import (
     IConfigurations,
@@ -49,6 +49,7 @@ __all__ = [
     "ICacheMetrics",
     "IComposer",
     "IConfigurations",
+    "IDoorkeeper",
     "IEmbedder",
     "IExchange",
     "IFailure",

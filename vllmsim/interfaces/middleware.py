@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.web.middleware.test_chain -*-
 """What stands between clients and routes, and sees every exchange."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from zope.interface import Attribute, Interface
 
@@ -14,11 +14,27 @@ class IExchange(Interface):
     path = Attribute("bytes: the path, without the root path that a proxy may have put before it.")
     route = Attribute("str: the template of the route that will answer; ``none`` if there is none.")
     peer = Attribute("str: where the client is: address and port, or ``unix`` where that has none.")
+    version = Attribute("str: the version of HTTP that the client speaks, such as ``HTTP/1.1``.")
+    body = Attribute("bytes: the body; empty for one that is above the limit, which nobody answers.")
+    dialect = Attribute("str: ``anthropic`` or ``openai``: how the route's clients are told of errors and limits.")
+    inference = Attribute("bool: whether the route is one for which a model computes something.")
+    tenant = Attribute("str | None: whose client it is, if that is known. Who knows it sets it.")
+    request_id = Attribute("str | None: what the answer is called in ``X-Request-Id``, or the request, if either is.")
     gone = Attribute("bool: whether the client has left.")
     status = Attribute("int: the status of the answer; 0 as long as nothing is written.")
 
     def header(name: str) -> str | None:
         """Look up a header of the request by its name in any case; the last of several."""
+
+    def headers(name: str) -> list[str]:
+        """List the headers of the request that have a name, in any case, in their order."""
+
+    def when_used(callback: Callable[[int], object]) -> None:
+        """Have somebody told how many tokens were computed, of prompts and answers, when all work is over.
+
+        That is at the end of the exchange, or later if something goes on in the background. It may be said in
+        :meth:`IMiddleware.begin` alone.
+        """
 
     def setHeader(name: bytes, value: bytes) -> None:
         """Set a header of the answer, whoever gives it, in the place of one of that name."""
@@ -47,3 +63,10 @@ class IMiddleware(Interface):
         Called once for each exchange that :meth:`begin` was called with, also where that has raised or was cancelled;
         the innermost is called first. Errors are logged.
         """
+
+
+class IDoorkeeper(IMiddleware):
+    """A middleware that refuses requests for what their heads say, so that nobody need send a body in vain."""
+
+    def admits(exchange: IExchange) -> bool:
+        """Tell whether :meth:`begin` will let a request pass, of which nothing is there but the head."""

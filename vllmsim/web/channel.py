@@ -153,6 +153,8 @@ class Channel(Protocol):
             return
         request = self._coming = Request(self, parser.get_method(), self._target, parser.get_http_version(), self._head)
         self._head = None
+        if request.expects and not request.chain.admits(request):
+            request.hopeless = True
         if request.hopeless:
             self._give_up(request)
         elif request.expects and not self._busy:

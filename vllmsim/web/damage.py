@@ -15,7 +15,8 @@ from vllmsim.api.dialect import StreamEncoder
 from vllmsim.errors import InferenceError
 from vllmsim.faults import Damage
 from vllmsim.inference import Answer, Prefill, TokenizedPrompt
-from vllmsim.web.request import JSON, Request
+from vllmsim.web.answered import JSON
+from vllmsim.web.request import Request
 from vllmsim.web.streaming import WholeAnswer
 
 _BLANK: Final = b"\n\n"

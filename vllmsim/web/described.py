@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from vllmsim.api.description import GENERATING, Description, Operation, Response
-from vllmsim.api.errorbody import error_body as openai_error_body
 from vllmsim.errors import InferenceError
-from vllmsim.web.request import ErrorBody
+from vllmsim.web.request import Dialect
 
 _KEY: Final = "__description__"
-_ERRORS: Final = "__error_body__"
+_DIALECT: Final = "__dialect__"
 _REMEMBERED: Final = frozenset({"Generation", "Pooling", "Tokens", "Disaggregated serving"})
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,17 +24,17 @@ def described(
     errors: tuple[type[InferenceError], ...] = (),
     error_shapes: tuple[Any, ...] = (),
     example: Mapping[str, Any] | None = None,
-    error_body: ErrorBody = openai_error_body,
+    dialect: Dialect = "openai",
 ) -> Callable[[F], F]:
     """Describe a route; see :class:`vllmsim.api.description.Description`. Its docstring's first line is the summary.
 
-    :param error_body: writes what goes wrong, in the shape that the route's clients know.
+    :param dialect: whose clients it is for, who know no other shape of errors.
     """
     description = Description(tag, responses, body, optional, query, errors, error_shapes, example)
 
     def describe(route: F) -> F:
         vars(route)[_KEY] = description
-        vars(route)[_ERRORS] = error_body
+        vars(route)[_DIALECT] = dialect
         return route
 
     return describe
@@ -50,13 +49,13 @@ def is_remembered(endpoint: Callable[..., Any]) -> bool:
     return description is not None and description.body is not None and description.tag in _REMEMBERED
 
 
-def error_body_of(endpoint: Callable[..., Any]) -> ErrorBody:
-    """Tell how errors of a route are written.
+def dialect_of(endpoint: Callable[..., Any]) -> Dialect:
+    """Tell whose clients a route is for.
 
     :param endpoint: the route, as Klein has it.
     """
-    written: ErrorBody = vars(endpoint).get(_ERRORS, openai_error_body)
-    return written
+    dialect: Dialect = vars(endpoint).get(_DIALECT, "openai")
+    return dialect
 
 
 def works(endpoint: Callable[..., Any]) -> bool:

@@ -16,7 +16,6 @@ from vllmsim.api.chat import ChatBody
 from vllmsim.api.completions import CompletionBody
 from vllmsim.api.description import ASKING, EVENTS, GENERATING, Response
 from vllmsim.api.dialect import Dialect
-from vllmsim.api.errorbody import anthropic_error_body
 from vllmsim.api.messages.dialect import MessagesBody
 from vllmsim.api.responses.dialect import ResponsesBody
 from vllmsim.api.scaleout.derender import DerenderChatBody, DerenderCompletionBody, DerenderDialect
@@ -121,7 +120,7 @@ class RenderRoutes:
         body=MessagesBody,
         errors=_CLOSED,
         error_shapes=(MessagesError, ErrorBody),
-        error_body=anthropic_error_body,
+        dialect="anthropic",
         example={"model": "model", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello!"}]},
     )
     async def messages(self, request: Request) -> None:

@@ -123,6 +123,7 @@ class Failing:
             _api_key(request),
             streamed=str(stream).lower() in _YES,
             answerable=reading.refusal is None,
+            tenant=request.tenant,
             sent=not isinstance(reading.result, ResponseCall) or reading.result.background is None,
         )
 

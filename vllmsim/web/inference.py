@@ -12,7 +12,6 @@ from vllmsim.api.chat import ChatBody
 from vllmsim.api.completions import CompletionBody
 from vllmsim.api.description import EVENTS, GENERATING, Response
 from vllmsim.api.dialect import Dialect
-from vllmsim.api.errorbody import anthropic_error_body
 from vllmsim.api.loadreport import FORMAT_HEADER, REPORT_HEADER, SAMPLES, load_report
 from vllmsim.api.messages.dialect import MessagesBody
 from vllmsim.api.shapes.chat import ChatCompletion, ChatCompletionChunk
@@ -74,7 +73,7 @@ class InferenceRoutes:
         body=MessagesBody,
         errors=GENERATING,
         error_shapes=(MessagesError, ErrorBody),
-        error_body=anthropic_error_body,
+        dialect="anthropic",
         example={
             "model": "model",
             "max_tokens": 20,

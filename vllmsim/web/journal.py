@@ -15,8 +15,9 @@ from vllmsim.api.shapes.journal import Forgotten, RecordedRequest, RecordedReque
 from vllmsim.errors import MalformedRequest, Overloaded, UnknownRequest
 from vllmsim.interfaces import IJournal
 from vllmsim.turns import Turn
+from vllmsim.web.answered import JSON
 from vllmsim.web.described import described
-from vllmsim.web.request import JSON, Request
+from vllmsim.web.request import Request
 
 _SHOWN: Final = 64
 _AT_ONCE: Final = 1 << 16

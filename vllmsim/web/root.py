@@ -14,9 +14,9 @@ from twisted.web.resource import Resource
 from werkzeug.routing import Rule
 
 from vllmsim.api.description import Operation
-from vllmsim.web.described import error_body_of, is_remembered, operation, works
+from vllmsim.web.described import dialect_of, is_remembered, operation, works
 from vllmsim.web.guarding import Guard
-from vllmsim.web.request import NO_ROUTE, ErrorBody, Request
+from vllmsim.web.request import NO_ROUTE, Dialect, Request
 
 Endpoint: TypeAlias = Callable[..., Any]
 
@@ -28,13 +28,15 @@ class _Route:
     :param template: the path, with ``{name}`` in the place of a segment that varies.
     :param methods: who answers each method.
     :param remembered: methods with which requests come that the journal remembers.
-    :param error_bodies: how each method's errors are written.
+    :param inference: methods for which a model computes something.
+    :param dialects: whose clients each method is for.
     """
 
     template: str
     methods: dict[bytes, Endpoint] = Factory(dict)
     remembered: set[bytes] = Factory(set)
-    error_bodies: dict[bytes, ErrorBody] = Factory(dict)
+    inference: set[bytes] = Factory(set)
+    dialects: dict[bytes, Dialect] = Factory(dict)
 
     def match(self, path: bytes) -> dict[str, str] | None:
         """Find what varies in a path that is made after this template: it must be text, and one segment alone.
@@ -85,7 +87,9 @@ class RankResource(Resource):
                 endpoint = partial(app.execute_endpoint, rule.endpoint)
                 route.methods[method.encode()] = endpoint if guard is None else partial(_guarded, guard, endpoint)
                 self._endpoints[template, method] = app.endpoints[rule.endpoint], guard is not None
-                route.error_bodies[method.encode()] = error_body_of(app.endpoints[rule.endpoint])
+                route.dialects[method.encode()] = dialect_of(app.endpoints[rule.endpoint])
+                if works(app.endpoints[rule.endpoint]):
+                    route.inference.add(method.encode())
                 if is_remembered(app.endpoints[rule.endpoint]):
                     route.remembered.add(method.encode())
 
@@ -115,12 +119,16 @@ class RankResource(Resource):
             meant = self._find(request.path[:-1])[0] if request.path.endswith(b"/") else None
             if meant is not None:
                 request.route = f"{meant.template}/"
-            request.worth_a_record = request.method == b"POST" and (meant is None or bool(meant.remembered))
+            # What is sent to administrators may be secret, wherever they are.
+            stray = meant is None and not request.path.startswith(b"/admin/")
+            request.worth_a_record = request.method == b"POST" and (
+                stray or (meant is not None and bool(meant.remembered))
+            )
             return
         request.route = route.template
         request.worth_a_record = request.method in route.remembered
-        if (error_body := route.error_bodies.get(request.method)) is not None:
-            request.error_body = error_body
+        request.inference = request.method in route.inference
+        request.dialect = route.dialects.get(request.method, "openai")
 
     def render(self, request: Request) -> Deferred[None] | None:
         """Pass a request to its route.

@@ -57,6 +57,7 @@ class Site(Factory):
 
     :param clock: measures exchanges and times out connections.
     :param chain: what each request goes through; it may be put in another's place at any time.
+    :param root_path: the path under which a proxy shows the server.
     :param journal: remembers requests.
     """
 
@@ -71,6 +72,7 @@ class Site(Factory):
         limits: Limits,
         *,
         chain: Chain = _NO_CHAIN,
+        root_path: str = "",
         journal: IJournal | None = None,
     ) -> None:
         self.resource = resource
@@ -78,6 +80,7 @@ class Site(Factory):
         self.metrics = metrics
         self.limits = limits
         self.chain = chain
+        self.root_path = root_path.rstrip("/").encode()
         self.journal = journal
         self.channels: set[Channel] = set()
         self.closing = False

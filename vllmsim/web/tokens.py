@@ -10,7 +10,6 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 
 from vllmsim.api.description import ASKING, Response
-from vllmsim.api.errorbody import anthropic_error_body
 from vllmsim.api.messages.dialect import CountBody, CountDialect
 from vllmsim.api.shapes.errors import ErrorBody
 from vllmsim.api.shapes.messages import MessagesError, TokenCount
@@ -88,7 +87,7 @@ class CountRoutes:
         body=CountBody,
         errors=ASKING,
         error_shapes=(MessagesError, ErrorBody),
-        error_body=anthropic_error_body,
+        dialect="anthropic",
         example={"model": "model", "messages": [{"role": "user", "content": "Hello!"}]},
     )
     async def count_tokens(self, request: Request) -> None:

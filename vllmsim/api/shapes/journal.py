@@ -43,6 +43,7 @@ class RecordedRequest(TypedDict):
     engine_ids: list[str]
     trace_id: str | None
     route: str
+    tenant: str | None
     method: str | None
     path: str | None
     state: State

@@ -27,6 +27,8 @@ class ServingOptions:
         "Path of a unix socket to listen on instead of a port.")
     listen: str = option("server", Text(), "",
         "Twisted endpoint to listen on instead of host and port, with {port} and {rank} filled in for each rank.")
+    root_path: str = option("server", Text(), "",
+        "Path under which a proxy shows the server: requests may have it before their paths, and need not.")
     max_request_body_size_mb: int = option("server", Integer(least=1, most=512), 4,
         "Largest request body.", unit="MiB", live=True)
     h11_max_incomplete_event_size: int = option("server", Integer(least=1), 4 * 1024 * 1024,

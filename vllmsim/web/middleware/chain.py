@@ -8,7 +8,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from vllmsim.interfaces import IMiddleware
+from vllmsim.interfaces import IDoorkeeper, IMiddleware
 
 if TYPE_CHECKING:
     from vllmsim.web.request import Request
@@ -28,6 +28,10 @@ class Chain:
     _log: ClassVar[Logger] = Logger()
 
     members: tuple[IMiddleware, ...] = field(default=(), converter=_tuple)
+
+    def admits(self, exchange: "Request") -> bool:
+        """Tell whether a request has a chance, before its client is asked for its body."""
+        return all(member.admits(exchange) for member in self.members if IDoorkeeper.providedBy(member))
 
     def enter(self, exchange: "Request") -> Deferred[None] | None:
         """Have an exchange seen by those that have not seen it, until one answers.
