@@ -156,6 +156,7 @@ class DocumentationTests(RankTestCase):
                         "config",
                         "help",
                         "check-config",
+                        "help-plugins",
                         "print-config",
                         "version",
                         "x",

@@ -1,6 +1,9 @@
 """A rank that has something from plugins."""
 
 import json
+import re
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import msgpack
@@ -8,6 +11,7 @@ import msgpack
 from tests.dropins import drop_in
 from tests.harness import Exchange, RankTestCase
 
+ROOT = Path(__file__).parents[2]
 SOURCE = """
 @implementer(IResponseSource)
 @frozen
@@ -195,6 +199,18 @@ class SourceTests(PluginTestCase):
         options = {"source": {"text": "sun"}}
         text = "mode: the response source source says: 'text' is no option of it; did you mean texts?"
         self.assertCannotStart(text, "--mode", "source", options=options)
+
+
+class DocumentationTests(RankTestCase):
+    """The page of plugins."""
+
+    def test_ten_lines(self) -> None:
+        """The plugin that the page begins with answers as the page says."""
+        page = ROOT.joinpath("docs", "plugins.rst").read_text("utf-8")
+        [block] = re.findall(r"code-block:: python\n\n(.*?)\n\S", page, re.DOTALL)
+        drop_in(self, head="", no=dedent(block))
+        self.make_rank("--mode", "naysayer", "--plugin-options.naysayer.word", "Never.")
+        self.assertEqual("Never.", self.chat().json()["choices"][0]["message"]["content"])
 
 
 class TokenizerTests(PluginTestCase):

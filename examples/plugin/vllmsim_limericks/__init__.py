@@ -1,0 +1,1 @@
+"""Limericks, and times with a long tail."""
