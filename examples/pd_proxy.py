@@ -21,14 +21,15 @@ from twisted.web.iweb import IRequest
 
 app = Klein()
 address, prefill, decode = sys.argv[1:] or ("9000", "http://127.0.0.1:8100", "http://127.0.0.1:8200")
+PASSED_ON = ("x-request-id", "traceparent", "tracestate")
 UNWANTED = ("max_completion_tokens", "stream_options", "stream", "min_tokens")
 ONE_TOKEN = {"max_tokens": 1, "max_output_tokens": 1}
 
 
 async def send(request: IRequest, server: str, body: Any) -> Any:
-    """Send a body to the same route of a server, with the client's id."""
-    names = request.requestHeaders.getRawHeaders("x-request-id", [])
-    return await treq.post(server + request.uri.decode(), json=body, headers={"X-Request-Id": names}, unbuffered=True)
+    """Send a body to the same route of a server, with the client's id and as a part of its trace."""
+    headers = {name: request.requestHeaders.getRawHeaders(name, []) for name in PASSED_ON}
+    return await treq.post(server + request.uri.decode(), json=body, headers=headers, unbuffered=True)
 
 
 @app.route("/v1/", branch=True, methods=["POST"])

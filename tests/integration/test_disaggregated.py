@@ -131,6 +131,15 @@ class ProxyTests(SynchronousTestCase):
             moved,
         )
 
+    def test_trace(self) -> None:
+        """Both servers know which trace a request is part of."""
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+        self.proxy.chat.completions.create(**self.chat("traced"), extra_headers=headers)
+        for daemon in (self.prefill, self.decode):
+            found = json.loads(daemon.get(f"/admin/requests?header=traceparent:{headers['traceparent']}"))
+            self.assertEqual([trace], [request["trace_id"] for request in found["requests"]])
+
     def test_stream(self) -> None:
         """A stream begins after the transfer, and its usage tells of it."""
         chat, begin = self.chat("two " * 50), time.monotonic()

@@ -8,9 +8,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+from unittest import skipUnless
 from unittest.mock import patch
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -24,8 +26,8 @@ from tests.integration.daemon import ROOT, Daemon, DaemonTestCase, free_port
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 TRACED = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
-QUICK = 5.0
-"""Seconds in which a daemon stops whose collector does not answer; it waits for that no longer than two of them."""
+QUICK = 10.0
+"""Seconds in which a daemon stops whose collector does not answer, on a busy machine. It waits for two."""
 
 
 def complete(port: int, headers: Mapping[str, str] | None = None) -> Any:
@@ -111,6 +113,27 @@ class TracingTests(DaemonTestCase):
         )
         self.assertEqual(0, daemon.stop())
 
+    @skipUnless(find_spec("rotel"), "needs the package rotel, an agent in Rust")
+    def test_agent(self) -> None:
+        """An agent that is not ours understands what is sent."""
+        port, grpc_port = free_port(), free_port()
+        folder = Path(mkdtemp())
+        agent = Path(str(find_spec("rotel").origin)).with_name("rotel-agent")  # type: ignore[union-attr]
+        ports = ["--otlp-http-endpoint", f"127.0.0.1:{port}", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}"]
+        shown = ["--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"]
+        with (folder / "out").open("wb") as out:
+            running = subprocess.Popen(
+                [agent, "start", *ports, *shown, "--pid-file", folder / "pid"], stdout=out, stderr=subprocess.STDOUT
+            )
+        self.addCleanup(running.wait)
+        self.addCleanup(running.terminate)
+        for endpoint in (f"http://127.0.0.1:{port}/v1/traces", f"grpc://127.0.0.1:{grpc_port}"):
+            daemon = self.trace(endpoint)
+            complete(daemon.port, TRACED)
+            self.assertEqual(0, daemon.stop())
+        await_(lambda: (folder / "out").read_text().count("llm_request") > 1)
+        self.assertIn("4bf92f3577b34da6a3ce929d0e0e4736", (folder / "out").read_text())
+
     def test_no_collector(self) -> None:
         """Where the collector is gone, hangs or fails, requests are answered, the log says it, and the end is quick."""
         hanging, failing = HangingCollector(), self.collect(status=500)
@@ -123,7 +146,7 @@ class TracingTests(DaemonTestCase):
                 complete(daemon.port)
         gone, hung, failed = daemons
         for daemon, reason in ((gone, "refused"), (failed, "500|Internal Server Error")):
-            await_(lambda daemon=daemon: "Traces do not all get to" in daemon.output())  # type: ignore[misc]
+            await_(lambda daemon=daemon: ".Trouble#warn]" in daemon.output())  # type: ignore[misc]
             self.assertRegex(daemon.output(), reason)
         for daemon in daemons:
             complete(daemon.port)
@@ -134,7 +157,7 @@ class TracingTests(DaemonTestCase):
             self.assertEqual(0, daemon.process.wait(20))
             self.assertLess(time.monotonic() - begin, QUICK)
             self.assertNotIn("Traceback", daemon.output())
-            self.assertLess(daemon.output().count("Traces do not all get to"), 3)
+            self.assertLess(daemon.output().count(".Trouble#warn]"), 3)
         self.assertRegex(hung.output(), "and 6 spans are lost so far")
         self.assertRegex(gone.output(), "and [1-6] spans are lost so far: .*refused")
 

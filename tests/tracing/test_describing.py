@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import request_for
-from vllmsim.errors import InvalidRequest, QueueFull
+from vllmsim.errors import InjectedFailure, InvalidRequest, QueueFull
 from vllmsim.records import HttpFacts, Outcome, RequestRecord
 from vllmsim.sampling import Sampling
 from vllmsim.tracing.describing import attributes_of, error_of, events_of
@@ -189,6 +189,15 @@ class ErrorTests(SynchronousTestCase):
             record = arrived()
             record.ends(21.0, outcome)
             self.check(name, error, record)
+
+    def test_no_type(self) -> None:
+        """An error without a type goes by its status."""
+        record = arrived(418)
+        record.fails(InjectedFailure(418, "", "no"))
+        record.ends(21.0)
+        self.check("error", "418", record)
+        record.http = None
+        self.check("error", "error", record)
 
     def test_threshold(self) -> None:
         """An answer that says that too little was cached is one."""

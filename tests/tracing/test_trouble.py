@@ -60,6 +60,13 @@ class TroubleTests(SynchronousTestCase):
         self.clock.advance(SOON)
         self.assertIn("1000 spans are lost so far: it takes them more slowly than they are made", self.lines[0])
 
+    def test_no_loss(self) -> None:
+        """A complaint that costs no span is told as it is, and that all is well again is not said then."""
+        self.trouble.heard("no such sampler")
+        self.clock.advance(SOON)
+        self.trouble.exported(0)
+        self.assertEqual(["While traces go to collector:4318: no such sampler"], self.lines)
+
     def test_no_reason(self) -> None:
         """Where nobody says why, so does the log."""
         self.trouble.exported(1)

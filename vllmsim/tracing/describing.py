@@ -112,10 +112,11 @@ def events_of(record: RequestRecord) -> Iterator[tuple[str, int, Mapping[str, st
 def error_of(record: RequestRecord) -> str | None:
     """Name what went wrong: the type of the error that the client was told, or else what kept it from an answer.
 
-    :return: None for a request that was answered, also if an operator has ended it, or an answer came late on purpose.
+    :return: the status where the error has no type; None for a request that was answered, also if an operator has
+        ended it, or an answer came late on purpose.
     """
     if record.error_type is not None:
-        return _text(record.error_type)
+        return _text(record.error_type) or (str(record.http.status) if record.http is not None else "error")
     if record.outcome == "disconnected":
         return "cancelled"
     if record.outcome == "unfinished" or (record.outcome == "injected" and _is_cut(record)):

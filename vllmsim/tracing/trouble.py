@@ -74,13 +74,13 @@ class Trouble:
             self._timer = self._clock.callLater(max(SOON, self._next - self._clock.seconds()), self._tell)
 
     def _tell(self) -> None:
-        self._timer, self._told, self._next = None, True, self._clock.seconds() + INTERVAL
-        self._log.warn(
-            "Traces do not all get to {place}, and {lost} spans are lost so far: {reason}",
-            place=self._place,
-            lost=self.lost,
-            reason=self._reason or "the collector does not take them",
-        )
+        self._timer, self._told, self._next = None, bool(self.lost), self._clock.seconds() + INTERVAL
+        reason = self._reason or "the collector does not take them"
+        if self.lost:
+            text = "Traces do not all get to {place}, and {lost} spans are lost so far: {reason}"
+            self._log.warn(text, place=self._place, lost=self.lost, reason=reason)
+        else:
+            self._log.warn("While traces go to {place}: {reason}", place=self._place, reason=reason)
 
 
 class Complaints(logging.Handler):
