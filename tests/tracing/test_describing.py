@@ -109,11 +109,13 @@ class AttributeTests(SynchronousTestCase):
         self.assertEqual("cmpl-7", attributes_of(record, 100)["gen_ai.request.id"])
 
     def test_adapter(self) -> None:
-        """An adapter that answers and a fault that was injected are named."""
+        """An adapter that answers, a fault that was injected and a tenant are named."""
         record = answered()
-        record.model, record.fault = "poet", "rule"
+        record.model, record.fault, record.tenant = "poet", "rule", "acme"
         found = attributes_of(record, 100)
-        self.assertEqual(("poet", "rule"), (found["vllmsim.adapter"], found["vllmsim.fault"]))
+        self.assertEqual(
+            ["poet", "rule", "acme"], [found[f"vllmsim.{name}"] for name in ("adapter", "fault", "tenant")]
+        )
 
     def test_pooling(self) -> None:
         """A request for vectors has its first and last result at its end, and none of the parameters of sampling."""

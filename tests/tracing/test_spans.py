@@ -159,6 +159,17 @@ class SpanTests(RankTestCase):
         self.post("/v1/completions", b"{")
         self.assertEqual("Bad Request", self.recording.spans[1].status.description)
 
+    def test_turned_away(self) -> None:
+        """A request that a middleware turns away has a span, below that of who sent it."""
+        self.trace("--api-key", "secret")
+        self.assertEqual(401, self.post("/v1/completions", {"prompt": "a"}, traceparent=TRACEPARENT).status)
+        assert self.span.parent is not None
+        self.assertEqual(PARENT, format_span_id(self.span.parent.span_id))
+        self.assertEqual(
+            (StatusCode.ERROR, 401), (self.span.status.status_code, self.attribute("http.response.status_code"))
+        )
+        self.assertEqual(["error"], [event.name for event in self.span.events])
+
     def test_disconnected(self) -> None:
         """A client that leaves has cancelled its request."""
         self.trace("--time-to-first-token", "1s")

@@ -49,6 +49,7 @@ def attributes_of(record: RequestRecord, max_model_len: int) -> dict[str, Attrib
         "vllmsim.cached_tokens": record.cached_tokens,
         "vllmsim.adapter": _text(record.adapter or ""),
         "vllmsim.fault": _text(record.fault or ""),
+        "vllmsim.tenant": _text(record.tenant or ""),
     }
     if (sampling := record.sampling) is not None:
         found["gen_ai.request.max_tokens"] = _limit(record, sampling.max_tokens, max_model_len)
