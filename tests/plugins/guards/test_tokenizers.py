@@ -76,6 +76,10 @@ class TokenizerTests(GuardTestCase):
         self.result(guarded.close())
         self.assertBlamed()
 
+    def test_class(self) -> None:
+        """One that does not say what it is called is told by its class."""
+        self.assertEqual({"tokenizer_class": "Tokenizer", "a": 1}, self.guarded({"a": 1}).describe())
+
     def test_too_many(self) -> None:
         """What is beyond the limit is cut off."""
         self.assertEqual(1, len(self.result(self.guarded(Tokens([1, 2], ["a", "b"])).encode("ab", 1))))
@@ -97,6 +101,7 @@ class TokenizerTests(GuardTestCase):
             ("decode", ([1],), "\udfff", "it gives a text with half of a character"),
             ("tag", ("<x>",), Tokens([], []), "it makes no token of '<x>'"),
             ("describe", (), 3, "TypeError"),
+            ("describe", (), {"made": object()}, "TypeError"),
         ):
             with self.subTest(name):
                 self.assertBroken(text, getattr(self.guarded(given), name), *arguments)

@@ -4,6 +4,7 @@
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
+import orjson
 from attrs import define, field
 from zope.interface import implementer
 
@@ -95,7 +96,11 @@ class GuardedTokenizer:
 
     def describe(self) -> Mapping[str, object]:
         """Tell how the tokenizer was made."""
-        return self._blame.call(lambda: dict(self._tokenizer.describe()))  # type: ignore[no-any-return]
+        return self._blame.call(self._describe)  # type: ignore[no-any-return]
+
+    def _describe(self) -> Mapping[str, object]:
+        described: dict[str, object] = orjson.loads(orjson.dumps(dict(self._tokenizer.describe())))
+        return {"tokenizer_class": type(self._tokenizer).__name__, **described}
 
     async def close(self) -> None:
         """Give back what was opened. Nothing that goes wrong with it keeps the program from ending."""
