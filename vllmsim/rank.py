@@ -15,7 +15,7 @@ from vllmsim.assembly.access import Access
 from vllmsim.assembly.caching import Events, make_cache, make_events
 from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.failing import make_failures
-from vllmsim.assembly.latencies import Latencies
+from vllmsim.assembly.latencies import make_latencies
 from vllmsim.assembly.manners import Manners, habits
 from vllmsim.assembly.measuring import make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
@@ -162,7 +162,7 @@ def build_rank(
         habits=habits(c),
     )
     ranks = (number,) if group is None else group.numbers
-    latencies = Latencies(number, clock, defer_to_thread, randomness)
+    latencies = make_latencies(number, clock, defer_to_thread, randomness)
     manners = Manners(ranks, seed, models, new_id, now, randomness.generator("images", number), composer, latencies)
     behaviour = live.follow(manners.behaviour)
     settings = live.follow(lambda configuration: manners.settings(configuration, behaviour()))

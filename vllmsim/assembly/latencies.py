@@ -2,71 +2,44 @@
 """What takes the time that a configuration says: our calculators, or a plugin's model."""
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
-from vllmsim.config.plugins import CALCULATORS, options_of
-from vllmsim.config.schema import Configuration, own_options
+from vllmsim.config.plugins import CALCULATORS
+from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import ILatencyModel
 from vllmsim.latency import LatencyModel
 from vllmsim.randomness import Randomness
 
-
-@cache
-def _attributes() -> tuple[str, ...]:
-    """List the options that have to do with latencies."""
-    further = "max_num_seqs", "time_to_generate_image", "time_to_generate_image_std_dev"
-    return (*(option.attribute for option in own_options() if option.group == "latency"), *further)
+if TYPE_CHECKING:
+    from vllmsim.assembly.keeping import KeptLatency
 
 
-def latency_key(configuration: Configuration) -> tuple[Any, ...]:
-    """Tell what a plugin's latency model depends on."""
-    options = options_of(configuration, configuration.latency_calculator)
-    return (options, *(getattr(configuration, each) for each in _attributes()))
+def make_latencies(
+    number: int, clock: IReactorTime, defer_to_thread: Callable[..., Deferred[Any]], randomness: Randomness
+) -> Callable[[Configuration], ILatencyModel]:
+    """Make what makes the latency models of a rank, one configuration after the other.
 
+    :param number: which rank it is, from 0.
+    :return: takes a configuration; it raises :class:`SystemExit` when the first wants what cannot be had.
+    """
+    latest: ILatencyModel | None = None
+    kept: KeptLatency | None = None
 
-@define(eq=False)
-class Latencies:
-    """Makes the latency models of one rank. That of a plugin is kept until something about latencies changes."""
-
-    _log: ClassVar[Logger] = Logger()
-
-    _number: int
-    _clock: IReactorTime
-    _defer_to_thread: Callable[..., Deferred[Any]]
-    _randomness: Randomness
-    _key: tuple[Any, ...] | None = field(init=False, default=None)
-    _model: ILatencyModel | None = field(init=False, default=None)
-
-    def __call__(self, configuration: Configuration) -> ILatencyModel:
-        """Make the model that a configuration wants.
-
-        :raises SystemExit: when a plugin's cannot be had, and there is none yet. Otherwise that is logged, and the
-            former stays: a change that leads here has been tried before.
-        """
+    def latency(configuration: Configuration) -> ILatencyModel:
+        nonlocal latest, kept
         if configuration.latency_calculator in CALCULATORS:
-            self._key, self._model = None, LatencyModel(configuration)
-            return self._model
-        key = latency_key(configuration)
-        if self._model is None or key != self._key:
-            self._model, self._key = self._made(configuration), key
-        return self._model
+            latest = LatencyModel(configuration)
+            if kept is not None:
+                kept.forget()
+            return latest
+        if kept is None:
+            from vllmsim.assembly.keeping import KeptLatency  # noqa: PLC0415 - few servers have plugins
 
-    def _made(self, configuration: Configuration) -> ILatencyModel:
-        # Few servers have plugins.
-        from vllmsim.assembly.plugging import Plugging  # noqa: PLC0415
-        from vllmsim.plugins.registry import PluginError  # noqa: PLC0415
+            kept = KeptLatency(number, clock, defer_to_thread, randomness)
+        latest = kept.model(configuration, latest)
+        return latest
 
-        plugging = Plugging(configuration, self._number, self._clock, self._defer_to_thread, self._randomness.renewed)
-        try:
-            return plugging.latency()
-        except PluginError as error:
-            if self._model is None:
-                raise SystemExit(f"vllmsim: cannot start: latency-calculator: {error}") from error
-            self._log.error("latency-calculator: {error}; the former stays.", error=error)
-            return self._model
+    return latency

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.assembly.latencies import latency_key
+from vllmsim.assembly.keeping import latency_key
 from vllmsim.assembly.plugging import Plugging
 from vllmsim.config.plugins import CALCULATORS, named_plugins, options_of
 from vllmsim.config.schema import Configuration
