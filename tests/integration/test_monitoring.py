@@ -237,6 +237,11 @@ class MonitoringTests(DaemonTestCase):
             for selector in {*named(each.expr), *re.findall(r"[\w:]+\{.*?\}", each.expr)}:
                 self.assertTrue(self.values(selector), f"{each.where}: {selector}")
 
+    def test_load_told(self) -> None:
+        """Alerts fire for what really happens to a server under load."""
+        for name in ("VllmHttpErrors", "VllmRejectsRequests", "VllmsimFailsOnPurpose"):
+            self.assertTrue(self.values(f'ALERTS{{alertname="{name}", alertstate="firing"}}'), name)
+
     def test_alerts(self) -> None:
         """Alerts fire for what a server shows, is asked to be, or does not answer, and are over when that is."""
         self.await_alerts()

@@ -187,6 +187,8 @@ def _fields(panel: Panel) -> dict[str, Any]:
         }
     elif panel.kind is Kind.STAT:
         fields["color"] = {"mode": "thresholds"}
+        # What is a share of nothing, while nothing happens.
+        fields["mappings"] = [{"type": "special", "options": {"match": "null+nan", "result": {"text": "-"}}}]
     return {"defaults": fields, "overrides": []}
 
 
