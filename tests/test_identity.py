@@ -31,7 +31,20 @@ class IdentityTests(SynchronousTestCase):
             "--host 127.0.0.1": "tcp:8002:interface=127.0.0.1:backlog=2048",
             "--host ::1": r"tcp6:8002:interface=\:\:1:backlog=2048",
             "--uds /run/v{rank}.sock": "unix:/run/v2.sock:backlog=2048",
-            "--ssl-certfile c:1 --ssl-keyfile k": r"ssl:8002:privateKey=k:certKey=c\:1:backlog=2048",
+            "--ssl-certfile c:1 --ssl-keyfile k": r"reloadingtls:8002:privateKey=k:certKey=c\:1:backlog=2048",
+            "--ssl-certfile c --host ::1 --no-enable-ssl-refresh": (
+                r"reloadingtls:8002:certKey=c:reload=no:interface=\:\:1:backlog=2048"
+            ),
+            "--ssl-certfile c --ssl-ca-certs a --ssl-cert-reqs 1 --ssl-ciphers A:B": (
+                r"reloadingtls:8002:certKey=c:caCerts=a:verify=optional:ciphers=A\:B:backlog=2048"
+            ),
+            "--self-signed-certs": "selfsignedtls:8002:backlog=2048",
+            "--self-signed-certs --host 0.0.0.0 --pod-ip 10.0.0.9 --self-signed-cert-file /c{rank}": (
+                "selfsignedtls:8002:names=10.0.0.9:certificate=/c2:interface=0.0.0.0:backlog=2048"
+            ),
+            "--self-signed-certs --host h --ssl-ca-certs a --ssl-cert-reqs 2": (
+                "selfsignedtls:8002:names=h:caCerts=a:verify=required:interface=h:backlog=2048"
+            ),
             "--listen tcp:{port}:backlog={rank}": "tcp:8002:backlog=2",
         }
         for words, endpoint in cases.items():
@@ -116,6 +129,7 @@ class IdentityTests(SynchronousTestCase):
             "": "http://0.0.0.0:8002",
             "--host ::1": "http://[::1]:8002",
             "--ssl-certfile c --ssl-keyfile k --host h": "https://h:8002",
+            "--self-signed-certs": "https://0.0.0.0:8002",
             "--uds /run/x": "unix:/run/x",
         }
         self.assertEqual(list(cases.values()), [url_of(configured(words), 2) for words in cases])

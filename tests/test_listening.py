@@ -2,14 +2,18 @@
 
 import os
 import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.systemd.inheriting import InheritingTestCase
-from vllmsim.listening import Listener, StartError
+from vllmsim import listening
+from vllmsim.listening import Listener, StartError, keyring_for
 
 
 class ListenerTests(InheritingTestCase):
@@ -17,7 +21,7 @@ class ListenerTests(InheritingTestCase):
 
     def setUp(self) -> None:
         """Have a reactor."""
-        self.reactor = MemoryReactor()
+        self.reactor = MemoryReactorClock()
 
     def start(self, endpoint: str) -> Listener:
         """Make a listener and start it."""
@@ -69,6 +73,92 @@ class ListenerTests(InheritingTestCase):
         )
 
     def test_no_endpoint(self) -> None:
-        """An endpoint that is none is an error of one line."""
+        """An endpoint that is none is an error of one line, which names those that there are."""
         error = self.assertRaises(StartError, self.start, "carrier-pigeon:8000")
-        self.assertIn("cannot listen on 'carrier-pigeon:8000'", str(error))
+        self.assertIn("cannot listen on 'carrier-pigeon:8000': 'carrier-pigeon' is no kind of endpoint", str(error))
+        kinds = str(error).partition("; there are ")[2].split(", ")
+        self.assertLess({"tcp", "tcp6", "tls", "ssl", "unix", "systemd", "selfsignedtls", "reloadingtls"}, set(kinds))
+        self.assertRaises(StartError, self.start, "tcp:\\")
+        self.assertRaises(StartError, self.start, "tcp")
+
+    def test_tls(self) -> None:
+        """Endpoints of ours listen, also where Twisted finds no plugins; what is wrong with one is said in a line."""
+        self.patch(listening, "getPlugins", lambda _: [])
+        listener = self.start("selfsignedtls:8443")
+        self.assertEqual(8443, self.reactor.tcpServers[0][0])
+        self.successResultOf(listener.stopService())
+        error = self.assertRaises(StartError, self.start, "reloadingtls:1:certKey=/no/c")
+        expected = "vllmsim: cannot listen on 'reloadingtls:1:certKey=/no/c': cannot read the certificate '/no/c': No"
+        self.assertTrue(str(error).startswith(expected), str(error))
+        error = self.assertRaises(StartError, self.start, "selfsignedtls:8444:certificate=/no/such/file")
+        self.assertIn("cannot write the certificate to its file: No such file or directory", str(error))
+
+    def test_keyring(self) -> None:
+        """There are certificates where an endpoint needs one."""
+        self.assertIsNone(keyring_for(["tcp:1", "ssl:1:k:c", "unix:/x"], self.reactor))
+        keyring = keyring_for(["tcp:1", "selfsignedtls:1"], self.reactor, "secret")
+        listener = Listener("selfsignedtls:1", Factory(), self.reactor, keyring)
+        listener.privilegedStartService()
+        self.assertEqual(1, len(vars(keyring)["_certificates"]))
+        self.successResultOf(listener.stopService())
+
+
+class UnixTests(SynchronousTestCase):
+    """Sockets that are files."""
+
+    def setUp(self) -> None:
+        """Have a folder."""
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name, "rank.sock")
+        self.lock = Path(f"{self.path}.lock")
+
+    def start(self) -> None:
+        """Listen there."""
+        reactor = MemoryReactorClock()
+        listener = Listener(f"unix:{self.path}", Factory(), reactor)
+        listener.privilegedStartService()
+        self.assertEqual(1, len(reactor.unixServers))
+
+    def test_killed(self) -> None:
+        """A socket that a server has left when it was killed is no obstacle, whatever process its lock names."""
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(self.path))
+        for name in ("1", str(os.getpid())):
+            self.lock.symlink_to(name)
+            self.start()
+            self.assertFalse(self.path.exists())
+            self.assertFalse(self.lock.is_symlink())
+
+    def test_alive(self) -> None:
+        """One at which a server listens is left alone, and an error of one line."""
+        self.lock.symlink_to(str(os.getpid()))
+        with socket.socket(socket.AF_UNIX) as living:
+            living.bind(str(self.path))
+            living.listen(1)
+            error = self.assertRaises(StartError, self.start)
+        self.assertEqual(f"vllmsim: cannot listen on 'unix:{self.path}': another server listens there", str(error))
+        self.assertTrue(self.path.is_socket())
+        self.assertTrue(self.lock.is_symlink())
+
+    def test_busy(self) -> None:
+        """So is one whose server takes no more connections for now."""
+        with socket.socket(socket.AF_UNIX) as living, socket.socket(socket.AF_UNIX) as waiting:
+            living.bind(str(self.path))
+            living.listen(0)
+            waiting.connect(str(self.path))
+            self.start()
+            self.assertTrue(self.path.is_socket())
+
+    def test_none(self) -> None:
+        """Where there is none, one is made; a lock alone is no obstacle."""
+        self.start()
+        self.lock.symlink_to(str(os.getpid()))
+        self.start()
+        self.assertFalse(self.lock.is_symlink())
+
+    def test_file(self) -> None:
+        """A file that is no socket is not touched."""
+        self.path.write_text("mine", "utf-8")
+        self.start()
+        self.assertEqual("mine", self.path.read_text("utf-8"))

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.harness import Exchange
+from tests.tls.client import Client, believing
 from vllmsim.assembly import joining
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
@@ -98,6 +99,20 @@ class ServiceTests(SynchronousTestCase):
         service.privilegedStartService()
         self.assertEqual([9001], [server[0] for server in self.reactor.tcpServers])
         self.assertIn(b'engine="1"', self.exchange().send("GET", "/metrics").body)
+
+    def test_tls(self) -> None:
+        """Ranks and administrators have one certificate, which is read again for all of them together."""
+        services = self.make("--self-signed-certs --data-parallel-size 2 --port 9000 --admin-endpoint 9100")
+        services.privilegedStartService()
+        services.startService()
+        self.assertEqual([9000, 9100, 9001, 9101], [server[0] for server in self.reactor.tcpServers])
+        clients = [Client(server[1], believing()) for server in self.reactor.tcpServers]
+        self.assertEqual([True] * 4, [client.shake() for client in clients])
+        self.assertEqual(1, len({client.serial for client in clients}))
+        clients[0].send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertIn(b"200 OK", clients[0].receive())
+        services.reload("SIGHUP")
+        self.make().reload("SIGHUP")
 
     def test_one_port(self) -> None:
         """Ranks that the server balances among have one port, and all serve."""

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
-from twisted.application.service import IServiceMaker, MultiService
+from twisted.application.service import IServiceMaker, MultiService, Service
 from twisted.internet import reactor
 from twisted.logger import capturedLogs
 from twisted.plugin import getPlugins
@@ -137,6 +137,37 @@ class ServiceTests(SynchronousTestCase):
         said = [event["log_format"].format(**event) for event in events]
         rest = "which systemd has passed; see the option listen."
         self.assertEqual([f"Nobody serves the socket {name!r}, {rest}" for name in ("http", "admin")], said)
+
+    def test_hung_up(self) -> None:
+        """SIGHUP has the configuration and certificates read again: in each process those that it has, once it has."""
+        heard: list[Any] = []
+
+        class Ranks(Service):
+            """What serves ranks."""
+
+            def reload(self, who: str) -> None:
+                """Remember who asks."""
+                heard.append(who)
+
+        class Configuration:
+            """What reads the configuration again."""
+
+            def reload(self, who: str) -> str:
+                """Remember who asks."""
+                heard.append(who)
+                return "done"
+
+        top, reloading = self.make(), cast("Any", Configuration())
+        self.assertTrue(callable(cast("Any", top.getServiceNamed("ranks")).reload))
+        self.assertTrue(callable(cast("Any", self.make("-dpm").getServiceNamed("ranks")).reload))
+        top = MultiService()
+        tap._hung_up(top, reloading, "early")
+        ranks = Ranks()
+        ranks.setName("ranks")
+        ranks.setServiceParent(top)
+        self.assertEqual("done", tap._hung_up(top, reloading, "SIGHUP"))
+        self.assertTrue(self.successResultOf(tap._hung_up(top, None, "of a rank")))
+        self.assertEqual(["early", "SIGHUP", "SIGHUP", "of a rank"], heard)
 
     def test_file(self) -> None:
         """The file is read again from where it was, whatever folder the daemon goes to."""

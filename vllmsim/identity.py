@@ -13,6 +13,9 @@ from vllmsim.randomness import derive
 
 _BACKLOG: Final = ":backlog=2048"
 """How many connections may wait to be accepted: as many as before vLLM's server."""
+_EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104 - what listening everywhere is called
+_VERIFY: Final = ("", "optional", "required")
+"""What endpoints call the values of ``ssl-cert-reqs``."""
 
 
 def signature(configuration: Configuration, number: int) -> dict[str, str]:
@@ -72,22 +75,33 @@ def engine_entry(configuration: Configuration, seed: int, number: int) -> dict[s
 def endpoint_of(configuration: Configuration, number: int) -> str:
     """Describe where a rank listens, in Twisted's endpoint syntax."""
     c, port = configuration, configuration.port_of(number)
-
-    def fill(template: str) -> str:
-        return template.replace("{port}", str(port)).replace("{rank}", str(number))
-
     if c.listen:
-        return fill(c.listen)
+        return _fill(c.listen, number, port)
     if c.uds:
-        return f"unix:{quoteStringArgument(fill(c.uds))}{_BACKLOG}"
-    return _on_port(c, port)
+        return f"unix:{quoteStringArgument(_fill(c.uds, number, port))}{_BACKLOG}"
+    return _on_port(c, number, port)
 
 
-def _on_port(c: Configuration, port: int) -> str:
+def _fill(template: str, number: int, port: int) -> str:
+    return template.replace("{port}", str(port)).replace("{rank}", str(number))
+
+
+def _on_port(c: Configuration, number: int, port: int) -> str:
+    if not c.speaks_tls:
+        return _tcp(c, port) + _BACKLOG
     if c.ssl_certfile:
-        files = f"privateKey={quoteStringArgument(c.ssl_keyfile)}:certKey={quoteStringArgument(c.ssl_certfile)}"
-        return f"ssl:{port}:{files}{_interface(c)}{_BACKLOG}"
-    return _tcp(c, port) + _BACKLOG
+        prefix, words = "reloadingtls", {"privateKey": c.ssl_keyfile, "certKey": c.ssl_certfile}
+        words["reload"] = "" if c.enable_ssl_refresh else "no"
+    else:
+        names = ",".join(filter(None, (c.host if c.host not in _EVERYWHERE else "", c.pod_ip)))
+        prefix, words = (
+            "selfsignedtls",
+            {"names": names, "certificate": c.self_signed_cert_file.replace("{rank}", str(number))},
+        )
+    words |= {"caCerts": c.ssl_ca_certs if c.ssl_cert_reqs else "", "verify": _VERIFY[c.ssl_cert_reqs]}
+    words |= {"ciphers": c.ssl_ciphers, "interface": c.host}
+    given = "".join(f":{name}={quoteStringArgument(value)}" for name, value in words.items() if value)
+    return f"{prefix}:{port}{given}{_BACKLOG}"
 
 
 def admin_endpoint_of(configuration: Configuration, number: int) -> str | None:
@@ -99,7 +113,7 @@ def admin_endpoint_of(configuration: Configuration, number: int) -> str | None:
     if not c.admin_endpoint:
         return None
     if c.admin_endpoint.isdecimal():
-        return _on_port(c, int(c.admin_endpoint) + further)
+        return _on_port(c, number, int(c.admin_endpoint) + further)
     return endpoint_counted(c.admin_endpoint, number, further)
 
 
@@ -123,4 +137,4 @@ def url_of(configuration: Configuration, number: int) -> str:
     if c.listen or c.uds:
         return endpoint_of(c, number).removesuffix(_BACKLOG)
     host = f"[{c.host}]" if ":" in c.host else c.host or "0.0.0.0"  # noqa: S104 - what listening everywhere is called
-    return f"http{'s' if c.ssl_certfile else ''}://{host}:{c.port_of(number)}"
+    return f"http{'s' if c.speaks_tls else ''}://{host}:{c.port_of(number)}"

@@ -21,13 +21,14 @@ from vllmsim.config.schema import Configuration
 from vllmsim.identity import admin_endpoint_of, endpoint_of, url_of
 from vllmsim.inference import RankLoad
 from vllmsim.interfaces import IConfigurations
-from vllmsim.listening import Listener, StartError
+from vllmsim.listening import Listener, StartError, keyring_for
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
 
 if TYPE_CHECKING:
     from vllmsim.assembly.joining import RankGroup
+    from vllmsim.tls.keyring import Keyring
 
 _FLUSH_TIMEOUT: Final = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
@@ -54,6 +55,7 @@ class RankService(Service):
     :param endpoint: where to listen; empty if another rank does for this one, for administrators too.
     :param url: what the log says about that.
     :param admin_endpoint: where to listen for administrators, if that is elsewhere.
+    :param keyring: has the certificates, where one of them needs any.
     :param shutdown_timeout: seconds that requests may take to end.
     :raises vllmsim.listening.StartError: when the endpoint is none.
     """
@@ -69,6 +71,7 @@ class RankService(Service):
         shutdown_timeout: float,
         reactor: Any,
         admin_endpoint: str | None = None,
+        keyring: "Keyring | None" = None,
     ) -> None:
         self._rank = rank
         self._ranks = ranks
@@ -76,11 +79,11 @@ class RankService(Service):
         self._shutdown_timeout = shutdown_timeout
         self._clock: IReactorTime = reactor
         self._sites = [rank.site]
-        self._listeners = [Listener(endpoint, rank.site, reactor)] if endpoint else []
+        self._listeners = [Listener(endpoint, rank.site, reactor, keyring)] if endpoint else []
         self._admin_endpoint = admin_endpoint if endpoint else None
         if rank.admin is not None and self._admin_endpoint is not None:
             self._sites.append(rank.admin)
-            self._listeners.append(Listener(self._admin_endpoint, rank.admin, reactor))
+            self._listeners.append(Listener(self._admin_endpoint, rank.admin, reactor, keyring))
 
     @property
     def load(self) -> RankLoad:
@@ -166,8 +169,11 @@ class RankServices(MultiService):
 
     _log: ClassVar[Logger] = Logger()
 
-    def __init__(self, shared: Shared, scenarios: Scenarios, scenario: Scenario | None) -> None:
+    def __init__(
+        self, shared: Shared, scenarios: Scenarios, scenario: Scenario | None, keyring: "Keyring | None" = None
+    ) -> None:
         super().__init__()
+        self._keyring = keyring
         self._shared = shared
         self._scenarios = scenarios
         self._scenario = scenario
@@ -188,6 +194,14 @@ class RankServices(MultiService):
         loads = [each.load for each in self if isinstance(each, RankService)]
         return Load(len(loads), sum(load.running for load in loads), sum(load.waiting for load in loads))
 
+    def reload(self, who: str) -> None:
+        """Read certificates again, if there are any.
+
+        :param who: says in the log who wants it.
+        """
+        if self._keyring is not None:
+            self._keyring.reload(who)
+
     def stopService(self) -> Deferred[None]:
         """Stop the scenario that is played, then the ranks, then what they share."""
         return Deferred.fromCoroutine(self._stop())
@@ -199,13 +213,18 @@ class RankServices(MultiService):
 
 
 def rank_services(
-    lives: Mapping[int, LiveConfiguration], configurations: IConfigurations, seed: int, reactor: Any
+    lives: Mapping[int, LiveConfiguration],
+    configurations: IConfigurations,
+    seed: int,
+    reactor: Any,
+    trusted: bytes = b"",
 ) -> RankServices:
     """Make the services of the ranks that this process has.
 
     :param lives: their configurations, by their numbers.
     :param configurations: those of all ranks of the server.
     :param reactor: provides time, sockets and a thread pool.
+    :param trusted: clients' certificates that are believed beside those of the authorities, as PEM.
     :raises vllmsim.listening.StartError: when one cannot be.
     :raises SystemExit: when what they share cannot be; the message says why.
     """
@@ -215,7 +234,13 @@ def rank_services(
     group = _group(lives, first) if len(lives) > 1 else None
     begun = None if group is None else group.begin
     scenarios = Scenarios(reactor, ScenarioOptions(configurations), seed, time.time, in_thread, begun)
-    services = RankServices(shared, scenarios, _scenario(first))
+    numbers = list(lives)
+    listening = numbers[:1] if first.balances else numbers
+    endpoints = {number: endpoint_of(first, number) if number in listening else "" for number in numbers}
+    admin_endpoints = {number: admin_endpoint_of(first, number) for number in numbers}
+    every = filter(None, (*endpoints.values(), *admin_endpoints.values()))
+    keyring = keyring_for(every, reactor, first.ssl_keyfile_password, trusted)
+    services = RankServices(shared, scenarios, _scenario(first), keyring)
     ranks = [
         build_rank(
             live,
@@ -234,11 +259,12 @@ def rank_services(
         RankService(
             rank,
             ranks,
-            "" if first.balances and rank is not ranks[0] else endpoint_of(first, number),
+            endpoints[number],
             url_of(first, number),
             first.shutdown_timeout,
             reactor,
-            admin_endpoint_of(first, number),
+            admin_endpoints[number],
+            keyring,
         ).setServiceParent(services)
     if group is not None:
         _log.info("Ranks {first} to {last} {how}.", first=min(lives), last=max(lives), how=_HOW[group.balances])

@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from attrs import evolve
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -31,14 +32,16 @@ from vllmsim.stopping import SignalService
 
 if TYPE_CHECKING:
     from vllmsim.processes.authority import ConfigurationAuthority
+    from vllmsim.processes.supervisor import Supervisor
     from vllmsim.reloading import Reloading
+    from vllmsim.service import RankServices
 
 _log = Logger()
 
 _SWITCH: Final = 0.0005
 """Seconds that one thread computes while another wants to; Python's own is ten times as long."""
 RANKS: Final = "ranks"
-"""What the service is called that serves ranks."""
+"""What the service is called that serves ranks, or has them served."""
 _SOON: Final = 1.0
 """Seconds after the start when there is time for what the first requests may not need."""
 _MORE_THAN_FREED: Final = 10_000
@@ -130,7 +133,7 @@ def makeService(options: Options) -> MultiService:
     announcer.join(top)
     reloading = _reloading(options, take)
     reloading.setServiceParent(top)
-    return _signalled(top, os._exit, partial(announcer.reload, reloading.reload), announcer.stopping)
+    return _signalled(top, os._exit, partial(announcer.reload, partial(_hung_up, top, reloading)), announcer.stopping)
 
 
 def serve(
@@ -138,6 +141,7 @@ def serve(
     configurations: IConfigurations,
     seed: int,
     leave: Callable[[int], Any] | None = os._exit,
+    trusted: bytes = b"",
 ) -> MultiService:
     """Build what serves ranks in this process, which have all that they need.
 
@@ -145,11 +149,12 @@ def serve(
     :param configurations: those of all ranks of the server.
     :param seed: the daemon's seed.
     :param leave: see :class:`vllmsim.stopping.SignalService`.
+    :param trusted: clients' certificates that are believed beside those of the authorities, as PEM.
     :raises vllmsim.listening.StartError: when one cannot be.
     """
     top = MultiService()
-    _serve(top, lives, configurations, seed, Announcer())
-    return _signalled(top, leave)
+    _serve(top, lives, configurations, seed, Announcer(), trusted)
+    return _signalled(top, leave, partial(_hung_up, top, None))
 
 
 def _announcer(configuration: Configuration) -> Announcer:
@@ -232,6 +237,17 @@ def _reactor() -> Any:
     return reactor
 
 
+def _hung_up(top: MultiService, reloading: "Reloading | None", who: str) -> Deferred[bool]:
+    """Read again what can be: certificates, and the configuration where this process has it.
+
+    :return: fires with whether what the configuration says holds now.
+    """
+    # They are not there before what they need is.
+    if RANKS in top.namedServices:
+        cast("RankServices | Supervisor", top.getServiceNamed(RANKS)).reload(who)
+    return succeed(True) if reloading is None else reloading.reload(who)
+
+
 def _signalled(
     top: MultiService,
     leave: Callable[[int], Any] | None,
@@ -248,6 +264,7 @@ def _serve(
     configurations: IConfigurations,
     seed: int,
     announcer: Announcer,
+    trusted: bytes = b"",
 ) -> None:
     """Add ranks to the services of this process."""
     # What is made from here on stays: looking for garbage among it would take a fifth of the start.
@@ -257,7 +274,7 @@ def _serve(
     from vllmsim.service import rank_services  # noqa: PLC0415
     from vllmsim.structured.door import prepare  # noqa: PLC0415
 
-    ranks = rank_services(lives, configurations, seed, reactor)
+    ranks = rank_services(lives, configurations, seed, reactor, trusted)
     ranks.setName(RANKS)
     ranks.setServiceParent(top)
     gc.freeze()
@@ -283,4 +300,6 @@ def _supervise(
     # It installs a reactor too.
     from vllmsim.processes.supervisor import Supervisor  # noqa: PLC0415
 
-    Supervisor(configuration, authority, seed, _reactor(), announcer=announcer).setServiceParent(top)
+    supervisor = Supervisor(configuration, authority, seed, _reactor(), announcer=announcer)
+    supervisor.setName(RANKS)
+    supervisor.setServiceParent(top)

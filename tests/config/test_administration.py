@@ -35,7 +35,7 @@ class EndpointTests(SynchronousTestCase):
             self.endpoints("-dp", "4", "-dpr", "2", "--admin-endpoint", "9001", "--host", "127.0.0.1"),
         )
         [endpoint] = self.endpoints("--admin-endpoint", "9001", "--ssl-certfile", "/c", "--ssl-keyfile", "/k")
-        self.assertEqual("ssl:9001:privateKey=/k:certKey=/c:backlog=2048", endpoint)
+        self.assertEqual("reloadingtls:9001:privateKey=/k:certKey=/c:backlog=2048", endpoint)
 
     def test_endpoint(self) -> None:
         """An endpoint is taken as it is, with the rank's number for {rank}; one that begins with a port counts up."""

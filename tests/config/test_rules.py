@@ -40,10 +40,6 @@ BROKEN = {
     "--listen tcp:1 --data-parallel-size 2": "2 ranks cannot share listen",
     "--listen tcp:1 --host h": "goes with no host, uds or certificate",
     "--listen tcp:1 --uds /x": "goes with no host, uds or certificate",
-    "--listen tcp:1 --ssl-certfile c --ssl-keyfile k": "goes with no host, uds or certificate",
-    "--uds /x --ssl-certfile c --ssl-keyfile k": "uds (--uds): speaks no TLS",
-    "--ssl-certfile c": "ssl-keyfile",
-    "--ssl-certfile c --ssl-keyfile k --self-signed-certs": "self-signed-certs",
     "--dataset-url http://x": "needs dataset-path",
     "--mode echo --dataset-path p": "echo uses no dataset",
     '--mode echo --datasets {"m":"p"}': "echo uses no dataset",
@@ -98,7 +94,6 @@ FINE = [
     "--zmq-endpoint tcp://collector:5557 --kv-events-replay-endpoint tcp://*:5557",
     "--zmq-endpoint tcp://*:0 --kv-events-replay-endpoint tcp://*:0",
     "--fingerprint-mode custom --fingerprint-value x",
-    "--ssl-certfile c --ssl-keyfile k",
 ]
 
 

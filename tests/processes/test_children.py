@@ -92,6 +92,18 @@ class ProcessesTests(SynchronousTestCase):
         self.processes[1].listens()
         self.assertEqual([("listening", 5)], self.observer.calls)
 
+    def test_hang_up(self) -> None:
+        """Those that listen are told to read again what they can; others do not know yet what SIGHUP means."""
+        self.service.hang_up()
+        self.processes[1].listens()
+        self.service.hang_up()
+        self.assertEqual([[], ["HUP"]], [process.signals for process in self.processes])
+        self.processes[1].gone = True
+        self.service.hang_up()
+        self.processes[1].ends(signal=9)
+        self.service.hang_up()
+        self.assertEqual(["HUP"], self.processes[1].signals)
+
     def test_messages(self) -> None:
         """It speaks with the supervisor on descriptors of their own, also when messages come in pieces."""
         self.processes[0].says(b"\0\0\0\x09{", 4)

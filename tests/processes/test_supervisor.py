@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.commandline import load_words
 from tests.harness import Exchange
 from tests.processes.reactor import ProcessReactor
+from tests.tls.authority import Authority
 from vllmsim.announcing import Announcer, Load
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
@@ -91,6 +94,30 @@ class SupervisorTests(SynchronousTestCase):
         self.reactor.advance(60)
         first.ends(signal=9)
         self.assertEqual(Load(1, 2, 0), told[0]())
+
+    def test_reload(self) -> None:
+        """Who asks it to read certificates again is heard by the ranks that listen."""
+        service = self.make()
+        self.reactor.processes[1].listens()
+        service.reload("SIGHUP")
+        self.assertEqual([[], ["HUP"]], [process.signals for process in self.reactor.processes])
+
+    def test_introduced(self) -> None:
+        """Ranks that let nobody in without a certificate are told to believe the supervisor, which has one."""
+        folder = Path(mkdtemp())
+        authority = Authority()
+        certificate, key = authority.issue().write(folder)
+        authorities = folder / "authorities.pem"
+        authorities.write_bytes(authority.pem)
+        files = f"--ssl-certfile {certificate} --ssl-keyfile {key} --ssl-ca-certs {authorities}"
+        for required, begin in {"2": b"-----BEGIN CERTIFICATE-----", "1": b""}.items():
+            self.make(f"{files} --ssl-cert-reqs {required}")
+            told = [Assignment.read(BytesIO(process.told)).trusted for process in self.reactor.processes]
+            self.assertEqual(told[0], told[1])
+            self.assertEqual(begin, told[0][:27])
+            self.reactor.processes[0].listens()
+            options: Any = self.reactor.sslClients[0][3]
+            self.assertEqual(required == "2", options.certificate is not None)
 
     def test_started_again(self) -> None:
         """A rank that is started again is told what its configuration is by then."""

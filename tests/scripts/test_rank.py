@@ -52,10 +52,10 @@ class MainTests(SynchronousTestCase):
         self.patch(rank, "serve", serve)
         self.patch(stdio, "StandardIO", lambda *ends: self.ran.append(ends))
         configuration = load_words(["-dp", "2"], {}).configuration
-        self.run_with(Assignment(1, 7, configuration).to_bytes())
+        self.run_with(Assignment(1, 7, configuration, trusted=b"pem").to_bytes())
         [(lives, configurations, seed, more)] = served
         self.assertEqual({1: configuration}, {number: live.current for number, live in lives.items()})
-        self.assertEqual((7, {"leave": None}), (seed, more))
+        self.assertEqual((7, {"leave": None, "trusted": b"pem"}), (seed, more))
         self.assertTrue(tree.running)
         said, watches = rank._say_that_it_listens, rank._leave_with_supervisor
         wired = (configurations.wire, 5, 4, reactor)

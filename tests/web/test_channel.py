@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import NOT_DONE_YET
@@ -102,6 +103,15 @@ class ComingTests(ChannelTestCase):
         self.assertTrue(self.transport.disconnecting)
         self.exchange.send("GET", "/now")
         self.assertEqual(2, len(self.bodies()))
+
+    def test_tls(self) -> None:
+        """Who speaks TLS where there is none is refused like others, and the log's debug level says why."""
+        with capturedLogs() as events:
+            self.exchange.send_bytes(b"\x16\x03\x01\x02\x00\x01\x00")
+            self.exchange.send_bytes(b"")
+        self.assertEqual(["Invalid HTTP request received."], self.bodies())
+        told = [event["log_format"] for event in events if event["log_level"].name == "debug"]
+        self.assertEqual(["A client speaks TLS, where there is none."], told)
 
     def test_body_too_large_behind_a_request(self) -> None:
         """A body that goes much too far is refused in its turn, and the connection ends with that."""

@@ -1,5 +1,8 @@
 """The short way to a socket, and the usual one."""
 
+import socket
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest.mock import patch
 
 from twisted.internet.abstract import FileDescriptor
@@ -9,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wires import Wire
 from vllmsim.web import sending
-from vllmsim.web.sending import understood, unsent, write_to
+from vllmsim.web.sending import hurry, understood, unsent, write_to
 
 
 class SendingTests(SynchronousTestCase):
@@ -77,6 +80,16 @@ class SendingTests(SynchronousTestCase):
             transport = self.connection
 
         self.assertEqual(4, unsent(Wrapped()))
+
+    def test_hurry(self) -> None:
+        """Small pieces leave at once, also under TLS; other transports are left alone."""
+        hurried: list[object] = []
+        with socket.socket() as handle:
+            plain: Any = SimpleNamespace(getHandle=lambda: handle, setTcpNoDelay=hurried.append)
+            hurry(plain)
+            hurry(cast("Any", SimpleNamespace(transport=plain, getHandle=object, setTcpNoDelay=hurried.append)))
+        hurry(StringTransport())
+        self.assertEqual([True, True], hurried)
 
     def test_not_understood(self) -> None:
         """With a Twisted that is built otherwise, everything goes the usual way."""

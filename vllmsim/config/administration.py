@@ -7,11 +7,13 @@ A port, or a Twisted endpoint. Each further rank of a server has the next port, 
 import re
 from typing import Final
 
+from vllmsim.config.endpoints import TLS_KINDS
 from vllmsim.config.schema import Configuration
 
-_PORT: Final = re.compile(r"((?:(?:tcp6?|ssl):(?:port=)?)?)(0*[1-9][0-9]*)(?![^:])")
+_KINDS: Final = "|".join(("tcp6?", "ssl", *TLS_KINDS))
+_PORT: Final = re.compile(rf"((?:(?:{_KINDS}):(?:port=)?)?)(0*[1-9][0-9]*)(?![^:])")
 """A port alone, or an endpoint that begins with one; not with 0, for which the system finds a port."""
-_FOUND: Final = re.compile(r"(?:tcp6?|ssl):(?:port=)?0+(?![^:])")
+_FOUND: Final = re.compile(rf"(?:{_KINDS}):(?:port=)?0+(?![^:])")
 _MOST_PORTS: Final = 65535
 
 

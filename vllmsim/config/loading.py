@@ -18,6 +18,7 @@ from vllmsim.config.names import all_options, find, suggest
 from vllmsim.config.option import Option
 from vllmsim.config.rules import broken
 from vllmsim.config.schema import Configuration, own_options
+from vllmsim.config.tls import tls_doubt
 from vllmsim.errors import InvalidRequest
 
 
@@ -55,7 +56,8 @@ class Loaded:
         asked, _ = self.values.get("max-model-len", (None, ""))
         window = find("max-model-len")
         assert window is not None
-        told = window_doubt(_or_default(window.option, asked), self.configuration), event_doubt(self.configuration)
+        c = self.configuration
+        told = window_doubt(_or_default(window.option, asked), c), event_doubt(c), tls_doubt(c)
         return [each for each in told if each]
 
 

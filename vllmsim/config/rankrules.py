@@ -1,14 +1,16 @@
 # -*- test-case-name: tests.config.test_rules -*-
 """What the options of data-parallel ranks must satisfy together, and those of their addresses."""
 
-import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from vllmsim.config.endpoints import TLS_KINDS
 from vllmsim.config.schema import Configuration
 
 _MAX_RANKS: Final = 8
 _MAX_PORT: Final = 65535
+_PROBED: Final = ("tcp", "tcp6", "ssl", *TLS_KINDS, "unix", "systemd")
+"""Endpoints of which a supervisor finds the other end."""
 RANKS: Final = ("data-parallel-size", "data-parallel-rank", "data-parallel-size-local", "data-parallel-start-rank")
 """Options that say which ranks a server has."""
 BALANCING: Final = ("data-parallel-internal-lb", "data-parallel-hybrid-lb")
@@ -79,10 +81,9 @@ def _supervisor_port(c: Configuration) -> str | None:
 
 
 def _probed(c: Configuration) -> str | None:
-    if not c.data_parallel_processes or not c.listen or re.match(r"(tcp6?|ssl|unix|systemd):", c.listen):
+    if not c.data_parallel_processes or not c.listen or c.listen.partition(":")[0] in _PROBED:
         return None
-    kinds = "tcp, tcp6, ssl, unix or systemd"
-    return f"needs ranks that it can ask how they are: listen {c.listen!r} must be a {kinds} endpoint"
+    return f"needs ranks that it can ask how they are: listen {c.listen!r} must begin with {', '.join(_PROBED)}"
 
 
 def _nixl_port(c: Configuration) -> str | None:

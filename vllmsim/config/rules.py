@@ -16,6 +16,7 @@ from vllmsim.config.middlewares import OURS, middleware_fault
 from vllmsim.config.plugins import PUBLISHERS, plugin_options_fault
 from vllmsim.config.rankrules import BALANCING, RANK_RULES, RANKS, Rule
 from vllmsim.config.schema import Configuration
+from vllmsim.config.tls import TLS_RULES
 from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.config.transfer import read_transfer
 from vllmsim.durations import format_duration
@@ -136,23 +137,6 @@ def _events_config(c: Configuration) -> str | None:
     return _wrong_endpoint(live, c) or _wrong_endpoint(replay, c) or _meeting(replay, live, c)
 
 
-def _one_endpoint(c: Configuration) -> str | None:
-    more = c.listen and (c.uds or c.host or c.ssl_certfile)
-    return "says all about the endpoint: it goes with no host, uds or certificate" if more else None
-
-
-def _plain_socket(c: Configuration) -> str | None:
-    return "speaks no TLS: it goes with no certificate" if c.uds and c.ssl_certfile else None
-
-
-def _key_pair(c: Configuration) -> str | None:
-    return None if bool(c.ssl_certfile) == bool(c.ssl_keyfile) else "goes together with ssl-certfile"
-
-
-def _one_certificate(c: Configuration) -> str | None:
-    return "goes with neither ssl-certfile nor ssl-keyfile" if c.self_signed_certs and c.ssl_certfile else None
-
-
 def _dataset_file(c: Configuration) -> str | None:
     return "needs dataset-path, where the download is kept" if c.dataset_url and not c.dataset_path else None
 
@@ -253,10 +237,7 @@ RULES: Final[tuple[Rule, ...]] = (
     (("kv-events-config", *RANKS), _events_config),
     *RANK_RULES,
     (("admin-endpoint", "port", "listen", "uds", "data-parallel-supervisor-port", *RANKS, *BALANCING), admin_fault),
-    (("listen", "uds", "host", "ssl-certfile"), _one_endpoint),
-    (("uds", "ssl-certfile"), _plain_socket),
-    (("ssl-keyfile", "ssl-certfile"), _key_pair),
-    (("self-signed-certs", "ssl-certfile"), _one_certificate),
+    *TLS_RULES,
     (("dataset-url", "dataset-path"), _dataset_file),
     (("mode", "dataset-path", "dataset-url", "datasets"), _dataset_mode),
     (("dataset-sha256",), _dataset_sum),

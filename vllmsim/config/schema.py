@@ -23,6 +23,7 @@ from vllmsim.config.options.observing import ObservingOptions
 from vllmsim.config.options.plugins import PluginOptions
 from vllmsim.config.options.scheduling import SchedulingOptions
 from vllmsim.config.options.serving import ServingOptions
+from vllmsim.config.options.tls import TlsOptions
 from vllmsim.config.transfer import KVTransfer, read_transfer
 
 
@@ -30,6 +31,7 @@ from vllmsim.config.transfer import KVTransfer, read_transfer
 class Configuration(  # type: ignore[misc] # mypy compares what would make each of them alone
     ServingOptions,
     AccessOptions,
+    TlsOptions,
     ModelOptions,
     AnswerOptions,
     SchedulingOptions,

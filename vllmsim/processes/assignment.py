@@ -20,12 +20,14 @@ class Assignment:
     :param rank: its number.
     :param seed: the daemon's seed.
     :param report: seconds between two looks at what it has to do, of which it tells; 0 if nobody wants to know.
+    :param trusted: the supervisor's certificate, as PEM, where a rank asks its clients for one.
     """
 
     rank: int
     seed: int
     configuration: Configuration
     report: float = 0.0
+    trusted: bytes = b""
 
     def to_bytes(self) -> bytes:
         """Write it for :meth:`read`, in the same program."""

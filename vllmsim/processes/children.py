@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final, Protocol
 from attrs import define
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IDelayedCall,
     IProcessProtocol,
@@ -225,7 +226,8 @@ class RankProcesses(Service):
     ) -> None:
         self._observer = observer
         passed = sockets or {}
-        self._alive: set[int] = set()
+        self._alive: dict[int, IProcessTransport] = {}
+        self._listening: set[int] = set()
         self._stopped: Deferred[None] | None = None
         monitor: Any = ProcessMonitor(
             _Spawner(reactor, self._run, lambda monitored: passed.get(int(monitored.name), {}).values())
@@ -256,22 +258,30 @@ class RankProcesses(Service):
         self._stopped = Deferred()
         return self._stopped
 
+    def hang_up(self) -> None:
+        """Send SIGHUP to those that listen: the others have not learnt yet what it means, and would end."""
+        for rank in self._listening:
+            with suppress(ProcessExitedAlready):
+                self._alive[rank].signalProcess("HUP")
+
     def _run(self, monitored: Any) -> IProcessProtocol:
         rank = int(monitored.name)
         return _Run(rank, *self._observer.begin(rank), monitored, self)
 
     def began(self, rank: int, transport: IProcessTransport) -> None:
         """Learn that a process is there."""
-        self._alive.add(rank)
+        self._alive[rank] = transport
         self._log.info("Rank {rank} is process {pid}.", rank=rank, pid=transport.pid)
 
     def listening(self, rank: int) -> None:
         """Learn that one listens."""
+        self._listening.add(rank)
         self._observer.listening(rank)
 
     def ended(self, rank: int, reason: Failure) -> None:
         """Learn that one has ended."""
-        self._alive.discard(rank)
+        self._alive.pop(rank, None)
+        self._listening.discard(rank)
         self._observer.ended(rank, reason)
         if self._stopped is not None and not self._alive:
             stopped, self._stopped = self._stopped, None

@@ -2,7 +2,7 @@
 """Asks a rank in another process how it is: ``GET /health``, wherever it listens."""
 
 import re
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ClientEndpoint, UNIXClientEndpoint
@@ -12,28 +12,32 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
+from vllmsim.config.endpoints import TLS_KINDS, endpoint_words
 from vllmsim.listening import StartError
+
+if TYPE_CHECKING:
+    from vllmsim.tls.identities import Identity
 
 _OWN_HOST: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what servers listen on
 """Where to find who listens everywhere."""
+_SECURE: Final = ("ssl", *TLS_KINDS)
 _POSITIONS: Final = {
-    "tcp": ("port", "interface"), "tcp6": ("port", "interface"), "ssl": ("port",), "unix": ("address",),
+    "tcp": ("port", "interface"), "tcp6": ("port", "interface"), "unix": ("address",),
+    **dict.fromkeys(_SECURE, ("port",)),
 }  # fmt: skip
 """What words without a name mean."""
 
 
-def client_endpoint(listening: str, reactor: Any) -> IStreamClientEndpoint:
+def client_endpoint(listening: str, reactor: Any, identity: "Identity | None" = None) -> IStreamClientEndpoint:
     """Find the other end of an endpoint on this machine.
 
-    :param listening: a ``tcp``, ``tcp6``, ``ssl`` or ``unix`` endpoint in Twisted's syntax for servers.
+    :param listening: a ``tcp``, ``tcp6``, ``unix`` endpoint in Twisted's syntax for servers, or one with TLS.
+    :param identity: the certificate to present, where one is asked for.
     :raises vllmsim.listening.StartError: when it is none of them.
     """
-    kind, *words = re.findall(r"(?:\\.|[^:\\])+", listening)
-    facts: dict[str, str] = {}
-    names = iter(_POSITIONS[kind])
-    for word in words:
-        name, equals, value = word.partition("=")
-        facts[name if equals else next(names, "")] = re.sub(r"\\(.)", r"\1", value if equals else word)
+    words = endpoint_words(listening)
+    kind = words.kind
+    facts = {**dict(zip(_POSITIONS[kind], words.positional, strict=False)), **words.named}
     where = facts.get(_POSITIONS[kind][0], "")
     if not (where if kind == "unix" else where.isdecimal()):
         raise StartError(listening, f"it names no {_POSITIONS[kind][0]}")
@@ -41,9 +45,10 @@ def client_endpoint(listening: str, reactor: Any) -> IStreamClientEndpoint:
         return UNIXClientEndpoint(reactor, where)
     interface = facts.get("interface", "::" if kind == "tcp6" else "")
     host = _OWN_HOST.get(interface, interface)
-    if kind == "ssl":
-        # Whose certificate it is does not matter: it is the rank that was started here.
-        return SSL4ClientEndpoint(reactor, host, int(where), CertificateOptions())
+    if kind in _SECURE:
+        own: Any = {} if identity is None else {"privateKey": identity.key, "certificate": identity.certificate}
+        # Whose certificate the rank has does not matter: it is the one that was started here.
+        return SSL4ClientEndpoint(reactor, host, int(where), CertificateOptions(**own))
     return TCP4ClientEndpoint(reactor, host, int(where))
 
 

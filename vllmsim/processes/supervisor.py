@@ -27,6 +27,7 @@ from vllmsim.processes.authority import ConfigurationAuthority
 from vllmsim.processes.children import RankProcesses
 from vllmsim.processes.handing import InheritedSockets
 from vllmsim.processes.health import Pace, RankHealth
+from vllmsim.processes.introducing import introduction
 from vllmsim.processes.probing import client_endpoint, probe
 from vllmsim.processes.site import SupervisorSite
 from vllmsim.processes.wire import Wire
@@ -67,7 +68,10 @@ class Supervisor(Service):
         self._listened: set[int] = set()
         self._failed = False
         sockets = InheritedSockets(c, reactor)
-        probes = {rank: partial(probe, client_endpoint(sockets.endpoint(rank), reactor)) for rank in c.ranks}
+        endpoints = {rank: sockets.endpoint(rank) for rank in c.ranks}
+        identity = introduction(endpoints.values(), c.ssl_keyfile_password, reactor)
+        self._trusted = b"" if identity is None else identity.pem
+        probes = {rank: partial(probe, client_endpoint(endpoints[rank], reactor, identity)) for rank in c.ranks}
         pace = Pace(
             c.dp_supervisor_probe_interval_s, c.dp_supervisor_probe_timeout_s, c.dp_supervisor_probe_failure_threshold
         )
@@ -103,6 +107,13 @@ class Supervisor(Service):
         await self._processes.stopService()
         await self._listener.stopService()
 
+    def reload(self, who: str) -> None:
+        """Have all ranks read their certificates again, if they have any.
+
+        :param who: says in their logs that this was by SIGHUP, which they are sent too.
+        """
+        self._processes.hang_up()
+
     def _began(self) -> None:
         # Scripts that start vLLM wait for these words.
         self._log.info("Application startup complete.")
@@ -110,8 +121,8 @@ class Supervisor(Service):
     def begin(self, rank: int) -> tuple[bytes, Wire]:
         """Learn that a rank's process is about to be started, and find what it is told: what holds now."""
         wire = self._authority.link(rank)
-        assignment = Assignment(rank, self._seed, self._authority.current(rank), self._announcer.interval)
-        return assignment.to_bytes(), wire
+        current, interval = self._authority.current(rank), self._announcer.interval
+        return Assignment(rank, self._seed, current, interval, self._trusted).to_bytes(), wire
 
     def listening(self, rank: int) -> None:
         """Learn that a rank listens."""

@@ -52,7 +52,7 @@ def main() -> None:
     from twisted.internet import reactor, stdio  # noqa: PLC0415 - the reactor is installed by this
 
     configurations = RemoteConfigurations(live, reactor)
-    tree = serve({assignment.rank: live}, configurations, assignment.seed, leave=None)
+    tree = serve({assignment.rank: live}, configurations, assignment.seed, leave=None, trusted=assignment.trusted)
     _report(tree, configurations.wire, assignment.report, reactor)
     # That of another system has no other descriptors.
     stdio.StandardIO(configurations.wire, TOLD, ASKING, reactor)  # type: ignore[call-arg]

@@ -27,6 +27,8 @@ _NO_REQUEST: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
     b"Content-Length: 30\r\n\r\nInvalid HTTP request received."
 )
+_TLS: Final = b"\x16\x03"
+"""How a handshake begins."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -93,6 +95,8 @@ class Channel(Protocol):
         except (HttpParserError, _TooMuch) as error:
             if isinstance(error, HttpParserCallbackError) and not isinstance(error.__context__, _TooMuch):
                 self._log.failure("While reading a request")
+            if data.startswith(_TLS):
+                self._log.debug("A client speaks TLS, where there is none.")
             self._refused = not self._deaf
             self._deaf = True
         self._serve_next()

@@ -95,6 +95,8 @@ def unsent(transport: ITransport) -> int | None:
 
 def hurry(transport: ITransport) -> None:
     """Have the kernel send small pieces at once, where it would wait for more."""
-    handle = getattr(transport, "getHandle", lambda: None)()
+    # Under TLS there is a transport below, and the handle is none of the system's.
+    inner = getattr(transport, "transport", transport)
+    handle = getattr(inner, "getHandle", lambda: None)()
     if getattr(handle, "family", None) in {socket.AF_INET, socket.AF_INET6}:
         transport.setTcpNoDelay(True)  # type: ignore[attr-defined]

@@ -64,11 +64,4 @@ class AccessOptions:
         "Log none in any case.", live=True)
     disable_access_log_for_endpoints: str | None = option("logs", Text(), None,
         "Paths, with commas between them, whose requests are left out of that.", live=True)
-
-    ssl_certfile: str = option("tls", Text(), "",
-        "PEM file of the certificate; with it the server speaks TLS.")
-    ssl_keyfile: str = option("tls", Text(), "",
-        "PEM file of its private key.")
-    self_signed_certs: bool = option("tls", Flag(), False,
-        "Speak TLS with a certificate made at the start.", acts=False)
     # fmt: on
