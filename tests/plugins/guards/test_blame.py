@@ -1,6 +1,8 @@
 """What becomes of mistakes."""
 
-from twisted.internet.defer import CancelledError
+import contextlib
+
+from twisted.internet.defer import CancelledError, Deferred
 
 from tests.plugins.guards.case import GuardTestCase
 from vllmsim.errors import InvalidRequest
@@ -9,6 +11,11 @@ from vllmsim.plugins.guards.blame import Nonsense
 
 def fail(error: BaseException) -> None:
     """Raise."""
+    raise error
+
+
+async def fail_later(error: BaseException) -> None:
+    """Raise when it is awaited."""
     raise error
 
 
@@ -42,8 +49,43 @@ class BlameTests(GuardTestCase):
         self.assertBroken("it is late", self.blame.call, fail, Nonsense("it is late"))
 
     def test_on_purpose(self) -> None:
-        """What a client may be told, and that nobody waits any more, is no mistake."""
-        for error in (InvalidRequest("no"), CancelledError()):
-            with self.assertRaises(type(error)):
-                self.blame.call(fail, error)
+        """What a client may be told is no mistake."""
+        with self.assertRaises(InvalidRequest):
+            self.blame.call(fail, InvalidRequest("no"))
+        with self.assertRaises(InvalidRequest):
+            self.result(self.blame.wait(fail_later, InvalidRequest("no")))
         self.assertBlamed()
+
+    def test_later(self) -> None:
+        """The same holds for what takes time."""
+        waiting: Deferred[int] = Deferred()
+        result = Deferred.fromCoroutine(self.blame.wait(lambda: waiting))
+        self.assertNoResult(result)
+        waiting.callback(3)
+        self.assertEqual(3, self.successResultOf(result))
+        self.assertBroken("KeyError: 1", self.blame.wait, fail_later, KeyError(1))
+        self.assertBroken("SystemExit: ", self.blame.wait, fail_later, SystemExit())
+        self.assertBroken("TypeError: ", self.blame.wait, int)
+
+    def test_cancelled(self) -> None:
+        """When nobody waits any more a plugin hears of it, and need not agree; what it cancels itself is a mistake."""
+        heard: list[object] = []
+        for waiting in (Deferred[int](heard.append), Deferred[int](), Deferred[int](lambda each: each.callback(1))):
+            result = Deferred.fromCoroutine(self.blame.wait(lambda waiting=waiting: waiting))
+            result.cancel()
+            self.failureResultOf(result, CancelledError)
+        self.assertEqual(1, len(heard))
+
+        async def stubborn() -> None:
+            with contextlib.suppress(CancelledError):
+                await Deferred[None]()
+            await later
+
+        later: Deferred[None] = Deferred()
+        result = Deferred.fromCoroutine(self.blame.wait(stubborn))
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        later.errback(KeyError(1))
+        self.assertBlamed()
+        self.assertBroken("CancelledError: ", self.blame.wait, fail_later, CancelledError())
+        self.assertBroken("CancelledError: ", self.blame.call, fail, CancelledError())

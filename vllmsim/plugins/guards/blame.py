@@ -5,21 +5,21 @@ The first mistake of each kind comes with its traceback. What a plugin raises on
 told of, is none.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Final, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from vllmsim.errors import InferenceError
 from vllmsim.plugins.registry import tell
 
-PASSED: Final = (InferenceError, CancelledError)
-"""What goes through a guard as it is."""
 MISTAKES: Final = (Exception, SystemExit)
-"""What is a mistake otherwise."""
+"""What is a mistake, if it is no error that a client may be told of."""
 _MOST_KINDS: Final = 100
+
+T = TypeVar("T")
 
 
 class Nonsense(ValueError):
@@ -59,7 +59,37 @@ class Blame:
         """
         try:
             return function(*arguments)
-        except PASSED:
+        except InferenceError:
             raise
         except MISTAKES as error:
+            raise self.tell(error) from error
+
+    async def wait(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """Call a method of the plugin that may take time, and wait for it.
+
+        Cancelling it ends it at once, whether the plugin takes notice or not.
+
+        :raises InferenceError: when that is a mistake, or the plugin says so.
+        """
+        given_up = False
+
+        def give_up(_: "Deferred[T]") -> None:
+            nonlocal given_up
+            given_up = True
+            working.cancel()
+
+        async def work() -> T:
+            return await function(*arguments)
+
+        # What the plugin cancels for itself is its mistake, and looks the same.
+        waiting: Deferred[T] = Deferred(give_up)
+        working = Deferred.fromCoroutine(work())
+        working.addBoth(lambda result: None if given_up else waiting.callback(result))
+        try:
+            return await waiting
+        except InferenceError:
+            raise
+        except MISTAKES as error:
+            if given_up and isinstance(error, CancelledError):
+                raise
             raise self.tell(error) from error

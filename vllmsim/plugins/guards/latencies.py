@@ -7,8 +7,9 @@ from typing import Any, Final
 from attrs import define, field
 from zope.interface import implementer
 
+from vllmsim.errors import InferenceError
 from vllmsim.interfaces import ILatencyModel
-from vllmsim.plugins.guards.blame import MISTAKES, PASSED, Blame, Nonsense
+from vllmsim.plugins.guards.blame import MISTAKES, Blame, Nonsense
 
 LONGEST: Final = 1e6
 """The most seconds that a model may take; more is a mistake."""
@@ -48,7 +49,7 @@ class GuardedLatency:
             # No comparison holds for what is no number.
             if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST:
                 raise Nonsense(f"it takes {seconds!r:.60} s, which is not from 0 to {LONGEST:g}")
-        except PASSED:
+        except InferenceError:
             raise
         except MISTAKES as error:
             raise self._blame.tell(error) from error

@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from vllmsim.inference import Extent, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IResponseSource, ITokenizer
-from vllmsim.plugins.guards.blame import MISTAKES, PASSED, Blame
+from vllmsim.plugins.guards.blame import Blame
 from vllmsim.plugins.guards.tokens import checked
 
 
@@ -26,14 +26,12 @@ class GuardedSource:
 
         :raises vllmsim.errors.InferenceError: when the source breaks, or refuses.
         """
-        try:
-            said = await self._source.respond(prompt, model, extent, generator)
-            said = checked(said, self._tokenizer.vocabulary_size, extent.most)
-        except PASSED:
-            raise
-        except MISTAKES as error:
-            raise self._blame.tell(error) from error
+        said = await self._blame.wait(self._respond, prompt, model, extent, generator)
         return said if len(said) >= extent.least else self._repeated(said, extent.least)
+
+    async def _respond(self, prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random) -> Tokens:
+        said = await self._source.respond(prompt, model, extent, generator)
+        return checked(said, self._tokenizer.vocabulary_size, extent.most)
 
     def _repeated(self, said: Tokens, least: int) -> Tokens:
         if not said.ids:

@@ -1,8 +1,7 @@
 # -*- test-case-name: tests.plugins.guards.test_tokenizers -*-
 """A tokenizer that comes from a plugin."""
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 import orjson
 from attrs import define, field
@@ -10,10 +9,8 @@ from zope.interface import implementer
 
 from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import ITokenizer
-from vllmsim.plugins.guards.blame import MISTAKES, PASSED, Blame, Nonsense
+from vllmsim.plugins.guards.blame import MISTAKES, Blame, Nonsense
 from vllmsim.plugins.guards.tokens import checked, checked_text, checked_texts
-
-T = TypeVar("T")
 
 
 @implementer(ITokenizer)
@@ -39,7 +36,7 @@ class GuardedTokenizer:
 
     async def read(self, prompt: TextPrompt | Conversation, limit: int) -> TokenizedPrompt:
         """Make tokens of what a client sent; see :class:`vllmsim.interfaces.ITokenizer`."""
-        return await self._awaited(self._read(prompt, limit))
+        return await self._blame.wait(self._read, prompt, limit)
 
     async def _read(self, prompt: TextPrompt | Conversation, limit: int) -> TokenizedPrompt:
         read = await self._tokenizer.read(prompt, limit)
@@ -50,7 +47,7 @@ class GuardedTokenizer:
 
     async def encode(self, text: str, limit: int) -> Tokens:
         """Cut a text into tokens."""
-        return await self._awaited(self._encode(text, limit))
+        return await self._blame.wait(self._encode, text, limit)
 
     async def _encode(self, text: str, limit: int) -> Tokens:
         return checked(await self._tokenizer.encode(text, limit), self.vocabulary_size, limit)
@@ -79,7 +76,7 @@ class GuardedTokenizer:
 
     async def decode(self, ids: Sequence[int]) -> str:
         """Join tokens to text."""
-        return await self._awaited(self._decode(ids))
+        return await self._blame.wait(self._decode, ids)
 
     async def _decode(self, ids: Sequence[int]) -> str:
         return checked_text(await self._tokenizer.decode(ids))
@@ -108,11 +105,3 @@ class GuardedTokenizer:
             await self._tokenizer.close()
         except MISTAKES as error:
             self._blame.tell(error)
-
-    async def _awaited(self, coroutine: Awaitable[T]) -> T:
-        try:
-            return await coroutine
-        except PASSED:
-            raise
-        except MISTAKES as error:
-            raise self._blame.tell(error) from error
