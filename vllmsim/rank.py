@@ -52,6 +52,7 @@ from vllmsim.scheduling.pooling import RankPooler
 from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
+from vllmsim.web.middleware.chain import Chain
 from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
 
@@ -247,7 +248,13 @@ def build_rank(
         exposition=measures.page(doors.metrics).write,
     )
     resource = surfaces.resource()
-    make_site = partial(_make_site, live, clock, measures.http, Access(shared.accounts, clock, epoch))
+    make_site = partial(
+        _make_site,
+        live,
+        clock,
+        measures.http,
+        live.follow(Access(number, shared.accounts, clock, epoch, defer_to_thread, randomness).chain),
+    )
     admin_resource = surfaces.admin_resource()
     return Rank(
         simulator,
@@ -273,12 +280,11 @@ def _make_site(
     live: LiveConfiguration,
     clock: IReactorTime,
     metrics: IHttpMetrics,
-    access: Access,
+    chain: Callable[[], Chain],
     resource: RankResource,
     journal: Journal | None,
 ) -> Site:
     c = live.current
-    chain = live.follow(access.chain)
     site = Site(
         resource,
         clock,

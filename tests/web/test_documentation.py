@@ -34,6 +34,13 @@ class DocumentationTests(RankTestCase):
         names = document["components"]["schemas"]
         self.assertEqual([], [name for name in names if not re.fullmatch("([A-Z][a-z]*)+", name)])
 
+    def test_root_path(self) -> None:
+        """Behind a proxy the document says where the server is."""
+        self.make_rank()
+        self.assertNotIn("servers", self.get("/openapi.json").json())
+        self.make_rank("--root-path", "/pfx")
+        self.assertEqual([{"url": "/pfx"}], self.get("/pfx/openapi.json").json()["servers"])
+
     def test_pages(self) -> None:
         """Each page is HTML, also to HEAD, which gets no body; other methods are refused."""
         self.make_rank()

@@ -40,10 +40,13 @@ class _Untitled(GenerateJsonSchema):
         return {"anyOf" if name == "oneOf" else name: each for name, each in written.items()}
 
 
-def openapi_document(title: str, version: str, model: str, operations: Iterable[Operation]) -> bytes:
+def openapi_document(
+    title: str, version: str, model: str, operations: Iterable[Operation], root_path: str = ""
+) -> bytes:
     """Write the document.
 
     :param model: what examples name where they name a model.
+    :param root_path: the path under which a proxy shows the server.
     """
     listed = list(operations)
     schemas, components = _schemas(listed)
@@ -56,6 +59,7 @@ def openapi_document(title: str, version: str, model: str, operations: Iterable[
         {
             "openapi": "3.1.0",
             "info": {"title": title, "version": version},
+            **({"servers": [{"url": root_path}]} if root_path else {}),
             "paths": paths,
             "components": {"schemas": components, **keys},
             "tags": [{"name": tag} for tag in tags],

@@ -2,15 +2,18 @@
 """What stands between clients and the routes of a rank, as the configuration asks."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, ClassVar, Final
 
-from attrs import define
+from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
-from vllmsim.config.middlewares import OURS
+from vllmsim.config.middlewares import OURS, MiddlewareEntry
 from vllmsim.config.schema import Configuration
 from vllmsim.config.tenants import RateLimit
 from vllmsim.interfaces import IMiddleware
+from vllmsim.randomness import Randomness
 from vllmsim.web.middleware.accesslog import AccessLog
 from vllmsim.web.middleware.accounts import Accounts
 from vllmsim.web.middleware.apikeys import ApiKeys
@@ -24,21 +27,62 @@ from vllmsim.web.middleware.requestids import RequestIds
 class Access:
     """Makes the chain of a rank.
 
+    :param number: which rank it is, from 0.
     :param accounts: what has been used of rate limits by the clients of this process.
     :param epoch: tells seconds since the epoch.
+    :param defer_to_thread: runs a function off the reactor.
     """
 
+    _log: ClassVar[Logger] = Logger()
+
+    _number: int
     _accounts: Accounts
     _clock: IReactorTime
     _epoch: Callable[[], float]
+    _defer_to_thread: Callable[..., Deferred[Any]]
+    _randomness: Randomness
+    _chain: Chain | None = field(init=False, default=None)
+    _plugins: dict[str, tuple[MiddlewareEntry, IMiddleware]] = field(init=False, factory=dict)
+    """Those of plugins that are in the chain, by name: one whose options stay as they are stays too."""
 
     def chain(self, c: Configuration) -> Chain:
-        """Put the chain together: what the option names in its order, then the rest of ours in theirs."""
+        """Put the chain together: what the option names in its order, then the rest of ours in theirs.
+
+        :raises SystemExit: when what is a plugin's cannot be had at the start. A change is tried before it leads here;
+            if it cannot be even so, the chain stays as it was.
+        """
+        try:
+            self._chain = self._put_together(c)
+        except SystemExit as error:
+            if self._chain is None:
+                raise
+            self._log.error("{error}; the chain stays as it was.", error=error)
+        return self._chain
+
+    def _put_together(self, c: Configuration) -> Chain:
         named = {entry.name: entry for entry in c.middleware}
-        usual = [name for name in OURS if name not in named]
-        names = [*(name for name, entry in named.items() if entry.enabled), *usual]
-        members = [_MAKERS[name](self, c) for name in names if name in _MAKERS]
+        self._plugins = {name: made for name, made in self._plugins.items() if made[0] == named.get(name)}
+        names = [*(name for name, entry in named.items() if entry.enabled), *(n for n in OURS if n not in named)]
+        members = [self._member(name, named.get(name), c) for name in names]
         return Chain([member for member in members if member is not None])
+
+    def _member(self, name: str, entry: MiddlewareEntry | None, c: Configuration) -> IMiddleware | None:
+        if entry is not None and name not in OURS:
+            return self._plugin(entry, c)
+        return _MAKERS[name](self, c) if name in _MAKERS else None
+
+    def _plugin(self, entry: MiddlewareEntry, c: Configuration) -> IMiddleware:
+        if entry.name not in self._plugins:
+            # Few servers have plugins.
+            from vllmsim.assembly.plugging import Plugging  # noqa: PLC0415
+            from vllmsim.plugins.registry import PluginError  # noqa: PLC0415
+
+            plugging = Plugging(c, self._number, self._clock, self._defer_to_thread, self._randomness.renewed)
+            try:
+                self._plugins[entry.name] = entry, plugging.middleware(entry.name, entry.options)
+            except PluginError as error:
+                raise SystemExit(f"vllmsim: cannot start: middleware: {error}") from error
+        return self._plugins[entry.name][1]
 
     def _access_log(self, c: Configuration) -> IMiddleware | None:
         if not c.access_log or c.disable_uvicorn_access_log:

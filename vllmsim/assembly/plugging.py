@@ -2,7 +2,7 @@
 """Makes what a configuration has from plugins, each behind its guard. It is imported when there is something."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from attrs import define, evolve
@@ -16,6 +16,7 @@ from vllmsim.interfaces import (
     ICacheMetrics,
     IFailure,
     ILatencyModel,
+    IMiddleware,
     IResponseSource,
     ITokenizer,
 )
@@ -25,6 +26,7 @@ from vllmsim.interfaces.plugins import (
     IFactory,
     IFailureFactory,
     ILatencyModelFactory,
+    IMiddlewareFactory,
     IResponseSourceFactory,
     ITokenizerFactory,
     LatencySurroundings,
@@ -37,6 +39,7 @@ from vllmsim.plugins.guards.blame import Blame
 from vllmsim.plugins.guards.events import GuardedOutlet
 from vllmsim.plugins.guards.failures import GuardedFailure
 from vllmsim.plugins.guards.latencies import GuardedLatency
+from vllmsim.plugins.guards.middlewares import guard_middleware
 from vllmsim.plugins.guards.sources import GuardedSource
 from vllmsim.plugins.guards.tokenizers import GuardedTokenizer
 from vllmsim.plugins.registry import SEAMS, PluginError, create, tell
@@ -111,6 +114,15 @@ class Plugging:
         :raises PluginError: when that cannot be had.
         """
         return guarded(IFailureFactory, name, self._surroundings(Surroundings, "failure", name), GuardedFailure)
+
+    def middleware(self, name: str, options: Mapping[str, Any]) -> IMiddleware:
+        """Make what sees exchanges.
+
+        :param options: its own, which stand beside its name.
+        :raises PluginError: when that cannot be had.
+        """
+        own = evolve(self._surroundings(Surroundings, "middleware", name), options=options)
+        return guarded(IMiddlewareFactory, name, own, guard_middleware)
 
     def _surroundings(self, made: Callable[..., S], kind: PluginKind, name: str, **more: Any) -> S:
         c = self._configuration

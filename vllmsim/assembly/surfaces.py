@@ -315,6 +315,7 @@ class Surfaces:
     def _documentation(self, resource: RankResource) -> Klein:
         def write() -> bytes:
             title = f"vLLM {VLLM_VERSION}, simulated"
-            return openapi_document(title, VLLM_VERSION, self.configuration.served_names[0], resource.operations())
+            c = self.configuration
+            return openapi_document(title, VLLM_VERSION, c.served_names[0], resource.operations(), c.root_path)
 
         return DocumentationRoutes(write, self.defer_to_thread).app

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.assembly.keeping import latency_key
 from vllmsim.assembly.plugging import Plugging
+from vllmsim.config.middlewares import OURS
 from vllmsim.config.plugins import CALCULATORS, named_plugins, options_of
 from vllmsim.config.schema import Configuration
 from vllmsim.plugins.naming import missing_plugins
@@ -37,6 +38,11 @@ def try_plugins(
         for name in now.failure_plugins
         if name not in before.failure_plugins or options_of(before, name) != options_of(now, name)
     ]
+    wanted += [
+        ("middleware", partial(plugging.middleware, entry.name, entry.options))
+        for entry in now.middleware
+        if entry.name not in OURS and entry.enabled and entry not in before.middleware
+    ]
     for option, make in wanted:
         try:
             make()
@@ -50,5 +56,5 @@ def _fixed(before: Configuration, now: Configuration) -> list[tuple[str, str]]:
     return [
         ("plugin-options", f"those of {name} cannot change live: the {option} of a server stays as it is")
         for option, kind, name in named_plugins(now)
-        if kind not in {"latency", "failure"} and options_of(before, name) != options_of(now, name)
+        if kind not in {"latency", "failure", "middleware"} and options_of(before, name) != options_of(now, name)
     ]

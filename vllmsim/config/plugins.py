@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 from attrs import frozen
 
 from vllmsim.config.kinds import Kind
+from vllmsim.config.middlewares import OURS as MIDDLEWARES
 
 if TYPE_CHECKING:
     from vllmsim.config.schema import Configuration
 
-PluginKind: TypeAlias = Literal["source", "latency", "tokenizer", "failure", "publisher"]
+PluginKind: TypeAlias = Literal["source", "latency", "tokenizer", "failure", "publisher", "middleware"]
 
 MODES: Final = ("random", "echo")
 CALCULATORS: Final = ("", "constant", "per-token")
@@ -64,6 +65,9 @@ def named_plugins(configuration: "Configuration") -> Iterator[tuple[str, PluginK
         yield "tokenizer", "tokenizer", c.tokenizer.removeprefix(TOKENIZER)
     for name in c.failure_plugins:
         yield "failure-plugins", "failure", name
+    for entry in c.middleware:
+        if entry.name not in MIDDLEWARES:
+            yield "middleware", "middleware", entry.name
     option, publisher = publisher_of(c)
     if publisher not in PUBLISHERS:
         yield option, "publisher", publisher

@@ -12,7 +12,7 @@ from vllmsim.config.blocks import FEWEST_BLOCKS
 from vllmsim.config.collector import parse_collector
 from vllmsim.config.datasets import is_sha256
 from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
-from vllmsim.config.middlewares import OURS, middleware_fault
+from vllmsim.config.middlewares import middleware_fault
 from vllmsim.config.plugins import PUBLISHERS, plugin_options_fault
 from vllmsim.config.rankrules import BALANCING, RANK_RULES, RANKS, Rule
 from vllmsim.config.schema import Configuration
@@ -208,9 +208,6 @@ def _fingerprint(c: Configuration) -> str | None:
 
 
 def _middleware(c: Configuration) -> str | None:
-    unknown = [each.name for each in c.middleware if each.name not in OURS]
-    if unknown:
-        return f"there is no middleware {unknown[0]!r}; there are {', '.join(OURS)}"
     return middleware_fault(c.middleware)
 
 

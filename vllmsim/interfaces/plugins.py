@@ -158,7 +158,7 @@ class IBlockEventPublisherFactory(IFactory):
 class IMiddlewareFactory(IFactory):
     """Adds something that sees requests before their routes do, for the option ``middleware``.
 
-    One is made for each rank, and another whenever that option changes; requests that have come before keep the former.
+    One is made for each rank, and another whenever its options change; requests that have come before keep the former.
     """
 
     def create(surroundings: Surroundings) -> IMiddleware:

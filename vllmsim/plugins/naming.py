@@ -12,6 +12,7 @@ from vllmsim.interfaces.plugins import (
     IFactory,
     IFailureFactory,
     ILatencyModelFactory,
+    IMiddlewareFactory,
     IResponseSourceFactory,
     ITokenizerFactory,
 )
@@ -23,6 +24,7 @@ KINDS: Final[Mapping[PluginKind, type[IFactory]]] = {
     "tokenizer": ITokenizerFactory,
     "failure": IFailureFactory,
     "publisher": IBlockEventPublisherFactory,
+    "middleware": IMiddlewareFactory,
 }
 """What the kinds are that options name."""
 

@@ -37,6 +37,13 @@ OURS: Final[Mapping[type[IFactory], Mapping[str, str]]] = {
         "zmq": "Publishes at a ZeroMQ socket.",
         "null": "Publishes nothing.",
     },
-    IMiddlewareFactory: {},
+    IMiddlewareFactory: {
+        "access-log": "Logs a line for each request.",
+        "log-http": "Logs requests and responses with headers and bodies.",
+        "request-id": "Sends X-Request-Id with every answer.",
+        "api-key": "Asks for API keys, and finds tenants.",
+        "cors": "Tells browsers which pages may call.",
+        "rate-limit": "Limits requests and tokens per minute.",
+    },
 }
 """By seam and name, what each is for."""
