@@ -49,6 +49,11 @@ class HeaderTests(SynchronousTestCase):
             dict(anthropic_headers(LEVEL, 1795339833.25)),
         )
 
+    def test_never(self) -> None:
+        """A time that will never come is some date."""
+        told = dict(anthropic_headers(Level("tokens", 1, 0, 1e15), 1795339833.25))
+        self.assertEqual(b"2058-07-31T11:17:14Z", told[b"anthropic-ratelimit-tokens-reset"])
+
     def test_retry(self) -> None:
         """Seconds are whole, milliseconds exact; what can never be is not to be tried again."""
         self.assertEqual({b"retry-after": b"2", b"retry-after-ms": b"1250"}, dict(retry_headers(1.25)))

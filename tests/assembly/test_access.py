@@ -34,7 +34,7 @@ class ChainTests(SynchronousTestCase):
 
     def kinds(self, **options: Any) -> list[type]:
         """List what the chain is made of."""
-        access = Access(0, Accounts(), Clock(), lambda: 0.0, in_thread, Randomness(7))
+        access = Access(0, Accounts, Clock(), lambda: 0.0, in_thread, Randomness(7))
         return [type(member) for member in access.chain(Configuration(**options)).members]
 
     def test_default(self) -> None:

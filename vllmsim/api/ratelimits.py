@@ -22,6 +22,8 @@ _LONGEST_READ: Final = 1 << 18
 """Bodies of up to this length are read for the most tokens of their answers: that takes a millisecond."""
 _LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MOST: Final = 1 << 31
+_LONGEST: Final = 1e9
+"""Seconds; much later there are no dates."""
 
 
 @frozen
@@ -52,7 +54,7 @@ def anthropic_headers(level: Level, now: float) -> Iterator[tuple[bytes, bytes]]
     :param now: seconds since the epoch.
     """
     # Whole seconds are what there is in this form, and a client must not come too soon.
-    reset = datetime.fromtimestamp(math.ceil(now + level.reset), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    reset = datetime.fromtimestamp(math.ceil(now + min(level.reset, _LONGEST)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     for name, value in (("limit", level.limit), ("remaining", level.remaining), ("reset", reset)):
         yield f"anthropic-ratelimit-{level.kind}-{name}".encode(), str(value).encode()
 

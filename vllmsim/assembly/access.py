@@ -1,8 +1,11 @@
 # -*- test-case-name: tests.assembly.test_access -*-
-"""What stands between clients and the routes of a rank, as the configuration asks."""
+"""What stands between clients and the routes of a rank, as the configuration asks.
+
+What most servers do without is imported where it is made.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -14,13 +17,11 @@ from vllmsim.config.schema import Configuration
 from vllmsim.config.tenants import RateLimit
 from vllmsim.interfaces import IMiddleware
 from vllmsim.randomness import Randomness
-from vllmsim.web.middleware.accesslog import AccessLog
-from vllmsim.web.middleware.accounts import Accounts
-from vllmsim.web.middleware.apikeys import ApiKeys
 from vllmsim.web.middleware.chain import Chain
 from vllmsim.web.middleware.cors import Cors
-from vllmsim.web.middleware.ratelimits import Allowance, RateLimits
-from vllmsim.web.middleware.requestids import RequestIds
+
+if TYPE_CHECKING:
+    from vllmsim.web.middleware.accounts import Accounts
 
 
 @define(eq=False)
@@ -28,7 +29,7 @@ class Access:
     """Makes the chain of a rank.
 
     :param number: which rank it is, from 0.
-    :param accounts: what has been used of rate limits by the clients of this process.
+    :param accounts: tells what has been used of rate limits by the clients of this process.
     :param epoch: tells seconds since the epoch.
     :param defer_to_thread: runs a function off the reactor.
     """
@@ -36,7 +37,7 @@ class Access:
     _log: ClassVar[Logger] = Logger()
 
     _number: int
-    _accounts: Accounts
+    _accounts: "Callable[[], Accounts]"
     _clock: IReactorTime
     _epoch: Callable[[], float]
     _defer_to_thread: Callable[..., Deferred[Any]]
@@ -87,30 +88,41 @@ class Access:
     def _access_log(self, c: Configuration) -> IMiddleware | None:
         if not c.access_log or c.disable_uvicorn_access_log:
             return None
+        from vllmsim.web.middleware.accesslog import AccessLog  # noqa: PLC0415
+
         paths = (c.disable_access_log_for_endpoints or "").split(",")
         return AccessLog(self._clock, frozenset(path.strip().encode() for path in paths if path.strip()))
 
     def _request_ids(self, c: Configuration) -> IMiddleware | None:
-        return RequestIds() if c.enable_request_id_headers else None
+        if not c.enable_request_id_headers:
+            return None
+        from vllmsim.web.middleware.requestids import RequestIds  # noqa: PLC0415
+
+        return RequestIds()
 
     def _api_keys(self, c: Configuration) -> IMiddleware | None:
         open_keys = (*c.api_key, *(c.api_key_file.keys if c.api_key_file else ()))
         keys: dict[str, str | None] = dict.fromkeys(open_keys)
         keys |= {key: tenant.name for tenant in c.tenants for key in tenant.keys}
-        return ApiKeys(keys.items()) if keys else None
+        if not keys:
+            return None
+        from vllmsim.web.middleware.apikeys import ApiKeys  # noqa: PLC0415
+
+        return ApiKeys(keys.items())
 
     def _cors(self, c: Configuration) -> IMiddleware:
         return Cors(c.allowed_origins, c.allowed_methods, c.allowed_headers, c.allow_credentials)
 
     def _rate_limits(self, c: Configuration) -> IMiddleware | None:
-        limits: dict[str | None, RateLimit | None] = {tenant.name: tenant.limit for tenant in c.tenants}
-        limits[None] = c.rate_limit
-        allowances = {
-            name: Allowance(limit.requests, limit.tokens, limit.burst)
-            for name, limit in limits.items()
-            if limit is not None
-        }
-        return RateLimits(allowances, self._accounts, self._clock, self._epoch) if allowances else None
+        everyone: dict[str | None, RateLimit | None] = {tenant.name: tenant.limit for tenant in c.tenants}
+        everyone[None] = c.rate_limit
+        limits = {name: limit for name, limit in everyone.items() if limit is not None}
+        if not limits:
+            return None
+        from vllmsim.web.middleware.ratelimits import Allowance, RateLimits  # noqa: PLC0415
+
+        allowances = {name: Allowance(each.requests, each.tokens, each.burst) for name, each in limits.items()}
+        return RateLimits(allowances, self._accounts(), self._clock, self._epoch)
 
 
 _MAKERS: Final[Mapping[str, Callable[[Access, Configuration], IMiddleware | None]]] = {

@@ -16,11 +16,11 @@ from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.interfaces import IResponseSource, ITokenizer
-from vllmsim.web.middleware.accounts import Accounts
 
 if TYPE_CHECKING:
     from vllmsim.dataset.datasets import Datasets
     from vllmsim.tracing.tracing import Tracing
+    from vllmsim.web.middleware.accounts import Accounts
 
 
 @define(eq=False)
@@ -31,7 +31,6 @@ class Shared:
     :param sentences: says anything, such as reasoning.
     :param datasets: what answers are from, if there are any.
     :param tracing: has requests traced, if they are.
-    :param accounts: what clients have used of rate limits.
     """
 
     tokenizer: ITokenizer
@@ -39,7 +38,7 @@ class Shared:
     sentences: IResponseSource
     datasets: "Datasets | None" = None
     tracing: "Tracing | None" = None
-    accounts: Accounts = field(init=False, factory=Accounts)
+    _accounts: "Accounts | None" = field(init=False, default=None)
 
     def start(self) -> None:
         """Begin, before the first rank does and after the process has become a daemon.
@@ -48,6 +47,14 @@ class Shared:
         """
         if self.tracing is not None:
             self.tracing.start()
+
+    def accounts(self) -> "Accounts":
+        """Find what clients have used of rate limits."""
+        if self._accounts is None:
+            from vllmsim.web.middleware.accounts import Accounts  # noqa: PLC0415 - few servers limit anybody
+
+            self._accounts = Accounts()
+        return self._accounts
 
     async def close(self) -> None:
         """Give back what was opened, when the last rank has stopped."""

@@ -66,7 +66,11 @@ class MiddlewareTests(GuardTestCase):
         self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(self.begin(succeed(7)))))
         self.assertRaises(QueueFull, self.begin, QueueFull("x"))
         self.failureResultOf(Deferred.fromCoroutine(self.begin(fail(QueueFull("x")))), QueueFull)
-        self.failureResultOf(Deferred.fromCoroutine(self.begin(fail(CancelledError()))), CancelledError)
+        cancelled: list[object] = []
+        began = Deferred.fromCoroutine(self.begin(Deferred(cancelled.append)))
+        began.cancel()
+        self.failureResultOf(began, CancelledError)
+        self.assertEqual(1, len(cancelled))
 
     def test_breaks(self) -> None:
         """What it may not do is its own mistake, and the client's request is answered 500."""

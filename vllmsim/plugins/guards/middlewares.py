@@ -12,7 +12,7 @@ from zope.interface import implementer
 from vllmsim.errors import InferenceError
 from vllmsim.faults import STATUSES
 from vllmsim.interfaces import IDoorkeeper, IExchange, IMiddleware
-from vllmsim.plugins.guards.blame import MISTAKES, PASSED, Blame, Nonsense
+from vllmsim.plugins.guards.blame import Blame, Nonsense
 
 
 @implementer(IMiddleware)
@@ -37,13 +37,9 @@ class GuardedMiddleware:
 
     async def _wait(self, waiting: Awaitable[object]) -> None:
         try:
-            await waiting
+            await self._blame.wait(lambda: waiting)
         except InferenceError as error:
             raise self._refusal(error) from error
-        except PASSED:
-            raise
-        except MISTAKES as error:
-            raise self._blame.tell(error) from error
 
     def end(self, exchange: IExchange) -> None:
         """See that it is over; see :class:`vllmsim.interfaces.IMiddleware`."""
@@ -65,7 +61,7 @@ class GuardedDoorkeeper(GuardedMiddleware):
         """Tell whether it will; see :class:`vllmsim.interfaces.IDoorkeeper`. If that breaks, :meth:`begin` decides."""
         try:
             return bool(self._blame.call(lambda: self._middleware.admits(exchange)))
-        except PASSED:
+        except InferenceError:
             return True
 
 
