@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[1]
 EVERYTHING = ("--profiler-config", '{"profiler": "torch"}')
 """Options without which a server lacks some of its routes."""
 FOREIGN = {
+    "logging.rst": ("logfile", "syslog", "logger"),
+    "systemd.rst": ("fdname",),
     "tls.rst": ("cacert", "cert", "key", "listen"),
     "kubernetes.rst": {
         *("set", "set-file", "set-string", "reuse-values", "from-literal"),

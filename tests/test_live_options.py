@@ -341,10 +341,18 @@ def logged(path: str = "/health") -> Effect:
     return look
 
 
+def logged_exchanges(case: LiveOptionTests) -> int:
+    """Count the entries of one exchange."""
+    with capturedLogs() as events:
+        case.get("/version")
+    return sum("HTTP" in event.get("summary", "") for event in events)
+
+
 LORAS = "--lora-modules a=/a b=/b"
 SLOW = "--time-to-first-token 100ms"
 NO_TOOL = tool({"type": "nonsense"}) | {"tool_choice": "none"}
 PROOFS = (
+    Proof("log-http", True, logged_exchanges, 0, 2),
     Proof("log-level", "info,vllmsim.web=debug", debugged, False, True),
     Proof("time-to-first-token", "50ms", first(), 0, 50),
     Proof("time-to-first-token-std-dev", "30ms", is_(first(), 100), True, False, "--time-to-first-token 100ms"),

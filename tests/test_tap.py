@@ -186,12 +186,12 @@ class ServiceTests(SynchronousTestCase):
     def test_log(self) -> None:
         """A seed that was drawn is logged; options without effect are named once each."""
         with capturedLogs() as events:
-            top = self.make("--dtype", "auto", "--log-http", "--enable-kvcache", "--kv-cache-size", "9")
+            top = self.make("--dtype", "auto", "--quantization", "x", "--enable-kvcache", "--kv-cache-size", "9")
             self.patch(MultiService, "startService", lambda _: None)
             top.startService()
         own = ("vllmsim.tap", "vllmsim.logs.opening")
         texts = [event["log_format"].format(**event) for event in events if event["log_namespace"] in own]
-        self.assertIn("log-http (--log-http) is accepted and has no effect.", texts)
+        self.assertIn("quantization (--quantization) is accepted and has no effect.", texts)
         self.assertEqual(2, len([text for text in texts if "no effect" in text]))
         self.assertTrue(any(text.startswith("The seed is ") for text in texts))
         self.assertEqual(1, len([text for text in texts if "128 tokens and not 1024" in text]))

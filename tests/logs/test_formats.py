@@ -8,7 +8,7 @@ from twisted.logger import Logger, LogLevel, eventAsText
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.logs.formats import journal_format, json_format, on_one_line, record_of, text_format
+from vllmsim.logs.formats import journal_format, json_format, record_of, text_format
 
 WHEN = 1795339833.000123
 HOSTILE = "a\nb\r\x1b[31m\x00\x7f\x85\u2028\u202e\ud800 <3>\x1e \u00e4"
@@ -50,11 +50,6 @@ class TextTests(FormatTestCase):
         lines = (text_format(self.event(word=HOSTILE)) or "").split("\n")
         self.assertEqual("\tb\\r\\x1b[31m\\x00\\x7f\\x85\\u2028\\u202e\\ud800 <3>\\x1e \u00e4", lines[1])
         self.assertEqual((3, ""), (len(lines), lines[2]))
-
-    def test_one_line(self) -> None:
-        """A text that is shown on one line is itself, or quoted where that would not do."""
-        self.assertEqual('{"a": "\u00e4"}', on_one_line('{"a": "\u00e4"}'))
-        self.assertEqual('"a\\nb\\u001b"', on_one_line("a\nb\x1b"))
 
 
 class JournalTests(FormatTestCase):

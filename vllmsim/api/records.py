@@ -17,7 +17,9 @@ from attrs import asdict
 from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.sampling import Sampling
 
-_SECRETS: Final = re.compile(r"auth|cookie|api-?key|token(?!s)|secret|password|credential")
+_SECRETS: Final = re.compile(
+    r"auth|cookie|api[-_]?key|(?:^|[-_])key$|token(?!s)|secret|passw|passphrase|credential|signature", re.IGNORECASE
+)
 _SCHEMES: Final = frozenset({b"basic", b"bearer"})
 _DIGITS: Final = 12
 _USUAL: Final = asdict(Sampling())
@@ -103,7 +105,12 @@ def header_of(http: HttpFacts, name: str) -> str | None:
 
 
 def _shown(name: str, value: bytes) -> str:
-    return _hidden(value) if _SECRETS.search(name) else value.decode("latin-1")
+    return _hidden(value) if looks_secret(name) else value.decode("latin-1")
+
+
+def looks_secret(name: str) -> bool:
+    """Tell whether what has such a name, as a header or an argument of a query, is a secret."""
+    return _SECRETS.search(name) is not None
 
 
 def _hidden(value: bytes) -> str:

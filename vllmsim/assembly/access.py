@@ -93,6 +93,16 @@ class Access:
         paths = (c.disable_access_log_for_endpoints or "").split(",")
         return AccessLog(self._clock, frozenset(path.strip().encode() for path in paths if path.strip()))
 
+    def _http_log(self, c: Configuration) -> IMiddleware | None:
+        if not c.log_http:
+            return None
+        # Few servers do so for long.
+        from vllmsim.config.secrets import secret_names, secret_values  # noqa: PLC0415
+        from vllmsim.web.middleware.httplog import HttpLog  # noqa: PLC0415
+        from vllmsim.web.middleware.masking import Masking  # noqa: PLC0415
+
+        return HttpLog(self._clock, self._number, Masking(secret_values(c), secret_names()))
+
     def _request_ids(self, c: Configuration) -> IMiddleware | None:
         if not c.enable_request_id_headers:
             return None
@@ -127,6 +137,7 @@ class Access:
 
 _MAKERS: Final[Mapping[str, Callable[[Access, Configuration], IMiddleware | None]]] = {
     "access-log": Access._access_log,  # noqa: SLF001 - its own
+    "log-http": Access._http_log,  # noqa: SLF001
     "request-id": Access._request_ids,  # noqa: SLF001
     "api-key": Access._api_keys,  # noqa: SLF001
     "cors": Access._cors,  # noqa: SLF001

@@ -20,6 +20,9 @@ class IExchange(Interface):
     inference = Attribute("bool: whether the route is one for which a model computes something.")
     tenant = Attribute("str | None: whose client it is, if that is known. Who knows it sets it.")
     request_id = Attribute("str | None: what the answer is called in ``X-Request-Id``, or the request, if either is.")
+    received_headers = Attribute("Sequence[tuple[bytes, bytes]]: all headers of the request, in their order.")
+    answered_headers = Attribute("list[tuple[bytes, bytes]]: the headers of the answer, as far as they are known.")
+    answered_body = Attribute("bytes | None: the body of an answer that was kept; None for one in pieces, or for none.")
     gone = Attribute("bool: whether the client has left.")
     status = Attribute("int: the status of the answer; 0 as long as nothing is written.")
 
@@ -35,6 +38,9 @@ class IExchange(Interface):
         That is at the end of the exchange, or later if something goes on in the background. It may be said in
         :meth:`IMiddleware.begin` alone.
         """
+
+    def keep_answer() -> None:
+        """Have the body of the answer kept, for :meth:`IMiddleware.end` to see, unless it comes in pieces."""
 
     def setHeader(name: bytes, value: bytes) -> None:
         """Set a header of the answer, whoever gives it, in the place of one of that name."""

@@ -54,11 +54,6 @@ def harmless(text: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def on_one_line(text: str) -> str:
-    """Write a text so that it is one line: as it is, or as JSON does where it has anything that is not printed."""
-    return text if text.isprintable() else json.dumps(text)
-
-
 def text_format(event: LogEvent) -> str | None:
     """Write an event as twistd does."""
     text = formatEventAsClassicLogText(event)

@@ -33,6 +33,9 @@ class AnsweredRequest(ReceivedRequest):
     """What the journal remembers of it, if it does."""
     length: int | None = None
     """How many bytes the body of the answer has. While that is not known, it is written in chunks."""
+    answered_body: bytes | None = None
+    """The body of the answer, where somebody wants to see it and it does not come in pieces."""
+    _keeps_answer = False
     _bodiless = False
 
     @property
@@ -50,6 +53,15 @@ class AnsweredRequest(ReceivedRequest):
         """What the answer is called, or the request."""
         named = self.responseHeaders.getRawHeaders(b"x-request-id")
         return named[-1].decode("latin-1") if named else self._text(b"x-request-id")
+
+    @property
+    def answered_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of the answer that are its own."""
+        return [(name, value) for name, values in self.responseHeaders.getAllRawHeaders() for value in values]
+
+    def keep_answer(self) -> None:
+        """Have the body of the answer kept."""
+        self._keeps_answer = True
 
     def answer(self, status: int, body: bytes, content_type: bytes | None = JSON) -> None:
         """Write a whole response. Whoever was asked to render finishes the request.
@@ -107,6 +119,8 @@ class AnsweredRequest(ReceivedRequest):
     def _begin(self, data: bytes) -> None:
         """Write the head, and the first piece of the body with it."""
         self.startedWriting = 1
+        if self._keeps_answer and self.length is not None:
+            self.answered_body = data
         if self.record is not None and self.record.http is not None:
             self.record.http.status = self.code
         empty = self.code in NO_BODY_CODES

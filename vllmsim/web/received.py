@@ -84,6 +84,11 @@ class ReceivedRequest(server.Request):
         """Let the base class begin with none."""
 
     @property
+    def received_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """All headers, as they were sent."""
+        return self._headers
+
+    @property
     def expects(self) -> bool:
         """Whether the client asks before it sends its body; then one that is too large is refused at once."""
         return self._received.get(b"expect", b"").lower() == b"100-continue"
@@ -129,7 +134,10 @@ class ReceivedRequest(server.Request):
     def peer(self) -> str:
         """Where the client is: address and port."""
         address = self._connection.getPeer()
-        return f"{address.host}:{address.port}" if isinstance(address, IPv4Address | IPv6Address) else "unix"
+        if not isinstance(address, IPv4Address | IPv6Address):
+            return "unix"
+        # A socket for both families has such addresses for clients of the older one.
+        return f"{address.host.removeprefix('::ffff:')}:{address.port}"
 
     @property
     def head(self) -> Head:

@@ -98,6 +98,19 @@ class AskingTests(RenderTestCase):
             error = self.refused(Unavailable)
             self.assertEqual((503, "The render service cannot answer now."), (error.status, error.message))
 
+    def test_log(self) -> None:
+        """The log says once that it is in trouble, in details each time, and once that it answers again."""
+        levels: list[tuple[str, bool]] = []
+        for status in (500, 401, 500, 200, 200, 500):
+            self.answer_with(status, b"{}")
+            with capturedLogs() as events:
+                asked = self.ask()
+            if status != 200:
+                self.failureResultOf(asked, InferenceError)
+            levels += [(event["log_level"].name, "again" in event["log_format"]) for event in events]
+        expected = [("warn", False), ("debug", False), ("debug", False), ("info", True), ("warn", False)]
+        self.assertEqual(expected, levels)
+
     def test_refusal(self) -> None:
         """A service that does not let us in, or sends us elsewhere, gives no usable answer."""
         for status in (401, 403, 302, 422):

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -99,6 +100,13 @@ class ChainTests(SynchronousTestCase):
             (exchange.method, exchange.uri, exchange.path, exchange.header("HOST"), exchange.route),
         )
         self.assertEqual("192.168.1.1:54321", exchange.peer)
+        for address, peer in (
+            (IPv6Address("TCP", "::1", 80), "::1:80"),
+            (IPv6Address("TCP", "::ffff:10.0.0.1", 80), "10.0.0.1:80"),
+            (UNIXAddress(None), "unix"),
+        ):
+            self.patch(vars(exchange)["_connection"], "getPeer", partial(lambda address: address, address))
+            self.assertEqual(peer, exchange.peer)
 
     def test_answer(self) -> None:
         """One that answers is the last to see a request, and metrics count it not, as no route saw it."""

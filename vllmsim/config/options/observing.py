@@ -54,7 +54,7 @@ class ObservingOptions:
         "From which level on events are logged: all, and those of namespaces that are named.", live=True,
         environment="VLLM_LOGGING_LEVEL")
     log_http: bool = option("logs", Flag(), False,
-        "Log requests and responses with headers and bodies.", acts=False)
+        "Log requests and responses with headers and bodies, secrets masked.", live=True)
 
     otlp_traces_endpoint: str = option("tracing", Text(), "",
         "Where spans of requests are sent, one for each: http://HOST:4318/v1/traces for OTLP over HTTP, grpc://HOST:4317"

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseNeverReceived
 from twisted.web.http import PotentialDataLoss
@@ -126,6 +126,8 @@ class RenderService:
     _defer_to_thread: Callable[..., Deferred[Any]]
     _pool: HTTPConnectionPool | None = None
     _turn: DeferredSemaphore = field(init=False, factory=lambda: DeferredSemaphore(_CONCURRENCY))
+    _trouble: bool = field(init=False, default=False)
+    """Whether the log has said that it is in trouble, and not yet that it answers again."""
 
     async def ask(
         self, path: str, question: Mapping[str, Any] | None, read: Callable[[Any], T], *, within: float, size: int = 0
@@ -146,11 +148,22 @@ class RenderService:
             asked = Deferred.fromCoroutine(self._ask_in_turn(path, question, read, size))
             return await asked.addTimeout(within, self._clock)
         except DeferredTimeoutError:
-            self._log.warn("The render service took more than {seconds} s for {path}.", seconds=within, path=path)
+            self._complain("The render service took more than {seconds} s for {path}.", seconds=within, path=path)
             raise Unavailable("The render service did not answer in time.") from None
         except NO_ANSWER as error:
-            self._log.warn("The render service gives no answer: {why}.", why=describe(error))
+            self._complain("The render service gives no answer: {why}.", why=describe(error))
             raise Unavailable("The render service cannot be reached.") from None
+
+    def _complain(self, text: str, **facts: object) -> None:
+        """Say what is wrong: once for all, and in details for each request, until it answers again."""
+        level = LogLevel.debug if self._trouble else LogLevel.warn
+        self._trouble = True
+        self._log.emit(level, text, **facts)
+
+    def _praise(self) -> None:
+        if self._trouble:
+            self._trouble = False
+            self._log.info("The render service answers again.")
 
     async def close(self) -> None:
         """Close the connections that are kept."""
@@ -200,14 +213,16 @@ class RenderService:
         if 200 <= status < 300:  # noqa: PLR2004
             try:
                 if len(answer) <= _INLINE:
-                    return _parse(answer, read)
-                parsed: T = await self._defer_to_thread(_parse, answer, read)
+                    parsed = _parse(answer, read)
+                else:
+                    parsed = await self._defer_to_thread(_parse, answer, read)
             except ValueError as error:
                 fault = error
             else:
+                self._praise()
                 return parsed
         said = str(fault or _words(answer)[0])
-        self._log.warn("The render service answers {path} with {status}: {said}", path=path, status=status, said=said)
+        self._complain("The render service answers {path} with {status}: {said}", path=path, status=status, said=said)
         if status >= 500 or status == _TOO_MANY:  # noqa: PLR2004
             raise Unavailable("The render service cannot answer now.")
         raise InferenceError("The render service gave no usable answer.")
