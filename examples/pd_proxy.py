@@ -21,13 +21,13 @@ from twisted.web.iweb import IRequest
 
 app = Klein()
 address, prefill, decode = sys.argv[1:] or ("9000", "http://127.0.0.1:8100", "http://127.0.0.1:8200")
-PASSED_ON = ("x-request-id", "traceparent", "tracestate")
+PASSED_ON = ("x-request-id", "authorization", "traceparent", "tracestate")
 UNWANTED = ("max_completion_tokens", "stream_options", "stream", "min_tokens")
 ONE_TOKEN = {"max_tokens": 1, "max_output_tokens": 1}
 
 
 async def send(request: IRequest, server: str, body: Any) -> Any:
-    """Send a body to the same route of a server, with the client's id and as a part of its trace."""
+    """Send a body to the same route of a server, with the client's id and key, and as a part of its trace."""
     headers = {name: request.requestHeaders.getRawHeaders(name, []) for name in PASSED_ON}
     return await treq.post(server + request.uri.decode(), json=body, headers=headers, unbuffered=True)
 

@@ -57,7 +57,7 @@ SENSELESS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"config": {"ssl_certfile": "/x"}, "tls": {"secretName": "s"}}, "either by tls.secretName or by"),
     ({"tls": {"clientCASecretName": "ca"}}, "tls.clientCASecretName needs tls.secretName"),
     ({"configText": "port: 1", "disaggregation": {"enabled": True}}, "configText is one file for all"),
-    ({"disaggregation": {"enabled": True}, "tls": {"secretName": "s"}}, "disaggregation.proxy speaks neither TLS"),
+    ({"disaggregation": {"enabled": True}, "tls": {"secretName": "s"}}, "disaggregation.proxy speaks no TLS"),
     ({"inferencePool": {"enabled": True}}, "inferencePool.endpointPicker.name is"),
     ({"inferencePool": PICKER, "llmd": {"labels": False}}, "inferencePool needs llmd.labels"),
     ({"inferencePool": PICKER, "config": {"data-parallel-size": 9}}, "an InferencePool has at most 8 ports"),

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.resources import container, needs, only, template
-from tests.integration.daemon import PATIENCE, DaemonTestCase
+from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase
 
-POD = {"POD_NAME": "sim-0", "POD_NAMESPACE": "lab", "POD_IP": "127.0.0.1"}
+POD = {"metadata.name": "sim-0", "metadata.namespace": "lab", "status.podIP": "127.0.0.1"}
+"""What the downward API tells a pod."""
+SECRETS = {("keys", "api-key"): "sk-lab secret"}
 
 
 class Volume:
@@ -39,6 +41,9 @@ class Volume:
 class PodTests(DaemonTestCase):
     """A daemon that is started as the chart says."""
 
+    volume: Volume
+    pod: Daemon
+
     @classmethod
     def setUpClass(cls) -> None:
         """Start none for all tests."""
@@ -52,7 +57,35 @@ class PodTests(DaemonTestCase):
             "mode": "echo",
             **config,
         }
-        return {"config": whole, "files": files, "onConfigChange": "live", "watchInterval": "50ms"}
+        secrets = {"apiKey": {"name": "keys"}}
+        return {"config": whole, "files": files, "onConfigChange": "live", "watchInterval": "50ms", "secrets": secrets}
+
+    def mounted(self, documents: list[Any]) -> dict[str, str]:
+        """List the files of the ConfigMap, with the paths that they have here."""
+        data = only(documents, "ConfigMap")["data"]
+        return {name: text.replace("/etc/vllmsim", str(self.volume.folder)) for name, text in data.items()}
+
+    def pod_environment(self, each: Any) -> dict[str, str]:
+        """Fill in the variables of a container, as the kubelet does."""
+        told = {}
+        for variable in each.get("env", ()):
+            source = variable.get("valueFrom", {})
+            if "fieldRef" in source:
+                told[variable["name"]] = POD[source["fieldRef"]["fieldPath"]]
+            elif "secretKeyRef" in source:
+                told[variable["name"]] = SECRETS[source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]]
+        return told
+
+    def passes(self, documents: list[Any], **variables: str) -> tuple[int, str]:
+        """Do what the chart's test does."""
+        [test] = only(documents, "Pod")["spec"]["containers"]
+        self.assertEqual("python", test["command"][0])
+        words = [*test["command"][1:], test["args"][0], self.pod.url("/health"), self.pod.url()]
+        environment = {**os.environ, **self.pod_environment(test), **variables}
+        done = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False
+        )
+        return done.returncode, done.stdout.strip()
 
     def admin(self) -> Any:
         """Read the configuration that is in effect."""
@@ -60,29 +93,20 @@ class PodTests(DaemonTestCase):
 
     def test_pod(self) -> None:
         """It starts, tells who it is, passes the chart's own test, and takes over what changes in the mounted map."""
-        volume = Volume(Path(self.mktemp()))
+        self.volume = Volume(Path(self.mktemp()))
         documents = template(self.values(**{"max-num-seqs": 64}))
-
-        # A path in the configuration is one in the pod; here it is elsewhere.
-        def mounted(resources: list[Any]) -> dict[str, str]:
-            data = only(resources, "ConfigMap")["data"]
-            return {name: text.replace("/etc/vllmsim", str(volume.folder)) for name, text in data.items()}
-
-        volume.update(mounted(documents))
-        words = [word.replace("/etc/vllmsim", str(volume.folder)) for word in container(documents)["args"]]
-        program = [str(Path(sys.executable).with_name("vllmsim"))]
-        self.pod = self.start(*words, program=["env", *(f"{name}={value}" for name, value in POD.items()), *program])
+        self.volume.update(self.mounted(documents))
+        words = [word.replace("/etc/vllmsim", str(self.volume.folder)) for word in container(documents)["args"]]
+        variables = [f"{name}={value}" for name, value in self.pod_environment(container(documents)).items()]
+        self.pod = self.start(*words, program=["env", *variables, str(Path(sys.executable).with_name("vllmsim"))])
         self.pod.wait()
         self.assertEqual((64, 18446744073709551615), tuple(self.admin()[name] for name in ("max-num-seqs", "seed")))
-        self.assertEqual("sim-0", self.admin()["pod-name"])
+        self.assertEqual([*POD.values()], [self.admin()[name] for name in ("pod-name", "pod-namespace", "pod-ip")])
 
-        [test] = only(documents, "Pod")["spec"]["containers"]
-        self.assertEqual("python", test["command"][0])
-        script = [sys.executable, *test["command"][1:], test["args"][0], self.pod.url("/health"), self.pod.url()]
-        told = subprocess.run(script, capture_output=True, text=True, env={**os.environ}, timeout=PATIENCE, check=False)
-        self.assertEqual((0, "Are you there?"), (told.returncode, told.stdout.strip()), told.stderr)
+        self.assertEqual((0, "Are you there?"), self.passes(documents))
+        self.assertEqual(1, self.passes(documents, VLLM_API_KEY="another")[0])
 
-        volume.update(mounted(template(self.values(**{"max-num-seqs": 7}))))
+        self.volume.update(self.mounted(template(self.values(**{"max-num-seqs": 7}))))
         end = time.monotonic() + PATIENCE
         while self.admin()["max-num-seqs"] != 7 and time.monotonic() < end:
             time.sleep(0.05)
