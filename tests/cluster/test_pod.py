@@ -2,14 +2,17 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.resources import container, needs, only, template
 from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase
+from tests.tls.authority import Authority
 
 POD = {"metadata.name": "sim-0", "metadata.namespace": "lab", "status.podIP": "127.0.0.1"}
 """What the downward API tells a pod."""
@@ -41,31 +44,34 @@ class Volume:
 class PodTests(DaemonTestCase):
     """A daemon that is started as the chart says."""
 
-    volume: Volume
-    pod: Daemon
-
     @classmethod
     def setUpClass(cls) -> None:
         """Start none for all tests."""
 
-    def values(self, **config: Any) -> dict[str, Any]:
-        """Make values whose changes come at once."""
-        files = {"template.jinja": "{{ messages[-1].content }}\n"}
-        whole = {
-            "seed": "18446744073709551615",
-            "chat-template": "/etc/vllmsim/template.jinja",
-            "mode": "echo",
-            **config,
-        }
-        secrets = {"apiKey": {"name": "keys"}}
-        return {"config": whole, "files": files, "onConfigChange": "live", "watchInterval": "50ms", "secrets": secrets}
+    def setUp(self) -> None:
+        """Make the folders that a pod has."""
+        folder = Path(self.mktemp()).absolute()
+        self.config, self.certificate = Volume(folder / "config"), Volume(folder / "tls")
 
-    def mounted(self, documents: list[Any]) -> dict[str, str]:
-        """List the files of the ConfigMap, with the paths that they have here."""
+    def here(self, text: str) -> str:
+        """Replace the paths of a pod."""
+        return text.replace("/etc/vllmsim-tls", str(self.certificate.folder)).replace(
+            "/etc/vllmsim/", f"{self.config.folder}/"
+        )
+
+    def mount(self, documents: list[Any]) -> None:
+        """Have the files of the ConfigMap in their folder."""
         data = only(documents, "ConfigMap")["data"]
-        return {name: text.replace("/etc/vllmsim", str(self.volume.folder)) for name, text in data.items()}
+        self.config.update({name: self.here(text) for name, text in data.items()})
 
-    def pod_environment(self, each: Any) -> dict[str, str]:
+    def run_pod(self, documents: list[Any]) -> Daemon:
+        """Start the container of a deployment."""
+        told = container(documents)
+        variables = [f"{name}={value}" for name, value in self.environment(told).items()]
+        program = ["env", *variables, str(Path(sys.executable).with_name("vllmsim"))]
+        return self.start(*map(self.here, told["args"]), program=program)
+
+    def environment(self, each: Any) -> dict[str, str]:
         """Fill in the variables of a container, as the kubelet does."""
         told = {}
         for variable in each.get("env", ()):
@@ -76,38 +82,68 @@ class PodTests(DaemonTestCase):
                 told[variable["name"]] = SECRETS[source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]]
         return told
 
-    def passes(self, documents: list[Any], **variables: str) -> tuple[int, str]:
+    def passes(self, documents: list[Any], url: str, **variables: str) -> tuple[int, str]:
         """Do what the chart's test does."""
         [test] = only(documents, "Pod")["spec"]["containers"]
         self.assertEqual("python", test["command"][0])
-        words = [*test["command"][1:], test["args"][0], self.pod.url("/health"), self.pod.url()]
-        environment = {**os.environ, **self.pod_environment(test), **variables}
+        words = [*test["command"][1:], test["args"][0], f"{url}/health", url]
+        environment = {**os.environ, **self.environment(test), **variables}
         done = subprocess.run(
             [sys.executable, *words], capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False
         )
         return done.returncode, done.stdout.strip()
 
-    def admin(self) -> Any:
-        """Read the configuration that is in effect."""
-        return json.loads(self.pod.get("/admin/config"))
+    def until(self, holds: Callable[[], Any]) -> Any:
+        """Wait for something."""
+        end = time.monotonic() + PATIENCE
+        while not (found := holds()) and time.monotonic() < end:
+            time.sleep(0.05)
+        self.assertTrue(found)
+        return found
 
     def test_pod(self) -> None:
         """It starts, tells who it is, passes the chart's own test, and takes over what changes in the mounted map."""
-        self.volume = Volume(Path(self.mktemp()))
-        documents = template(self.values(**{"max-num-seqs": 64}))
-        self.volume.update(self.mounted(documents))
-        words = [word.replace("/etc/vllmsim", str(self.volume.folder)) for word in container(documents)["args"]]
-        variables = [f"{name}={value}" for name, value in self.pod_environment(container(documents)).items()]
-        self.pod = self.start(*words, program=["env", *variables, str(Path(sys.executable).with_name("vllmsim"))])
-        self.pod.wait()
-        self.assertEqual((64, 18446744073709551615), tuple(self.admin()[name] for name in ("max-num-seqs", "seed")))
-        self.assertEqual([*POD.values()], [self.admin()[name] for name in ("pod-name", "pod-namespace", "pod-ip")])
 
-        self.assertEqual((0, "Are you there?"), self.passes(documents))
-        self.assertEqual(1, self.passes(documents, VLLM_API_KEY="another")[0])
+        def values(most: int) -> dict[str, Any]:
+            config = {"max-num-seqs": most, "seed": "18446744073709551615", "mode": "echo"}
+            config["chat-template"] = "/etc/vllmsim/template.jinja"
+            files = {"template.jinja": "{{ messages[-1].content }}\n"}
+            secrets = {"apiKey": {"name": "keys"}}
+            return {
+                "config": config, "files": files, "secrets": secrets, "onConfigChange": "live", "watchInterval": "50ms",
+            }  # fmt: skip
 
-        self.volume.update(self.mounted(template(self.values(**{"max-num-seqs": 7}))))
-        end = time.monotonic() + PATIENCE
-        while self.admin()["max-num-seqs"] != 7 and time.monotonic() < end:
-            time.sleep(0.05)
-        self.assertEqual(7, self.admin()["max-num-seqs"])
+        documents = template(values(64))
+        self.mount(documents)
+        pod = self.run_pod(documents)
+        pod.wait()
+        told = json.loads(pod.get("/admin/config"))
+        self.assertEqual((64, 18446744073709551615), (told["max-num-seqs"], told["seed"]))
+        self.assertEqual([*POD.values()], [told[name] for name in ("pod-name", "pod-namespace", "pod-ip")])
+        self.assertEqual((0, "Are you there?"), self.passes(documents, pod.url()))
+        self.assertEqual(1, self.passes(documents, pod.url(), VLLM_API_KEY="another")[0])
+        self.mount(template(values(7)))
+        self.until(lambda: json.loads(pod.get("/admin/config"))["max-num-seqs"] == 7)
+
+    def test_certificate(self) -> None:
+        """It has its secret's certificate, passes the chart's own test over TLS, and takes over a renewed one."""
+
+        def renew() -> None:
+            pair = authority.issue()
+            self.certificate.update({"tls.crt": pair.certificate_pem.decode(), "tls.key": pair.key_pem.decode()})
+
+        def shown() -> str | None:
+            try:
+                return ssl.get_server_certificate(("127.0.0.1", pod.port), timeout=PATIENCE)
+            except OSError:
+                return None
+
+        authority = Authority()
+        renew()
+        documents = template({"tls": {"secretName": "certificate"}, "config": {"mode": "echo"}})
+        self.mount(documents)
+        pod = self.run_pod(documents)
+        first = self.until(shown)
+        self.assertEqual((0, "Are you there?"), self.passes(documents, pod.url().replace("http:", "https:")))
+        renew()
+        self.until(lambda: shown() not in {None, first})

@@ -30,7 +30,8 @@ class ProxyTests(SynchronousTestCase):
         """Start all three."""
         transfer = {"kv_connector": "NixlConnector"}
         cls.prefill = cls.start(
-            *COMMON, "--api-key", "x", "--time-to-first-token", f"{PREFILL}s", "--tensor-parallel-size", "2", "--pod-ip", "10.0.0.1",
+            *COMMON, "--api-key", "x",
+            "--time-to-first-token", f"{PREFILL}s", "--tensor-parallel-size", "2", "--pod-ip", "10.0.0.1",
             "--kv-transfer-config", json.dumps({**transfer, "kv_role": "kv_producer", "engine_id": "prefiller"}),
         )  # fmt: skip
         cls.decode = cls.start(
