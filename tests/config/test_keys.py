@@ -44,7 +44,7 @@ class KeyTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """What no header could carry is refused, and so is nothing; no message shows what was given."""
-        for key in ("", " ", "hunter2\n", " hunter2", "hun\tter2", "hunter2" * LONGEST_KEY, "hun\0ter2"):
+        for key in ("", " ", "hunter2\n", " hunter2", "hun\tter2", "hunter2" * LONGEST_KEY, "hun\0ter2", "hunter2€"):
             fault = self.fault("--api-key", key)
             self.assertIn("api-key (command line): what is given will not do", fault)
             self.assertNotIn("hunter2", fault)

@@ -48,3 +48,19 @@ class MiddlewareTests(SynchronousTestCase):
             self.assertIn(fault, self.fault("--middleware", text), text)
         self.assertRaises(ValueError, Middlewares().from_value, 7)
         self.assertRaises(ValueError, Middlewares().from_value, ["cors"] * 65)
+
+    def test_doubts(self) -> None:
+        """Keys that nobody needs, and limits that cannot find their tenants, are named."""
+        key, off = ("--api-key", "a"), ("--middleware", '{"name":"api-key","enabled":false}')
+        tenants = "--tenants", '[{"name":"t","keys":["b"],"requests-per-minute":1}]'
+        for words, doubt in (
+            (off, ""),
+            ((*key, *off), "nobody needs one"),
+            ((*tenants, *off), "nobody needs one"),
+            ((*tenants, "--middleware", "rate-limit"), "rate-limit before api-key"),
+            ((*tenants, "--middleware", "api-key", "rate-limit"), ""),
+            ((*tenants, "--middleware", '{"name":"rate-limit","enabled":false}'), ""),
+            ((*key, "--middleware", "rate-limit"), ""),
+        ):
+            self.assertIn(doubt, "".join(doubts := load_words(words, {}).doubts), words)
+            self.assertEqual(bool(doubt), bool(doubts), words)

@@ -16,6 +16,8 @@ MOST_KEYS: Final = 1024
 LONGEST_KEY: Final = 1024
 """The most characters of a key."""
 _MOST_BYTES: Final = 1 << 20
+_LAST: Final = 0xFF
+"""A header's bytes are read as these characters."""
 
 
 def checked_key(value: object) -> str:
@@ -31,6 +33,8 @@ def checked_key(value: object) -> str:
         raise ValueError(f"a key has at most {LONGEST_KEY} characters")
     if value != value.strip() or not value.isprintable():
         raise ValueError("a key has no blanks around it and no control characters: no header could carry these")
+    if ord(max(value)) > _LAST:
+        raise ValueError("a key has no characters beyond Latin-1: no header could carry these")
     return value
 
 

@@ -14,6 +14,7 @@ from vllmsim.config.arguments import Arguments, Problem, problems_of
 from vllmsim.config.blocks import settle, window_doubt
 from vllmsim.config.events import event_doubt
 from vllmsim.config.kinds import UNREADABLE
+from vllmsim.config.middlewares import middleware_doubt
 from vllmsim.config.names import all_options, find, suggest
 from vllmsim.config.option import Option
 from vllmsim.config.rules import broken
@@ -57,7 +58,7 @@ class Loaded:
         window = find("max-model-len")
         assert window is not None
         c = self.configuration
-        told = window_doubt(_or_default(window.option, asked), c), event_doubt(c), tls_doubt(c)
+        told = window_doubt(_or_default(window.option, asked), c), event_doubt(c), tls_doubt(c), middleware_doubt(c)
         return [each for each in told if each]
 
 

@@ -1,5 +1,7 @@
 """What has been used of rate limits."""
 
+import math
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.web.middleware.accounts import Accounts, Bucket
@@ -31,6 +33,15 @@ class BucketTests(SynchronousTestCase):
         self.assertEqual(1, self.bucket(1, burst=5.0).remaining)
         self.assertEqual(120, self.bucket(burst=120.0).remaining)
 
+    def test_huge(self) -> None:
+        """Who waits as long as was said finds room, also where so much leaks in a moment that rounding counts."""
+        bucket = self.bucket(1 << 40)
+        bucket.allow(1 << 40, 10.0, 1e9)
+        bucket.charge(183251937962, 1e9)
+        wait = math.ceil(bucket.wait_for(183251937962) * 1000) / 1000
+        bucket.allow(1 << 40, 10.0, 1e9 + wait)
+        self.assertEqual(0.0, bucket.wait_for(183251937962))
+
     def test_debt(self) -> None:
         """More may be owed than a bucket holds, and all of it leaks before there is room."""
         bucket = self.bucket()
@@ -44,14 +55,27 @@ class BucketTests(SynchronousTestCase):
         bucket.charge(-30, 20.0)
         self.assertEqual((60, 0.0), (bucket.remaining, bucket.used))
 
-    def test_other_limit(self) -> None:
-        """What has been used stays used when the limit changes."""
+    def test_more(self) -> None:
+        """What has been used stays used when the limit becomes higher."""
         bucket = self.bucket()
         bucket.charge(60, 0.0)
         bucket.allow(600, 60.0, 0.0)
         self.assertEqual(540, bucket.remaining)
-        bucket.allow(30, 60.0, 0.0)
-        self.assertEqual((0, 62.0), (bucket.remaining, bucket.wait_for(1)))
+
+    def test_less(self) -> None:
+        """Where it becomes lower nobody waits for longer than a minute for what was allowed before."""
+        bucket = self.bucket(1_000_000)
+        bucket.charge(500_000, 0.0)
+        bucket.allow(60, 60.0, 0.0)
+        self.assertEqual((0, 1.0, 60.0), (bucket.remaining, bucket.wait_for(1), bucket.reset))
+
+    def test_less_for_debts(self) -> None:
+        """A debt takes as long to leak as it would have."""
+        bucket = self.bucket(600)
+        bucket.charge(1800, 0.0)
+        self.assertEqual(180.0, bucket.reset)
+        bucket.allow(60, 60.0, 0.0)
+        self.assertEqual(180.0, bucket.reset)
 
     def test_clock_stands(self) -> None:
         """A time that was before changes nothing."""

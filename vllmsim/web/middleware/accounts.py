@@ -32,11 +32,15 @@ class Bucket:
     def allow(self, per_minute: int, burst: float, now: float) -> None:
         """Leak until now, and have so much be allowed from now on.
 
+        When that becomes less, who was within the limit is so still, and a debt is as many times the limit as before.
+
         :param burst: how many seconds' worth may be used at once; it is at least one of whatever is counted.
         """
         self._leak(now)
         self.rate = per_minute / MINUTE
-        self.capacity = max(1.0, self.rate * burst)
+        before, self.capacity = self.capacity, max(1.0, self.rate * burst)
+        if self.used > self.capacity < before:
+            self.used = self.capacity * max(1.0, self.used / before)
 
     def _leak(self, now: float) -> None:
         self.used = max(0.0, self.used - self.rate * max(0.0, now - self._at))
@@ -45,7 +49,7 @@ class Bucket:
     def wait_for(self, amount: float) -> float:
         """Tell in how many seconds there will be room for an amount; 0 for now. It must not be above the capacity."""
         lacking = self.used + amount - self.capacity
-        return lacking / self.rate if lacking > _TINY else 0.0
+        return lacking / self.rate if lacking > _TINY * max(1.0, self.rate) else 0.0
 
     def charge(self, amount: float, now: float) -> None:
         """Use an amount, or give it back where it is negative, as far as it has not leaked."""
