@@ -33,11 +33,9 @@ from vllmsim.logs.levels import RELAYED
 Format: TypeAlias = Callable[[LogEvent], str | None]
 """Writes an event with the end of its last line; None for one that says nothing."""
 
-_UNSAFE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
-)
+_UNSAFE: Final = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
 """What makes a terminal or a reader see something else than there is; newlines and tabs are not among it."""
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_SURROGATES: Final = "[\ud800-\udfff]"
 _PRIORITIES: Final[Mapping[Any, int]] = {
     LogLevel.debug: 7, LogLevel.info: 6, LogLevel.warn: 4, LogLevel.error: 3, LogLevel.critical: 2,
 }  # fmt: skip
@@ -51,7 +49,9 @@ _NOTHING: Final = object()
 
 def harmless(text: str) -> str:
     """Write what no terminal should get as an escape. Newlines and tabs stay."""
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return re.sub(_UNSAFE, lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def text_format(event: LogEvent) -> str | None:
@@ -127,7 +127,9 @@ def _time(seconds: float | None) -> str:
 
 def _whole(text: str) -> str:
     """Write halves of characters, which JSON has no place for, as escapes."""
-    return _SURROGATES.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    if text.isascii():
+        return text
+    return re.sub(_SURROGATES, lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _plain(value: object, depth: int = 0) -> Any:

@@ -19,10 +19,13 @@ from vllmsim.api.records import looks_secret
 
 MASK: Final = "***"
 _SCHEME: Final = re.compile("(?:basic|bearer|digest|negotiate) ", re.IGNORECASE)
-_WORD: Final = re.compile(r"[\w./+=~-]+")
+_LETTER: Final = r"[\w./+=~-]"
+_WORD: Final = re.compile(f"{_LETTER}+")
+_BETWEEN: Final = bytes(byte if not chr(byte).isascii() or _WORD.fullmatch(chr(byte)) else 32 for byte in range(256))
+"""Makes blanks of what is between words."""
 _SHORTEST: Final = 4
 """Shorter secrets are masked by their place alone: others would be found in every other word."""
-_FEW: Final = 64
+_FEW: Final = 4
 _DEEPEST: Final = 32
 
 
@@ -62,13 +65,13 @@ class Masking:
     _values: list[str] = field(converter=_sorted)
     _names: Collection[str]
     _few: list[str] = field(init=False)
-    _many: frozenset[str] = field(init=False)
+    _many: frozenset[bytes] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # Few are looked for one by one; of many, the words of a text are looked up.
         odd = sum(_WORD.fullmatch(value) is None for value in self._values)
         count = max(odd, _FEW)
-        self._few, self._many = self._values[:count], frozenset(self._values[count:])
+        self._few, self._many = self._values[:count], frozenset(each.encode() for each in self._values[count:])
 
     def text(self, text: str) -> str:
         """Mask the secrets that a text has."""
@@ -76,7 +79,10 @@ class Masking:
             if secret in text:
                 text = text.replace(secret, MASK)
         if self._many:
-            text = _WORD.sub(lambda match: MASK if match[0] in self._many else match[0], text)
+            words = text.encode("utf-8", "replace").translate(_BETWEEN).split()
+            for found in self._many.intersection(words):
+                secret = found.decode()
+                text = re.sub(rf"(?<!{_LETTER}){re.escape(secret)}(?!{_LETTER})", MASK, text)
         return text
 
     def header(self, name: str, value: str) -> str:
