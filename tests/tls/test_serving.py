@@ -1,7 +1,9 @@
 """Connections under TLS, with a client in memory."""
 
+import gc
 import ssl
 import time
+import weakref
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, cast
@@ -118,6 +120,24 @@ class HandshakeTests(ServingTestCase):
         self.assertEqual(("TLSv1.3", 1), (client.tls.version(), len(self.reactor.getDelayedCalls())))
         client.protocol.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(1, len(self.echoes.lost))
+
+    def test_forgotten(self) -> None:
+        """A connection that has ended in order is gone at once: nobody must collect it."""
+        self.listen()
+        client = self.connect()
+        client.shake()
+        client.send(b"hello")
+        client.receive()
+        left = [weakref.ref(client.protocol), weakref.ref(client.protocol.wrappedProtocol)]
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.assertRaises(ssl.SSLWantReadError, client.tls.unwrap)
+        client.exchange()
+        client.protocol.connectionLost(Failure(ConnectionLost()))
+        client.transport.producer = client.transport.protocol = None
+        del client
+        self.echoes.lost.clear()
+        self.assertEqual([None, None], [each() for each in left])
 
     def test_much(self) -> None:
         """Much is said again as it was, in as many pieces as it takes."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from vllmsim.config.endpoints import endpoint_words
+from vllmsim.config.endpoints import TLS_KINDS, endpoint_words
 from vllmsim.listening import StartError, keyring_for
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ def introduction(endpoints: Iterable[str], passphrase: str, reactor: Any) -> "Id
     :return: None where none is wanted.
     :raises vllmsim.listening.StartError: when a certificate cannot be used.
     """
-    every = list(endpoints)
-    keyring = keyring_for(every, reactor, passphrase)
+    every = [(endpoint, endpoint_words(endpoint)) for endpoint in endpoints]
+    secure = [(endpoint, words) for endpoint, words in every if words.kind in TLS_KINDS]
+    keyring = keyring_for([endpoint for endpoint, _ in secure], reactor, passphrase)
     if keyring is None:
         return None
-    for endpoint in every:
-        words = endpoint_words(endpoint)
+    for endpoint, words in secure:
         try:
             keyring.endpoint(words.kind, words.positional, words.named)
         except ValueError as error:
