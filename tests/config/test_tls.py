@@ -12,6 +12,7 @@ BROKEN = {
     "--listen tcp:1 --self-signed-certs": "it goes with no host, uds or certificate",
     "--listen unix:/run/{name}": "listen (--listen): {name} is not known; there are {port} and {rank}",
     f"--uds /x {PAIR}": "uds (--uds): speaks no TLS",
+    "--listen tcp:1\\ -dpm": "listen (--listen): a backslash must have a character behind it",
     "--uds /x --self-signed-certs": "uds (--uds): speaks no TLS",
     "--ssl-keyfile k": "ssl-keyfile (--ssl-keyfile): goes together with ssl-certfile",
     f"{PAIR} --self-signed-certs": "goes with neither ssl-certfile nor ssl-keyfile",

@@ -134,7 +134,7 @@ class HandshakeTests(ServingTestCase):
         self.assertRaises(ssl.SSLWantReadError, client.tls.unwrap)
         client.exchange()
         client.protocol.connectionLost(Failure(ConnectionLost()))
-        client.transport.producer = client.transport.protocol = None
+        client.transport.producer = None
         del client
         self.echoes.lost.clear()
         self.assertEqual([None, None], [each() for each in left])

@@ -4,6 +4,7 @@
 import re
 from typing import Final
 
+from vllmsim.config.endpoints import endpoint_words
 from vllmsim.config.rankrules import Rule
 from vllmsim.config.schema import Configuration
 
@@ -18,6 +19,10 @@ def _one_endpoint(c: Configuration) -> str | None:
 
 
 def _filled_in(c: Configuration) -> str | None:
+    try:
+        endpoint_words(c.listen)
+    except ValueError as error:
+        return str(error)
     unknown = _UNKNOWN.search(c.listen)
     return f"{unknown[0]} is not known; there are {{port}} and {{rank}}" if unknown else None
 
