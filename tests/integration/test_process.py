@@ -112,7 +112,7 @@ class RefusalTests(DaemonTestCase):
 
     def test_words(self) -> None:
         """A wrong command line is refused as a whole."""
-        said = self.refused("--port", "0", "--max-nun-seqs", "3", "--mode", "maybe")
+        said = self.refused("--port", "0", "--max-nun-seqs", "3", "--mode", "7")
         self.assertIn("3 problems in the configuration", said)
         self.assertIn("did you mean --max-num-seqs?", said)
 

@@ -70,7 +70,7 @@ class Access:
     def _member(self, name: str, entry: MiddlewareEntry | None, c: Configuration) -> IMiddleware | None:
         if entry is not None and name not in OURS:
             return self._plugin(entry, c)
-        return _MAKERS[name](self, c) if name in _MAKERS else None
+        return _MAKERS[name](self, c)
 
     def _plugin(self, entry: MiddlewareEntry, c: Configuration) -> IMiddleware:
         if entry.name not in self._plugins:

@@ -99,8 +99,10 @@ class AccessLogTests(RankTestCase):
         self.assertEqual(['192.168.1.1:54321 - "GET /version HTTP/1.1" 200 OK'], self.lines())
 
     def test_keys_in_targets(self) -> None:
-        """Nothing of the headers is in a line."""
+        """Nothing of the headers is in a line, and of the query nothing that is called like a secret."""
         self.make_rank("--access-log")
         self.get("/health", Authorization="Bearer hunter2")
+        self.get("/health?a=1&api_key=hunter2&%61pi_key=hunter2")
         told: Any = self.told
+        self.assertIn('"GET /health?a=1&api_key=***&%61pi_key=*** HTTP', formatEvent(told[1]))
         self.assertNotIn("hunter2", str([{**event, "log_logger": None, "log_source": None} for event in told]))

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from vllmsim.interfaces import IExchange, IMiddleware
+from vllmsim.web.middleware.masking import open_target
 
 _LONGEST: Final = 2048
 _LONGEST_ID: Final = 128
@@ -21,9 +22,9 @@ _PHRASES: Final = {status.value: f"{status.value} {status.phrase}" for status in
 
 
 def _shown(target: bytes) -> str:
-    """Write a target so that nothing in it can be taken for anything else."""
+    """Write a target so that nothing in it can be taken for anything else, and without what is called like a secret."""
     shown = _PLAIN.sub(lambda match: b"%%%02X" % match[0][0], target[:_LONGEST]).decode("ascii")
-    return f"{shown}..." if len(target) > _LONGEST else shown
+    return f"{open_target(shown)}..." if len(target) > _LONGEST else open_target(shown)
 
 
 @implementer(IMiddleware)

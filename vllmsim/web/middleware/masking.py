@@ -94,9 +94,7 @@ class Masking:
 
     def target(self, target: str) -> str:
         """Mask the arguments of a request's target."""
-        path, mark, query = target.partition("?")
-        arguments = "&".join(map(_argument, query.split("&")))
-        return self.text(f"{path}{mark}{arguments}")
+        return self.text(open_target(target))
 
     def options(self, text: str) -> str:
         """Mask what administrators have sent, or are shown: JSON, or something else that may name options."""
@@ -120,6 +118,12 @@ class Masking:
 
     def _is_option(self, name: str) -> bool:
         return name.lower().replace("_", "-") in self._names
+
+
+def open_target(target: str) -> str:
+    """Mask those arguments of a request's target that are called like secrets."""
+    path, mark, query = target.partition("?")
+    return f"{path}{mark}{'&'.join(map(_argument, query.split('&')))}" if mark else target
 
 
 def _argument(argument: str) -> str:
