@@ -46,8 +46,9 @@ class InheritedEndpoint(AdoptedStreamServerEndpoint):
     def _borrow(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         setNonBlocking(self.fileno)
         port: Any = unix.Port._fromListeningDescriptor(self.reactor, self.fileno, factory)  # noqa: SLF001
-        # It leaves alone what is no file.
-        port._bindPath = b"\0" + port._bindPath  # noqa: SLF001
+        with closing(_copy(self)) as copy:
+            # It leaves alone what is no file. Its releases call that differently.
+            port._bindPath = port.port = b"\0" + os.fsencode(copy.getsockname())  # noqa: SLF001
         # As it does with others that it adopts: it would end the socket for everybody.
         port._shouldShutdown = False  # noqa: SLF001
         port.startListening()
