@@ -51,7 +51,8 @@ class ObservingOptions:
     log_level: LogLevels = option("logs", Parsed(parse_levels, write_levels,
         "a level (debug, info, warn, error or critical), or levels of namespaces too, such as info,vllmsim.web=debug or"
         " a map of these", plain=True), LogLevels(),
-        "From which level on events are logged: all, and those of namespaces that are named.", live=True,
+        "From which level on events are logged: debug, info, warn, error or critical; namespaces may have their own, as"
+        " in info,vllmsim.web=debug or {default: info, vllmsim.web: debug}.", live=True,
         environment="VLLM_LOGGING_LEVEL")
     log_http: bool = option("logs", Flag(), False,
         "Log requests and responses with headers and bodies, secrets masked.", live=True)
