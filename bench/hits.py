@@ -107,7 +107,7 @@ def main(words: Sequence[str]) -> None:
     configuration = loaded.configuration
     lives = {0: LiveConfiguration(configuration)}
     # It sets the reactor, Python's threads and its collector of garbage up as the daemon does.
-    from vllmsim.tap import serve  # noqa: PLC0415
+    from vllmsim.daemon import serve  # noqa: PLC0415
 
     top = serve(lives, LiveConfigurations(lives, loaded, time.time), 1, leave=None)
     from twisted.internet import reactor as installed  # noqa: PLC0415

@@ -19,13 +19,13 @@ from twisted.logger import Logger, globalLogBeginner
 
 from vllmsim.announcing import Load
 from vllmsim.config.live import LiveConfiguration
+from vllmsim.daemon import RANKS, serve
 from vllmsim.logs.levels import LevelGate
 from vllmsim.logs.relay import Relay
 from vllmsim.processes.assignment import Assignment
 from vllmsim.processes.children import READY_DESCRIPTOR
 from vllmsim.processes.remote import RemoteConfigurations
 from vllmsim.processes.wire import ASKING, TOLD, Wire
-from vllmsim.tap import RANKS, serve
 
 if TYPE_CHECKING:
     from vllmsim.service import RankServices
