@@ -49,7 +49,7 @@ class Listener(Service):
             self._path = _path(words)
             service = StreamServerEndpointService(_endpoint(endpoint, words, reactor, keyring), factory)
         except Exception as error:
-            raise StartError(endpoint, getattr(error, "strerror", None) or error) from error
+            raise StartError(endpoint, error) from error
         # As twisted.application.strports has it.
         service._raiseSynchronously = True  # noqa: SLF001
         self._port = service

@@ -117,6 +117,8 @@ class SendingTests(TestCase):
 
         keys = f"privateKey={folder / 'key.pem'}:certKey={folder / 'cert.pem'}"
         await self.both_ways(f"ssl:{port}:{keys}:interface=127.0.0.1", connect)
+        port = free_port()
+        await self.both_ways(f"reloadingtls:{port}:{keys}:interface=127.0.0.1", connect)
         # What Twisted says about its own use of pyOpenSSL.
         self.flushWarnings()
 
