@@ -30,6 +30,7 @@ FINE = {
     "--self-signed-certs --self-signed-cert-file /c/{rank} -dp 2 -dpm": "",
     "--self-signed-certs --self-signed-cert-file /c -dpm": "",
     "--listen unix:/run/{port}.{rank}.sock": "",
+    "--listen reloadingtls:1:certKey=c --ssl-keyfile-password p": "",
     "--ssl-ciphers x --ssl-cert-reqs 1": "ssl-cert-reqs, ssl-ciphers have no effect without ssl-certfile or"
     " self-signed-certs.",
     "--self-signed-certs --ssl-keyfile-password p": "ssl-keyfile-password has no effect with self-signed-certs.",

@@ -305,7 +305,16 @@ class SupervisedTests(OwnDaemonTestCase):
         authorities.write_bytes(authority.pem)
         port = free_port(3)
         files = ("--ssl-certfile", certificate, "--ssl-keyfile", key, "--ssl-ca-certs", str(authorities))
-        ranks = ("-dpm", "-dp", "2", "--data-parallel-supervisor-port", str(port + 2), "--no-enable-ssl-refresh")
+        ranks = (
+            "-dpm",
+            "-dp",
+            "2",
+            "--data-parallel-supervisor-port",
+            str(port + 2),
+            "--no-enable-ssl-refresh",
+            "--dp-supervisor-probe-interval-s",
+            "0.2",
+        )
         daemon = self.start(*files, "--ssl-cert-reqs", "2", *ranks, port=port)
         for number in range(2):
             until(partial(daemon_says, daemon, f"Rank {number} is well"), daemon.output)

@@ -66,6 +66,8 @@ def tls_doubt(configuration: Configuration) -> str:
     """Say in a sentence that options of TLS have no effect; empty if they have, or are not set."""
     c = configuration
     given = [name for name in _FURTHER if getattr(c, name)]
+    if any(endpoint.startswith("reloadingtls:") for endpoint in (c.listen, c.admin_endpoint)):
+        given = [name for name in given if name != "ssl_keyfile_password"]
     if not c.speaks_tls:
         idle, why = given, "without ssl-certfile or self-signed-certs"
     elif c.self_signed_certs:
