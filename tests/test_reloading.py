@@ -47,10 +47,10 @@ class ReloadingTests(SynchronousTestCase):
             raise self.refusal
         self.taken.append((loaded.configuration.time_to_first_token, who))
 
-    def make(self, interval: float = 1.0, path: str | None = "", threads: Any = in_thread) -> Reloading:
+    def make(self, interval: float = 1.0, path: str | None = "", threads: Any = in_thread, **more: bool) -> Reloading:
         """Make the service, and start it."""
         path = str(self.path) if path == "" else path
-        service = Reloading(path, interval, self.read, self.take, self.clock, threads)
+        service = Reloading(path, interval, self.read, self.take, self.clock, threads, **more)
         service.startService()
         self.addCleanup(self.stop, service)
         return service
@@ -80,6 +80,15 @@ class ReloadingTests(SynchronousTestCase):
         self.assertEqual([f"The configuration in {self.path} has been read again."], self.said(service))
         self.assertTrue(self.taken_over)
         self.assertEqual([(2.0, "SIGHUP")], self.taken)
+
+    def test_other_files(self) -> None:
+        """Without one, files that options name are read again, and a mistake in them changes nothing."""
+        service = self.make(path=None, more=True)
+        self.write(3)
+        self.assertEqual(["The configuration has been read again."], self.said(service))
+        self.assertEqual([(3.0, "SIGHUP")], self.taken)
+        self.refusal = InvalidRequest("No.")
+        self.assertEqual(["The configuration does not hold: No."], self.said(service, LogLevel.error))
 
     def test_no_file(self) -> None:
         """Without a file there is nothing to read, which the log says."""

@@ -16,12 +16,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from vllmsim.announcing import Announcer
-from vllmsim.config.arguments import Arguments
+from vllmsim.config.arguments import Arguments, renewed
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded, load
 from vllmsim.config.plugins import has_plugins
-from vllmsim.config.schema import Configuration
+from vllmsim.config.schema import Configuration, own_options
 from vllmsim.interfaces import IConfigurations
 from vllmsim.logs.destination import Destination, LoggedServices
 from vllmsim.logs.opening import name_doubts
@@ -76,7 +76,7 @@ def build_daemon(
     top = LoggedServices(observer, partial(name_doubts, loaded, environ))
     _prepare(top, configuration, build, announcer, environ)
     announcer.join(top)
-    reloading = _reloading(arguments, configuration.config_watch, take, environ)
+    reloading = _reloading(arguments, loaded, take, environ)
     reloading.setServiceParent(top)
     return _signalled(top, os._exit, partial(announcer.reload, partial(_hung_up, top, reloading)), announcer.stopping)
 
@@ -160,7 +160,7 @@ def _authority(configurations: LiveConfigurations) -> "ConfigurationAuthority":
 
 def _reloading(
     arguments: Arguments,
-    interval: float,
+    loaded: Loaded,
     take: Callable[[Loaded, str], Awaitable[None]],
     environ: Mapping[str, str],
 ) -> "Reloading":
@@ -174,11 +174,12 @@ def _reloading(
     arguments = evolve(arguments, config=path and os.path.abspath(path))  # noqa: PTH100
     return Reloading(
         arguments.config,
-        interval,
-        partial(load, arguments, environ),
+        loaded.configuration.config_watch,
+        lambda: load(renewed(arguments), environ),
         take,
         reactor,
         partial(deferToThreadPool, reactor, reactor.getThreadPool()),
+        more=any(option.files and option.name in loaded.values for option in own_options()),
     )
 
 

@@ -29,11 +29,12 @@ _State: TypeAlias = tuple[int, int, int, int] | None
 class Reloading(Service):
     """Reads the sources of the configuration again.
 
-    :param path: the file's, or None if there is none; nothing else of the sources can change.
+    :param path: the file's, or None if there is none.
     :param interval: seconds between two looks at the file; 0 to look never.
     :param read: reads all sources, in a thread.
     :param take: takes over what they say, or raises :class:`vllmsim.errors.InferenceError`.
     :param defer_to_thread: runs a function off the reactor.
+    :param more: whether the sources name files that are read with them; without, only the file can be another.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -46,8 +47,11 @@ class Reloading(Service):
         take: Callable[[Loaded, str], Awaitable[None]],
         clock: IReactorTime,
         defer_to_thread: Callable[..., Deferred[Any]],
+        *,
+        more: bool = False,
     ) -> None:
         self.path = path
+        self._more = more
         self._interval = interval if path else 0.0
         self._read = read
         self._take = take
@@ -85,7 +89,7 @@ class Reloading(Service):
         return self._turn.run(lambda: Deferred.fromCoroutine(self._reload(who)))
 
     async def _reload(self, who: str) -> bool:
-        if self.path is None:
+        if self.path is None and not self._more:
             self._log.info("{who}: there is no configuration file to read again.", who=who)
             return True
         try:
@@ -95,18 +99,21 @@ class Reloading(Service):
             for problem in error.problems:
                 self._log.error("The configuration stays as it is: {problem}", problem=problem)
         except InferenceError as error:
-            self._log.error("The configuration in {path} does not hold: {fault}", path=self.path, fault=error.message)
+            self._log.error("The configuration{where} does not hold: {fault}", where=self._where, fault=error.message)
         else:
-            self._log.info("The configuration in {path} has been read again.", path=self.path)
+            self._log.info("The configuration{where} has been read again.", where=self._where)
             return True
         return False
 
+    @property
+    def _where(self) -> str:
+        return f" in {self.path}" if self.path else ""
+
     def _load(self) -> Loaded:
         """Read the sources, and remember which file that was."""
-        assert self.path is not None
         if self._interval:
             self._seen = self._digest()
-        if not _is_whole(self.path):
+        if self.path is not None and not _is_whole(self.path):
             raise ConfigurationError([Problem("--config", f"{self.path!r} can be read only once", "command line")])
         return self._read()
 

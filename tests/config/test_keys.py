@@ -1,14 +1,16 @@
 """API keys."""
 
+import json
 import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
+from vllmsim.config.arguments import renewed, scan
 from vllmsim.config.keys import LONGEST_KEY, MOST_KEYS, KeyFile, read_key_file
 from vllmsim.config.listing import print_config
-from vllmsim.config.loading import ConfigurationError
+from vllmsim.config.loading import ConfigurationError, load
 
 
 class KeyTests(SynchronousTestCase):
@@ -55,7 +57,7 @@ class KeyTests(SynchronousTestCase):
 
     def test_secret(self) -> None:
         """Nobody is shown keys with the configuration."""
-        path = self.write(b"hunter2\n")
+        path = os.path.abspath(self.write(b"hunter2\n"))  # noqa: PTH100
         tenants = '[{"name":"t","keys":["hunter2x"]}]'
         loaded = load_words(["--api-key", "hunter2y", "--api-key-file", path, "--tenants", tenants], {})
         shown = print_config(loaded)
@@ -65,7 +67,7 @@ class KeyTests(SynchronousTestCase):
 
     def test_key_file(self) -> None:
         """A file has a key on each line; blank lines and comments are none, and how lines end does not matter."""
-        path = self.write("# ours\r\na b\r\n\r\n  c  \nä\n".encode())
+        path = os.path.abspath(self.write("# ours\r\na b\r\n\r\n  c  \nä\n".encode()))  # noqa: PTH100 - as the program does
         self.assertEqual(KeyFile(path, ("a b", "c", "ä")), read_key_file(path))
         self.assertEqual(read_key_file(path), load_words([], {"VLLMSIM_API_KEY_FILE": path}).configuration.api_key_file)
         self.assertIsNone(load_words(["--api-key-file", ""], {}).configuration.api_key_file)
@@ -76,6 +78,21 @@ class KeyTests(SynchronousTestCase):
         before = read_key_file(path)
         Path(path).write_bytes(b"b")
         self.assertNotEqual(before, read_key_file(path))
+
+    def test_read_again(self) -> None:
+        """Files that a command line names can be read again; the rest of it stays, and mistakes are told."""
+        path, other = self.write(b"a"), self.write(b"c")
+        tenants = json.dumps({"t": {"key-file": other}})
+        arguments = scan(["--api-key-file", path, "--tenants", tenants, "--port", "7", "--api-key-file", path])
+        Path(path).write_bytes(b"b")
+        Path(other).write_bytes(b"d")
+        configuration = load(renewed(arguments), {}).configuration
+        assert configuration.api_key_file is not None
+        self.assertEqual((("b",), ("d",), 7), (
+            configuration.api_key_file.keys, configuration.tenants[0].keys, configuration.port))  # fmt: skip
+        Path(other).unlink()
+        fault = str(self.assertRaises(ConfigurationError, load, renewed(arguments), {}))
+        self.assertIn("--tenants.0.key-file (command line): cannot read", fault)
 
     def test_wrong_key_file(self) -> None:
         """A file that is not there, is none, is too large, is no text or has a wrong key is told so, without keys."""

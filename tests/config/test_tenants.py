@@ -71,6 +71,7 @@ class TenantTests(SynchronousTestCase):
         """Keys may come from a file, beside others; they are not written down again."""
         path = self.mktemp()
         Path(path).write_text("k2\nk1\n")
+        path = str(Path(path).absolute())
         [tenant] = parse_tenants([{"name": "a", "keys": ["k1"], "key-file": path}])
         self.assertEqual(("k1", "k2"), tenant.keys)
         self.assertEqual([{"name": "a", "keys": ["k1"], "key-file": path}], write_tenants((tenant,)))

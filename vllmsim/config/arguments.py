@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from vllmsim.config.kinds import FALSE, TRUE, UNREADABLE, Flag, Json, List
 from vllmsim.config.names import Meaning, complete, find, short_names, suggest
@@ -268,6 +268,20 @@ def _is_flag(word: str) -> bool:
 def _hint(name: str) -> str:
     guess = suggest(name)
     return f"; did you mean --{guess}?" if guess else ""
+
+
+def renewed(arguments: Arguments) -> Arguments:
+    """Read those files again that a command line names in its values."""
+    values, problems = dict(arguments.values), list(arguments.problems)
+    for name, (value, flag) in arguments.values.items():
+        meaning = find(name)
+        if meaning is not None and meaning.option.files and value is not None:
+            kind = meaning.option.kind
+            try:
+                values[name] = kind.from_value(kind.to_value(value)), flag
+            except UNREADABLE as error:
+                problems += problems_of(meaning.option, flag, kind.to_value(value), error, "command line")
+    return evolve(arguments, values=values, problems=problems)
 
 
 def scan(words: Sequence[str]) -> Arguments:

@@ -112,7 +112,8 @@ def read_key_file(path: str) -> KeyFile:
                 raise ValueError(f"line {number} of {path!r} is no key: {error}") from None
     if not keys:
         raise ValueError(f"{path!r} has no key in it")
-    return KeyFile(path, checked_keys(keys))
+    # It is read again when the program has left the folder that it was started in.
+    return KeyFile(os.path.abspath(path), checked_keys(keys))  # noqa: PTH100 - links stay as they are
 
 
 @frozen

@@ -49,6 +49,7 @@ class Option:
     :param live: whether it may change while the daemon runs.
     :param acts: whether it does anything; setting one that does not is accepted, with a warning.
     :param secret: whether its value must not be shown.
+    :param files: whether it may name files whose content belongs to its value.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Option:
     live: bool = False
     acts: bool = True
     secret: bool = False
+    files: bool = False
 
     @property
     def attribute(self) -> str:

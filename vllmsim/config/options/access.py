@@ -31,11 +31,12 @@ class AccessOptions:
         environment="VLLM_API_KEY", live=True, secret=True)
     api_key_file: KeyFile | None = option("access", KeyPath(), None,
         "File with more such keys, one on each line. It is read again with the configuration.",
-        environment="VLLMSIM_API_KEY_FILE", live=True)
+        environment="VLLMSIM_API_KEY_FILE", live=True, files=True)
     tenants: tuple[Tenant, ...] = option("access",
         Parsed(parse_tenants, write_tenants, "a list of maps, or a map of names to maps, of name, keys, key-file,"
                " requests-per-minute, tokens-per-minute and burst"), (),
-        "Who shares this server: each has keys, which are API keys too, and limits of its own.", live=True, secret=True)
+        "Who shares this server: each has keys, which are API keys too, and limits of its own.", live=True, secret=True,
+        files=True)
     rate_limit: RateLimit | None = option("access",
         Parsed(parse_rate_limit, write_rate_limit, "a map of requests-per-minute, tokens-per-minute and burst"), None,
         "What all together may ask for who have no key of a tenant; burst is the time whose worth may be had at once,"
