@@ -70,12 +70,16 @@ class Pair:
 
 
 class Authority:
-    """Certifies."""
+    """Certifies.
 
-    def __init__(self, name: str = "Authority") -> None:
+    :param superior: who has certified it; itself unless said otherwise.
+    """
+
+    def __init__(self, name: str = "Authority", superior: "Authority | None" = None) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
-        self.certificate = self._sign(self._key, self._name, time.time() - DAY, time.time() + DAY, (), authority=True)
+        signer, now = superior or self, time.time()
+        self.certificate = signer._sign(self._key, self._name, now - DAY, now + DAY, (), authority=True)
 
     @property
     def pem(self) -> bytes:

@@ -228,6 +228,17 @@ class HandshakeTests(ServingTestCase):
         [shown] = cast("Any", client.tls)._sslobj.get_unverified_chain()
         self.assertIn("server", shown.get_info()["subject"][0][0])
 
+    def test_between(self) -> None:
+        """A client that knows the root alone finds its way by what is behind the server's certificate."""
+        between = Authority("Between", self.authority)
+        pair = between.issue()
+        self.write(pair)
+        self.listen()
+        self.assertRaises(ssl.SSLCertVerificationError, self.connect().shake)
+        Path(self.files[0]).write_bytes(pair.certificate_pem + between.pem)
+        self.listen()
+        self.assertTrue(self.connect().shake())
+
     def test_resumed(self) -> None:
         """A client that comes again may go on with what was agreed on."""
         self.listen(Manner(asking=2))
