@@ -7,7 +7,7 @@ ARGS ?=
 FUZZ_CASES ?= 2000
 FUZZ_SEED ?= 2
 
-.PHONY: help run test lint unit fuzz test-oldest clients cluster bench docs sample dashboard tokenizer wheel clean
+.PHONY: help run test lint unit fuzz test-oldest clients cluster bench docs sample dashboard tokenizer wheel deb clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,7 +31,7 @@ fuzz: $(VENV)/.dev ## send thousands of made requests to all routes; FUZZ_CASES 
 
 # Long tests of what depends on no library's release.
 LONG = tests/integration/test_bench.py tests/integration/test_schemathesis.py tests/integration/test_prometheus.py \
-	tests/integration/test_monitoring.py \
+	tests/integration/test_monitoring.py tests/integration/test_debian.py \
 	tests/integration/test_dataset_command.py tests/integration/test_retries.py tests/integration/test_example_plugin.py \
 	tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
 
@@ -63,6 +63,35 @@ tokenizer: $(VENV)/.run ## train the built-in tokenizer anew on tests/tokenizati
 
 wheel: ## build the wheel and try it in an empty environment
 	.ci/try-wheel $(PYTHON)
+
+# What the package is made of; it is built in a copy, so that nothing is left here.
+DEB_PARTS = debian etc/vllmsim examples twisted vllmsim LICENSE README.rst pyproject.toml setup.cfg
+DEB_FILES := $(shell find $(DEB_PARTS) -type f ! -name '*.pyc' ! -name dropin.cache ! -path '*.egg-info/*')
+DEB_TREE = build/deb/vllmsim
+# The package is for the distribution's own Python.
+DEB_PIP = /usr/bin/python3 -m pip --disable-pip-version-check wheel --quiet --wheel-dir
+
+deb: dist/.deb ## build and check the Debian package, dist/vllmsim_*.deb
+
+dist/.deb: build/wheels/.done $(DEB_FILES)
+	@rm -rf build/deb dist/vllmsim_*.deb
+	@mkdir -p $(DEB_TREE) dist
+	@cp -r --parents $(DEB_PARTS) $(DEB_TREE)
+	@$(DEB_PIP) $(DEB_TREE)/wheels --no-deps ./$(DEB_TREE)
+	@cp build/wheels/*.whl $(DEB_TREE)/wheels
+	cd $(DEB_TREE) && dpkg-buildpackage --build=binary --unsigned-changes
+	lintian --fail-on error,warning --tag-display-limit 0 build/deb/vllmsim_*.changes
+	@mv build/deb/vllmsim_*.deb dist
+	@touch $@
+
+build/wheels/.done: setup.cfg
+	@echo "downloading what vllmsim needs, for /usr/bin/python3"
+	@rm -rf build/wheels build/metadata
+	@mkdir -p build/metadata/vllmsim
+	@cp --parents setup.cfg pyproject.toml README.rst LICENSE vllmsim/__init__.py build/metadata
+	@$(DEB_PIP) build/wheels './build/metadata[otel]'
+	@rm -rf build/metadata build/wheels/vllmsim-*.whl
+	@touch $@
 
 clean: ## remove everything that was made
 	rm -rf .venv .venv-oldest .venv-clients build dist docs/_build docs/generated *.egg-info .coverage* .hypothesis .*_cache

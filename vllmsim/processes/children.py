@@ -10,8 +10,6 @@ configuration: see :mod:`vllmsim.processes.wire`. Sockets that systemd has opene
 them as it would if systemd had started it: that counts descriptors from 3 on, so that those between have names too.
 """
 
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Final, Protocol
@@ -33,6 +31,7 @@ from twisted.python.failure import Failure
 from twisted.runner.procmon import ProcessMonitor
 from zope.interface import implementer
 
+from vllmsim.interpreter import environment, python
 from vllmsim.logs.relay import SEPARATOR, read_event
 from vllmsim.processes.wire import ASKING, TOLD, Wire
 from vllmsim.systemd import VARIABLES
@@ -238,7 +237,7 @@ class RankProcesses(Service):
         self._monitor: ProcessMonitor = monitor
         for rank in ranks:
             names = list(passed.get(rank, ()))
-            command = [sys.executable, "-P", "-m", "vllmsim.scripts.rank", str(rank)]
+            command = [*python("vllmsim.scripts.rank"), str(rank)]
             monitor.addProcess(str(rank), _ADDRESSED + command if names else command, env=_environment(names))
 
     def startService(self) -> None:
@@ -293,9 +292,8 @@ def _environment(sockets: Sequence[str]) -> dict[str, str]:
 
     :param sockets: the names of those that the process gets.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
+    told = {name: value for name, value in environment().items() if name not in VARIABLES}
     if sockets:
         names = [*_OWN_NAMES, *sockets]
-        environment |= {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names)}
-    return environment
+        told |= {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names)}
+    return told
