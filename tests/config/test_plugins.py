@@ -6,27 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from vllmsim.config.loading import ConfigurationError
-from vllmsim.config.plugins import PluginName, has_plugins, is_plugin_name, named_plugins, options_of, publisher_of
-
-
-class PluginNameTests(SynchronousTestCase):
-    """Names."""
-
-    def test_names(self) -> None:
-        """A name begins with a letter, and is short."""
-        for name in ("a", "A-b_c.d9", "x" * 64):
-            self.assertTrue(is_plugin_name(name))
-        for wrong in ("", "9a", "a b", "a/b", "-a", "ä", "a\n", "x" * 65, None, 7):
-            self.assertFalse(is_plugin_name(wrong))
-
-    def test_kind(self) -> None:
-        """An option takes names of ours and of others."""
-        kind = PluginName(("", "ours"))
-        self.assertEqual(["", "ours", "others"], [kind.from_text(text) for text in ("", "ours", "others")])
-        self.assertEqual('"", ours, or the name of a plugin', kind.allowed)
-        self.assertEqual("the name of a plugin", PluginName().allowed)
-        self.assertRaises(ValueError, kind.from_text, "a b")
-        self.assertRaises(ValueError, kind.from_value, 7)
+from vllmsim.config.plugins import has_plugins, named_plugins, options_of, publisher_of
 
 
 class NamedTests(SynchronousTestCase):

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.dropins import drop_in
-from vllmsim.config.plugins import CALCULATORS, MODES, PUBLISHERS
+from vllmsim.config.pluginnames import CALCULATORS, MODES, PUBLISHERS
 from vllmsim.interfaces.plugins import (
     IBlockEventPublisherFactory,
     IFactory,

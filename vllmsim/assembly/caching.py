@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.config.events import EventSettings, event_settings, event_sources
-from vllmsim.config.plugins import PUBLISHERS
+from vllmsim.config.pluginnames import PUBLISHERS
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import (
     IBlockEventOutlet,

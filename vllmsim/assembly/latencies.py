@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.config.plugins import CALCULATORS
+from vllmsim.config.pluginnames import CALCULATORS
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import ILatencyModel
 from vllmsim.latency import LatencyModel

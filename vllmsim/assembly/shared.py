@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.assembly.tokenizing import make_tokenizer
-from vllmsim.config.plugins import MODES
+from vllmsim.config.pluginnames import MODES
 from vllmsim.config.schema import Configuration
 from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource

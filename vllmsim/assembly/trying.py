@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from vllmsim.assembly.keeping import latency_key
 from vllmsim.assembly.plugging import Plugging
 from vllmsim.config.middlewares import OURS
-from vllmsim.config.plugins import CALCULATORS, named_plugins, options_of
+from vllmsim.config.pluginnames import CALCULATORS
+from vllmsim.config.plugins import named_plugins, options_of
 from vllmsim.config.schema import Configuration
 from vllmsim.plugins.naming import missing_plugins
 from vllmsim.plugins.registry import PluginError

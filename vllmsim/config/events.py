@@ -14,7 +14,8 @@ from typing import Any, Final
 from attrs import frozen
 
 from vllmsim.config.options.cache import MOST_MESSAGES
-from vllmsim.config.plugins import PUBLISHERS, is_plugin_name, publisher_of
+from vllmsim.config.pluginnames import PUBLISHERS, is_plugin_name
+from vllmsim.config.plugins import publisher_of
 from vllmsim.config.schema import Configuration
 
 _QUEUE: Final = 100_000

@@ -10,11 +10,11 @@ from typing import Any
 
 from attrs import field, frozen
 
+from vllmsim.config.access import middleware_doubt
 from vllmsim.config.arguments import Arguments, Problem, problems_of
 from vllmsim.config.blocks import settle, window_doubt
 from vllmsim.config.events import event_doubt
 from vllmsim.config.kinds import UNREADABLE
-from vllmsim.config.middlewares import middleware_doubt
 from vllmsim.config.names import all_options, find, suggest
 from vllmsim.config.option import Option
 from vllmsim.config.rules import broken

@@ -3,15 +3,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from attrs import field, frozen
 
 from vllmsim.config.fakemetrics import InvalidMembers
 from vllmsim.config.kinds import List
-
-if TYPE_CHECKING:
-    from vllmsim.config.schema import Configuration
 
 OURS: Final = ("access-log", "log-http", "request-id", "api-key", "cors", "rate-limit")
 """Those of our own in their usual order, the outermost first."""
@@ -104,18 +101,3 @@ def middleware_fault(entries: Iterable[MiddlewareEntry]) -> str | None:
             return f"{each.name} is there twice"
         names.add(each.name)
     return None
-
-
-def middleware_doubt(configuration: "Configuration") -> str:
-    """Say what a list of middlewares makes of keys that nobody may have meant; empty for nothing."""
-    c = configuration
-    if not (c.tenants or c.api_key or c.api_key_file):
-        return ""
-    enabled = {each.name: each.enabled for each in c.middleware}
-    if not enabled.get("api-key", True):
-        return "There are keys, and nobody needs one: middleware has api-key switched off."
-    names = [*enabled, *(name for name in OURS if name not in enabled)]
-    limited = any(tenant.limit is not None for tenant in c.tenants) and enabled.get("rate-limit", True)
-    if limited and names.index("rate-limit") < names.index("api-key"):
-        return "Limits of tenants have no effect: middleware has rate-limit before api-key, which knows them."
-    return ""

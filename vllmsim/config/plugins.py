@@ -1,57 +1,17 @@
 # -*- test-case-name: tests.config.test_plugins -*-
-"""How options name plugins, and what they say to them. Nobody looks here for those that there are."""
+"""Which plugins a configuration names, and what it says to them. Nobody looks here for those that there are."""
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from attrs import frozen
-
-from vllmsim.config.kinds import Kind
 from vllmsim.config.middlewares import OURS as MIDDLEWARES
-
-if TYPE_CHECKING:
-    from vllmsim.config.schema import Configuration
+from vllmsim.config.pluginnames import CALCULATORS, MODES, PUBLISHERS, TOKENIZER
+from vllmsim.config.schema import Configuration
 
 PluginKind: TypeAlias = Literal["source", "latency", "tokenizer", "failure", "publisher", "middleware"]
 
-MODES: Final = ("random", "echo")
-CALCULATORS: Final = ("", "constant", "per-token")
-PUBLISHERS: Final = ("zmq", "null")
-TOKENIZER: Final = "plugin:"
-"""What stands before the name of a tokenizer."""
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
-
-def is_plugin_name(text: object) -> bool:
-    """Tell whether a plugin may be called so."""
-    return isinstance(text, str) and _NAME.fullmatch(text) is not None
-
-
-@frozen
-class PluginName(Kind):
-    """The name of a plugin, or one of ours.
-
-    :param ours: the names of our own.
-    """
-
-    placeholder: ClassVar[str] = "NAME"
-    ours: tuple[str, ...] = ()
-
-    @property
-    def allowed(self) -> str:
-        """What may be given."""
-        ours = [name or '""' for name in self.ours]
-        return ", ".join([*ours, "or the name of a plugin"] if ours else ["the name of a plugin"])
-
-    def from_text(self, text: str) -> str:
-        """Read a name."""
-        if text not in self.ours and not is_plugin_name(text):
-            raise ValueError
-        return text
-
-
-def named_plugins(configuration: "Configuration") -> Iterator[tuple[str, PluginKind, str]]:
+def named_plugins(configuration: Configuration) -> Iterator[tuple[str, PluginKind, str]]:
     """List the plugins that a configuration names, whether there are such or not.
 
     :return: of each the option, what it is to be, and its name.
@@ -73,12 +33,12 @@ def named_plugins(configuration: "Configuration") -> Iterator[tuple[str, PluginK
         yield option, "publisher", publisher
 
 
-def has_plugins(configuration: "Configuration") -> bool:
+def has_plugins(configuration: Configuration) -> bool:
     """Tell whether a configuration names a plugin, or has options for one."""
     return bool(configuration.plugin_options) or any(True for _ in named_plugins(configuration))
 
 
-def publisher_of(configuration: "Configuration") -> tuple[str, str]:
+def publisher_of(configuration: Configuration) -> tuple[str, str]:
     """Find who publishes KV events, if anybody does.
 
     :return: the option that says so, and the name.
@@ -88,13 +48,13 @@ def publisher_of(configuration: "Configuration") -> tuple[str, str]:
     return "kv-events-config", configuration.kv_events_config.get("publisher") or PUBLISHERS[0]
 
 
-def options_of(configuration: "Configuration", name: str) -> Mapping[str, Any]:
+def options_of(configuration: Configuration, name: str) -> Mapping[str, Any]:
     """Find what is said to plugins of a name."""
     options: Mapping[str, Any] = (configuration.plugin_options or {}).get(name, {})
     return options
 
 
-def plugin_options_fault(configuration: "Configuration") -> str | None:
+def plugin_options_fault(configuration: Configuration) -> str | None:
     """Say what is wrong with the form of ``plugin-options``."""
     for name, options in (configuration.plugin_options or {}).items():
         if not isinstance(options, Mapping):

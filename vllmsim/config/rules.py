@@ -13,7 +13,8 @@ from vllmsim.config.collector import parse_collector
 from vllmsim.config.datasets import is_sha256
 from vllmsim.config.events import binds, endpoint_of_rank, parse_events_config
 from vllmsim.config.middlewares import middleware_fault
-from vllmsim.config.plugins import PUBLISHERS, plugin_options_fault
+from vllmsim.config.pluginnames import PUBLISHERS
+from vllmsim.config.plugins import plugin_options_fault
 from vllmsim.config.rankrules import BALANCING, RANK_RULES, RANKS, Rule
 from vllmsim.config.schema import Configuration
 from vllmsim.config.tls import TLS_RULES

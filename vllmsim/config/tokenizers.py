@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from vllmsim.config.plugins import TOKENIZER, is_plugin_name
+from vllmsim.config.pluginnames import TOKENIZER, is_plugin_name
 
 TokenizerKind: TypeAlias = Literal["words", "builtin", "remote", "plugin", "path", "hub"]
 """One of our own, a render service, a plugin's, a file or a folder on this machine, or a model of the hub."""

@@ -21,7 +21,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 import vllmsim.plugins
-from vllmsim.config.plugins import is_plugin_name
+from vllmsim.config.pluginnames import is_plugin_name
 from vllmsim.interfaces import IBlockEventOutlet, IFailure, ILatencyModel, IResponseSource, ITokenizer
 from vllmsim.interfaces.middleware import IMiddleware
 from vllmsim.interfaces.plugins import (

@@ -9,7 +9,7 @@ from attrs import frozen
 from vllmsim.config.datasets import Dataset, parse_datasets, write_datasets
 from vllmsim.config.kinds import PERCENT, Duration, Flag, Integer, Json, Number, Parsed, Text
 from vllmsim.config.option import option
-from vllmsim.config.plugins import MODES, PluginName
+from vllmsim.config.pluginnames import MODES, PluginName
 
 
 @frozen(kw_only=True, init=False, eq=False, repr=False, slots=False)

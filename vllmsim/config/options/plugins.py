@@ -8,7 +8,7 @@ from attrs import frozen
 
 from vllmsim.config.kinds import Json, List
 from vllmsim.config.option import option
-from vllmsim.config.plugins import PUBLISHERS, PluginName
+from vllmsim.config.pluginnames import PUBLISHERS, PluginName
 
 
 @frozen(kw_only=True, init=False, eq=False, repr=False, slots=False)

@@ -9,7 +9,7 @@ from vllmsim.config.failurerule import FAILURE_TYPES, FailureRule, write_failure
 from vllmsim.config.failurerules import parse_failure_rules
 from vllmsim.config.kinds import PERCENT, Duration, Flag, Integer, List, Number, Parsed, Text
 from vllmsim.config.option import option
-from vllmsim.config.plugins import CALCULATORS, PluginName
+from vllmsim.config.pluginnames import CALCULATORS, PluginName
 
 
 def _latency(help: str, **facts: Any) -> Any:  # noqa: A002

@@ -15,7 +15,7 @@ from attrs import frozen
 from vllmsim.config.kinds import Flag, Kind, List
 from vllmsim.config.names import all_options
 from vllmsim.config.option import Option
-from vllmsim.config.plugins import PluginName
+from vllmsim.config.pluginnames import PluginName
 from vllmsim.scripts.clock import command as clock
 from vllmsim.scripts.dataset import options as dataset_options
 
