@@ -30,10 +30,9 @@ fuzz: $(VENV)/.dev ## send thousands of made requests to all routes; FUZZ_CASES 
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -s tests/integration/test_schemathesis.py
 
 # Long tests of what depends on no library's release.
-LONG = tests/integration/test_bench.py tests/integration/test_schemathesis.py tests/integration/test_prometheus.py \
-	tests/integration/test_monitoring.py tests/integration/test_debian.py \
-	tests/integration/test_dataset_command.py tests/integration/test_retries.py tests/integration/test_example_plugin.py \
-	tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
+LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load bench clock dataset_command debian debian_boot \
+	docs_pages example_plugin kv_picture kv_subscriber monitoring prometheus retries scenario schemathesis)) \
+	tests/cluster tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
 
 test-oldest: ## run the tests on the oldest libraries that are supported
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test
