@@ -1,5 +1,6 @@
 """Middlewares that come from a plugin."""
 
+import contextlib
 from typing import Any
 
 from attrs import define
@@ -46,13 +47,20 @@ class Doorkeeper(Acting):
         return self.begin(exchange)
 
 
+@define(eq=False)
+class Exchange:
+    """As much of one as is looked at."""
+
+    status: int = 0
+
+
 class MiddlewareTests(GuardTestCase):
     """What they do with exchanges."""
 
     def begin(self, act: Any) -> Any:
         """Have one see a request."""
         guarded: Any = guard_middleware(Acting(act), self.blame)
-        return guarded.begin(None)
+        return guarded.begin(Exchange())
 
     def test_interface(self) -> None:
         """It is what it guards."""
@@ -86,12 +94,15 @@ class MiddlewareTests(GuardTestCase):
         """Whatever it does at the end, nobody else hears of it."""
         for act in (None, KeyError("x"), QueueFull("x")):
             guarded: Any = guard_middleware(Acting(act), self.blame)
-            guarded.end(None)
+            exchange = Exchange()
+            with contextlib.suppress(KeyError, InferenceError):
+                guarded.begin(exchange)
+            guarded.end(exchange)
         self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
 
     def test_doorkeeper(self) -> None:
         """One that breaks while it looks at a head lets that pass, and decides later."""
         for act, admitted in ((True, True), (False, False), (KeyError("x"), True), (QueueFull("x"), True)):
             keeper: Any = guard_middleware(Doorkeeper(act), self.blame)
-            self.assertIs(admitted, keeper.admits(None))
+            self.assertIs(admitted, keeper.admits(Exchange()))
         self.flushLoggedErrors(KeyError)
