@@ -121,7 +121,7 @@ class RegistryTests(SynchronousTestCase):
             self,
             one="""
 def broken(surroundings):
-    raise RuntimeError("first\\nsecond")
+    raise RuntimeError("first\\n\\x1b[2Jsecond")
 def leaves(surroundings):
     raise SystemExit
 broken = offer(ILatencyModelFactory, "broken", broken)
@@ -132,7 +132,7 @@ number = offer(ILatencyModelFactory, "number", 1)
 """,
         )
         self.assertRefused(
-            f"model broken in {path}/one.py cannot be made: RuntimeError: first second ({path}/one.py:20)", "broken"
+            f"model broken in {path}/one.py cannot be made: RuntimeError: first ?[2Jsecond ({path}/one.py:20)", "broken"
         )
         self.assertRefused("cannot be made: SystemExit", "leaves")
         self.assertRefused(f"model none in {path}/one.py makes no ILatencyModel", "none")

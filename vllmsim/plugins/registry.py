@@ -213,7 +213,7 @@ def tell(error: BaseException) -> str:
 
 
 def _line(text: str) -> str:
-    line = " ".join(text.split())
+    line = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
