@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.dropins import drop_in
@@ -136,6 +137,36 @@ class PluginTests(RankTestCase):
         self.assertIn("the middleware quota says: limit must be a number", wrong.json()["error"]["message"])
         self.assertIn("is no option of it", self.change({"name": "quota", "limt": 3}).json()["error"]["message"])
         self.assertEqual([200] * 3, self.statuses(3))
+
+    def test_change_of_mind(self) -> None:
+        """One that could be made when a change was tried, and cannot be made then, leaves the chain as it was."""
+        fickle = """
+        made = []
+
+        @implementer(IMiddleware)
+        class Calm:
+            def begin(self, exchange):
+                pass
+
+            def end(self, exchange):
+                pass
+
+        def once(surroundings):
+            made.append(None)
+            if len(made) > 1:
+                raise ValueError("once is enough")
+            return Calm()
+
+        fickle = offer(IMiddlewareFactory, "fickle", once)
+        """
+        drop_in(self, fickles=fickle)
+        self.make_rank("--middleware", '{"name":"quota","limit":5}')
+        with capturedLogs() as events:
+            self.assertEqual(200, (changed := self.change("fickle")).status, changed.body)
+        told = [formatEvent(event) for event in events if event["log_level"] is LogLevel.error]
+        self.assertEqual(1, len(told))
+        self.assertIn("once is enough; the chain stays as it was.", told[0])
+        self.assertEqual("4", self.get("/health").headers["x-left"])
 
     def test_start(self) -> None:
         """One that cannot be had stops the start."""

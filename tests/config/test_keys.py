@@ -102,6 +102,7 @@ class KeyTests(SynchronousTestCase):
             "/no/such/file": "cannot read '/no/such/file': No such file or directory",
             "\0": "cannot read",
             "/": "it is no regular file",
+            "/proc/self/mem": "cannot read '/proc/self/mem': Input/output error",
             fifo: "it is no regular file",
             self.write(b"hunter2\n" * 200_000): "has more than 1048576 bytes",
             self.write(b"hunter2\xff"): "is not UTF-8 text",

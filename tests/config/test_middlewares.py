@@ -47,6 +47,10 @@ class MiddlewareTests(SynchronousTestCase):
         ):
             self.assertIn(fault, self.fault("--middleware", text), text)
         self.assertRaises(ValueError, Middlewares().from_value, 7)
+        self.assertIn(
+            "0.options: must have names that are text",
+            str(self.assertRaises(ValueError, Middlewares().from_value, [{"name": "x", 7: 1}])),
+        )
         self.assertRaises(ValueError, Middlewares().from_value, ["cors"] * 65)
 
     def test_doubts(self) -> None:

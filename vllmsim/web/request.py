@@ -91,7 +91,7 @@ class Request(AnsweredRequest):
             if self.record is not None and self.record.http is not None:
                 self.record.http.status = self.code
             if self.code >= HTTPStatus.BAD_REQUEST:
-                self.remember(InjectedFailure(self.code, "", "A middleware has answered."))
+                self.remember(InjectedFailure(self.code, "Middleware", "A middleware has answered."))
         self._end(None)
 
     def _enter(self, _: object = None) -> None:

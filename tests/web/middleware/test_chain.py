@@ -278,6 +278,22 @@ class RankChainTests(RankTestCase):
         told = [(each["status"], each["outcome"]) for each in self.get("/admin/requests").json()["requests"]]
         self.assertEqual([(429, "refused"), (403, "invalid"), (200, "completed")], told)
 
+    def test_no_journal(self) -> None:
+        """Where nothing is remembered they are turned away all the same, and so is a large body of any method."""
+        self.make_rank("--journal-size", "0", "--max-request-body-size-mb", "1")
+        self.put(lambda exchange: exchange.answer(403, b""))
+        self.assertEqual(403, self.complete().status)
+        self.put(lambda _: None)
+        ask = {"Content_Length": str(1 << 21), "Expect": "100-continue"}
+        self.assertEqual(413, self.connect().send("PUT", "/v1/completions", None, **ask).status)
+
+    def test_background(self) -> None:
+        """A response in the background is made where nothing is remembered, and nobody counts what it uses."""
+        self.make_rank("--journal-size", "0", "--enable-responses-store")
+        answer = self.post("/v1/responses", {"input": "a", "background": True, "max_output_tokens": 2}).json()
+        self.clock.pump([0, 0])
+        self.assertEqual("incomplete", self.get(f"/v1/responses/{answer['id']}").json()["status"])
+
 
 def _given(waiting: Deferred[None], _: object) -> Deferred[None]:
     return waiting
