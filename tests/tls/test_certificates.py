@@ -224,6 +224,10 @@ class CertificatesTests(SynchronousTestCase):
         self.make().publish()
         self.assertEqual({"server.pem", "server.key", "shown.pem"}, {each.name for each in self.folder.iterdir()})
         self.assertRaises(OSError, self.make(SelfSigned((), "/no/such/file")).publish)
+        folder = self.folder / "folder"
+        folder.mkdir()
+        self.assertRaises(OSError, self.make(SelfSigned((), str(folder))).publish)
+        self.assertEqual(4, len(list(self.folder.iterdir())))
         self.successResultOf(certificates.reload("SIGHUP"))
 
     def test_unusual(self) -> None:

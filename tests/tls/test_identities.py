@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 from tempfile import mkdtemp
+from threading import Thread
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, rsa
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tls.authority import DAY, Authority
+from vllmsim.tls import identities
 from vllmsim.tls.errors import TlsError
 from vllmsim.tls.identities import Identity, read_identity, states, whole
 from vllmsim.tls.settings import FileSource
@@ -103,6 +105,28 @@ class IdentityTests(SynchronousTestCase):
         _, key = self.authority.issue().write(self.folder, "other")
         expected = f"the private key in {key!r} is not that of the certificate in {self.certificate!r}"
         self.assertEqual(expected, self.fault("", key))
+
+    def test_wrong_order(self) -> None:
+        """Whose own certificate is behind that of the authority is told so."""
+        chain = self.file(self.authority.pem + self.pair.certificate_pem)
+        expected = (
+            f"the private key in {self.key!r} is not that of the certificate in {chain!r},"
+            " but of a later one: the server's own comes first"
+        )
+        self.assertEqual(expected, self.fault(chain))
+
+    def test_pipe(self) -> None:
+        """A named pipe is read to its end; at one that nobody writes to the server does not wait for ever."""
+        path = self.folder / "pipe"
+        os.mkfifo(path)
+        self.patch(identities, "_PATIENCE", 0.05)
+        pattern = "cannot read the private key '.*': it is a pipe that nobody has written to the end within 0.05 s"
+        self.assertRegex(self.fault("", str(path)), pattern)
+        self.patch(identities, "_PATIENCE", 10.0)
+        writing = Thread(target=path.write_bytes, args=(self.pair.key_pem,))
+        writing.start()
+        self.addCleanup(writing.join)
+        self.assertEqual(self.pair.certificate, self.read("", str(path)).certificate)
 
     def test_text(self) -> None:
         """The log tells whose certificate it is, for which names, for how long, and how to tell it from others."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from OpenSSL.SSL import Error
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError, ConnectionLost
 from twisted.internet.interfaces import IListeningPort, IProtocolNegotiationFactory
@@ -459,3 +459,23 @@ class PortTests(ServingTestCase):
         error = self.failureResultOf(failed, TlsError).value
         self.assertEqual("cannot write the certificate to its file: No such file or directory", str(error))
         self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_cannot_write_at_a_socket(self) -> None:
+        """That is told at once, also where a port takes time to close: who starts a server must learn it."""
+        closing: list[Deferred[None]] = []
+
+        def begin() -> Deferred[None]:
+            closing.append(Deferred())
+            return closing[-1]
+
+        class Slow(MemoryReactorClock):
+            def listenTCP(self, *arguments: Any, **words: Any) -> Any:
+                port: Any = super().listenTCP(*arguments, **words)
+                port.stopListening = begin
+                return port
+
+        reactor = Slow()
+        certificates = Certificates(SelfSigned((), str(self.folder)), Manner(), reactor, time.time, maybeDeferred)
+        error = self.failureResultOf(TlsEndpoint(reactor, Place(8443), certificates).listen(self.echoes), TlsError)
+        self.assertIn("cannot write the certificate to its file: ", str(error.value))
+        self.assertEqual(1, len(closing))

@@ -106,8 +106,13 @@ class Certificates:
             return
         with NamedTemporaryFile(dir=Path(path).parent, prefix=".", delete=False) as file:
             file.write(self.identity.pem)
-            Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
+        new = Path(file.name)
+        try:
+            new.chmod(0o644)
+            new.replace(path)
+        except OSError:
+            new.unlink()
+            raise
 
     def reload(self, who: str) -> Deferred[None]:
         """Read the files again, whether they have changed or not. The log says what came of it.

@@ -5,11 +5,15 @@ Files are PEM: blocks of text, each with a certificate or a key. The server's ow
 those by which clients find the way from it to an authority that they know. Key and certificate may share a file.
 """
 
+import os
 import re
+import select
 import stat
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -36,6 +40,8 @@ from vllmsim.tls.settings import FileSource
 
 _LARGEST: Final = 1 << 20
 """Bytes of the largest file that is read; bundles of all public authorities have a fifth of it."""
+_PATIENCE: Final = 5.0
+"""Seconds that who writes to a pipe may take."""
 _KEY: Final = re.compile(rb"-----BEGIN (?P<kind>[A-Z ]*PRIVATE KEY)-----.*?-----END (?P=kind)-----", re.DOTALL)
 _SHOWN_NAMES: Final = 8
 
@@ -150,8 +156,11 @@ def read_identity(source: FileSource, passphrase: str = "") -> Identity:
         passphrase = _passphrase(source.passphrase)
     content = certificate if source.key == source.certificate else _content(source.key, "the private key")
     key = _key(content, source.key, passphrase)
-    if _public(key.public_key()) != _public(_public_key(chain[0], source.certificate)):
-        raise TlsError(f"the private key in {source.key!r} is not that of the certificate in {source.certificate!r}")
+    public = _public(key.public_key())
+    if public != _public(_public_key(chain[0], source.certificate)):
+        fault = f"the private key in {source.key!r} is not that of the certificate in {source.certificate!r}"
+        late = any(public == _public(_public_key(each, source.certificate)) for each in chain[1:])
+        raise TlsError(f"{fault}, but of a later one: the server's own comes first" if late else fault)
     return Identity(chain, key, read_authorities(source.authorities))
 
 
@@ -174,12 +183,34 @@ def read_certificates(path: str, what: str) -> tuple[Certificate, ...]:
 
 def _content(path: str, what: str) -> bytes:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - may be a descriptor's name
-            content = file.read(_LARGEST + 1)
+        with FileIO(path, opener=_open) as file:
+            content = _all_of(file)
     except OSError as error:
         raise TlsError(f"cannot read {what} {path!r}: {error.strerror or error}") from error
     if len(content) > _LARGEST:
         raise TlsError(f"{path!r} is too large to be {what}")
+    return content
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file. Who opens a pipe otherwise waits for somebody who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _all_of(file: FileIO) -> bytes:
+    """Read a file, or what comes out of a pipe in time.
+
+    :raises OSError: when that is not possible.
+    """
+    content, deadline, poll = b"", time.monotonic() + _PATIENCE, select.poll()
+    poll.register(file, select.POLLIN)
+    while len(content) <= _LARGEST:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise OSError(0, f"it is a pipe that nobody has written to the end within {_PATIENCE:g} s")
+        piece = file.read(_LARGEST)
+        if not piece:
+            break
+        content += piece
     return content
 
 

@@ -248,13 +248,11 @@ class TlsEndpoint:
         listening: Deferred[IListeningPort] = endpoint.listen(outer).addCallback(self._begin, door)
         return listening
 
-    async def _opened(self, port: IListeningPort) -> None:
+    def _begin(self, port: IListeningPort, door: _Door) -> IListeningPort:
         try:
             self._certificates.publish()
         except OSError as error:
-            await maybeDeferred(port.stopListening)
+            # Nobody waits for it to close: who starts a server looks at once whether it listens.
+            maybeDeferred(port.stopListening)
             raise TlsError(f"cannot write the certificate to its file: {error.strerror or error}") from error
-
-    def _begin(self, port: IListeningPort, door: _Door) -> Deferred[IListeningPort]:
-        opened = Deferred.fromCoroutine(self._opened(port))
-        return opened.addCallback(lambda _: _Port(port, self._certificates, door))
+        return _Port(port, self._certificates, door)
