@@ -1,7 +1,9 @@
 """Listening."""
 
+import atexit
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -79,7 +81,22 @@ class ListenerTests(InheritingTestCase):
         kinds = str(error).partition("; there are ")[2].split(", ")
         self.assertLess({"tcp", "tcp6", "tls", "ssl", "unix", "systemd", "selfsignedtls", "reloadingtls"}, set(kinds))
         self.assertRaises(StartError, self.start, "tcp:\\")
-        self.assertRaises(StartError, self.start, "tcp")
+
+    def test_words(self) -> None:
+        """Wrong words of an endpoint are said in ours; a port that there cannot be is an error of one line too."""
+        for endpoint, fault in {
+            "tcp": "it names no port",
+            "tcp:": "it names no port",
+            "tcp:99999": "port must be a number of at most 65535, not '99999'",
+            "tcp:-1": "port must be a number of at most 65535, not '-1'",
+            "tcp:8000:color=red": "tcp has no argument 'color'; it has port, interface, backlog",
+            "tcp6:1:2:3:4": "tcp6 has no argument '4'; it has port, backlog, interface",
+            "tcp:8000:backlog=much": "backlog must be a number, not 'much'",
+            "unix:": "it names no address",
+            "unix:/run/x:mode=999": "mode must be a number of octal digits, not '999'",
+        }.items():
+            error = self.assertRaises(StartError, self.start, endpoint)
+            self.assertEqual(f"vllmsim: cannot listen on {endpoint!r}: {fault}", str(error))
 
     def test_tls(self) -> None:
         """Endpoints of ours listen, also where Twisted finds no plugins; what is wrong with one is said in a line."""
@@ -113,12 +130,17 @@ class UnixTests(SynchronousTestCase):
         self.path = Path(folder.name, "rank.sock")
         self.lock = Path(f"{self.path}.lock")
 
-    def start(self) -> None:
+        self.left: list[Callable[[], object]] = []
+        self.patch(atexit, "register", self.left.append)
+        self.patch(atexit, "unregister", self.left.remove)
+
+    def start(self) -> Listener:
         """Listen there."""
         reactor = MemoryReactorClock()
         listener = Listener(f"unix:{self.path}", Factory(), reactor)
         listener.privilegedStartService()
         self.assertEqual(1, len(reactor.unixServers))
+        return listener
 
     def test_killed(self) -> None:
         """A socket that a server has left when it was killed is no obstacle, whatever process its lock names."""
@@ -162,3 +184,34 @@ class UnixTests(SynchronousTestCase):
         self.path.write_text("mine", "utf-8")
         self.start()
         self.assertEqual("mine", self.path.read_text("utf-8"))
+
+    def test_ended(self) -> None:
+        """A program that ends before it stops in order, as one whose next port is taken, leaves no file behind."""
+        listener = self.start()
+        self.path.touch()
+        self.lock.symlink_to(str(os.getpid()))
+        [leave] = self.left
+        leave()
+        self.assertFalse(self.path.exists())
+        self.assertFalse(self.lock.is_symlink())
+        leave()
+        self.successResultOf(listener.stopService())
+        self.assertEqual([], self.left)
+
+    def test_ended_elsewhere(self) -> None:
+        """What another server has in its place, or is no socket of ours, is left."""
+
+        def refuse(*_: Any, **__: Any) -> None:
+            self.lock.symlink_to(str(os.getpid()))
+            raise CannotListenError("", 0, OSError(98, "Address already in use"))
+
+        self.path.write_text("mine", "utf-8")
+        self.patch(MemoryReactorClock, "listenUNIX", refuse)
+        self.assertRaises(StartError, self.start)
+        [leave] = self.left
+        leave()
+        self.assertFalse(self.lock.is_symlink())
+        self.assertEqual("mine", self.path.read_text("utf-8"))
+        self.lock.symlink_to("1")
+        leave()
+        self.assertTrue(self.lock.is_symlink())

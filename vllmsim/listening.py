@@ -1,9 +1,11 @@
 # -*- test-case-name: tests.test_listening -*-
 """Listening as a service that says in one line why it cannot."""
 
+import atexit
 import os
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint, IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
-from vllmsim.config.endpoints import TLS_KINDS, EndpointWords, endpoint_words
+from vllmsim.config.endpoints import TLS_KINDS, EndpointWords, endpoint_fault, endpoint_words
 
 if TYPE_CHECKING:
     from vllmsim.tls.keyring import Keyring
@@ -53,6 +55,7 @@ class Listener(Service):
         # As twisted.application.strports has it.
         service._raiseSynchronously = True  # noqa: SLF001
         self._port = service
+        self._bound = False
 
     def privilegedStartService(self) -> None:
         """Listen.
@@ -63,7 +66,10 @@ class Listener(Service):
         try:
             if self._path:
                 _tidy(self._path)
+                # Whatever ends a start leaves no file.
+                atexit.register(self._remove)
             self._port.privilegedStartService()
+            self._bound = True
         except (CannotListenError, OSError, ValueError) as error:
             cause = getattr(error, "socketError", error)
             raise StartError(self._endpoint, getattr(cause, "strerror", None) or cause) from error
@@ -79,7 +85,17 @@ class Listener(Service):
         :return: fires when the port is closed.
         """
         super().stopService()
+        atexit.unregister(self._remove)
         return maybeDeferred(self._port.stopService)
+
+    def _remove(self) -> None:
+        """Remove the socket's file and its lock, if they are ours."""
+        with suppress(OSError):
+            if self._bound:
+                Path(self._path).unlink(missing_ok=True)
+            lock = Path(f"{self._path}.lock")
+            if str(lock.readlink()) == str(os.getpid()):
+                lock.unlink()
 
 
 def keyring_for(endpoints: Iterable[str], reactor: Any, passphrase: str = "", trusted: bytes = b"") -> "Keyring | None":
@@ -99,6 +115,8 @@ def _keyring(reactor: Any, *arguments: Any) -> "Keyring":
 
 def _endpoint(text: str, words: EndpointWords, reactor: Any, keyring: "Keyring | None") -> IStreamServerEndpoint:
     """Make an endpoint; our own ones also where Twisted does not find its plugins."""
+    if fault := endpoint_fault(words):
+        raise ValueError(fault)
     if words.kind in TLS_KINDS:
         own = keyring or _keyring(reactor)
         return own.endpoint(words.kind, words.positional, words.named)
