@@ -52,6 +52,8 @@ class ServiceTests(SynchronousTestCase):
             [ranks, systemd, *rest] = self.make(*words)
             names = [type(each).__name__ for each in (ranks, systemd, *rest)]
             self.assertEqual([first, "SystemdService", "Reloading", "SignalService"], names)
+        self.patch(os, "environ", {**os.environ, "NOTIFY_SOCKET": ""})
+        self.assertEqual(["RankServices", "Reloading", "SignalService"], [type(each).__name__ for each in self.make()])
 
     def test_unserved(self) -> None:
         """A socket that systemd has passed and nobody serves is named."""

@@ -104,7 +104,7 @@ def serve(
 
 def _announcer(configuration: Configuration, environ: Mapping[str, str]) -> Announcer:
     """Find who is told how the daemon is."""
-    if "NOTIFY_SOCKET" not in environ:
+    if not environ.get("NOTIFY_SOCKET"):
         return Announcer()
     from vllmsim.systemd.notifying import announcer  # noqa: PLC0415 - most servers are no services of systemd's
 

@@ -172,11 +172,22 @@ class ServiceTests(EarTestCase):
 
     def test_not_asked(self) -> None:
         """There are none where nobody wants them, or where another process was meant."""
-        for environ in ({}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}):
+        usecs = ("x", "", "0", "000", "-1", "\u0663", "9" * 400, "9" * 5000)
+        for environ in (
+            *({"WATCHDOG_USEC": each} for each in usecs),
+            {"WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"},
+        ):
             self.start(environ=environ)
             self.assertEqual([], self.heard(60))
         self.start(environ={"WATCHDOG_USEC": "4000000", "WATCHDOG_PID": str(os.getpid())})
         self.assertEqual([["WATCHDOG=1"]], self.heard())
+
+    def test_hurried(self) -> None:
+        """Who wants more signs of life than there can be gets a hundred a second, and the server has time to serve."""
+        self.start(environ={"WATCHDOG_USEC": "1"})
+        self.heard()
+        self.reactor.pump([0.001] * 105)
+        self.assertEqual([["WATCHDOG=1"]] * 10, self.ear.heard())
 
     def end_reactor(self, phase: str) -> None:
         """Have the reactor come to a phase of its end."""

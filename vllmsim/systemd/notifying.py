@@ -16,6 +16,7 @@ Life is told of by the reactor, so that a reactor that is stuck is noticed.
 """
 
 import os
+import re
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -35,6 +36,9 @@ _PATIENCE: Final = 30.0
 """Seconds for which systemd is asked to wait, while the daemon gets ready and still lives."""
 _MARGIN: Final = 25.0
 """Seconds that a stop may take beyond those that requests may: clients read, and processes end."""
+_USECS: Final = re.compile("[0-9]{1,18}")
+_SHORTEST_LEASE: Final = 0.02
+"""Seconds of the watchdog below which the daemon would do nothing else than say that it lives."""
 _MOST_UNSENT: Final = 16
 
 
@@ -149,7 +153,9 @@ class SystemdService(Service, Announcer):
     def _lease(self) -> float:
         """Find for how many seconds systemd believes that the daemon is alive; 0 if it does not ask."""
         told, pid = self._environ.get("WATCHDOG_USEC", ""), self._environ.get("WATCHDOG_PID")
-        return int(told) / 1e6 if told.isdecimal() and pid in {None, "", str(os.getpid())} else 0.0
+        if not re.fullmatch(_USECS, told) or pid not in {None, "", str(os.getpid())}:
+            return 0.0
+        return max(int(told) / 1e6, _SHORTEST_LEASE) if int(told) else 0.0
 
     def end(self) -> None:
         """Tell no more."""
