@@ -42,7 +42,7 @@ def lacking(*tools: str) -> str:
     probe = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /mnt && mount -t proc proc /mnt"]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         return "needs the right to mount"
-    return "" if _sources() else "needs a Debian with a mirror"
+    return "" if _sources() else "needs a Debian, and its lists: apt-get update"
 
 
 def _sources() -> list[str]:
