@@ -67,6 +67,10 @@ class BootTests(SynchronousTestCase):
         self.assertRegex(said, r"CapBnd:\s+0{16}\n")
         self.assertRegex(said, r"Seccomp:\s+2\n")
 
+    def test_metrics(self) -> None:
+        """It may look at nothing but itself, and tells what it takes."""
+        self.assertIn("\nprocess_start_time_seconds ", self.machine.run("curl -s localhost:8000/metrics"))
+
     def test_instance(self) -> None:
         """An instance serves ranks in processes, with real tokens, KV events and templates of requests."""
         self.write(

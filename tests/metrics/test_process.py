@@ -54,6 +54,15 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(119, seen["process_virtual_memory_bytes"])
         self.assertApproximates(values(ProcessMetrics().write())["process_open_fds"], seen["process_open_fds"], 1)
 
+    def test_sandbox(self) -> None:
+        """Where processes are to be seen and nothing else, everything is told all the same."""
+        with TemporaryDirectory() as folder:
+            Path(folder, "self").symlink_to("/proc/self")
+            seen = values(ProcessMetrics(Path(folder)).write())
+        expected = values(ProcessMetrics().write())
+        self.assertEqual(list(expected), list(seen))
+        self.assertApproximates(expected["process_start_time_seconds"], seen["process_start_time_seconds"], 2)
+
     def test_elsewhere(self) -> None:
         """Where nothing can be read nothing is told."""
         with TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ a millisecond with two thousand streams. Linux 6.2 and later just says how many 
 
 import os
 import resource
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -41,7 +42,9 @@ class ProcessMetrics:
         try:
             lines = (self._proc / "stat").read_text("ascii").splitlines()
         except OSError:
-            return None
+            # As where a sandbox shows processes and nothing else.
+            seen = (self._proc / "self").exists()
+            return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) if seen else None
         return next(float(line.split()[1]) for line in lines if line.startswith("btime "))
 
     def __attrs_post_init__(self) -> None:
