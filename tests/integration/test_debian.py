@@ -25,6 +25,8 @@ from vllmsim import __version__
 
 TOOLS = ("make", "dpkg-buildpackage", "dh", "dh_python3", "lintian", "mmdebstrap", "unshare", "setpriv")
 MARK = "# the administrator was here"
+START = "start vllmsim.socket"
+"""What is harmless: it is done only with a socket that the administrator has enabled."""
 REASON = lacking(*TOOLS)
 
 
@@ -175,13 +177,17 @@ class DebianTests(SynchronousTestCase):
         self.assertEqual(0, service.stop())
 
     def test_upgrade_and_end(self) -> None:
-        """An edited file survives an upgrade; a removed package leaves what is in /etc, and a purged one nothing."""
+        """An edited file survives an upgrade; a removed package leaves what is in /etc, and a purged one nothing.
+
+        What runs is started again at an upgrade, instances too, while the socket stays open; with the package all stops.
+        """
         configuration = self.path("etc/vllmsim/sim.yaml")
         configuration.write_text(f"{configuration.read_text('utf-8')}{MARK}\n", "utf-8")
         shutil.copy(self.next_package(), self.path("root/next.deb"))
         # As apt decides where nobody can be asked.
         keep = ("-o", "Dpkg::Options::=--force-confold")
-        self.chroot.run("apt-get", "-qq", "-y", *keep, "install", "/root/next.deb")
+        asked = self.asked_of_systemd("apt-get", "-qq", "-y", *keep, "install", "/root/next.deb")
+        self.assertEqual({"restart vllmsim.service", "try-restart vllmsim@*.service"}, set(asked) - {START})
         self.assertIn(f"{__version__}+next", self.chroot.run("dpkg-query", "--show", "vllmsim"))
         self.assertIn(MARK, configuration.read_text("utf-8"))
         self.assertIn("\n# next\n", self.path("etc/vllmsim/sim.yaml.dpkg-dist").read_text("utf-8"))
@@ -190,12 +196,27 @@ class DebianTests(SynchronousTestCase):
         service.hears("READY=1")
         service.stop()
         self.path("var/lib/private/vllmsim").mkdir(parents=True)
-        self.chroot.run("apt-get", "-qq", "-y", "remove", "vllmsim")
+        asked = self.asked_of_systemd("apt-get", "-qq", "-y", "remove", "vllmsim")
+        self.assertEqual(["stop vllmsim.socket", "stop vllmsim.service", "stop vllmsim@*.service"], asked)
         left = [name for name in self.chroot.files() if not name.startswith(("etc/", "var/lib/"))]
         self.assertEqual([], left)
         self.assertIn(MARK, configuration.read_text("utf-8"))
         self.chroot.run("apt-get", "-qq", "-y", "purge", "vllmsim")
         self.assertEqual([], self.chroot.files())
+
+    def asked_of_systemd(self, *words: str) -> list[str]:
+        """Run a command as on a machine that systemd has started.
+
+        :return: what maintainers' scripts have asked systemd for, in order.
+        """
+        script = self.path("usr/bin/deb-systemd-invoke")
+        script.write_text('#!/bin/sh\necho "$@" >> /root/asked\n', "utf-8")
+        script.chmod(0o755)
+        self.chroot.run("sh", "-c", 'mkdir -p /run/systemd/system && exec "$@"', "sh", *words)
+        asked = self.path("root/asked")
+        lines = asked.read_text("utf-8").splitlines()
+        asked.unlink()
+        return lines
 
     def next_package(self) -> Path:
         """Make the package of another version, with another configuration and without one of its files."""
