@@ -179,7 +179,7 @@ class DebianTests(SynchronousTestCase):
     def test_upgrade_and_end(self) -> None:
         """An edited file survives an upgrade; a removed package leaves what is in /etc, and a purged one nothing.
 
-        What runs is started again at an upgrade, instances too, while the socket stays open; with the package all stops.
+        What runs is started again at an upgrade, instances too, while the socket stays open; with the package it ends.
         """
         configuration = self.path("etc/vllmsim/sim.yaml")
         configuration.write_text(f"{configuration.read_text('utf-8')}{MARK}\n", "utf-8")
