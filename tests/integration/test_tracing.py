@@ -232,11 +232,15 @@ class TracingTests(DaemonTestCase):
 
     def test_wrong_environment(self) -> None:
         """What the environment says wrong ends the start with one line."""
-        for name, value in (("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"), ("OTEL_BSP_MAX_QUEUE_SIZE", "many")):
+        for name, value, text in (
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "is 'http/json'"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "many", "is 'many'"),
+            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "x", "must be a non-negative integer"),
+        ):
             with patch.dict(os.environ, {name: value}):
                 daemon = self.start("--otlp-traces-endpoint", "http://127.0.0.1:4318/v1/traces")
                 self.assertEqual(1, daemon.process.wait(20))
-            self.assertRegex(daemon.output(), f"vllmsim: cannot send traces: {name} is '{value}'")
+            self.assertRegex(daemon.output(), f"vllmsim: cannot send traces: {name} {text}")
             self.assertNotIn("Traceback", daemon.output())
 
 

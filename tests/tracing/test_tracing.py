@@ -126,6 +126,15 @@ class TracingTests(SynchronousTestCase):
             self.assertIn(words, str(error.code))
             self.successResultOf(tracing.stop())
 
+    def test_short_queue(self) -> None:
+        """A queue may be shorter than what is usually sent at once."""
+        tracing = self.make({"OTEL_BSP_MAX_QUEUE_SIZE": "3"})
+        tracing.start()
+        stopped = tracing.stop()
+        self.work.pop()()
+        self.clock.run_calls()
+        self.successResultOf(stopped)
+
     def test_destination(self) -> None:
         """The exporter is made for where spans go."""
         made: list[Destination] = []

@@ -1,13 +1,14 @@
 """What the log says of a collector that does not take spans."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.tracing.trouble import INTERVAL, SOON, Complaints, Trouble
+from vllmsim.tracing.trouble import INTERVAL, SOON, Complaints, Trouble, secret_headers
 
 
 class TroubleTests(SynchronousTestCase):
@@ -88,10 +89,10 @@ class TroubleTests(SynchronousTestCase):
 class ComplaintTests(SynchronousTestCase):
     """What OpenTelemetry says to the logging of Python's library."""
 
-    def hear(self, **facts: Any) -> list[str]:
+    def hear(self, secrets: Sequence[str] = (), **facts: Any) -> list[str]:
         """Have it say something."""
         heard: list[str] = []
-        complaints = Complaints(heard.append)
+        complaints = Complaints(heard.append, secrets)
         complaints.begin()
         try:
             logging.getLogger("opentelemetry.sdk").log(facts.pop("level", logging.ERROR), facts.pop("text"), **facts)
@@ -109,6 +110,22 @@ class ComplaintTests(SynchronousTestCase):
         """Of a traceback there is what it ends with."""
         error = OSError(9, "no")
         self.assertEqual(["oops OSError(9, 'no')"], self.hear(text="oops", exc_info=error))
+
+    def test_secrets(self) -> None:
+        """Keys that the environment has for the collector are not told, neither where it has them wrong."""
+        for told, text in (
+            ("authorization: Bearer hunter2", "Header format invalid: authorization: Bearer hunter2"),
+            ("a=1, authorization=Bearer%20hunter2", "wrong header authorization=Bearer%20hunter2"),
+            ("a=1,x=hunter2", "wrong header value hunter2"),
+        ):
+            heard = self.hear(secret_headers({"OTEL_EXPORTER_OTLP_HEADERS": told}), text=text)
+            self.assertNotIn("hunter2", heard[0])
+        error = ValueError("in header value: 'Bearer hunter2'")
+        heard = self.hear(
+            secret_headers({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a=Bearer%20hunter2"}), text="no", exc_info=error
+        )
+        self.assertEqual(["no ValueError(\"in header value: '***'\")"], heard)
+        self.assertEqual([], secret_headers({}))
 
     def test_chatter(self) -> None:
         """What is no complaint is not told."""

@@ -119,8 +119,13 @@ def _tracing(c: Configuration, reactor: Any, environ: Mapping[str, str]) -> "Tra
     if not c.otlp_traces_endpoint:
         return None
     # It takes a tenth of a second, and packages that need not be there.
-    from vllmsim.tracing.collector import choose  # noqa: PLC0415
-    from vllmsim.tracing.tracing import Tracing  # noqa: PLC0415
+    from vllmsim.tracing.collector import TracingError, choose  # noqa: PLC0415
+
+    try:
+        from vllmsim.tracing.tracing import Tracing  # noqa: PLC0415
+    except ValueError as error:
+        # OpenTelemetry reads some of its variables when it is imported.
+        raise TracingError(error) from error
 
     pod = {"k8s.pod.name": c.pod_name, "k8s.namespace.name": c.pod_namespace, "k8s.pod.ip": c.pod_ip}
     return Tracing(

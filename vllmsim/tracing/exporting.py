@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from attrs import define, field
-from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -23,6 +23,7 @@ from vllmsim.tracing.collector import Destination
 SCOPE: Final = "vllm.llm_engine"
 """What vLLM calls what makes the spans of requests."""
 _QUEUE: Final = 2048
+_BATCH: Final = 512
 
 
 def make_exporter(destination: Destination) -> SpanExporter:
@@ -77,7 +78,9 @@ class BoundedProcessor(BatchSpanProcessor):
     """
 
     def __init__(self, exporter: CountedExporter, room: int, told: Callable[[int], None]) -> None:
-        super().__init__(exporter, max_queue_size=room)
+        # Unless the environment says otherwise, no more are sent at once than may wait.
+        batch = None if os.environ.get(OTEL_BSP_MAX_EXPORT_BATCH_SIZE) else min(_BATCH, room)
+        super().__init__(exporter, max_queue_size=room, max_export_batch_size=batch)
         self._counted = exporter
         self._room = room
         self._told = told

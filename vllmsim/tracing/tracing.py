@@ -29,7 +29,7 @@ from vllmsim.tracing.exporting import (
     queue_room,
 )
 from vllmsim.tracing.spans import RequestSpans
-from vllmsim.tracing.trouble import Complaints, Trouble
+from vllmsim.tracing.trouble import Complaints, Trouble, secret_headers
 
 PATIENCE: Final = 2.0
 """Seconds that a server which stops waits for the last spans to get to their collector."""
@@ -71,7 +71,9 @@ class Tracing:
 
     @_complaints.default
     def _make_complaints(self) -> Complaints:
-        return Complaints(lambda reason: self._reactor.callFromThread(self._trouble.heard, reason))
+        return Complaints(
+            lambda reason: self._reactor.callFromThread(self._trouble.heard, reason), secret_headers(self._environ)
+        )
 
     def spans(self, rank: int, routes: Callable[[], Container[str]], max_model_len: int) -> RequestSpans:
         """Make what makes spans of a rank's requests, once this has started.

@@ -6,8 +6,9 @@ for each attempt. Here that is one line for all.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
+from urllib.parse import unquote
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -18,6 +19,9 @@ INTERVAL: Final = 60.0
 SOON: Final = 1.0
 """Seconds that the first line waits, so that it can say what was lost."""
 _LONGEST: Final = 500
+_SHORTEST: Final = 4
+"""What is shorter is no secret, and would be found in every other word."""
+_HEADERS: Final = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 
 
 @define(eq=False)
@@ -83,15 +87,28 @@ class Trouble:
             self._log.warn("While traces go to {place}: {reason}", place=self._place, reason=reason)
 
 
+def secret_headers(environ: Mapping[str, str]) -> list[str]:
+    """List what the environment has sent along as headers, where keys are; also where that is written wrong.
+
+    :return: the longest first.
+    """
+    pieces = [piece.strip() for name in _HEADERS for piece in environ.get(name, "").split(",")]
+    values = [piece.partition("=")[2].strip() for piece in pieces]
+    told = {*pieces, *values, *map(unquote, values)}
+    return sorted((each for each in told if len(each) >= _SHORTEST), key=len, reverse=True)
+
+
 class Complaints(logging.Handler):
     """Takes what OpenTelemetry says to the logging of Python's library, in any thread.
 
     :param heard: is told each as one line.
+    :param secrets: what is not to be told, the longest first.
     """
 
-    def __init__(self, heard: Callable[[str], Any]) -> None:
+    def __init__(self, heard: Callable[[str], Any], secrets: Sequence[str] = ()) -> None:
         super().__init__(logging.WARNING)
         self._heard = heard
+        self._secrets = secrets
         self._logger = logging.getLogger("opentelemetry")
 
     def begin(self) -> None:
@@ -109,5 +126,7 @@ class Complaints(logging.Handler):
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             text += f" {record.exc_info[1]!r}"
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
         text = " ".join(text.split())
         self._heard(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
