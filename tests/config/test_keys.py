@@ -55,6 +55,16 @@ class KeyTests(SynchronousTestCase):
             self.assertIn("what is given will not do", fault)
             self.assertNotIn(text, fault)
 
+    def test_administrators(self) -> None:
+        """That of administrators may have any character that a header can carry as UTF-8; or there is none."""
+        for key in ("", "a b", "schlüssel€"):
+            self.assertEqual(key, load_words(["--admin-api-key", key], {}).configuration.admin_api_key)
+        for key in (" ", "hunter2\n", " hunter2", "hunter2" * LONGEST_KEY):
+            fault = self.fault("--admin-api-key", key)
+            self.assertIn("what is given will not do: it must be a key as text, or nothing", fault)
+            self.assertNotIn("hunter2", fault)
+        self.assertIn("admin-api-key", self.fault("--config", self.write(b"admin-api-key: 0123")))
+
     def test_secret(self) -> None:
         """Nobody is shown keys with the configuration."""
         path = os.path.abspath(self.write(b"hunter2\n"))  # noqa: PTH100

@@ -27,15 +27,19 @@ def checked_key(value: object) -> str:
     """
     if not isinstance(value, str):
         raise ValueError("a key must be text: one of digits needs quotes")
+    _check(value)
+    if ord(max(value)) > _LAST:
+        raise ValueError("a key has no characters beyond Latin-1: no header could carry these")
+    return value
+
+
+def _check(value: str) -> None:
     if not value or value.isspace():
         raise ValueError("a key must not be empty")
     if len(value) > LONGEST_KEY:
         raise ValueError(f"a key has at most {LONGEST_KEY} characters")
     if value != value.strip() or not value.isprintable():
         raise ValueError("a key has no blanks around it and no control characters: no header could carry these")
-    if ord(max(value)) > _LAST:
-        raise ValueError("a key has no characters beyond Latin-1: no header could carry these")
-    return value
 
 
 def checked_keys(values: Iterable[object]) -> tuple[str, ...]:
@@ -67,6 +71,24 @@ class Keys(List):
     def from_value(self, value: object) -> tuple[str, ...]:
         """Read a list of keys, or one."""
         return checked_keys(value) if isinstance(value, list) else (checked_key(value),)
+
+
+@frozen
+class OwnKey(Kind):
+    """A key of somebody's alone, which is sent as UTF-8; or none."""
+
+    placeholder: ClassVar[str] = "KEY"
+
+    @property
+    def allowed(self) -> str:
+        """What may be given."""
+        return "a key as text, or nothing"
+
+    def from_text(self, text: str) -> str:
+        """Read one."""
+        if text:
+            _check(text)
+        return text
 
 
 @frozen

@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import frozen
 
-from vllmsim.config.keys import KeyFile, KeyPath, Keys
+from vllmsim.config.keys import KeyFile, KeyPath, Keys, OwnKey
 from vllmsim.config.kinds import Flag, Parsed, Text
 from vllmsim.config.middlewares import OURS, MiddlewareEntry, Middlewares
 from vllmsim.config.option import option
@@ -55,7 +55,7 @@ class AccessOptions:
     admin_endpoint: str = option("access", Text(), "",
         "Where the routes for administrators are instead of at each rank's port: a port, or a Twisted endpoint such as"
         " unix:/run/vllmsim.sock; each further rank has the next port, or its number for {rank}.")
-    admin_api_key: str = option("access", Text(), "",
+    admin_api_key: str = option("access", OwnKey(), "",
         "Key that they ask for, as Authorization: Bearer KEY; none if empty.",
         environment="VLLMSIM_ADMIN_API_KEY", secret=True)
 
