@@ -120,6 +120,17 @@ class DebianTests(SynchronousTestCase):
         words = ("--tokenizer", "builtin", "--output-path", "/tmp", "/root/pair.jsonl")  # noqa: S108 - of the chroot
         self.assertIn("sqlite3", self.chroot.run("vllmsim-dataset", *words))
 
+    def test_additions(self) -> None:
+        """The administrator's packages are found beside the package's, which can trace without any."""
+        own = self.path("usr/local/lib/vllmsim")
+        self.addCleanup(shutil.rmtree, own)
+        for name in ("vllmsim", "vllmsim_limericks"):
+            shutil.copytree(ROOT / "examples" / "plugin" / name, own / name)
+        self.assertIn("limericks", self.chroot.run("vllmsim", "--help-plugins"))
+        tracing = "opentelemetry.exporter.otlp.proto.http.trace_exporter, opentelemetry.sdk.trace"
+        script = f"import sys; sys.path.insert(0, '/usr/lib/vllmsim'); import {tracing}"
+        self.assertEqual("", self.chroot.run("/usr/bin/python3", "-ISc", script))
+
     def test_life(self) -> None:
         """It tells systemd when it serves, that it is alive, when it reads its file again, and when it stops."""
         service = self.start(watchdog=1.0)
