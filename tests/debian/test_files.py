@@ -44,6 +44,10 @@ class FilesTests(SynchronousTestCase):
         unit, configuration = Unit.read(FOLDER / UNITS[0]), Configuration()
         self.assertLess(configuration.shutdown_timeout + 15, unit.seconds("TimeoutStopSec"))
 
+    def test_persistence(self) -> None:
+        """It is started again however often it fails: systemd gives up after five starts in ten seconds."""
+        self.assertLessEqual(10 / 5, Unit.read(FOLDER / UNITS[0]).seconds("RestartSec"))
+
 
 @skipUnless(shutil.which("systemd-analyze"), "needs systemd-analyze")
 class UnitTests(SynchronousTestCase):
