@@ -11,6 +11,7 @@ from typing import Any
 from attrs import field, frozen
 
 from vllmsim.config.access import middleware_doubt
+from vllmsim.config.administration import admin_doubt
 from vllmsim.config.arguments import Arguments, Problem, problems_of
 from vllmsim.config.blocks import settle, window_doubt
 from vllmsim.config.events import event_doubt
@@ -58,7 +59,13 @@ class Loaded:
         window = find("max-model-len")
         assert window is not None
         c = self.configuration
-        told = window_doubt(_or_default(window.option, asked), c), event_doubt(c), tls_doubt(c), middleware_doubt(c)
+        told = (
+            window_doubt(_or_default(window.option, asked), c),
+            event_doubt(c),
+            tls_doubt(c),
+            admin_doubt(c),
+            middleware_doubt(c),
+        )
         return [each for each in told if each]
 
 
