@@ -169,6 +169,19 @@ class HandshakeTests(ServingTestCase):
         self.assertIn("unknown ca", event["fault"])
         self.assertEqual([], self.echoes.made)
 
+    def test_silent_end(self) -> None:
+        """A connection that the server has closed is closed, also if its client does not say that it has heard it."""
+        self.listen()
+        client = self.connect()
+        client.shake()
+        client.send(b"hello")
+        client.protocol.write(b", and bye")
+        client.protocol.loseConnection()
+        self.assertTrue(client.transport.disconnecting)
+        self.assertEqual([b"hello", b", and bye"], [client.receive(), client.receive()])
+        # It has been told that this is the end, and not only cut off.
+        self.assertEqual(b"", client.tls.read())
+
     def test_old_versions(self) -> None:
         """TLS 1.0 and 1.1 are refused; 1.2 and 1.3 are spoken."""
         self.listen()

@@ -163,6 +163,11 @@ class _Connection(TLSMemoryBIOProtocol):
         if not self._refused:
             super().dataReceived(bytes)
 
+    def _shutdownTLS(self) -> None:
+        """Say that nothing follows, and close: who does not say the same would keep the connection for ever."""
+        super()._shutdownTLS()
+        cast("ITCPTransport", self.transport).loseConnection()
+
     def _refuse(self) -> None:
         self._refused = True
         cast("_Handshake", self.wrappedProtocol).fault = "http request"
