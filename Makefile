@@ -64,7 +64,7 @@ wheel: ## build the wheel and try it in an empty environment
 	.ci/try-wheel $(PYTHON)
 
 # What the package is made of; it is built in a copy, so that nothing is left here.
-DEB_PARTS = debian etc/vllmsim examples twisted vllmsim LICENSE README.rst pyproject.toml setup.cfg
+DEB_PARTS = debian etc/grafana etc/prometheus etc/vllmsim examples twisted vllmsim LICENSE README.rst pyproject.toml setup.cfg
 DEB_FILES := $(shell find $(DEB_PARTS) -type f ! -name '*.pyc' ! -name dropin.cache ! -path '*.egg-info/*')
 DEB_TREE = build/deb/vllmsim
 # The package is for the distribution's own Python.
