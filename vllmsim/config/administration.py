@@ -7,7 +7,7 @@ A port, or a Twisted endpoint. Each further rank of a server has the next port, 
 import re
 from typing import Final
 
-from vllmsim.config.endpoints import TLS_KINDS
+from vllmsim.config.endpoints import TLS_KINDS, endpoint_fault
 from vllmsim.config.schema import Configuration
 
 _KINDS: Final = "|".join(("tcp6?", "ssl", *TLS_KINDS))
@@ -48,6 +48,10 @@ def admin_fault(configuration: Configuration) -> str | None:
         return f"{len(c.ranks)} ranks cannot share {c.admin_endpoint!r}; put {{rank}} in it"
     if ports.stop > _MOST_PORTS + 1:
         return f"{c.admin_endpoint!r} leaves no port for rank {c.ranks[-1]}"
+    if not c.admin_endpoint.isdecimal():
+        every = (endpoint_counted(c.admin_endpoint, rank, further) for further, rank in enumerate(c.ranks))
+        if fault := next(filter(None, map(endpoint_fault, every)), None):
+            return fault
     taken = set() if c.uds or c.listen else set(c.ports)
     if c.data_parallel_processes:
         taken.add(c.data_parallel_supervisor_port)

@@ -62,11 +62,17 @@ def endpoint_words(endpoint: str) -> EndpointWords:
     return EndpointWords(kind[0], positional, {word[0]: word[1] for word in others if len(word) > 1})
 
 
-def endpoint_fault(words: EndpointWords) -> str | None:
-    """Say what is wrong with the words of an endpoint, as far as they alone tell; None of kinds that say it well."""
+def endpoint_fault(endpoint: str) -> str | None:
+    """Say what is wrong with an endpoint string, as far as it tells; None of kinds that say it well themselves."""
+    try:
+        words = endpoint_words(endpoint)
+    except ValueError as error:
+        return str(error)
     known = _ARGUMENTS.get(words.kind)
-    if known is None:
-        return None
+    return None if known is None else _argument_fault(words, known)
+
+
+def _argument_fault(words: EndpointWords, known: tuple[str, ...]) -> str | None:
     given = dict(zip(known, words.positional, strict=False))
     unknown = [*words.positional[len(known) :], *(name for name in words.named if name not in known)]
     if unknown:

@@ -4,7 +4,7 @@
 import re
 from typing import Final
 
-from vllmsim.config.endpoints import endpoint_words
+from vllmsim.config.endpoints import endpoint_fault
 from vllmsim.config.rankrules import Rule
 from vllmsim.config.schema import Configuration
 
@@ -19,12 +19,11 @@ def _one_endpoint(c: Configuration) -> str | None:
 
 
 def _filled_in(c: Configuration) -> str | None:
-    try:
-        endpoint_words(c.listen)
-    except ValueError as error:
-        return str(error)
     unknown = _UNKNOWN.search(c.listen)
-    return f"{unknown[0]} is not known; there are {{port}} and {{rank}}" if unknown else None
+    if unknown:
+        return f"{unknown[0]} is not known; there are {{port}} and {{rank}}"
+    filled = (c.listen.replace("{port}", str(c.port_of(rank))).replace("{rank}", str(rank)) for rank in c.ranks)
+    return next(filter(None, map(endpoint_fault, filled)), None) if c.listen else None
 
 
 def _plain_socket(c: Configuration) -> str | None:
