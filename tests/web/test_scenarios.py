@@ -1,8 +1,10 @@
 """Scenarios, as operators start and stop them."""
 
+import json
 from typing import Any
 
 from pydantic import TypeAdapter
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.harness import Exchange, RankTestCase
 from vllmsim.api.shapes.scenarios import ScenarioState
@@ -48,6 +50,32 @@ class ScenarioRoutesTests(RankTestCase):
         self.assertEqual((200, False), (stopped.status, stopped.json()["running"]))
         self.assertEqual(("stopped", 1.5), (self.state()["scenario"]["outcome"], self.state()["scenario"]["elapsed"]))
         self.assertEqual(0.0, self.live.current.time_to_first_token)
+
+    def test_secrets(self) -> None:
+        """Keys that a scenario sets are keys, and nobody is shown them, by whatever name it calls them."""
+        text = json.dumps(
+            {
+                "name": "keys",
+                "duration": "4s",
+                "steps": [
+                    {"at": "0s", "set": {"api_key": ["hunter2"], "time-to-first-token": "1s"}},
+                    {"at": "1s", "set": {"tenants": {"t": {"keys": ["hunter2b"]}}}},
+                ],
+            }
+        )
+        with capturedLogs() as events:
+            started = self.start(text.encode(), kind="application/json")
+            self.assertEqual(200, started.status, started.body)
+            self.clock.pump([1, 1])
+            self.assertEqual(("hunter2",), self.live.current.api_key)
+            shown = self.get("/admin/scenario")
+        told = shown.json()["scenario"]
+        [first, _] = told["steps"]
+        self.assertEqual({"set": {"api_key": "***", "time-to-first-token": "1s"}}, first["does"])
+        self.assertEqual(
+            {"api-key": "***", "tenants": "***", "time-to-first-token": "1s"}, shown.json()["scenario"]["changed"]["0"]
+        )
+        self.assertNotIn("hunter2", str([started.body, shown.body, *map(formatEvent, events)]))
 
     def test_stop(self) -> None:
         """It is stopped by POST too, and when none is played there is none."""

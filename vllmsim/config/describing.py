@@ -2,10 +2,12 @@
 """Shows a configuration to who may not see secrets."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
 from vllmsim.config.kinds import Kind
+from vllmsim.config.names import find
 from vllmsim.config.option import Option
 from vllmsim.config.schema import Configuration, own_options
 
@@ -25,6 +27,16 @@ def written(kind: Kind, value: Any) -> Any:
     """Write a value as a file would have it, but for what an address has before its host."""
     shown = None if value is None else kind.to_value(value)
     return _USER.sub(f"{MASK}@", shown) if isinstance(shown, str) else shown
+
+
+def masked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Show options as somebody has written them, by whatever names, but for the values of those that are secrets."""
+    return {name: MASK if _is_secret(str(name)) else value for name, value in options.items()}
+
+
+def _is_secret(name: str) -> bool:
+    meaning = find(name)
+    return meaning is not None and meaning.option.secret
 
 
 @cache

@@ -235,7 +235,7 @@ class Scenarios:
             self._blame(playing, step, trouble)
 
     def _tell(self, playing: Playing, step: Step) -> None:
-        does = json.dumps({name: value for name, value in step.written.items() if name not in {"at", "note"}})
+        does = json.dumps(step.shown)
         self._log.info(
             "Scenario {name} step {number} at {at:g} s: {does} {note}",
             name=playing.scenario.name,

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.scenario.test_playing -*-
 """One scenario while it is played, and what is told of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, field
@@ -83,7 +83,7 @@ class Playing:
                 {
                     "step": step.number,
                     "at": step.at,
-                    "does": _shown(step.written),
+                    "does": step.shown,
                     "note": step.note,
                     "done": step.number <= self.taken,
                     "trouble": self.troubles.get(step.number),
@@ -95,7 +95,3 @@ class Playing:
             else {"step": following.number, "in": round(self.round_begun + following.at - now, 6)},
             "changed": {str(stage.number): stage.changed() for stage in self.stages} if running else {},
         }
-
-
-def _shown(written: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in written.items() if name not in {"at", "note"}}

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from vllmsim.config.describing import written
+from vllmsim.config.describing import masked, written
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.names import find
 from vllmsim.config.option import Option
@@ -225,7 +225,7 @@ class Stage:
 
     def changed(self) -> Mapping[str, Any]:
         """Show what scenarios have changed, as it is now."""
-        shown: dict[str, Any] = {name: written(_option(name).kind, self._value(name)) for name in self._given}
+        shown = masked({name: written(_option(name).kind, self._value(name)) for name in self._given})
         others = {
             PRESSURE: self.pressure,
             "ready": self._health.willing,

@@ -39,7 +39,7 @@ class ReadingTests(SynchronousTestCase):
             ("x", "", None, 1.0, 1, False, None),
             (read.name, read.note, read.seed, read.duration, read.repeat, read.keep, read.rank),
         )
-        self.assertEqual([(1, 1.0, STEP)], [(step.number, step.at, step.written) for step in read.steps])
+        self.assertEqual([(1, 1.0, {"ready": False})], [(step.number, step.at, step.shown) for step in read.steps])
 
     def test_all(self) -> None:
         """There may be a note, a seed, a duration, how often, a rank, and whether all stays as it is then."""

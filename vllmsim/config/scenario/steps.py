@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from vllmsim.config.describing import masked
 from vllmsim.config.fakemetrics import InvalidMembers
 from vllmsim.config.members import Members, flag, integer, read_members, text
 from vllmsim.config.scenario.course import touched
@@ -83,7 +84,7 @@ def _step(number: int, members: Members, written: Mapping[str, Any], latest: flo
     step = Step(
         number,
         at,
-        written,
+        _shown(written),
         note=take("note", text, ""),
         set=values,
         ramps=ramps,
@@ -102,6 +103,12 @@ def _step(number: int, members: Members, written: Mapping[str, Any], latest: flo
     _blame_contradictions(step, members)
     blame_unknown(members, _MEMBERS)
     return step
+
+
+def _shown(written: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in written.items() if name not in {"at", "note"}}
+    options = shown.get("set")
+    return {**shown, "set": masked(options)} if isinstance(options, Mapping) else shown
 
 
 def _blame_contradictions(step: Step, members: Members) -> None:

@@ -8,7 +8,7 @@ the course of one, and :mod:`vllmsim.scenario` plays them.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vllmsim.interfaces import PauseMode
 
@@ -78,17 +78,17 @@ class Step:
 
     :param number: from 1.
     :param at: seconds from the start of the scenario.
-    :param written: the step as it was given.
-    :param set: options and their new values, as a file would have them.
+    :param shown: what it does as it was given, but for what is secret.
+    :param set: options and their new values, as a file would have them, secrets too.
     :param kv_pressure: the share of the KV blocks that is used by nobody.
     :param wake_up: what wakes up; nothing for all.
     """
 
     number: int
     at: float
-    written: Mapping[str, Any]
+    shown: Mapping[str, Any]
     note: str = ""
-    set: Mapping[str, object] = {}
+    set: Mapping[str, object] = field(default={}, repr=False)
     ramps: tuple[Ramp, ...] = ()
     kv_pressure: float | None = None
     load: tuple[NewAdapter, ...] = ()
