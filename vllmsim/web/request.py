@@ -12,7 +12,7 @@ from twisted.web import server
 from zope.interface import implementer
 
 from vllmsim.api.errorbody import ERROR_BODIES, internal_error
-from vllmsim.errors import InferenceError, InjectedFailure
+from vllmsim.errors import InferenceError, InjectedFailure, Unavailable
 from vllmsim.faults import Fault
 from vllmsim.interfaces import IExchange
 from vllmsim.records import HttpFacts, RequestRecord
@@ -106,10 +106,16 @@ class Request(AnsweredRequest):
         if self.hopeless:
             if self.method == b"POST":
                 self.begin_record()
-            self.fail(self._too_large())
+            self.fail(self._why_hopeless())
             self.finish()
         else:
             self._serve()
+
+    def _why_hopeless(self) -> InferenceError:
+        if self._oversize:
+            return self._too_large()
+        # Who would not have let it in has done so all the same.
+        return Unavailable("The body of the request was not asked for, as it had no chance then. Please try again.")
 
     def _serve(self) -> None:
         """Have the site's resource answer, and finish when it has; what it raises is answered too."""

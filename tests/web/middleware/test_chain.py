@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 from tests.fakes import RecordingMetrics, Routeless
 from tests.harness import Exchange, RankTestCase
 from vllmsim.errors import QueueFull
-from vllmsim.interfaces import IExchange, IMiddleware
+from vllmsim.interfaces import IDoorkeeper, IExchange, IMiddleware
 from vllmsim.web.middleware.chain import Chain
 from vllmsim.web.request import Request
 from vllmsim.web.site import Limits, Site
@@ -259,6 +259,21 @@ class RankChainTests(RankTestCase):
                 if not expect:
                     exchange.send_bytes(b"x" * length)
                 self.assertEqual((413, kind), (exchange.status, exchange.json()["error"]["type"]))
+
+    def test_fickle(self) -> None:
+        """Whose body was not asked for, and who then is let in, is told to try again, and nothing of sizes."""
+
+        @implementer(IDoorkeeper)
+        class Fickle(Member):
+            def admits(self, exchange: IExchange) -> bool:
+                return False
+
+        self.make_rank()
+        self.rank.site.chain = Chain([Fickle("a", [])])
+        ask = {"Content_Length": "9", "Expect": "100-continue", "Content_Type": "application/json"}
+        exchange = self.connect().send("POST", "/v1/completions", None, **ask)
+        self.assertEqual((503, True), (exchange.status, exchange.transport.disconnecting))
+        self.assertIn("Please try again", exchange.json()["error"]["message"])
 
     def test_journal(self) -> None:
         """The journal remembers requests that are turned away, as far as it would remember them otherwise."""
