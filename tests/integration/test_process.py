@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import skipUnless
 
+from tests.folders import make_folder
 from tests.integration.daemon import ROOT, DaemonTestCase, free_port
 
 SCRIPTS = Path(sys.executable).parent
@@ -128,6 +129,18 @@ class RefusalTests(DaemonTestCase):
         said = self.refused("--host", "127.0.0.1", "--port", str(self.daemon.port))
         endpoint = f"'tcp:{self.daemon.port}:interface=127.0.0.1:backlog=2048'"
         self.assertIn(f"cannot listen on {endpoint}: Address already in use", said)
+
+    def test_port_in_use_in_the_background(self) -> None:
+        """One that was to go to the background says so to the terminal, and leaves no file with its number."""
+        folder = make_folder(self)
+        words = ["--pidfile", f"{folder}/pid", "--logfile", f"{folder}/log", "vllmsim", "--host", "127.0.0.1"]
+        done = subprocess.run(
+            [PROGRAMS["twistd"][0], *words, "--port", str(self.daemon.port)],
+            cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        self.assertEqual(1, done.returncode, done.stdout + done.stderr)
+        self.assertIn("vllmsim: cannot listen on", done.stderr)
+        self.assertFalse(folder.joinpath("pid").exists())
 
     def test_no_key(self) -> None:
         """A certificate that is not there is one clear line."""

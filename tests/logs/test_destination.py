@@ -174,6 +174,22 @@ class ApplicationTests(SynchronousTestCase):
     def take(self, event: Any) -> None:
         """Take an event."""
 
+    def test_refused(self) -> None:
+        """What ends the program while it starts is something that twistd takes notice of, and ends it as it would."""
+
+        class Refusing(Service):
+            def privilegedStartService(self) -> None:
+                raise SystemExit("the port is taken")
+
+            startService = privilegedStartService
+
+        services = LoggedServices(None, list)
+        Refusing().setServiceParent(services)
+        for start in (services.privilegedStartService, services.startService):
+            error = self.assertRaises(Exception, start)
+            self.assertEqual("the port is taken", str(error))
+            self.assertIsInstance(error, SystemExit)
+
     def test_opening(self) -> None:
         """What is to be said first is said before anything starts."""
         order: list[str] = []

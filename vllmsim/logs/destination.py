@@ -24,6 +24,13 @@ _OUTPUT: Final = 1
 _ERRORS: Final = 2
 
 
+class NotStarted(SystemExit, Exception):
+    """Ends the program as what it is made of would. twistd, in the background, knows only exceptions of this kind.
+
+    It would leave its file with the number of the process, and have the terminal wait for ever.
+    """
+
+
 class LoggedServices(MultiService):
     """Services of an application whose log is written as they say.
 
@@ -42,10 +49,26 @@ class LoggedServices(MultiService):
             parent.setComponent(ILogObserver, self._observer)
         super().setServiceParent(parent)
 
+    def privilegedStartService(self) -> None:
+        """Have all do first what may need more rights.
+
+        :raises NotStarted: when one ends the program.
+        """
+        try:
+            super().privilegedStartService()
+        except SystemExit as error:
+            raise NotStarted(error.code) from error
+
     def startService(self) -> None:
-        """Start all."""
+        """Start all.
+
+        :raises NotStarted: when one ends the program.
+        """
         self._opening()
-        super().startService()
+        try:
+            super().startService()
+        except SystemExit as error:
+            raise NotStarted(error.code) from error
 
 
 class Destination:
