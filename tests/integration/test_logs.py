@@ -1,6 +1,8 @@
 """The log of a busy daemon, read by a program."""
 
+import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -77,7 +79,8 @@ class LogTests(DaemonTestCase):
         begin = time.monotonic()
         while pid.exists() and time.monotonic() - begin < PATIENCE:
             if "Application startup complete." in log.read_text("ascii"):
-                subprocess.run(["/bin/kill", f"-{signal.SIGTERM.value}", str(process)], check=False)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGTERM)
             time.sleep(0.05)
         messages = [json.loads(line)["message"] for line in log.read_text("ascii").splitlines()]
         self.assertRegex(messages[0], "^The seed is ")

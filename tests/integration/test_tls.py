@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from http.client import HTTPSConnection
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -117,7 +118,7 @@ class ReplacedTests(DaemonTestCase):
             (cls.folder / name).symlink_to(f"..data/{name}")
         cls.context = believing(cls.authority.pem)
         files = ("--ssl-certfile", str(cls.folder / "tls.pem"), "--ssl-keyfile", str(cls.folder / "tls.key"))
-        pace = ("--inter-token-latency", "100ms", "--max-num-seqs", str(STREAMS + 5), "--mode", "echo")
+        pace = ("--inter-token-latency", "150ms", "--max-num-seqs", str(STREAMS + 5), "--mode", "echo")
         cls.daemon = Daemon("m", *files, *pace)
         cls.addClassCleanup(cls._stop)
         started(cls.daemon)
@@ -134,6 +135,13 @@ class ReplacedTests(DaemonTestCase):
         """Ask whether new connections have a certificate."""
         return partial(shows, pair, self.daemon.port, self.context)
 
+    def post(self, path: str) -> None:
+        """Have the server do something."""
+        connection = HTTPSConnection("localhost", self.daemon.port, context=self.context, timeout=PATIENCE)
+        connection.request("POST", path)
+        self.assertEqual(200, connection.getresponse().status)
+        connection.close()
+
     def replace_under(self, replace: Callable[[], Pair]) -> None:
         """Replace the certificate under open streams, and see all of them to their ends."""
 
@@ -143,8 +151,11 @@ class ReplacedTests(DaemonTestCase):
             for _ in streams:
                 await begun.acquire()
             in_use = self.in_use(replace())
+            # On a slow machine the streams might be over before the server has looked twice.
+            await asyncio.to_thread(self.post, "/pause?mode=keep")
             await asyncio.to_thread(until, in_use, self.daemon.output)
             self.assertEqual([], [each for each in streams if each.done()])
+            await asyncio.to_thread(self.post, "/resume")
             return await asyncio.gather(*streams)
 
         for tokens, last in asyncio.run(run()):

@@ -18,7 +18,8 @@ from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.sampling import Sampling
 
 _SECRETS: Final = re.compile(
-    r"auth|cookie|api[-_]?key|(?:^|[-_])key$|token(?!s)|secret|passw|passphrase|credential|signature", re.IGNORECASE
+    r"auth|cookie|api[-_]?key|(?:^|(?<!idempotency)[-_])key$|token(?!s)|secret|passw|passphrase|credential|signature",
+    re.IGNORECASE,
 )
 _SCHEMES: Final = frozenset({b"basic", b"bearer"})
 _DIGITS: Final = 12

@@ -233,7 +233,7 @@ class PublisherTests(TestCase):
         count, payload = 800, b"x" * 20_000
         for number in range(count):
             sockets.publish(number, payload, 3)
-            if not number % 10:
+            if not number % 5:
                 await self.until(lambda: good.read()[-1:] == also_good.read()[-1:] == [number])  # noqa: B023
         await self.until(lambda: len(good.read()) == len(also_good.read()) == count)
         self.assertEqual([*range(count)], good.read())
