@@ -29,10 +29,11 @@ unit: $(VENV)/.dev ## run the tests with branch coverage
 fuzz: $(VENV)/.dev ## send thousands of made requests to all routes; FUZZ_CASES and FUZZ_SEED say how many and which
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -s tests/integration/test_schemathesis.py
 
-# Long tests of what depends on no library's release.
-LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load bench clock dataset_command debian debian_boot \
-	docs_pages example_plugin kv_picture kv_subscriber monitoring prometheus retries scenario schemathesis)) \
-	tests/cluster tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
+# What depends on no library's release, or needs long for what others try too.
+LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench clock data_parallel \
+	dataset_command datasets debian debian_boot disaggregated docs_pages example_plugin journal kv_picture kv_subscriber \
+	live_configuration lora monitoring openai_embeddings openai_tools pacing prometheus retries scenario schemathesis \
+	tenants token_routes)) tests/cluster tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
 
 test-oldest: ## run the tests on the oldest libraries that are supported
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test

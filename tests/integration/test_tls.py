@@ -135,7 +135,7 @@ class ReplacedTests(DaemonTestCase):
         """Ask whether new connections have a certificate."""
         return partial(shows, pair, self.daemon.port, self.context)
 
-    def post(self, path: str) -> None:
+    def have(self, path: str) -> None:
         """Have the server do something."""
         connection = HTTPSConnection("localhost", self.daemon.port, context=self.context, timeout=PATIENCE)
         connection.request("POST", path)
@@ -152,10 +152,10 @@ class ReplacedTests(DaemonTestCase):
                 await begun.acquire()
             in_use = self.in_use(replace())
             # On a slow machine the streams might be over before the server has looked twice.
-            await asyncio.to_thread(self.post, "/pause?mode=keep")
+            await asyncio.to_thread(self.have, "/pause?mode=keep")
             await asyncio.to_thread(until, in_use, self.daemon.output)
             self.assertEqual([], [each for each in streams if each.done()])
-            await asyncio.to_thread(self.post, "/resume")
+            await asyncio.to_thread(self.have, "/resume")
             return await asyncio.gather(*streams)
 
         for tokens, last in asyncio.run(run()):
