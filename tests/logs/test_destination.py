@@ -20,7 +20,7 @@ from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loglevels import parse_levels
 from vllmsim.config.schema import Configuration
 from vllmsim.logs import destination
-from vllmsim.logs.destination import Destination, LoggedServices, is_journal
+from vllmsim.logs.destination import Destination, LoggedServices, NotStarted, is_journal
 
 TWISTD = {"nodaemon": True, "logger": None, "logfile": None, "syslog": False, "prefix": "p"}
 
@@ -186,8 +186,9 @@ class ApplicationTests(SynchronousTestCase):
         services = LoggedServices(None, list)
         Refusing().setServiceParent(services)
         for start in (services.privilegedStartService, services.startService):
-            error = self.assertRaises(Exception, start)
+            error = self.assertRaises(NotStarted, start)
             self.assertEqual("the port is taken", str(error))
+            self.assertIsInstance(error, Exception)
             self.assertIsInstance(error, SystemExit)
 
     def test_opening(self) -> None:
