@@ -81,7 +81,9 @@ class Plugging:
         """
         [name] = [name for option, _, name in named_plugins(self._configuration) if option == "tokenizer"]
         own = self._surroundings(TokenizerSurroundings, "tokenizer", name, usual=usual)
-        return self._start("tokenizer", ITokenizerFactory, name, own, GuardedTokenizer)
+        return self._start(
+            "tokenizer", ITokenizerFactory, name, own, lambda made, blame: GuardedTokenizer(made, blame, self._clock)
+        )
 
     def outlet(self, name: str, topic: str, metrics: ICacheMetrics) -> IBlockEventOutlet:
         """Make where KV events leave.

@@ -12,7 +12,8 @@ from zope.interface.verify import verifyObject
 from tests.kvcache.recording import EventCounts
 from tests.plugins.guards.case import GuardTestCase
 from vllmsim.interfaces import IBlockEventOutlet
-from vllmsim.plugins.guards.events import CLOSING, GuardedOutlet
+from vllmsim.plugins.guards.blame import CLOSING
+from vllmsim.plugins.guards.events import GuardedOutlet
 
 
 @implementer(IBlockEventOutlet)
@@ -108,4 +109,4 @@ class OutletTests(GuardTestCase):
         self.assertNoResult(closing)
         self.clock.advance(CLOSING)
         self.successResultOf(closing)
-        self.assertBlamed("TimeoutError")
+        self.assertBlamed("it takes more than 5 s to close")

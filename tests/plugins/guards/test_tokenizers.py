@@ -1,8 +1,11 @@
 """A tokenizer that comes from a plugin."""
 
+import contextlib
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from tests.fakes import in_thread
@@ -10,7 +13,7 @@ from tests.plugins.guards.case import GuardTestCase
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import ITokenizer
-from vllmsim.plugins.guards.blame import Nonsense
+from vllmsim.plugins.guards.blame import CLOSING, Nonsense
 from vllmsim.plugins.guards.tokenizers import GuardedTokenizer
 from vllmsim.tokenization.words import WordTokenizer
 
@@ -54,14 +57,14 @@ class TokenizerTests(GuardTestCase):
 
     def guarded(self, given: Any) -> GuardedTokenizer:
         """Put a guard before one."""
-        made = GuardedTokenizer(_any(Tokenizer(given)), self.blame)
+        made = GuardedTokenizer(_any(Tokenizer(given)), self.blame, Clock())
         self.assertTrue(verifyObject(ITokenizer, made))
         return made
 
     def test_good(self) -> None:
         """What a tokenizer of ours gives comes through."""
         words = WordTokenizer(in_thread)
-        guarded = GuardedTokenizer(words, self.blame)
+        guarded = GuardedTokenizer(words, self.blame, Clock())
         names = "eos_id", "eos_text", "vocabulary_size"
         self.assertEqual([getattr(words, name) for name in names], [getattr(guarded, name) for name in names])
         said = self.result(guarded.encode("one two", 10))
@@ -117,6 +120,23 @@ class TokenizerTests(GuardTestCase):
         self.result(guarded.close())
         self.assertBlamed("OSError: gone")
 
+    def test_never_closes(self) -> None:
+        """One that does not come to an end does not keep the program from its own, whatever it makes of that."""
+
+        class Stubborn(WordTokenizer):
+            async def close(self) -> None:
+                while True:
+                    with contextlib.suppress(CancelledError):
+                        await Deferred()
+
+        clock = Clock()
+        closing = Deferred.fromCoroutine(GuardedTokenizer(Stubborn(in_thread), self.blame, clock).close())
+        self.assertNoResult(closing)
+        clock.advance(CLOSING)
+        self.successResultOf(closing)
+        self.assertBlamed("it takes more than 5 s to close")
+        self.assertEqual([], clock.getDelayedCalls())
+
     def test_refusal(self) -> None:
         """A chat template may refuse a conversation."""
         with self.assertRaises(InvalidRequest):
@@ -126,4 +146,4 @@ class TokenizerTests(GuardTestCase):
     def test_attributes(self) -> None:
         """What does not change is looked at when it is made."""
         for wrong in ({"vocabulary_size": 0}, {"vocabulary_size": "1"}, {"eos_id": 10}, {"eos_text": b""}):
-            self.assertRaises(Nonsense, GuardedTokenizer, Tokenizer(None, **wrong), self.blame)
+            self.assertRaises(Nonsense, GuardedTokenizer, Tokenizer(None, **wrong), self.blame, Clock())

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from vllmsim.errors import InferenceError
@@ -18,6 +20,8 @@ from vllmsim.plugins.registry import tell
 MISTAKES: Final = (Exception, SystemExit)
 """What is a mistake, if it is no error that a client may be told of."""
 _MOST_KINDS: Final = 100
+CLOSING: Final = 5.0
+"""Seconds that something may take to close; then nobody waits any more."""
 
 T = TypeVar("T")
 
@@ -93,3 +97,15 @@ class Blame:
             if given_up and isinstance(error, CancelledError):
                 raise
             raise self.tell(error) from error
+
+    async def close(self, function: Callable[[], Awaitable[None]], clock: IReactorTime) -> None:
+        """Have something of the plugin's close. Nothing that goes wrong with it keeps the program from ending.
+
+        :param function: closes it; nobody waits for that any longer than :data:`CLOSING` seconds.
+        """
+        try:
+            await Deferred.fromCoroutine(self.wait(function)).addTimeout(CLOSING, clock)
+        except DeferredTimeoutError:
+            self.tell(Nonsense(f"it takes more than {CLOSING:g} s to close"))
+        except InferenceError:
+            pass

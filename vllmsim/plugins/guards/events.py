@@ -2,20 +2,16 @@
 """A publisher of KV events that comes from a plugin."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from attrs import define
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from vllmsim.interfaces import IBlockEventOutlet, ICacheMetrics
 from vllmsim.plugins.guards.blame import MISTAKES, Blame
 from vllmsim.plugins.registry import tell
-
-CLOSING: Final = 5.0
-"""Seconds that it may take to close; then nobody waits any more."""
 
 
 @implementer(IBlockEventOutlet)
@@ -59,10 +55,4 @@ class GuardedOutlet:
 
     async def close(self) -> None:
         """Close it. Nothing that goes wrong with it keeps the program from ending."""
-        try:
-            await Deferred.fromCoroutine(self._close()).addTimeout(CLOSING, self._clock)
-        except MISTAKES as error:
-            self._blame.tell(error)
-
-    async def _close(self) -> None:
-        await self._outlet.close()
+        await self._blame.close(self._outlet.close, self._clock)

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import ITokenizer
-from vllmsim.plugins.guards.blame import MISTAKES, Blame, Nonsense
+from vllmsim.plugins.guards.blame import Blame, Nonsense
 from vllmsim.plugins.guards.tokens import checked, checked_text, checked_texts
 
 
@@ -23,6 +24,7 @@ class GuardedTokenizer:
 
     _tokenizer: ITokenizer
     _blame: Blame
+    _clock: IReactorTime
     eos_id: int = field(init=False)
     eos_text: str = field(init=False)
     vocabulary_size: int = field(init=False)
@@ -100,8 +102,5 @@ class GuardedTokenizer:
         return {"tokenizer_class": type(self._tokenizer).__name__, **described}
 
     async def close(self) -> None:
-        """Give back what was opened. Nothing that goes wrong with it keeps the program from ending."""
-        try:
-            await self._tokenizer.close()
-        except MISTAKES as error:
-            self._blame.tell(error)
+        """Give back what was opened."""
+        await self._blame.close(self._tokenizer.close, self._clock)
