@@ -1,7 +1,6 @@
 # -*- test-case-name: tests.test_serverinfo -*-
 """What ``/server_info`` tells beside the configuration: environment and machine. Secrets are never among it."""
 
-import importlib.metadata
 import platform
 from collections.abc import Mapping
 from typing import Any, Final
@@ -38,7 +37,9 @@ def installed(package: str) -> tuple[str, str]:
 
     :return: the package, and its release or ``unknown``.
     """
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - few ask
+
     try:
-        return package, importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return package, version(package)
+    except PackageNotFoundError:
         return package, "unknown"

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -349,13 +349,14 @@ class RefusalTests(OwnDaemonTestCase):
         self.pair = self.authority.issue()
         self.certificate, self.key = self.pair.write(self.folder)
 
-    def refused(self, *words: str) -> str:
+    def refused(self, *words: str, by: Sequence[str] = ()) -> str:
         """Start a daemon that must not start.
 
+        :param by: the command that starts it.
         :return: the line that it said, without how it begins.
         """
         port = free_port()
-        program = [str(Path(sys.executable).with_name("vllmsim")), "--host", "127.0.0.1", "--port", str(port)]
+        program = [*by, str(Path(sys.executable).with_name("vllmsim")), "--host", "127.0.0.1", "--port", str(port)]
         done = subprocess.run(
             [*program, "--seed", "1", *words], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
         )
@@ -366,9 +367,9 @@ class RefusalTests(OwnDaemonTestCase):
         self.assertEqual([False] * 3, [word in said for word in ("Traceback", "Starting vLLM", "Rank 0")])
         return lines[0].rpartition("backlog=2048': ")[2]
 
-    def with_pair(self, *further: str) -> str:
+    def with_pair(self, *further: str, by: Sequence[str] = ()) -> str:
         """Start one with the certificate."""
-        return self.refused("--ssl-certfile", self.certificate, "--ssl-keyfile", self.key, *further)
+        return self.refused("--ssl-certfile", self.certificate, "--ssl-keyfile", self.key, *further, by=by)
 
     def test_keys(self) -> None:
         """A key that cannot be read, needs another passphrase, or belongs to another certificate."""
@@ -382,11 +383,13 @@ class RefusalTests(OwnDaemonTestCase):
         expected = f"the private key in {self.key!r} is not that of the certificate in {self.certificate!r}"
         self.assertEqual(expected, self.with_pair())
 
-    @skipUnless(os.geteuid(), "nothing is forbidden to root")
+    @skipUnless(os.geteuid() or shutil.which("setpriv"), "nothing is forbidden to root")
     def test_forbidden(self) -> None:
         """A key that may not be read."""
         Path(self.key).chmod(0)
-        self.assertEqual(f"cannot read the private key {self.key!r}: Permission denied", self.with_pair())
+        bounded = () if os.geteuid() else ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+        said = self.with_pair(by=bounded)
+        self.assertEqual(f"cannot read the private key {self.key!r}: Permission denied", said)
 
     def test_expired(self) -> None:
         """A certificate that has expired."""

@@ -22,7 +22,6 @@ from vllmsim.api.dialect import Settings
 from vllmsim.api.labelscores import LabelScoreDialect
 from vllmsim.api.messages.dialect import CountDialect, MessagesDialect
 from vllmsim.api.models import ModelList
-from vllmsim.api.openapi import openapi_document
 from vllmsim.api.pooling.cohere import CohereDialect
 from vllmsim.api.pooling.embeddings import EmbeddingDialect
 from vllmsim.api.pooling.inputs import PoolingSettings
@@ -314,6 +313,8 @@ class Surfaces:
 
     def _documentation(self, resource: RankResource) -> Klein:
         def write() -> bytes:
+            from vllmsim.api.openapi import openapi_document  # noqa: PLC0415 - few ask
+
             title = f"vLLM {VLLM_VERSION}, simulated"
             c = self.configuration
             return openapi_document(title, VLLM_VERSION, c.served_names[0], resource.operations(), c.root_path)
