@@ -40,7 +40,7 @@ test-oldest: ## run the tests on the oldest libraries that are supported
 	.venv-oldest/bin/python -m pytest $(addprefix --ignore=,$(LONG))
 
 clients: ## try large client libraries against the daemon, and compare tokens and chat templates with transformers
-	$(MAKE) VENV=.venv-clients EXTRAS=test,clients .venv-clients/.test
+	$(MAKE) VENV=.venv-clients EXTRAS=grpc,test,clients .venv-clients/.test
 	.venv-clients/bin/python -m pytest tests/integration/test_clients.py tests/integration/test_transformers.py tests/integration/test_load_client.py
 
 cluster: $(VENV)/.cluster ## render the Helm chart and the manifests, and hold them against Kubernetes' schemas
@@ -90,7 +90,7 @@ build/wheels/.done: setup.cfg
 	@rm -rf build/wheels build/metadata
 	@mkdir -p build/metadata/vllmsim
 	@cp --parents setup.cfg pyproject.toml README.rst LICENSE vllmsim/__init__.py build/metadata
-	@$(DEB_PIP) build/wheels './build/metadata[otel]'
+	@$(DEB_PIP) build/wheels './build/metadata[grpc,otel]'
 	@rm -rf build/metadata build/wheels/vllmsim-*.whl
 	@touch $@
 
@@ -99,7 +99,7 @@ clean: ## remove everything that was made
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 CONSTRAINTS ?=
-EXTRAS ?= test
+EXTRAS ?= grpc,test
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
 
 $(VENV)/bin/python:
@@ -109,7 +109,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: $(VENV)/bin/python setup.cfg
 	@echo "installing vllmsim"
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[grpc]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python setup.cfg $(CONSTRAINTS)
@@ -119,7 +119,7 @@ $(VENV)/.test: $(VENV)/bin/python setup.cfg $(CONSTRAINTS)
 
 $(VENV)/.dev: $(VENV)/bin/python setup.cfg
 	@echo "installing vllmsim and what its checks need"
-	@$(PIP) --editable '.[test,lint,docs]'
+	@$(PIP) --editable '.[grpc,test,lint,docs]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.cluster: $(VENV)/.dev .ci/get-cluster-tools

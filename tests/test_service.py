@@ -249,6 +249,13 @@ class ServiceTests(SynchronousTestCase):
         exchange.drop()
         self.assertEqual([], self.reactor.getDelayedCalls())
 
+    def test_grpc_port(self) -> None:
+        """There may be one more port for each rank, which leads where the first does."""
+        self.services("--data-parallel-size 2 --port 9000 --grpc-port 9100")
+        self.assertEqual([9000, 9100, 9001, 9101], [server[0] for server in self.reactor.tcpServers])
+        pages = [self.exchange(number).send("GET", "/metrics").body for number in range(4)]
+        self.assertEqual([0, 0, 1, 1], [int(b'engine="1"' in page) for page in pages])
+
     def test_admin_endpoint(self) -> None:
         """Routes for administrators may be at ports of their own, and then nowhere else; the other way round too."""
         services = self.services("--data-parallel-size 2 --port 9000 --admin-endpoint 9100")

@@ -104,6 +104,12 @@ def _on_port(c: Configuration, number: int, port: int) -> str:
     return f"{prefix}:{port}{given}{_BACKLOG}"
 
 
+def grpc_endpoint_of(configuration: Configuration, number: int) -> str | None:
+    """Describe where else a rank listens, for clients of gRPC; None if nowhere."""
+    port = configuration.grpc_port
+    return None if port is None else _on_port(configuration, number, port + number - configuration.ranks.start)
+
+
 def admin_endpoint_of(configuration: Configuration, number: int) -> str | None:
     """Describe where the routes for administrators are, in Twisted's endpoint syntax; None if with the others.
 

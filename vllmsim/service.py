@@ -4,6 +4,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from twisted.application.service import MultiService, Service
@@ -18,7 +19,7 @@ from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.scenario.values import Scenario
 from vllmsim.config.schema import Configuration
-from vllmsim.identity import admin_endpoint_of, endpoint_of, url_of
+from vllmsim.identity import admin_endpoint_of, endpoint_of, grpc_endpoint_of, url_of
 from vllmsim.inference import RankLoad
 from vllmsim.interfaces import IConfigurations
 from vllmsim.listening import Listener, StartError, keyring_for
@@ -52,7 +53,7 @@ class RankService(Service):
     """Starts a rank and listens for it; stops in order: no new connections, the last tokens, then everything.
 
     :param ranks: those that requests to its port may be served by: it and others, which stop at the same time.
-    :param endpoint: where to listen; empty if another rank does for this one, for administrators too.
+    :param endpoints: where to listen; nowhere if another rank does for this one, for administrators too.
     :param url: what the log says about that.
     :param admin_endpoint: where to listen for administrators, if that is elsewhere.
     :param keyring: has the certificates, where one of them needs any.
@@ -66,7 +67,7 @@ class RankService(Service):
         self,
         rank: Rank,
         ranks: Sequence[Rank],
-        endpoint: str,
+        endpoints: Sequence[str],
         url: str,
         shutdown_timeout: float,
         reactor: Any,
@@ -79,8 +80,8 @@ class RankService(Service):
         self._shutdown_timeout = shutdown_timeout
         self._clock: IReactorTime = reactor
         self._sites = [rank.site]
-        self._listeners = [Listener(endpoint, rank.site, reactor, keyring)] if endpoint else []
-        self._admin_endpoint = admin_endpoint if endpoint else None
+        self._listeners = [Listener(endpoint, rank.site, reactor, keyring) for endpoint in endpoints]
+        self._admin_endpoint = admin_endpoint if endpoints else None
         if rank.admin is not None and self._admin_endpoint is not None:
             self._sites.append(rank.admin)
             self._listeners.append(Listener(self._admin_endpoint, rank.admin, reactor, keyring))
@@ -236,9 +237,9 @@ def rank_services(
     scenarios = Scenarios(reactor, ScenarioOptions(configurations), seed, time.time, in_thread, begun)
     numbers = list(lives)
     listening = numbers[:1] if first.balances else numbers
-    endpoints = {number: endpoint_of(first, number) if number in listening else "" for number in numbers}
+    endpoints = {number: _endpoints(first, number) if number in listening else [] for number in numbers}
     admin_endpoints = {number: admin_endpoint_of(first, number) for number in numbers}
-    every = filter(None, (*endpoints.values(), *admin_endpoints.values()))
+    every = filter(None, chain(*endpoints.values(), admin_endpoints.values()))
     keyring = keyring_for(every, reactor, first.ssl_keyfile_password, trusted)
     services = RankServices(shared, scenarios, _scenario(first), keyring)
     ranks = [
@@ -269,6 +270,11 @@ def rank_services(
     if group is not None:
         _log.info("Ranks {first} to {last} {how}.", first=min(lives), last=max(lives), how=_HOW[group.balances])
     return services
+
+
+def _endpoints(first: Configuration, number: int) -> list[str]:
+    """List where a rank listens for those who ask it for answers."""
+    return [endpoint for endpoint in (endpoint_of(first, number), grpc_endpoint_of(first, number)) if endpoint]
 
 
 # What most servers do not need is imported when it is: together it would take a twentieth of the start.

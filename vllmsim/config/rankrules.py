@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from vllmsim.config.administration import admin_ports
 from vllmsim.config.endpoints import TLS_KINDS
 from vllmsim.config.schema import Configuration
 
@@ -80,6 +81,21 @@ def _supervisor_port(c: Configuration) -> str | None:
     return f"{port} is the port of rank {c.ranks[port - c.port]}"
 
 
+def _grpc_port(c: Configuration) -> str | None:
+    if c.grpc_port is None:
+        return None
+    if c.grpc is False:
+        return "needs grpc"
+    ports = range(c.grpc_port, c.grpc_port + len(c.ports))
+    if ports[-1] > _MAX_PORT:
+        return f"{c.grpc_port} leaves no port for rank {c.ranks[-1]}"
+    taken = {*admin_ports(c), *(() if c.uds or c.listen else c.ports)}
+    if c.data_parallel_processes:
+        taken.add(c.data_parallel_supervisor_port)
+    shared = sorted(taken.intersection(ports))
+    return f"port {shared[0]} is taken already: it is this server's own" if shared else None
+
+
 def _probed(c: Configuration) -> str | None:
     if not c.data_parallel_processes or not c.listen or c.listen.partition(":")[0] in _PROBED:
         return None
@@ -101,6 +117,7 @@ RANK_RULES: Final[tuple[Rule, ...]] = (
     (("port", *RANKS, *BALANCING), _last_port),
     ((*RANKS, "listen", "uds", *BALANCING), _own_address),
     (("data-parallel-supervisor-port", "data-parallel-processes", "port", "listen", "uds", *RANKS), _supervisor_port),
+    (("grpc-port", "grpc", "port", "admin-endpoint", "data-parallel-supervisor-port", *RANKS, *BALANCING), _grpc_port),
     (("data-parallel-processes", "listen"), _probed),
     (("nixl-side-channel-port", *RANKS), _nixl_port),
 )

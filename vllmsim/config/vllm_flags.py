@@ -23,8 +23,6 @@ _A: Final = Json(anything=True)
 # fmt: off
 _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("headless", _B, False, "Run engines without an HTTP server.", ()),
-    ("grpc", _B, False, "Serve gRPC instead of HTTP.", ()),
-    ("grpc-port", _I, None, "Port for gRPC beside HTTP.", ()),
     ("aggregate-engine-logging", _B, False, "Log the sum of all ranks instead of each.", ()),
     ("fail-on-environ-validation", _B, False, "Refuse unknown VLLM_ environment variables.", ()),
     ("gdn-prefill-backend", _T, None, "Kernel of gated-delta-net prefill.", ()),

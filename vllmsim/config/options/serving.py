@@ -25,6 +25,11 @@ class ServingOptions:
         "Port of the first rank; every further rank listens on the next one.")
     uds: str = option("server", Text(), "",
         "Path of a unix socket to listen on instead of a port.")
+    grpc: bool | None = option("server", Flag(), None,
+        "Speak HTTP/2 on every port too, and gRPC with it; if not given, where vllmsim[grpc] is installed. vLLM's gRPC"
+        " server takes the place of its HTTP server.")
+    grpc_port: int | None = option("server", Integer(least=1, most=65535), None,
+        "One more port where all of it is served; every further rank has the next one.")
     listen: str = option("server", Text(), "",
         "Twisted endpoint to listen on instead of host and port, with {port} and {rank} filled in for each rank.")
     root_path: str = option("server", Text(), "",
