@@ -22,6 +22,7 @@ from vllmsim.assembly.queueing import make_slots, rank_limits
 from vllmsim.assembly.remembering import make_journal
 from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.assembly.surfaces import Surfaces
+from vllmsim.assembly.weighing import loads_maker
 from vllmsim.composing.composer import Composer
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
@@ -29,7 +30,7 @@ from vllmsim.config.loading import Loaded
 from vllmsim.config.schema import Configuration
 from vllmsim.embedding import WordEmbedder
 from vllmsim.failures.injection import FailureInjection
-from vllmsim.interfaces import IBlockStore, IConfigurations, IHttpMetrics
+from vllmsim.interfaces import IBlockStore, IConfigurations, IHttpMetrics, ILoads
 from vllmsim.journal.journal import Journal
 from vllmsim.kvcache.outside.backend import make_store
 from vllmsim.metrics.backend import BackendMetrics
@@ -83,6 +84,7 @@ class Rank:
     store: IBlockStore | None
     events: Events | None
     log: StatsLog | None
+    loads: Callable[[], ILoads]
 
     def start(self) -> None:
         """Begin to serve."""
@@ -225,7 +227,16 @@ def build_rank(
     )
 
     sources = dict if events is None else events.sources
-    own = Doors(simulator, pooler, control, models, health, sources, measures.shown)
+    own = Doors(
+        simulator,
+        pooler,
+        control,
+        models,
+        health,
+        sources,
+        measures.shown,
+        loads_maker(c, number, clock, simulator.load, backlog, taken_on, metrics, pacer),
+    )
     doors = own if group is None else group.join(number, own, models, simulator.load, behaviour)
     scenarios.enlist(Stage(number, live, randomness.begin, cache, models, models, health, control, journal))
     surfaces = Surfaces(
@@ -273,6 +284,7 @@ def build_rank(
         store,
         events,
         measures.log,
+        doors.loads,
     )
 
 

@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 
 from vllmsim.assembly.doors import Doors
 from vllmsim.inference import RankLoad
-from vllmsim.interfaces import IAdapterRegistry, IHealth, IModelCatalogue, IPooler, IRankControl, ISimulator
+from vllmsim.interfaces import IAdapterRegistry, IHealth, ILoads, IModelCatalogue, IPooler, IRankControl, ISimulator
 from vllmsim.metrics.exposition import Source
 from vllmsim.metrics.joined import JoinedSource
 from vllmsim.parallel.balancing import BalancedPooler, BalancedSimulator, RankBalancer
@@ -39,6 +39,7 @@ class RankGroup:
     _adapters: list[IAdapterRegistry] = field(init=False, factory=list)
     _healths: list[IHealth] = field(init=False, factory=list)
     _metrics: list[Source] = field(init=False, factory=list)
+    _loads_of: list[Callable[[], ILoads]] = field(init=False, factory=list)
     _behaviours: dict[int, Callable[[], object]] = field(init=False, factory=dict)
     _balancer: RankBalancer = field(init=False)
     _joint: Doors = field(init=False)
@@ -58,6 +59,7 @@ class RankGroup:
             JointHealth(self._healths),
             self._event_sources,
             JoinedSource(self._metrics),
+            self._join_loads,
         )
 
     def begin(self) -> None:
@@ -87,10 +89,16 @@ class RankGroup:
         self._adapters.append(own.adapters)
         self._healths.append(own.health)
         self._metrics.append(own.metrics)
+        self._loads_of.append(own.loads)
         if self.balances:
             return self._joint
         pinned = PinnedSimulator(number, self._simulators, self._models, Behaviours(self._behaviours))
         return evolve(own, simulator=pinned, event_sources=self._event_sources)
+
+    def _join_loads(self) -> ILoads:
+        from vllmsim.parallel.loads import JointLoads  # noqa: PLC0415 - few ask
+
+        return JointLoads([loads() for loads in self._loads_of])
 
     def _event_sources(self) -> Mapping[int, Mapping[str, Any]]:
         """Have every rank tell of itself, and any of those that are elsewhere."""

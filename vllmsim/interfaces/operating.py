@@ -2,12 +2,15 @@
 """How a rank is operated, changed and looked into while it runs."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from vllmsim.records import HttpFacts, RequestRecord
+
+if TYPE_CHECKING:
+    from vllmsim.loads import LoadFigures
 
 PauseMode: TypeAlias = Literal["abort", "wait", "keep"]
 """What happens to sequences that run when a rank stops to generate: they end now, come to their end, or stand still."""
@@ -76,6 +79,18 @@ class IHealth(Interface):
 
     def ready() -> bool:
         """Tell whether a load balancer should send requests here: the rank is loaded, serving, healthy and willing."""
+
+
+class ILoads(Interface):
+    """How much the ranks have to do that a port leads to, seen by who spreads requests over servers."""
+
+    ranks = Attribute("Sequence[int]: which data-parallel ranks these are, the lowest first.")
+
+    def figures(rank: int) -> "LoadFigures | None":
+        """Tell how much a rank has to do now. It may be asked as often as somebody likes.
+
+        :return: None if it is none of `ranks`.
+        """
 
 
 class IConfigurations(Interface):

@@ -191,6 +191,11 @@ class RankMetrics:
             media_hits=self._recent_media.rate,
         )
 
+    def progress(self) -> tuple[float, int, float, float]:
+        """Tell what the rank has done, as :class:`vllmsim.loads.Progress` has it."""
+        prompts = sum(self._sequences.first_tokens.counts)
+        return self._generated.value, prompts, self._prompt.value, self._found.value
+
     def sequence_queued(self) -> None:
         """Count a sequence that waits."""
         self._waiting.value += 1

@@ -144,6 +144,16 @@ class TokenPacer:
             self._alarm.close()
             self._alarm = None
 
+    def watch(self, ticked: Callable[[], None]) -> None:
+        """Have somebody else called too, from now on, after each tick in which something was emitted."""
+        before = self._ticked
+
+        def tell() -> None:
+            before()
+            ticked()
+
+        self._ticked = tell
+
     def seconds(self) -> float:
         """Tell the pacer's time."""
         return (self._clock.seconds() if self._frozen_at is None else self._frozen_at) - self.held
