@@ -26,6 +26,9 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+
+from vllmsim.errors import BrokenMessage
 
 _MAP: Final = re.compile(r"map<(\w+), ([\w.]+)>")
 _SCALARS: Final = {
@@ -152,6 +155,18 @@ def declare(
         pool.AddSerializedFile(imported.serialized_pb)
     pool.AddSerializedFile(proto.SerializeToString())
     return Declared(pool.FindFileByName(path))
+
+
+def read_message(kind: Any, data: bytes) -> Any:
+    """Read a message.
+
+    :param kind: the class of such messages.
+    :raises BrokenMessage: when the bytes are none.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise BrokenMessage from None
 
 
 def _write_message(proto: DescriptorProto, message: Message) -> None:

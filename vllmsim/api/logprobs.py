@@ -12,6 +12,8 @@ from attrs import frozen
 
 from vllmsim.inference import Answer, TokenizedPrompt
 
+PERIOD: Final = 3
+"""After so many tokens, log probabilities begin anew."""
 _MOST_ALTERNATIVES: Final = 128
 """What "all of the vocabulary" means where the vocabulary has no end."""
 
@@ -22,10 +24,14 @@ def logprob(position: int, rank: int) -> float:
     :param position: the token's place in the answer or the prompt.
     :param rank: 0 for the token itself.
     """
-    return round(-1.0 - 0.1 * (position % 3) - 0.5 * rank, 6)
+    return round(-1.0 - 0.1 * (position % PERIOD) - 0.5 * rank, 6)
 
 
-def _alternatives(count: int) -> range:
+def alternatives(count: int) -> range:
+    """Rank the alternatives of a token.
+
+    :param count: how many are shown, the token itself included; -1 for all.
+    """
     return range(1, _MOST_ALTERNATIVES if count < 0 else min(count, _MOST_ALTERNATIVES))
 
 
@@ -47,7 +53,7 @@ class Shower:
 
     def _ranked(self, position: int, token: int, text: str) -> list[tuple[str, float]]:
         """List the token and its alternatives, at least the token."""
-        ranks = (0, *_alternatives(self.count))
+        ranks = (0, *alternatives(self.count))
         return [(self._name(token, text, rank), logprob(position, rank)) for rank in ranks]
 
     def chat(self, answer: Answer, start: int, stop: int) -> dict[str, Any]:
@@ -84,7 +90,7 @@ class Shower:
             token = answer.ids[position]
             entries = [
                 {"token_id": token + rank, "logprob": logprob(position, rank), "rank": rank + 1}
-                for rank in (0, *_alternatives(self.count))
+                for rank in (0, *alternatives(self.count))
             ]
             content.append(entries[0] | {"top_logprobs": entries if self.count else []})
         return {"content": content}
@@ -118,7 +124,7 @@ class Shower:
                         "rank": rank + 1,
                         "decoded_token": f"{text}_{rank}" if rank else text,
                     }
-                    for rank in (0, *_alternatives(self.count))
+                    for rank in (0, *alternatives(self.count))
                 }
             )
         return entries

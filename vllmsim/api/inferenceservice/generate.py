@@ -1,0 +1,195 @@
+# -*- test-case-name: tests.api.inferenceservice.test_generate -*-
+"""Requests of ``vllm.Inference``, as they are read.
+
+What is 0 or empty is not said: ``top_p`` 0 is 1, ``max_new_tokens`` 0 is 20. A LoRA adapter is named by ``lora_name``,
+beside the model that it adapts or without one, or as the model itself. What is refused over HTTP is refused here, in
+the same words. A session means nothing to a server that keeps none, and special tokens are in no text.
+
+:mod:`vllmsim.api.inferenceservice.answer` writes the answers.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from attrs import frozen
+
+from vllmsim.api.body import Body, Head, validate
+from vllmsim.api.declared import read_message
+from vllmsim.api.dialect import Call, Settings, request_of
+from vllmsim.api.inferenceservice.answer import PREFIX, InferenceReading, InferenceStream, InferenceWhole
+from vllmsim.api.inferenceservice.messages import GenerateRequest
+from vllmsim.api.sampling import check_salt
+from vllmsim.api.structuredoutputs import StructuredOutputs, structured_output
+from vllmsim.api.transfer import Transfer, TransferParams, transfer_of
+from vllmsim.errors import InvalidParameter, InvalidRequest, PromptTooLong, UnknownAdapter, Unsupported
+from vllmsim.inference import Cut, Prompt, TextPrompt, TokenPrompt
+from vllmsim.sampling import Sampling
+from vllmsim.structure import PLAIN, Form
+
+_USUAL_TOKENS: Final = 20
+"""How many tokens an answer has at most when a request does not say."""
+_MOST_STOPS: Final = 64
+"""Most texts that may end an answer: each is looked for behind every token."""
+
+
+class _TransferBody(Body):
+    """What a request says of its KV blocks."""
+
+    kv_transfer_params: TransferParams | None = None
+
+
+@frozen
+class _Named:
+    """What a request says about itself; see :class:`vllmsim.api.dialect.NamedBody`."""
+
+    model: str | None
+    request_id: str | None
+    transfer: Transfer
+    cache_salt: str | None
+    priority: int | None
+
+
+@frozen(eq=False)
+class InferenceDialect:
+    """Reads the requests of one method.
+
+    :param max_model_len: the most tokens of a prompt; longer ones are refused unread, unless they are to be shortened.
+    :param streams: whether the method answers in pieces.
+    """
+
+    _settings: Settings
+    _max_model_len: int
+    _streams: bool
+
+    def parse(self, body: bytes, head: Head) -> Call:
+        """Read a request; see :class:`vllmsim.api.dialect.Dialect`."""
+        asked = read_message(GenerateRequest, body)
+        settings = self._settings
+        model = self._model(asked)
+        prompt = self._prompt(asked)
+        request = request_of(
+            settings,
+            head,
+            _named(asked, model),
+            model,
+            (prompt,),
+            self._sampling(asked),
+            PREFIX,
+            _form(asked.decoding),
+            cut=Cut(asked.truncate_prompt_tokens, "left") if asked.truncate_prompt_tokens else None,
+            reads_cache=False if asked.kv.bypass_prefix_cache else None,
+        )
+        reading = InferenceReading(settings, asked.response, request, handed_over=_transfer(asked.kv).handed_over)
+        stream = partial(InferenceStream, reading) if self._streams else None
+        return Call(request, stream, partial(InferenceWhole, reading))
+
+    def _model(self, asked: Any) -> str:
+        """Find what a request is to be served by.
+
+        :raises UnknownModel: when there is no such model.
+        :raises UnknownAdapter: when there is no such adapter.
+        :raises InvalidRequest: when two adapters are named.
+        """
+        models = self._settings.models
+        model = models.resolve(asked.model)
+        if not asked.lora_name:
+            return model
+        if models.adapter(asked.lora_name) is None:
+            raise UnknownAdapter(f"The lora adapter '{asked.lora_name}' cannot be found.", "lora_name")
+        if model not in (asked.lora_name, models.resolve(None)):
+            raise InvalidRequest(f"The model '{model}' is another adapter than '{asked.lora_name}'.", "lora_name")
+        name: str = asked.lora_name
+        return name
+
+    def _prompt(self, asked: Any) -> Prompt:
+        if asked.media:
+            raise Unsupported("Media of requests to vllm.Inference are not simulated.", "media")
+        if asked.text:
+            return TextPrompt(asked.text)
+        ids, limit = asked.token_ids.ids, self._max_model_len
+        if not ids:
+            raise InvalidParameter("Either text or token_ids must be provided and non-empty.", "prompt")
+        if len(ids) > limit and not asked.truncate_prompt_tokens:
+            raise PromptTooLong(limit, len(ids), exact=len(ids) != limit + 1)
+        return TokenPrompt(tuple(ids))
+
+    def _sampling(self, asked: Any) -> Sampling:
+        sampling, decoding, stopping, response = asked.sampling, asked.decoding, asked.stopping, asked.response
+        if self._streams and response.prompt_candidates:
+            # They would be in one message, which may take long to write.
+            raise InvalidParameter("`prompt_candidates` are not available when streaming.", "prompt_candidates")
+        if len(stopping.stop_strings) > _MOST_STOPS:
+            raise InvalidParameter(f"At most {_MOST_STOPS} stop strings are allowed.", "stop_strings")
+        usual = 1 if self._settings.encoder_only else _USUAL_TOKENS
+        return Sampling(
+            n=sampling.num_sequences or 1,
+            max_tokens=stopping.max_new_tokens or usual,
+            min_tokens=stopping.min_new_tokens,
+            stop=tuple(stopping.stop_strings),
+            stop_token_ids=tuple(stopping.stop_token_ids),
+            ignore_eos=stopping.ignore_eos,
+            include_stop_str_in_output=stopping.include_stop_strings,
+            seed=sampling.seed if sampling.HasField("seed") else None,
+            temperature=asked.temperature if asked.HasField("temperature") else 1.0,
+            top_p=sampling.top_p or 1.0,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repetition_penalty=decoding.repetition_penalty or 1.0,
+            presence_penalty=decoding.presence_penalty,
+            frequency_penalty=decoding.frequency_penalty,
+            logprobs=_alternatives(response.output_candidates, wanted=response.output_logprobs),
+            prompt_logprobs=_alternatives(response.prompt_candidates, wanted=response.prompt_logprobs),
+            logit_bias=tuple(decoding.logit_bias),
+            allowed_token_ids=tuple(decoding.allowed_token_ids) or None,
+        )
+
+
+def _alternatives(candidates: int, *, wanted: bool) -> int | None:
+    """Tell how many alternatives of each token are to be shown; None for no log probabilities."""
+    return candidates if candidates or wanted else None
+
+
+def _named(asked: Any, model: str) -> _Named:
+    kv = asked.kv
+    salt = kv.cache_salt or None
+    check_salt(salt)
+    # What names an adapter is what counts in the journal too.
+    named = model if asked.lora_name else asked.model or None
+    return _Named(named, asked.request_id or None, _transfer(kv), salt, asked.priority)
+
+
+def _transfer(kv: Any) -> Transfer:
+    """Read what is to become of the blocks of a request's prompt.
+
+    :raises vllmsim.errors.MalformedRequest: when what is said of them has the wrong type.
+    """
+    given = kv.kv_transfer_params.fields
+    # The others may be many, and mean nothing here.
+    params = {name: _plain(given[name]) for name in TransferParams.__annotations__ if name in given}
+    read = validate(_TransferBody, {"kv_transfer_params": params}, b"")
+    return transfer_of(read.kv_transfer_params)
+
+
+def _plain(value: Any) -> object:
+    """Find what a value of a ``Struct`` is; of a list and of an object, that it is one."""
+    kind = value.WhichOneof("kind")
+    if kind in (None, "null_value"):
+        return None
+    if kind == "struct_value":
+        return {}
+    return [] if kind == "list_value" else getattr(value, kind)
+
+
+def _form(decoding: Any) -> Form:
+    """Find what the answers must be made of.
+
+    :raises InvalidRequest: when the server cannot make that.
+    """
+    kind = decoding.WhichOneof("constraint")
+    if kind is None:
+        return PLAIN
+    value = list(decoding.choice.choices) if kind == "choice" else getattr(decoding, kind)
+    constraints: Mapping[str, Any] = {kind: value}
+    output = structured_output(None, StructuredOutputs.model_validate(constraints))
+    return PLAIN if output is None else Form(output=output)
