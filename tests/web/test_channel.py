@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 from tests.fakes import RecordingMetrics, Routeless
 from tests.harness import Exchange
 from tests.wires import Wire
-from vllmsim.web import channel
+from vllmsim.web import channel, connection
 from vllmsim.web.request import Request
 from vllmsim.web.site import Limits, Site
 
@@ -331,7 +331,7 @@ class FullTests(ChannelTestCase):
     def test_reads_slowly(self) -> None:
         """What the transport keeps becoming less is as good as room for more."""
         left = iter([1000])
-        self.patch(channel, "unsent", lambda _: next(left, 900))
+        self.patch(connection, "unsent", lambda _: next(left, 900))
         self.exchange.send("GET", "/later")
         self.library.later[0].write(b"some")
         self.clock.advance(30)

@@ -83,6 +83,12 @@ class AnsweredRequest(ReceivedRequest):
         if self.gone:
             return
         if not self.startedWriting:
+            self.startedWriting = 1
+            if self._keeps_answer and self.length is not None:
+                self.answered_body = data
+            if self.record is not None and self.record.http is not None:
+                self.record.http.status = self.code
+            self._bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES
             self._begin(data)
         elif data and not self._bodiless:
             self.channel.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
@@ -117,16 +123,9 @@ class AnsweredRequest(ReceivedRequest):
         return succeed(None) if self.gone else self.channel.room()
 
     def _begin(self, data: bytes) -> None:
-        """Write the head, and the first piece of the body with it."""
-        self.startedWriting = 1
-        if self._keeps_answer and self.length is not None:
-            self.answered_body = data
-        if self.record is not None and self.record.http is not None:
-            self.record.http.status = self.code
-        empty = self.code in NO_BODY_CODES
-        self._bodiless = self.method == b"HEAD" or empty
+        """Write the head, and the first piece of the body with it, if the answer has one."""
         lines = [_STATUS_LINES.get(self.code) or _status_line(self.code), self.site.signature]
-        if self.length is not None and not empty:
+        if self.length is not None and self.code not in NO_BODY_CODES:
             lines.append(b"content-length: %d\r\n" % self.length)
         elif self.clientproto == b"HTTP/1.1" and not self._bodiless:
             self.chunked = 1

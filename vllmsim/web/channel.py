@@ -7,21 +7,17 @@ written straight to the socket while it has room; when it has none, :attr:`Chann
 waits for :meth:`Channel.room`.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from vllmsim.web.connection import Connection
 from vllmsim.web.request import Request
-from vllmsim.web.sending import Write, hurry, unsent, write_to
-
-if TYPE_CHECKING:
-    from vllmsim.web.site import Site
+from vllmsim.web.sending import Write, hurry, write_to
 
 _NO_REQUEST: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
@@ -36,19 +32,13 @@ class _TooMuch(Exception):
     """What a client sends is beyond the limits."""
 
 
-@implementer(IPushProducer)
-class Channel(Protocol):
-    """One connection, which its site knows while it is open."""
+class Channel(Connection):
+    """One connection."""
 
     _log = Logger()
 
-    site: "Site"
     write: Write
     """Sends bytes behind those that were sent before."""
-    full = False
-    """Whether the client reads too slowly for more to be written."""
-    _peer: IAddress | None = None
-    _host: IAddress | None = None
     _coming: Request | None = None
     _head: "list[tuple[bytes, bytes]] | None" = None
     _head_bytes = 0
@@ -56,10 +46,8 @@ class Channel(Protocol):
     _target = b""
     _served: Request | None = None
     _room: Deferred[None] | None = None
-    _held: int | None = None
     _deaf = False
     _refused = False
-    _closing = False
     _choosing = False
     _mute = False
     _had_one = False
@@ -73,11 +61,6 @@ class Channel(Protocol):
         self.socket.registerProducer(self, True)
         self.site.channels.add(self)
         self.site.coming.start(self)
-
-    @property
-    def socket(self) -> Any:
-        """What the bytes go to: a TCP, TLS or Unix transport."""
-        return self.transport
 
     # What comes in
 
@@ -257,44 +240,19 @@ class Channel(Protocol):
         self._room = Deferred()
         return self._room
 
-    def pauseProducing(self) -> None:
-        """Learn that the client reads too slowly."""
-        if not self.full and not self._closing:
-            self.full = True
-            self._watch()
-
     def resumeProducing(self) -> None:
         """Learn that the client has read."""
-        self.full = False
-        self.site.sending.stop(self)
+        super().resumeProducing()
         room, self._room = self._room, None
         if room is not None and not room.called:
             room.callback(None)
         if not self.full:
             self._serve_next()
 
-    def stopProducing(self) -> None:
-        """Learn that the connection is lost, which :meth:`connectionLost` tells too."""
-
-    def _watch(self) -> None:
-        self._held = unsent(self.socket)
-        self.site.sending.start(self)
-
-    def stalled(self) -> None:
-        """Cut a client off that has read nothing for as long as the site allows."""
-        if self._held is not None and unsent(self.socket) != self._held:
-            self._watch()
-        else:
-            self.socket.abortConnection()
-
     def loseConnection(self) -> None:
         """Close the connection when everything is sent, or the client reads no more."""
-        if not self._closing:
-            self._closing = self._deaf = True
-            self.site.forget(self)
-            self._watch()
-            self.socket.unregisterProducer()
-            self.socket.loseConnection()
+        self._deaf = True
+        super().loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell those who are concerned."""
@@ -307,21 +265,3 @@ class Channel(Protocol):
         self._served = self._coming = None
         self._waiting.clear()
         self.site.channel_closed(self)
-
-    # What requests want to know
-
-    def isSecure(self) -> bool:
-        """Tell whether the connection is encrypted."""
-        return ISSLTransport.providedBy(self.transport)
-
-    def getPeer(self) -> IAddress:
-        """Name the client's address."""
-        if self._peer is None:
-            self._peer = self.socket.getPeer()
-        return self._peer
-
-    def getHost(self) -> IAddress:
-        """Name the address that the client came to."""
-        if self._host is None:
-            self._host = self.socket.getHost()
-        return self._host

@@ -15,6 +15,7 @@ from vllmsim.errors import BodyTooLarge, InferenceError
 
 if TYPE_CHECKING:
     from vllmsim.web.channel import Channel
+    from vllmsim.web.http2.stream import Stream
     from vllmsim.web.site import Site
 
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -53,7 +54,12 @@ class ReceivedRequest(server.Request):
     _oversize = False
 
     def __init__(
-        self, channel: "Channel", method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
+        self,
+        channel: "Channel | Stream",
+        method: bytes,
+        target: bytes,
+        version: str,
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> None:
         super().__init__(channel, parsePOSTFormSubmission=False)
         # The base class parts with the channel when the connection is lost.

@@ -21,6 +21,7 @@ from vllmsim.web.received import length_of
 
 if TYPE_CHECKING:
     from vllmsim.web.channel import Channel
+    from vllmsim.web.http2.stream import Stream
 
 Dialect: TypeAlias = Literal["openai", "anthropic"]
 NO_ROUTE: Final = "none"
@@ -58,7 +59,12 @@ class Request(AnsweredRequest):
     _aborted = False
 
     def __init__(
-        self, channel: "Channel", method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
+        self,
+        channel: "Channel | Stream",
+        method: bytes,
+        target: bytes,
+        version: str,
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> None:
         super().__init__(channel, method, target, version, headers)
         self.chain = self.site.chain
@@ -189,7 +195,7 @@ class Request(AnsweredRequest):
         self.remember(error)
         if self.startedWriting:
             self._aborted = True
-            self.channel.socket.abortConnection()
+            self.channel.abort()
         else:
             self.answer(error.status, ERROR_BODIES[self.dialect](error))
 
@@ -205,7 +211,7 @@ class Request(AnsweredRequest):
         self._aborted = True
         self._leave()
         if reset:
-            self.channel.socket.abortConnection()
+            self.channel.abort()
         else:
             self.channel.loseConnection()
 

@@ -2,8 +2,9 @@
 """The HTTP server of one rank: its connections, what clients may send, and how it closes."""
 
 import time
+from collections.abc import Callable
 from math import inf
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
@@ -14,9 +15,14 @@ from zope.interface import implementer
 
 from vllmsim.interfaces import IHttpMetrics, IJournal
 from vllmsim.web.channel import Channel
+from vllmsim.web.connection import Connection
 from vllmsim.web.deadlines import Deadlines
+from vllmsim.web.doorway import Doorway
 from vllmsim.web.middleware.chain import Chain
 from vllmsim.web.request import Request
+
+if TYPE_CHECKING:
+    from vllmsim.web.http2.connection import Http2
 
 _NO_CHAIN: Final = Chain()
 _COMING: Final = 60.0
@@ -41,6 +47,24 @@ class Limits:
     send: float = 60.0
 
 
+class Awaited(Protocol):
+    """A connection, or a part of one, whose client is waited for."""
+
+    def loseConnection(self) -> None:
+        """Wait no more for something to come."""
+
+    def stalled(self) -> None:
+        """Wait no more for something to be read."""
+
+
+def _lose(who: Awaited) -> None:
+    who.loseConnection()
+
+
+def _stalled(who: Awaited) -> None:
+    who.stalled()
+
+
 class Routes(Protocol):
     """Finds routes, and has them answer."""
 
@@ -60,6 +84,10 @@ class Site(Factory):
     :param root_path: the path under which a proxy shows the server.
     :param journal: remembers requests.
     """
+
+    http2: "Callable[[], Deferred[Http2]] | None" = None
+    """Finds what speaks HTTP/2, which may take a moment, and says so with a Deferred of its own each time; None where
+    nothing does."""
 
     noisy = False
     protocol = Channel
@@ -82,24 +110,25 @@ class Site(Factory):
         self.chain = chain
         self.root_path = root_path.rstrip("/").encode()
         self.journal = journal
-        self.channels: set[Channel] = set()
+        self.channels: set[Connection] = set()
         self.closing = False
-        self.coming: Deadlines[Channel] = Deadlines(clock, _COMING, Channel.loseConnection)
-        self.resting: Deadlines[Channel] = Deadlines(clock, limits.keep_alive, Channel.loseConnection)
-        self.sending: Deadlines[Channel] = Deadlines(clock, limits.send or inf, Channel.stalled)
+        self.coming: Deadlines[Awaited] = Deadlines(clock, _COMING, _lose)
+        self.resting: Deadlines[Awaited] = Deadlines(clock, limits.keep_alive, _lose)
+        self.sending: Deadlines[Awaited] = Deadlines(clock, limits.send or inf, _stalled)
         self._second = 0
         self._signature = b""
+        self._signature_fields: list[tuple[bytes, bytes]] = []
         self._emptied: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: object) -> Channel:
+    def buildProtocol(self, addr: object) -> Any:
         """Make a connection of this site."""
-        channel = Channel()
-        channel.site = self
-        return channel
+        made: Connection = Channel() if self.http2 is None else Doorway()
+        made.site = self
+        return made
 
     def acceptableProtocols(self) -> list[bytes]:
-        """List what TLS clients may choose."""
-        return [b"http/1.1"]
+        """List what TLS clients may choose, the best first."""
+        return [b"http/1.1"] if self.http2 is None else [b"h2", b"http/1.1"]
 
     @property
     def signature(self) -> bytes:
@@ -107,16 +136,23 @@ class Site(Factory):
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self._signature = b"date: " + datetimeToString(second) + b"\r\nserver: uvicorn\r\n"
+            date = datetimeToString(second)
+            self._signature = b"date: " + date + b"\r\nserver: uvicorn\r\n"
+            self._signature_fields = [(b"date", date), (b"server", b"uvicorn")]
         return self._signature
 
-    def forget(self, channel: Channel) -> None:
-        """Wait for a connection no more."""
+    @property
+    def signature_fields(self) -> list[tuple[bytes, bytes]]:
+        """The same as names and values."""
+        return self._signature_fields if self.signature else []
+
+    def forget(self, channel: Awaited) -> None:
+        """Wait for a connection, or a part of one, no more."""
         self.coming.stop(channel)
         self.resting.stop(channel)
         self.sending.stop(channel)
 
-    def channel_closed(self, channel: Channel) -> None:
+    def channel_closed(self, channel: Connection) -> None:
         """Forget a connection altogether."""
         self.forget(channel)
         self.channels.discard(channel)
@@ -139,11 +175,10 @@ class Site(Factory):
         self._emptied = Deferred()
         waiting = self._emptied
         for channel in list(self.channels):
-            if channel.idle:
-                channel.loseConnection()
+            channel.drain()
         return waiting
 
     def abort(self) -> None:
         """Close every connection now."""
         for channel in list(self.channels):
-            channel.socket.abortConnection()
+            channel.abort()

@@ -1,0 +1,51 @@
+"""Frames of HTTP/2."""
+
+from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
+from twisted.trial.unittest import SynchronousTestCase
+
+from vllmsim.web.doorway import PREFACE
+from vllmsim.web.http2.frames import PING, Frames, FrameTooLong, NoFrames, data_frame, goaway_frame
+
+
+class FramesTests(SynchronousTestCase):
+    """Cutting what comes."""
+
+    def test_pieces(self) -> None:
+        """Frames are the same in whatever pieces they come."""
+        sent = [PingFrame(0, b"12345678").serialize(), DataFrame(3, b"x" * 300).serialize(), PingFrame(0).serialize()]
+        data = PREFACE + b"".join(sent)
+        for size in (1, 7, 24, 40, 1000):
+            frames = Frames(16384)
+            came = []
+            for at in range(0, len(data), size):
+                frames.feed(data[at : at + size])
+                while (frame := frames.next()) is not None:
+                    came.append(frame)
+            self.assertEqual(sent, [frame.data for frame in came])
+            self.assertEqual((PING, 0, 3, 300), (came[0].kind, came[0].stream, came[1].stream, came[1].length))
+            self.assertFalse(frames.waits)
+
+    def test_no_frames(self) -> None:
+        """What does not begin with the preface is no HTTP/2, which its first wrong byte tells."""
+        frames = Frames(16384)
+        frames.feed(b"PRI * HTTP/1")
+        self.assertRaises(NoFrames, frames.next)
+
+    def test_too_long(self) -> None:
+        """A frame that is too long is refused before it comes."""
+        frames = Frames(16384)
+        frames.feed(PREFACE + DataFrame(1, b"x" * 16385).serialize()[:9])
+        self.assertRaises(FrameTooLong, frames.next)
+
+
+class WritingTests(SynchronousTestCase):
+    """Writing frames."""
+
+    def test_data(self) -> None:
+        """A frame of data is what others write."""
+        for length in (0, 1, 255, 256, 70000):
+            self.assertEqual(DataFrame(5, b"x" * length).serialize(), data_frame(5, b"x" * length))
+
+    def test_goaway(self) -> None:
+        """A goodbye is what others write."""
+        self.assertEqual(GoAwayFrame(0, 7, 11).serialize(), goaway_frame(7, 11))

@@ -1,0 +1,137 @@
+# -*- test-case-name: tests.web.test_doorway -*-
+"""The beginning of a connection to a port where both HTTP/1.1 and HTTP/2 are spoken.
+
+Under TLS the client may have chosen in the handshake (ALPN); else the first bytes tell: who speaks HTTP/2 begins with a
+preface of 24 bytes that is no request of HTTP/1.1. When that is known the connection belongs to a channel of the one
+or the other, and bytes go there directly. What speaks HTTP/2 is found when the first client wants it, which takes a
+moment; what a client sends meanwhile waits.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from vllmsim.web.channel import Channel
+from vllmsim.web.connection import Connection
+
+if TYPE_CHECKING:
+    from vllmsim.web.http2.connection import Http2
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_NOT_HERE: Final = b"HTTP/2 is not spoken here."
+_HTTP_1_1_REQUIRED: Final = 13
+_REFUSAL: Final = (
+    # Settings that are none, as a server must begin with some, and the frame that says goodbye.
+    b"\0\0\0\4\0\0\0\0\0"
+    + (8 + len(_NOT_HERE)).to_bytes(3, "big")
+    + b"\7\0\0\0\0\0\0\0\0\0"
+    + _HTTP_1_1_REQUIRED.to_bytes(4, "big")
+    + _NOT_HERE
+)
+
+
+class Doorway(Connection):
+    """A connection whose protocol is not known yet."""
+
+    _log = Logger()
+
+    _begun = b""
+    _channel: Connection | None = None
+    _finding = False
+
+    def connectionMade(self) -> None:
+        """Tell the site, and ask what was chosen in the handshake."""
+        self.socket.registerProducer(self, True)
+        self.site.channels.add(self)
+        self.site.coming.start(self)
+        if self._chosen is not None:
+            self._choose(b"")
+
+    @property
+    def _chosen(self) -> bytes | None:
+        """What was chosen by ALPN, if that has happened."""
+        return getattr(self.transport, "negotiatedProtocol", None) or None
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nobody to answer yet: always."""
+        return True
+
+    def dataReceived(self, data: bytes) -> None:
+        """Look at the first bytes."""
+        if self._channel is not None:
+            self._channel.dataReceived(data)
+        elif self._closing:
+            return
+        elif self._finding:
+            self._begun += data
+        else:
+            self._choose(self._begun + data)
+
+    def _choose(self, begun: bytes) -> None:
+        """Find out what the client speaks, as far as that can be known."""
+        self._begun = begun
+        chosen = self._chosen
+        prior = begun[: len(PREFACE)] == PREFACE[: len(begun)]
+        if chosen == b"h2" or (chosen is None and prior and len(begun) >= len(PREFACE)):
+            self._find()
+        elif chosen is not None or not prior:
+            channel = Channel()
+            channel.site = self.site
+            self._become(channel)
+
+    def _find(self) -> None:
+        """Have the client wait until there is what speaks HTTP/2."""
+        http2 = self.site.http2
+        if http2 is None:
+            self._refuse()
+            return
+        self._finding = True
+        self.socket.pauseProducing()
+        http2().addCallbacks(self._found, self._missing).addErrback(
+            lambda failure: self._log.failure("While a connection began", failure)
+        )
+
+    def _found(self, http2: "Http2") -> None:
+        if self._closing:
+            return
+        self.socket.resumeProducing()
+        self._become(http2.connect(self.site))
+
+    def _missing(self, reason: Failure) -> None:
+        """Do without HTTP/2 from now on."""
+        if self.site.http2 is not None:
+            self.site.http2 = None
+            self._log.failure("HTTP/2 cannot be spoken", reason)
+        if not self._closing:
+            self.socket.resumeProducing()
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self.socket.write(_REFUSAL)
+        self.loseConnection()
+
+    def _become(self, channel: Connection) -> None:
+        """Give the connection to a channel."""
+        begun, self._begun = self._begun, b""
+        self._channel = channel
+        self.site.forget(self)
+        self.site.channels.discard(self)
+        self.socket.unregisterProducer()
+        channel.makeConnection(self.socket)
+        # Whatever comes goes there without a detour.
+        self.dataReceived = channel.dataReceived  # type: ignore[method-assign]
+        if begun:
+            channel.dataReceived(begun)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell those who are concerned."""
+        self._closing = True
+        channel, self._channel = self._channel, None
+        if channel is None:
+            self.site.channel_closed(self)
+        else:
+            del self.dataReceived
+            channel.connectionLost(reason)
