@@ -45,6 +45,16 @@ class MalformedRequest(InferenceError):
     kind = "Bad Request"
 
 
+class UnreadableMessage(MalformedRequest):
+    """The message of a gRPC call is not of the type that the method takes."""
+
+    status = 500
+    kind = "InternalServerError"
+
+    def __init__(self) -> None:
+        super().__init__("Exception deserializing request!")
+
+
 class BodyTooLarge(InferenceError):
     """The body has more bytes than the server accepts."""
 

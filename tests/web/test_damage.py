@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.harness import Exchange
 from tests.web.test_failing import FailingCase
-from vllmsim.web.damage import malformed
+from vllmsim.api.spoiling import malformed_json as malformed
 
 TEXT = "one two three four"
 HI = [{"role": "user", "content": TEXT}]

@@ -44,7 +44,7 @@ _UNREADABLE: Final = "There was an error parsing the body"
 
 @frozen
 class Head:
-    """What a dialect needs of the HTTP head.
+    """What a dialect needs of the head of an exchange.
 
     :param content_type: the Content-Type header.
     :param request_id: the X-Request-Id header.
@@ -52,6 +52,7 @@ class Head:
     :param send_image: whether the X-Send-Image header asks for an image.
     :param cache_threshold: the X-Cache-Threshold-Finish-Reason header.
     :param priority: the X-Vllm-Priority header.
+    :param model: the model that a gRPC call is for, as its metadata name it.
     """
 
     content_type: str | None = None
@@ -60,6 +61,7 @@ class Head:
     send_image: bool = False
     cache_threshold: str | None = None
     priority: str | None = None
+    model: str | None = None
 
 
 def read_object(body: bytes, head: Head) -> dict[str, Any]:

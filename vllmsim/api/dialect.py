@@ -9,6 +9,7 @@ from attrs import field, frozen
 from vllmsim.api.body import Head
 from vllmsim.api.logprobs import Shower
 from vllmsim.api.sampling import GenerationBody
+from vllmsim.api.spoiling import EVENTS, Spoiling
 from vllmsim.api.thresholds import USUAL, Threshold
 from vllmsim.api.toolcalls import Tooling
 from vllmsim.api.transfer import PrefillSource, Transfer, encoder_outputs
@@ -95,11 +96,13 @@ class Call:
 
     :param stream_encoder: makes the writer of a streamed answer; None if the request wants a whole one.
     :param whole_encoder: makes the writer of an answer in one piece.
+    :param spoiling: how the answer goes wrong, where it is to.
     """
 
     request: InferenceRequest
     stream_encoder: Callable[[], StreamEncoder] | None
     whole_encoder: Callable[[], WholeEncoder]
+    spoiling: Spoiling = field(default=EVENTS, kw_only=True)
 
 
 class Dialect(Protocol):
@@ -221,7 +224,7 @@ def request_of(
 
     Its id is the header's, else the body's, else a new one; its priority the header's, else the body's.
 
-    :param prefix: what the answer's id begins with, without its hyphen.
+    :param prefix: what the answer's id begins with, without its hyphen; empty where it is what the client says.
     :param cut: how prompts are shortened.
     :param reads_cache: whether it may be served from the prefix cache; None to let the parameters decide: log
         probabilities of a prompt are those of tokens that are computed.
@@ -239,7 +242,7 @@ def request_of(
         prompts=prompts,
         sampling=sampling,
         remote_prefill=transfer.prefilled,
-        prefix=f"{prefix}-",
+        prefix=f"{prefix}-" if prefix else "",
         form=form,
         cut=cut,
         cache_salt=body.cache_salt,

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from vllmsim.api.body import Head
 from vllmsim.api.dialect import Call, StreamEncoder
 from vllmsim.api.errorbody import internal_error
+from vllmsim.api.naming import Names, named_in_json
 from vllmsim.errors import InferenceError
 from vllmsim.faults import Fault
 from vllmsim.inference import InferenceRequest
@@ -44,10 +45,10 @@ class Answering:
     _defer_to_thread: Callable[..., Deferred[Any]]
     _failing: Failing
 
-    async def read(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
+    async def read(self, parse: Callable[[bytes, Head], R], request: Request, names: Names = named_in_json) -> R:
         """Read a request as :class:`vllmsim.web.failing.Failing` does, and sign its answer."""
         self._sign(request)
-        return await self._failing.read(parse, request)
+        return await self._failing.read(parse, request, names)
 
     async def read_in_peace(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
         """Read a request that would cost a model no time, and so never fails on purpose, and sign its answer."""
@@ -86,10 +87,12 @@ class Answering:
             if damage is None:
                 request.answer(200, body)
             else:
-                answer_badly(request, damage, body)
+                answer_badly(request, damage, body, spoiling=call.spoiling)
             return
         encoder = call.stream_encoder()
-        await self._stream(asked, request, encoder if damage is None else DamagedStream(encoder, request, damage))
+        if damage is not None:
+            encoder = DamagedStream(encoder, request, damage, call.spoiling)
+        await self._stream(asked, request, encoder)
 
     async def _whole(self, call: Call, request: Request, asked: InferenceRequest, answer: WholeAnswer) -> bytes:
         """Have a call served, and make its answer in one piece."""

@@ -1,17 +1,18 @@
 # -*- test-case-name: tests.web.test_damage -*-
 """Answers whose bytes go wrong on purpose.
 
-A stream is made of frames: events with the blank line behind them. What goes wrong is the first frame after a number of
-tokens, or the last; where an answer is shorter, that is the first frame behind its last token. A connection that is
-closed within an answer is closed behind all that was written, so that clients see the same bytes each time.
+A stream is made of frames: events with the blank line behind them, or messages with their length before them. What goes
+wrong is the first frame after a number of tokens, or the last; where an answer is shorter, that is the first frame
+behind its last token. A connection that is closed within an answer is closed behind all that was written, so that
+clients see the same bytes each time.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from attrs import define, field
 
 from vllmsim.api.dialect import StreamEncoder
+from vllmsim.api.spoiling import EVENTS, Spoiling
 from vllmsim.errors import InferenceError
 from vllmsim.faults import Damage
 from vllmsim.inference import Answer, Prefill, TokenizedPrompt
@@ -19,19 +20,19 @@ from vllmsim.web.answered import JSON
 from vllmsim.web.request import Request
 from vllmsim.web.streaming import WholeAnswer
 
-_BLANK: Final = b"\n\n"
-
 
 @define(eq=False)
 class DamagedStream:
     """Writes a streamed answer, and spoils it.
 
     :param encoder: writes it as it should be.
+    :param spoiling: what its frames are.
     """
 
     _encoder: StreamEncoder
     _request: Request
     _damage: Damage
+    _spoiling: Spoiling
     _spoilt: bool = field(init=False, default=False)
     _over: bool = field(init=False, default=False)
 
@@ -54,7 +55,7 @@ class DamagedStream:
         if self._over:
             return b""
         if self._damage.kind in ("done-missing", "done-twice"):
-            *frames, last = _frames(self._encoder.closing())
+            *frames, last = self._spoiling.frames(self._encoder.closing())
             return b"".join(frames if self._damage.kind == "done-missing" else [*frames, last, last])
         return self._encoder.closing() if self._spoilt else self._spoil(b"", self._encoder.closing)
 
@@ -71,12 +72,12 @@ class DamagedStream:
         """
         if self._damage.kind == "cut":
             return self._break_off(before)
-        frames = _frames(write())
+        frames = self._spoiling.frames(write())
         if not frames:
             return before
         self._spoilt = True
         if self._damage.kind == "malformed":
-            return b"".join([before, malformed(frames[0]), *frames[1:]])
+            return b"".join([before, self._spoiling.malformed(frames[0]), *frames[1:]])
         return self._break_off(before + _half(frames[0]))
 
     def _break_off(self, last: bytes) -> bytes:
@@ -89,19 +90,8 @@ class DamagedStream:
         return b""
 
 
-def _frames(data: bytes) -> list[bytes]:
-    """Cut events from each other."""
-    return [event + _BLANK for event in data.split(_BLANK)[:-1]]
-
-
 def _half(data: bytes) -> bytes:
     return data[: max(1, len(data) // 2)]
-
-
-def malformed(data: bytes) -> bytes:
-    """Make JSON, in a frame or alone, what is none: what it closes last is not what it opened first."""
-    text = data.removesuffix(_BLANK)
-    return text[:-1] + (b"}" if text.endswith(b"]") else b"]") + data[len(text) :]
 
 
 @define(eq=False)
@@ -121,8 +111,13 @@ class CutAnswer(WholeAnswer):
             self._request.hang_up()
 
 
-def answer_badly(request: Request, damage: Damage, body: bytes, content_type: bytes = JSON) -> None:
-    """Write an answer in one piece, spoilt. Where there is nothing to spoil it comes whole."""
+def answer_badly(
+    request: Request, damage: Damage, body: bytes, content_type: bytes = JSON, spoiling: Spoiling = EVENTS
+) -> None:
+    """Write an answer in one piece, spoilt. Where there is nothing to spoil it comes whole.
+
+    :param spoiling: what it is.
+    """
     if damage.kind == "truncate" and not damage.ends:
         request.begin(200, len(body), content_type)
         request.write(_half(body))
@@ -130,5 +125,5 @@ def answer_badly(request: Request, damage: Damage, body: bytes, content_type: by
     elif damage.kind == "cut":
         request.hang_up()
     else:
-        spoil = {"truncate": _half, "malformed": malformed}.get(damage.kind, bytes)
+        spoil = {"truncate": _half, "malformed": spoiling.malformed}.get(damage.kind, bytes)
         request.answer(200, spoil(body), content_type)

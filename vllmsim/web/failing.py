@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.web.test_failing -*-
 """How requests are made to fail: when their bodies are read, and before anything is said of their models."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -10,7 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from vllmsim.api.body import Head, read_object
+from vllmsim.api.body import Head
+from vllmsim.api.naming import Named, Names, named_in_json
 from vllmsim.api.responses.dialect import ResponseCall
 from vllmsim.errors import InferenceError, MalformedRequest, UnknownModel
 from vllmsim.faults import Facts, Fault
@@ -26,24 +27,23 @@ A = TypeVar("A", InferenceRequest, PoolingRequest)
 HEADER: Final = b"x-return-error"
 """The header with which requests ask for an error."""
 _BEARER: Final = "bearer "
-_YES: Final = frozenset({"true", "1", "t", "yes", "y", "on"})
 
 
 @frozen(eq=False)
 class _Read(Generic[R]):
     """A body that has the form that it must have.
 
-    :param members: what is in it.
+    :param named: what it says of itself.
     :param result: what its dialect has made of it; None if it refuses it.
     :param refusal: why it does.
     """
 
-    members: Mapping[str, Any]
+    named: Named
     result: R | None = None
     refusal: InferenceError | None = None
 
 
-def _read(parse: Callable[[bytes, Head], R], body: bytes, head: Head) -> _Read[R]:
+def _read(parse: Callable[[bytes, Head], R], names: Names, body: bytes, head: Head) -> _Read[R]:
     """Have a dialect read a body, and keep what it refuses it for.
 
     :raises MalformedRequest: when it has not the form that it must have.
@@ -53,8 +53,8 @@ def _read(parse: Callable[[bytes, Head], R], body: bytes, head: Head) -> _Read[R
     except MalformedRequest:
         raise
     except InferenceError as error:
-        return _Read(read_object(body, head), refusal=error)
-    return _Read(read_object(body, head), result)
+        return _Read(names(body, head), refusal=error)
+    return _Read(names(body, head), result)
 
 
 @define(eq=False)
@@ -71,19 +71,20 @@ class Failing:
     _models: IModelCatalogue
     _defer_to_thread: Callable[..., Deferred[Any]]
 
-    def read(self, parse: Callable[[bytes, Head], R], request: Request) -> Awaitable[R]:
+    def read(self, parse: Callable[[bytes, Head], R], request: Request, names: Names = named_in_json) -> Awaitable[R]:
         """Read a request as :func:`vllmsim.web.reading.read_body` does, and settle what is to go wrong with its answer.
 
+        :param names: tells what the body says of itself, as far as failures are chosen by that.
         :return: awaiting it raises :class:`vllmsim.errors.InferenceError` when the request is wrong, or fails on
             purpose.
         """
         if self._failure.active or request.getHeader(HEADER) is not None:
-            return self._consider(parse, request)
+            return self._consider(parse, request, names)
         return read_body(parse, request, self._defer_to_thread)
 
-    async def _consider(self, parse: Callable[[bytes, Head], R], request: Request) -> R:
+    async def _consider(self, parse: Callable[[bytes, Head], R], request: Request, names: Names) -> R:
         decide = self._failure.consider()
-        reading: _Read[R] = await read_body(partial(_read, parse), request, self._defer_to_thread)
+        reading: _Read[R] = await read_body(partial(_read, parse, names), request, self._defer_to_thread)
         fault = decide(self._facts(request, reading))
         if fault is not None:
             request.fault = fault
@@ -108,8 +109,7 @@ class Failing:
             raise fault.refusal
 
     def _facts(self, request: Request, reading: _Read[Any]) -> Facts:
-        said, stream = reading.members.get("model"), reading.members.get("stream")
-        named = said if isinstance(said, str) and said else None
+        named = reading.named.model
         base = self._models.resolve(None)
         try:
             served = self._models.resolve(named)
@@ -121,7 +121,7 @@ class Failing:
             served if served != base else None,
             request.header,
             _api_key(request),
-            streamed=str(stream).lower() in _YES,
+            streamed=reading.named.streamed,
             answerable=reading.refusal is None,
             tenant=request.tenant,
             sent=not isinstance(reading.result, ResponseCall) or reading.result.background is None,

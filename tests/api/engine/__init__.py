@@ -1,0 +1,1 @@
+"""Tests for :mod:`vllmsim.api.engine`."""

@@ -1,0 +1,121 @@
+# -*- test-case-name: tests.api.engine.test_generate -*-
+"""Answers of ``VllmEngine.Generate`` in pieces.
+
+A stream is a ``chunk`` message per token of a choice (or per `stream-interval` tokens), and a ``complete`` message
+behind the last of each choice, which says its tokens once more. What is counted and shown in a message are its own
+tokens: who reads them adds up. The first chunk of each choice has the log probabilities of the prompt.
+
+Chunks that differ in their token alone are one message, in which the token is set: to make it anew each time would cost
+five times as much.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from smg_grpc_proto.generated import vllm_engine_pb2 as pb
+
+from vllmsim.api.engine.answer import GenerateReading
+from vllmsim.api.frames import frame
+from vllmsim.errors import InferenceError
+from vllmsim.inference import Answer, Prefill, TokenizedPrompt
+
+
+class GenerateStream:
+    """Writes an answer as a stream of messages. The last of all comes with the end."""
+
+    def __init__(self, reading: GenerateReading) -> None:
+        self._reading, self._output = reading, reading.output
+        self._interval = reading.settings.stream_interval
+        self._given: pb.InputLogProbs | None = None
+        self._prompt: TokenizedPrompt
+        # Sized by the opening, when the simulator has checked that there are not too many choices.
+        self._sent: list[int] = []
+        self._writers: list[Callable[[int], bytes] | None] = []
+        self._open = 0
+        self._last = b""
+
+    def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
+        """Learn about the prompt; no message says more of it."""
+        (self._prompt,) = prompts
+        self._given = self._reading.input(self._prompt)
+        self._open = choices = self._reading.request.sampling.n
+        self._sent, self._writers = [0] * choices, [None] * choices
+        return b""
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
+        """Write the tokens `start` to `stop` of a choice."""
+        write = self._writers[choice]
+        if write is not None and stop - start == 1 and stop < len(answer.ids):
+            self._sent[choice] = stop
+            return write(answer.ids[start])
+        return b"".join(self._messages(choice, answer, start, stop))
+
+    def closing(self) -> bytes:
+        """Write the last message, which ends the last choice."""
+        return self._last
+
+    def failure(self, error: InferenceError) -> bytes:
+        """Write nothing: an error is in the status of the call."""
+        return b""
+
+    def _messages(self, choice: int, answer: Answer, start: int, stop: int) -> Iterator[bytes]:
+        """Gather tokens to chunks: the first token alone, then `interval` at a time, and the rest with the end."""
+        length, sent = len(answer), self._sent[choice]
+        for token in range(start, stop):
+            count = token + 1
+            if not sent or count - sent >= self._interval or count == length:
+                yield self._chunk(choice, answer, sent, count)
+                if count == length:
+                    break
+                self._sent[choice] = sent = count
+        if stop == length:
+            if start == stop:
+                yield self._chunk(choice, answer, sent, stop)
+            yield self._end(choice, answer, sent)
+
+    def _end(self, choice: int, answer: Answer, sent: int) -> bytes:
+        """Write how a choice ends, or keep that if it is the last.
+
+        :param sent: the first token of the last chunk.
+        """
+        given = None if sent else self._given
+        complete = self._reading.complete(self._prompt, choice, answer, sent, self._output, given)
+        self._open -= 1
+        if self._open:
+            return complete
+        self._last = complete
+        return b""
+
+    def _chunk(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
+        """Write the tokens `start` to `stop` in one message."""
+        write = self._writers[choice]
+        if write is not None and stop - start == 1:
+            return write(answer.ids[start])
+        message = pb.GenerateResponse()
+        chunk = message.chunk
+        chunk.token_ids.extend(answer.ids[start:stop])
+        chunk.prompt_tokens = len(self._prompt.ids)
+        chunk.completion_tokens = stop - start
+        chunk.cached_tokens = answer.prefill.found
+        chunk.index = choice
+        if self._output is not None:
+            shown = self._output.output(answer, start, stop)
+            if shown is not None:
+                chunk.output_logprobs.CopyFrom(shown)
+        elif stop - start == 1 and self._interval == 1:
+            self._writers[choice] = _writer(message)
+        if self._given is not None and not start:
+            chunk.input_logprobs.CopyFrom(self._given)
+        return frame(message.SerializeToString())
+
+
+def _writer(like: pb.GenerateResponse) -> Callable[[int], bytes]:
+    """Make what writes messages that differ from one in their only token."""
+    message = pb.GenerateResponse()
+    message.CopyFrom(like)
+    ids, serialize = message.chunk.token_ids, message.SerializeToString
+
+    def write(token: int) -> bytes:
+        ids[0] = token
+        return frame(serialize())
+
+    return write
