@@ -106,7 +106,7 @@ class Rank:
         self.lifecycle.stop()
         self.journal.stop()
         if self.events is not None:
-            self.events.batcher.flush()
+            self.events.stop()
 
 
 def build_rank(
@@ -234,6 +234,7 @@ def build_rank(
         models,
         health,
         sources,
+        dict if events is None else events.logs,
         measures.shown,
         loads_maker(c, number, clock, simulator.load, backlog, taken_on, metrics, pacer),
     )

@@ -101,7 +101,7 @@ class RankService(Service):
             listener.privilegedStartService()
         if self._rank.events is not None:
             try:
-                self._rank.events.outlet.open()
+                self._rank.events.open()
             except OSError as error:
                 raise StartError(error.filename, error.strerror) from error
 
@@ -145,6 +145,9 @@ class RankService(Service):
         except DeferredTimeoutError:
             self._log.warn("Requests are still running after {seconds} s.", seconds=self._shutdown_timeout)
             rank.simulator.requests.dismiss()
+        if rank.events is not None:
+            # Those who read events in this process would stay for ever.
+            rank.events.stop()
         for each in closed:
             each.addTimeout(_FLUSH_TIMEOUT, self._clock)
         for site, each in zip(self._sites, closed, strict=True):
@@ -158,7 +161,7 @@ class RankService(Service):
         if rank.store is not None:
             await rank.store.stop()
         if rank.events is not None:
-            await rank.events.outlet.close()
+            await rank.events.close()
 
     async def _drain(self) -> None:
         for rank in self._ranks:

@@ -4,14 +4,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.config.events import EventSettings, event_settings, event_sources
+from vllmsim.config.events import EventSettings, batch_settings, event_settings, event_sources
 from vllmsim.config.pluginnames import PUBLISHERS
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import (
+    IBlockEventLog,
     IBlockEventOutlet,
     IBlockEventPublisher,
     IBlockListener,
@@ -26,6 +27,8 @@ from vllmsim.randomness import Randomness, derive
 
 if TYPE_CHECKING:
     from vllmsim.kvcache.events.batching import EventBatcher
+    from vllmsim.kvcache.events.log import BlockEventLog
+    from vllmsim.kvcache.events.window import ReplayWindow
 
 
 def make_cache(
@@ -75,18 +78,46 @@ def make_cache(
     return cache
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Events:
     """What tells others about one rank's KV blocks.
 
     :param batcher: hears what happens to blocks.
-    :param outlet: where that leaves the process.
+    :param outlet: where that leaves the process; None where it does not.
     :param sources: tells by number where all ranks publish, as far as this one knows.
+    :param make_log: makes what is read in this process; None where nothing reads there.
     """
 
     batcher: "EventBatcher"
-    outlet: IBlockEventOutlet
+    outlet: IBlockEventOutlet | None
     sources: Callable[[], Mapping[int, Mapping[str, Any]]]
+    _make_log: Callable[[], "BlockEventLog"] | None
+    _log: "BlockEventLog | None" = field(init=False, default=None)
+
+    def logs(self) -> Mapping[int, IBlockEventLog]:
+        """Find what is read in this process, by the rank's number; it is made for the first who asks."""
+        if self._log is None and self._make_log is not None:
+            self._log = self._make_log()
+        return {} if self._log is None else {self._log.rank: self._log}
+
+    def open(self) -> None:
+        """Have events leave the process.
+
+        :raises OSError: when that is not possible; ``filename`` says what cannot be opened.
+        """
+        if self.outlet is not None:
+            self.outlet.open()
+
+    def stop(self) -> None:
+        """Let go what waits, behind which nothing comes for those who read in this process."""
+        self.batcher.flush()
+        if self._log is not None:
+            self._log.close()
+
+    async def close(self) -> None:
+        """Have no more events leave the process, when what is on its way has left or has had its time."""
+        if self.outlet is not None:
+            await self.outlet.close()
 
 
 def make_events(
@@ -105,21 +136,25 @@ def make_events(
     :param defer_to_thread: runs a function off the reactor.
     :raises SystemExit: when a plugin is to publish them, and cannot be had.
     """
-    settings = event_settings(configuration, number)
+    published = event_settings(configuration, number)
+    settings = published if configuration.grpc is False else batch_settings(configuration, number)
     if settings is None:
         return None
     from vllmsim.kvcache.events.batching import EventBatcher  # noqa: PLC0415
     from vllmsim.kvcache.events.encoding import BatchEncoder  # noqa: PLC0415
 
-    publishers: list[IBlockEventPublisher] = []
-    if settings.publisher == PUBLISHERS[0]:
-        outlet = _sockets(settings, clock, metrics, defer_to_thread, publishers)
-    else:
+    outlet: IBlockEventOutlet | None = None
+    window: ReplayWindow | None = None
+    if published is not None and settings.publisher == PUBLISHERS[0]:
+        window = _window(settings)
+        outlet = _sockets(settings, clock, metrics, defer_to_thread, window)
+    elif published is not None:
         from vllmsim.assembly.plugging import Plugging  # noqa: PLC0415
 
         plugging = Plugging(configuration, number, clock, defer_to_thread, randomness.generator)
         outlet = plugging.outlet(settings.publisher, settings.topic, metrics)
-    publishers.append(outlet)
+    # What a subscriber has heard of can be asked for: the window is the first to hear.
+    publishers: list[IBlockEventPublisher] = [each for each in (window, outlet) if each is not None]
     block_size = configuration.block_size
     batcher = EventBatcher(
         clock,
@@ -132,8 +167,26 @@ def make_events(
         settings.flush_interval,
         settings.max_queue_size,
     )
+
+    def make_log() -> "BlockEventLog":
+        from vllmsim.kvcache.events import log  # noqa: PLC0415 - few read here
+
+        return log.BlockEventLog(number, block_size, epoch, settings.buffer_steps, batcher, window)
+
     known, own = event_sources(configuration), settings.described()
-    return Events(batcher, outlet, lambda: {**known, number: {**own, **outlet.describe()}})
+
+    def sources() -> Mapping[int, Mapping[str, Any]]:
+        return known if outlet is None else {**known, number: {**own, **outlet.describe()}}
+
+    return Events(batcher, outlet, sources, None if configuration.grpc is False else make_log)
+
+
+def _window(settings: EventSettings) -> "ReplayWindow | None":
+    if not settings.replay_endpoint:
+        return None
+    from vllmsim.kvcache.events.window import ReplayWindow  # noqa: PLC0415
+
+    return ReplayWindow(settings.buffer_steps)
 
 
 def _sockets(
@@ -141,20 +194,17 @@ def _sockets(
     clock: IReactorTime,
     metrics: ICacheMetrics,
     defer_to_thread: Callable[..., Deferred[Any]],
-    publishers: list[IBlockEventPublisher],
+    window: "ReplayWindow | None",
 ) -> IBlockEventOutlet:
     """Make sockets of ZeroMQ.
 
-    :param publishers: gets who hears of batches before them.
+    :param window: has the batches that can be asked for once more, if they can.
     """
-    from vllmsim.kvcache.events.replay import Replay  # noqa: PLC0415
     from vllmsim.kvcache.events.sockets import EventSockets  # noqa: PLC0415
-    from vllmsim.kvcache.events.window import ReplayWindow  # noqa: PLC0415
 
-    replay: Replay | None = None
-    if settings.replay_endpoint:
-        # What a subscriber has heard of can be asked for: this is the first to hear.
-        window = ReplayWindow(settings.buffer_steps)
-        publishers.append(window)
-        replay = Replay(clock, window, settings.topic.encode(errors="replace"))
+    if window is None:
+        return EventSockets(settings, metrics, defer_to_thread)
+    from vllmsim.kvcache.events.replay import Replay  # noqa: PLC0415
+
+    replay = Replay(clock, window, settings.topic.encode(errors="replace"))
     return EventSockets(settings, metrics, defer_to_thread, replay)

@@ -12,7 +12,16 @@ from attrs import define, evolve, field
 
 from vllmsim.assembly.doors import Doors
 from vllmsim.inference import RankLoad
-from vllmsim.interfaces import IAdapterRegistry, IHealth, ILoads, IModelCatalogue, IPooler, IRankControl, ISimulator
+from vllmsim.interfaces import (
+    IAdapterRegistry,
+    IBlockEventLog,
+    IHealth,
+    ILoads,
+    IModelCatalogue,
+    IPooler,
+    IRankControl,
+    ISimulator,
+)
 from vllmsim.metrics.exposition import Source
 from vllmsim.metrics.joined import JoinedSource
 from vllmsim.parallel.balancing import BalancedPooler, BalancedSimulator, RankBalancer
@@ -58,6 +67,7 @@ class RankGroup:
             JointAdapters(self._adapters),
             JointHealth(self._healths),
             self._event_sources,
+            self._all_event_logs,
             JoinedSource(self._metrics),
             self._join_loads,
         )
@@ -99,6 +109,9 @@ class RankGroup:
         from vllmsim.parallel.loads import JointLoads  # noqa: PLC0415 - few ask
 
         return JointLoads([loads() for loads in self._loads_of])
+
+    def _all_event_logs(self) -> Mapping[int, IBlockEventLog]:
+        return {number: log for doors in self._own.values() for number, log in doors.event_logs().items()}
 
     def _event_sources(self) -> Mapping[int, Mapping[str, Any]]:
         """Have every rank tell of itself, and any of those that are elsewhere."""

@@ -173,6 +173,20 @@ def event_settings(configuration: Configuration, number: int) -> EventSettings |
     :return: None if it tells nobody.
     :raises ValueError: when an endpoint is wrong.
     """
+    settings = batch_settings(configuration, number)
+    if settings is None or (settings.publisher == PUBLISHERS[0] and not settings.endpoint):
+        return None
+    return settings
+
+
+def batch_settings(configuration: Configuration, number: int) -> EventSettings | None:
+    """Find out how a rank makes batches of events, for whoever wants them.
+
+    :param number: the rank.
+    :return: None if nobody is to be told. With neither a plugin nor an endpoint nobody publishes them; they can still
+        be read in the rank's process.
+    :raises ValueError: when an endpoint is wrong.
+    """
     c = configuration
     publisher = publisher_of(c)[1]
     usual: dict[str, Any] = {
@@ -184,8 +198,6 @@ def event_settings(configuration: Configuration, number: int) -> EventSettings |
     if not c.caches_prefixes or publisher == "null":
         return None
     if c.kv_events_config is None:
-        if publisher == "zmq" and not c.zmq_endpoint:
-            return None
         return EventSettings(
             endpoint=endpoint_of_rank(c.zmq_endpoint, number),
             replay_endpoint=endpoint_of_rank(c.kv_events_replay_endpoint, number),

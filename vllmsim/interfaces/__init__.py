@@ -7,6 +7,7 @@ awaitable is a coroutine where that is enough: who awaits it need not wait for a
 
 from vllmsim.interfaces.answers import IComposer, IEmbedder, ILatencyModel, IResponseSource, ITokenizer
 from vllmsim.interfaces.blocks import (
+    IBlockEventLog,
     IBlockEventOutlet,
     IBlockEventPublisher,
     IBlockListener,
@@ -42,6 +43,7 @@ __all__ = [
     "IAdapterRegistry",
     "IAdapterSlots",
     "IAdmission",
+    "IBlockEventLog",
     "IBlockEventOutlet",
     "IBlockEventPublisher",
     "IBlockListener",

@@ -1,11 +1,12 @@
 # -*- test-case-name: tests.test_interfaces -*-
 """KV blocks: who has them, who hears of them, and who keeps them outside."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from vllmsim.blockevents import BlockPicture, EventBatch
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, StoredBlocks, TokenizedPrompt
 
 
@@ -118,6 +119,42 @@ class IBlockEventOutlet(IBlockEventPublisher):
 
     def close() -> Awaitable[None]:
         """Close it, when what is on its way has left or has had its time. Harmless when it is closed."""
+
+
+class IBlockEventLog(Interface):
+    """The batches of KV events of one rank, numbered from 0 and without gaps, for readers in this process.
+
+    A reader remembers the number of the batch that it wants next. From `begin` to before `end` batches can be read; who
+    wants an older one has lost some.
+    """
+
+    rank = Attribute("int: the rank's number.")
+    block_size = Attribute("int: tokens per block.")
+    begin = Attribute("int: the number of the oldest batch that is kept; `end` if there is none.")
+    end = Attribute("int: the number of the next batch.")
+    closed = Attribute("bool: whether there will be no more batches.")
+
+    def epoch() -> float:
+        """Tell seconds since the epoch, as batches do."""
+
+    def watch(told: Callable[[], object]) -> Callable[[], None]:
+        """Have somebody told when there is another batch, or when there will be no more.
+
+        Batches are kept, and numbered one by one, from the first time on that anybody watches: before that, `begin` and
+        `end` mean nothing, and nothing is done.
+
+        :param told: must neither raise nor wait.
+        :return: has nobody told any more. Harmless when that is done.
+        """
+
+    def read(sequence: int) -> EventBatch:
+        """Find a batch.
+
+        :param sequence: its number.
+        """
+
+    def picture() -> BlockPicture:
+        """Tell which blocks there were before the first batch that is kept; there must be one before it."""
 
 
 class IBlockStore(Interface):

@@ -51,7 +51,7 @@ class BatcherTests(SynchronousTestCase):
     ) -> EventBatcher:
         """Make a batcher."""
         encoder = encoder or BatchEncoder(2, 8)
-        publishers = [self.publisher]
+        publishers: list[IBlockEventPublisher] = [self.publisher]
         return EventBatcher(self.clock, lambda: 7.5, encoder, self.metrics, publishers, 8, size, interval, most)
 
     def remove(self, *numbers: int) -> None:

@@ -9,8 +9,9 @@ import msgpack
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
+from vllmsim.blockevents import BlockEvent
 from vllmsim.inference import Adapter, StoredBlocks
-from vllmsim.kvcache.events.encoding import BatchEncoder, Event
+from vllmsim.kvcache.events.encoding import BatchEncoder
 
 HASH = 3556222695259344277
 DIGEST = bytes(24) + HASH.to_bytes(8, "big")
@@ -119,7 +120,7 @@ class MapBatch(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     data_parallel_rank: int | None = None
 
 
-def written(event: Event, block_size: int = 8, **how: bool) -> Any:
+def written(event: BlockEvent, block_size: int = 8, **how: bool) -> Any:
     """Write an event, and read it as msgpack."""
     [read] = msgpack.unpackb(BatchEncoder(0, block_size, **how).encode(TIME, [event]))[1]
     return read

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgpack
+from twisted.internet.defer import Deferred
 
 from tests.harness import EPOCH, RankTestCase
 from tests.kvcache.recording import RecordingPublisher
@@ -110,7 +111,20 @@ class RankEventTests(RankTestCase):
         self.ask(*range(20))
 
     def test_none(self) -> None:
-        """Without prefix caching, or without an endpoint, nobody is told anything."""
-        for words in (["--no-enable-prefix-caching"], ["--zmq-endpoint", ""]):
+        """Without prefix caching, with events off, or with neither an endpoint nor gRPC, nobody is told anything."""
+        off = ["--kv-events-config", '{"enable_kv_cache_events": false}']
+        silent = ["--no-enable-prefix-caching"], off, ["--kv-events-publisher", "null"]
+        for words in (*silent, ["--zmq-endpoint", "", "--no-grpc"]):
             rank = self.make_rank("--enable-kvcache", *words)
             self.assertIsNone(rank.events)
+
+    def test_unpublished(self) -> None:
+        """Without an endpoint, nothing leaves the process, and nothing is written as long as nobody reads in it."""
+        rank = self.make_rank("--enable-kvcache", "--zmq-endpoint", "")
+        self.ask(*range(40))
+        assert rank.events is not None
+        self.assertIsNone(rank.events.outlet)
+        self.assertEqual({}, self.get("/kv_event_sources").json())
+        self.assertEqual(0, self.sample('vllmsim:kv_events_total{engine="0",model_name="Qwen/Qwen3-0.6B"}'))
+        rank.events.open()
+        self.successResultOf(Deferred.fromCoroutine(rank.events.close()))

@@ -8,16 +8,17 @@ has to wait while a batch is written: so it is in vLLM too, and no event is ever
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define, evolve, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from vllmsim.blockevents import BlockEvent
 from vllmsim.inference import StoredBlocks
 from vllmsim.interfaces import IBlockEventPublisher, IBlockListener, ICacheMetrics
-from vllmsim.kvcache.events.encoding import BatchEncoder, Event
+from vllmsim.kvcache.events.encoding import BatchEncoder
 
 _SLICE: Final = 0.001
 """Seconds that batches are written before other events are let in."""
@@ -31,7 +32,8 @@ class EventBatcher:
     """Makes batches of one rank's events.
 
     :param epoch: tells seconds since the epoch.
-    :param publishers: take each batch, one after the other.
+    :param publishers: take each batch, one after the other. While there are none, nothing is written, and each event
+        counts as a batch that nobody has seen.
     :param block_size: tokens per block.
     :param batch_size: the most events in a batch.
     :param flush_interval: seconds that an event waits for others; 0 for the current turn of the reactor.
@@ -42,16 +44,21 @@ class EventBatcher:
     _epoch: Callable[[], float]
     _encoder: BatchEncoder
     _metrics: ICacheMetrics
-    _publishers: Sequence[IBlockEventPublisher]
+    _publishers: list[IBlockEventPublisher]
     _block_size: int
     _batch_size: int
     _flush_interval: float
     _max_queue_size: int
-    _events: deque[Event] = field(init=False, factory=deque)
+    _events: deque[BlockEvent] = field(init=False, factory=deque)
     _due: int = field(init=False, default=0)
     """How many of them need not wait any longer."""
-    _sequence: int = field(init=False, default=0)
+    sequence: int = field(init=False, default=0)
+    """The number of the next batch."""
     _call: IDelayedCall | None = field(init=False, default=None)
+
+    def join(self, publisher: IBlockEventPublisher) -> None:
+        """Have somebody take the batches from the next on, after all others."""
+        self._publishers.append(publisher)
 
     def stored(self, blocks: StoredBlocks) -> None:
         """Take blocks; those of a very long prompt as several events, as they come from vLLM too."""
@@ -87,7 +94,10 @@ class EventBatcher:
         while self._events:
             self._publish()
 
-    def _add(self, event: Event) -> None:
+    def _add(self, event: BlockEvent) -> None:
+        if not self._publishers:
+            self.sequence += 1
+            return
         if len(self._events) >= self._max_queue_size:
             self._publish()
         self._events.append(event)
@@ -116,7 +126,7 @@ class EventBatcher:
             self._schedule(self._flush_interval)
 
     def _publish(self) -> None:
-        batch: list[Event] = []
+        batch: list[BlockEvent] = []
         tokens = 0
         while self._events and len(batch) < self._batch_size and tokens < _MOST_TOKENS:
             event = self._events.popleft()
@@ -125,7 +135,7 @@ class EventBatcher:
                 tokens += len(event.ids)
         self._due = max(0, self._due - len(batch))
         payload = self._encoder.encode(self._epoch(), batch)
-        sequence, self._sequence = self._sequence, self._sequence + 1
+        sequence, self.sequence = self.sequence, self.sequence + 1
         self._metrics.events_published(len(batch))
         for publisher in self._publishers:
             publisher.publish(sequence, payload, len(batch))

@@ -24,15 +24,12 @@ block: what was hashed beside its tokens, or nil. In an array there is nil for a
 
 from collections.abc import Iterable, Sequence
 from struct import unpack
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgpack
 from attrs import define, field
 
-from vllmsim.inference import StoredBlocks
-
-Event: TypeAlias = StoredBlocks | bytes | None
-"""Blocks that were stored, the digest of one that was removed, or None when all were cleared."""
+from vllmsim.blockevents import BlockEvent
 
 _MEDIUM: Final = "GPU"
 _KIND: Final = "full_attention"
@@ -56,7 +53,7 @@ class BatchEncoder:
     # Names of adapters and salts come from clients, and a text that is none must not stop the events of others.
     _packer: msgpack.Packer = field(init=False, factory=lambda: msgpack.Packer(unicode_errors="replace"))
 
-    def encode(self, time: float, events: Iterable[Event]) -> bytes:
+    def encode(self, time: float, events: Iterable[BlockEvent]) -> bytes:
         """Write a batch.
 
         :param time: seconds since the epoch.
@@ -70,7 +67,7 @@ class BatchEncoder:
             return list(digests)
         return unpack(f">{len(digests)}Q", b"".join([digest[-_HASH_BYTES:] for digest in digests]))
 
-    def _array(self, event: Event) -> Sequence[Any]:
+    def _array(self, event: BlockEvent) -> Sequence[Any]:
         if event is None:
             return ("AllBlocksCleared",)
         if isinstance(event, bytes):
@@ -88,7 +85,7 @@ class BatchEncoder:
             list(event.keys) if any(event.keys) else None,
         )
 
-    def _map(self, event: Event) -> dict[str, Any]:
+    def _map(self, event: BlockEvent) -> dict[str, Any]:
         if event is None:
             return {"type": "AllBlocksCleared"}
         if isinstance(event, bytes):

@@ -7,6 +7,7 @@ once makes one of about 200 kB, and ten thousand of those would be two gigabytes
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define, field
@@ -18,6 +19,10 @@ MOST_BYTES: Final = 256 << 20
 """How large all batches together may be."""
 
 
+def _ignore(sequence: int, payload: bytes) -> None:
+    """Let a batch go."""
+
+
 @implementer(IBlockEventPublisher)
 @define(eq=False)
 class ReplayWindow:
@@ -25,15 +30,17 @@ class ReplayWindow:
 
     :param steps: the most that it keeps, at least one.
     :param size: the most bytes that they have together; the last one is kept in any case.
+    :param end: the number of the next batch.
     """
 
     _steps: int
     _size: int = MOST_BYTES
+    end: int = 0
+    dropped: Callable[[int, bytes], object] = field(init=False, default=_ignore)
+    """Hears of each batch that is kept no more: its number, and what was in it."""
     _batches: deque[bytes] = field(init=False, factory=deque)
     _kept: int = field(init=False, default=0)
     """How many bytes there are."""
-    end: int = field(init=False, default=0)
-    """The number of the next batch."""
 
     @property
     def begin(self) -> int:
@@ -44,9 +51,11 @@ class ReplayWindow:
         """Keep a batch in the place of the oldest; see :class:`vllmsim.interfaces.IBlockEventPublisher`."""
         self._batches.append(payload)
         self._kept += len(payload)
-        while len(self._batches) > self._steps or (self._kept > self._size and len(self._batches) > 1):
-            self._kept -= len(self._batches.popleft())
         self.end = sequence + 1
+        while len(self._batches) > self._steps or (self._kept > self._size and len(self._batches) > 1):
+            gone = self._batches.popleft()
+            self._kept -= len(gone)
+            self.dropped(self.begin - 1, gone)
 
     def payload(self, sequence: int) -> bytes:
         """Find a batch.
