@@ -96,12 +96,15 @@ class Call:
 
     :param stream_encoder: makes the writer of a streamed answer; None if the request wants a whole one.
     :param whole_encoder: makes the writer of an answer in one piece.
+    :param prepare: does what takes long before the first token of a streamed answer can be written, in any thread;
+        None where nothing does.
     :param spoiling: how the answer goes wrong, where it is to.
     """
 
     request: InferenceRequest
     stream_encoder: Callable[[], StreamEncoder] | None
     whole_encoder: Callable[[], WholeEncoder]
+    prepare: Callable[[Sequence[TokenizedPrompt]], object] | None = field(default=None, kw_only=True)
     spoiling: Spoiling = field(default=EVENTS, kw_only=True)
 
 

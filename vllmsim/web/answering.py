@@ -2,6 +2,7 @@
 """How inference requests are answered: a dialect reads the body, the simulator serves it, a sink writes the answer."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 from attrs import define
@@ -20,7 +21,7 @@ from vllmsim.web.damage import CutAnswer, DamagedStream, answer_badly
 from vllmsim.web.failing import Failing, disturbed
 from vllmsim.web.reading import read_body
 from vllmsim.web.request import Request
-from vllmsim.web.streaming import EventStream, WholeAnswer
+from vllmsim.web.streaming import EventStream, PreparedStream, WholeAnswer
 
 R = TypeVar("R")
 Report = Callable[[Request], None]
@@ -75,7 +76,7 @@ class Answering:
                 report(request)
             request.answer(200, body)
         else:
-            await self._stream(call.request, request, call.stream_encoder())
+            await self._stream(call, call.request, request, call.stream_encoder())
 
     async def _answer_badly(self, call: Call, request: Request, fault: Fault) -> None:
         """Answer as the request's fault has it."""
@@ -92,7 +93,7 @@ class Answering:
         encoder = call.stream_encoder()
         if damage is not None:
             encoder = DamagedStream(encoder, request, damage, call.spoiling)
-        await self._stream(asked, request, encoder)
+        await self._stream(call, asked, request, encoder)
 
     async def _whole(self, call: Call, request: Request, asked: InferenceRequest, answer: WholeAnswer) -> bytes:
         """Have a call served, and make its answer in one piece."""
@@ -104,8 +105,15 @@ class Answering:
             return body
         return encoder.body(*parts)
 
-    async def _stream(self, asked: InferenceRequest, request: Request, encoder: StreamEncoder) -> None:
-        stream = EventStream(request, encoder)
+    async def _stream(self, call: Call, asked: InferenceRequest, request: Request, encoder: StreamEncoder) -> None:
+        """Have a call served, and write its answer as it comes.
+
+        :param asked: what is served of it.
+        """
+        if call.prepare is None:
+            stream = EventStream(request, encoder)
+        else:
+            stream = PreparedStream(request, encoder, prepare=partial(self._defer_to_thread, call.prepare))
         try:
             await self.simulator.submit(asked, stream, request.record)
             await stream.close()

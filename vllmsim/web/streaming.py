@@ -59,10 +59,14 @@ class EventStream:
         if not (self._channel.full or self._behind):
             self._write(self._encode(choice, answer, start, stop))
             return
-        first = self._behind[choice][1] if choice in self._behind else start
-        self._behind[choice] = (answer, first, stop)
+        self._remember(choice, answer, start, stop)
         if self._catching_up is None:
             self._catching_up = Deferred.fromCoroutine(self._catch_up())
+
+    def _remember(self, choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Have a run of tokens wait."""
+        first = self._behind[choice][1] if choice in self._behind else start
+        self._behind[choice] = (answer, first, stop)
 
     async def _catch_up(self) -> None:
         """Write what waits as the client reads, and let others have their turns."""
@@ -91,6 +95,33 @@ class EventStream:
         if catching_up is not None:
             await catching_up
         self._request.write_last(ending())
+
+
+@implementer(ITokenSink)
+@define(eq=False)
+class PreparedStream(EventStream):
+    """A stream that takes some work before its first token, for which the tokens wait.
+
+    :param prepare: does it, off the reactor.
+    """
+
+    _prepare: Callable[[Sequence[TokenizedPrompt]], Deferred[object]] = field(kw_only=True)
+
+    def started(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> None:
+        """Send what comes before the first token, and prepare that."""
+        EventStream.started(self, prompts, prefill)
+        self._catching_up = Deferred.fromCoroutine(self._begin(prompts))
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Send a run of tokens, or have it wait."""
+        if self._catching_up is None:
+            EventStream.tokens(self, choice, answer, start, stop)
+        else:
+            self._remember(choice, answer, start, stop)
+
+    async def _begin(self, prompts: Sequence[TokenizedPrompt]) -> None:
+        await self._prepare(prompts)
+        await self._catch_up()
 
 
 @implementer(ITokenSink)

@@ -248,6 +248,15 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(TokenPrompt(tuple(range(44, 300))), read)
         self.assertEqual(256, len(self.read(generate(ids=[1] * 256)).prompts[0].ids))  # type: ignore[union-attr]
 
+    def test_repetition(self) -> None:
+        """The log probabilities of a prompt are not told so often that nobody could hold them."""
+        asked = generate({"n": 16384, "prompt_logprobs": 4}, ids=[1] * 129)
+        self.refused(InvalidRequest, asked, "prompt_logprobs would be told 16384 times, 8454144 numbers in all")
+        asked = generate({"n": 16384, "prompt_logprobs": -1}, text="x" * 9)
+        self.refused(InvalidRequest, asked, "18874368 numbers")
+        self.read(generate({"n": 16384, "prompt_logprobs": 4}, ids=[1] * 128))
+        self.read(generate({"prompt_logprobs": -1}, ids=[1] * 256))
+
     def test_transfer(self) -> None:
         """A decode server learns that another has computed the prompt, in either form."""
         decode = generate(kv_transfer_params_json='{"do_remote_prefill": true, "remote_num_tokens": 3}')

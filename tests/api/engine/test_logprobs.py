@@ -4,10 +4,11 @@
 import struct
 from typing import Any
 
+from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import answer, prompt
-from vllmsim.api.engine.logprobs import Probabilities
+from vllmsim.api.engine.logprobs import Given, Probabilities
 from vllmsim.api.logprobs import Shower
 from vllmsim.inference import Answer
 
@@ -59,7 +60,6 @@ class InputTests(SynchronousTestCase):
         read = prompt([7, 8, 9, 10, 11])
         for count in (0, 2, -1):
             shown = Probabilities(count).input(read.ids)
-            assert shown is not None
             self.assertEqual(read.ids, list(shown.token_ids))
             self.assertEqual([False] + [True] * 4, [each.HasField("value") for each in shown.token_logprobs])
             for position, expected in enumerate(Shower(count, as_ids=False).prompt(read)):
@@ -74,6 +74,9 @@ class InputTests(SynchronousTestCase):
                 else:
                     self.assertEqual(0, len(shown.top_logprobs))
 
-    def test_nothing(self) -> None:
-        """A prompt without tokens has none."""
-        self.assertIsNone(Probabilities(1).input([]))
+    def test_once(self) -> None:
+        """They are written once, however often they are told."""
+        given = Given(2)
+        written = given.write([7, 8])
+        self.assertEqual(Probabilities(2).input([7, 8]), pb.InputLogProbs.FromString(written))
+        self.assertIs(written, given.write([7, 8]))

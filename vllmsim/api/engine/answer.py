@@ -6,28 +6,35 @@ message says where; those in pieces are in :mod:`vllmsim.api.engine.stream`.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from attrs import frozen
 from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 
 from vllmsim.api.dialect import Settings
-from vllmsim.api.engine.logprobs import Probabilities
+from vllmsim.api.engine.logprobs import Given, Probabilities
 from vllmsim.api.engine.media import identify
 from vllmsim.api.engine.transfer import write_transfer
+from vllmsim.api.engine.wire import enclosed
 from vllmsim.api.frames import frame
 from vllmsim.inference import Answer, InferenceRequest, Prefill, TokenizedPrompt
+
+_COMPLETE: Final = pb.GenerateResponse.COMPLETE_FIELD_NUMBER
+_GIVEN: Final = pb.GenerateComplete.INPUT_LOGPROBS_FIELD_NUMBER
 
 
 @frozen(eq=False)
 class GenerateReading:
     """One request as it was read.
 
+    :param given: the log probabilities of the prompt, if they are asked for.
     :param hands_over: whether another server is to go on after the prefill.
     :param identifies: whether that is to be told of the media, which this one was to fetch.
     """
 
     settings: Settings
     request: InferenceRequest
+    given: Given | None = None
     hands_over: bool = False
     identifies: bool = False
 
@@ -37,11 +44,6 @@ class GenerateReading:
         count = self.request.sampling.logprobs
         return None if count is None else Probabilities(count)
 
-    def input(self, prompt: TokenizedPrompt) -> pb.InputLogProbs | None:
-        """Show the log probabilities of a prompt, if they are asked for."""
-        count = self.request.sampling.prompt_logprobs
-        return None if count is None else Probabilities(count).input(prompt.ids)
-
     def complete(
         self,
         prompt: TokenizedPrompt,
@@ -49,13 +51,14 @@ class GenerateReading:
         answer: Answer,
         start: int,
         output: Probabilities | None,
-        given: pb.InputLogProbs | None,
+        *,
+        shows_prompt: bool,
     ) -> bytes:
         """Write how a choice ends.
 
         :param start: the first of the last tokens, which are in it.
         :param output: what shows their log probabilities.
-        :param given: the log probabilities of the prompt.
+        :param shows_prompt: whether those of the prompt are to be in it, if they are asked for.
         """
         stop = len(answer)
         complete = pb.GenerateComplete(
@@ -65,7 +68,6 @@ class GenerateReading:
             completion_tokens=stop - start,
             cached_tokens=answer.prefill.found,
             output_logprobs=output.output(answer, start, stop) if output is not None else None,
-            input_logprobs=given,
             index=choice,
         )
         if isinstance(answer.stop_reason, int):
@@ -73,11 +75,12 @@ class GenerateReading:
         elif answer.stop_reason is not None:
             complete.matched_stop_str = answer.stop_reason
         if self.hands_over:
-            request = self.request
-            write_transfer(complete, self.settings.remote.handover(request.answer_id, answer, self.settings.now()))
+            handover = self.settings.remote.handover(self.request.answer_id, answer, self.settings.now())
+            write_transfer(complete, handover)
         if self.identifies and prompt.media:
             complete.media_identity.CopyFrom(identify(prompt.ids, prompt.media))
-        return frame(pb.GenerateResponse(complete=complete).SerializeToString())
+        given = enclosed(_GIVEN, self.given.write(prompt.ids)) if self.given is not None and shows_prompt else b""
+        return frame(enclosed(_COMPLETE, complete.SerializeToString() + given))
 
 
 @frozen(eq=False)
@@ -89,7 +92,7 @@ class GenerateWhole:
     def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write the messages of all choices."""
         reading, prompt, output = self._reading, prompts[0], self._reading.output
-        given = reading.input(prompt)
         return b"".join(
-            reading.complete(prompt, choice, answer, 0, output, given) for choice, answer in enumerate(answers)
+            reading.complete(prompt, choice, answer, 0, output, shows_prompt=True)
+            for choice, answer in enumerate(answers)
         )

@@ -9,6 +9,7 @@ alias or an adapter is in the call's metadata, under ``model``; the base model a
 """
 
 from functools import partial
+from typing import Final
 
 from attrs import evolve, frozen
 from google.protobuf.message import DecodeError
@@ -17,15 +18,21 @@ from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 from vllmsim.api.body import Head
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.engine.answer import GenerateReading, GenerateWhole
+from vllmsim.api.engine.logprobs import Given
 from vllmsim.api.engine.media import batches_of, check_tensors, identity_salt, prepared, referred, spans_of
 from vllmsim.api.engine.parameters import read_cut, read_form, read_sampling
 from vllmsim.api.engine.stream import GenerateStream
 from vllmsim.api.engine.transfer import read_transfer
+from vllmsim.api.logprobs import alternatives
 from vllmsim.api.naming import Named
 from vllmsim.api.spoiling import MESSAGES
 from vllmsim.api.transfer import NO_TRANSFER, Transfer
-from vllmsim.errors import InvalidRequest, PromptTooLong, UnreadableMessage
+from vllmsim.errors import InvalidParameter, InvalidRequest, PromptTooLong, UnreadableMessage
 from vllmsim.inference import Cut, Span, TextPrompt, TokenPrompt
+from vllmsim.sampling import Sampling
+
+_MOST_GIVEN: Final = 1 << 23
+"""How many log probabilities of a prompt an answer with several choices has, at most: some 80 MB of them."""
 
 
 @frozen
@@ -70,6 +77,7 @@ class GenerateDialect:
             raise _not_both()
         prompt = self._read_ids(message.tokenized, media, cut) if tokenized else TextPrompt(message.text)
         sampling = read_sampling(given, 1 if settings.encoder_only else None)
+        self._check_repetition(prompt, sampling)
         asked = Asked(head.model, message.request_id or head.request_id, transfer or NO_TRANSFER, salt)
         form = read_form(given, thinks=settings.reasons and tokenized)
         if message.HasField("data_parallel_rank"):
@@ -77,9 +85,11 @@ class GenerateDialect:
         # The id in the message is the one that the client will abort it by.
         head = evolve(head, request_id=None)
         request = request_of(settings, head, asked, model, (prompt,), sampling, "", form, cut=cut)
+        told = None if sampling.prompt_logprobs is None else Given(sampling.prompt_logprobs)
         reading = GenerateReading(
             settings,
             request,
+            told,
             hands_over=asked.transfer.handed_over,
             identifies=transfer is not None and message.HasField("media_refs"),
         )
@@ -87,6 +97,7 @@ class GenerateDialect:
             request,
             partial(GenerateStream, reading) if message.stream else None,
             partial(GenerateWhole, reading),
+            prepare=None if told is None else lambda prompts: told.write(prompts[0].ids),
             spoiling=MESSAGES,
         )
 
@@ -102,6 +113,23 @@ class GenerateDialect:
             raise PromptTooLong(most, len(ids), exact=len(ids) != most + 1)
         # No more than that is left in any case.
         return TokenPrompt(tuple(ids[-most:]), Cut(most, "left").spans(media, len(ids)))
+
+    def _check_repetition(self, prompt: TokenPrompt | TextPrompt, sampling: Sampling) -> None:
+        """Check how often the log probabilities of a prompt are told: each choice has them all.
+
+        :raises InvalidParameter: when that would be too much to write.
+        """
+        n, count = sampling.n, sampling.prompt_logprobs
+        if n == 1 or count is None:
+            return
+        tokens = len(prompt.ids) if isinstance(prompt, TokenPrompt) else min(len(prompt.text), self._max_model_len)
+        entries = n * tokens * (1 + len(alternatives(count)))
+        if entries > _MOST_GIVEN:
+            raise InvalidParameter(
+                f"prompt_logprobs would be told {n} times, {entries} numbers in all; {_MOST_GIVEN} are the most.",
+                "prompt_logprobs",
+                count,
+            )
 
     def _read_media(
         self, message: pb.GenerateRequest, model: str, *, fetched: bool

@@ -45,10 +45,8 @@ class Probabilities:
             shown.top_logprobs.extend(self._top(position, answer.ids[position]) for position in range(start, stop))
         return shown
 
-    def input(self, ids: Sequence[int]) -> pb.InputLogProbs | None:
-        """Show the tokens of a prompt; None where there are none."""
-        if not ids:
-            return None
+    def input(self, ids: Sequence[int]) -> pb.InputLogProbs:
+        """Show the tokens of a prompt, of which there is at least one."""
         shown = pb.InputLogProbs(token_ids=ids)
         shown.token_logprobs.add()
         shown.token_logprobs.extend(pb.InputTokenLogProb(value=logprob(position, 0)) for position in range(1, len(ids)))
@@ -56,3 +54,25 @@ class Probabilities:
             shown.top_logprobs.add()
             shown.top_logprobs.extend(self._top(position, ids[position]) for position in range(1, len(ids)))
         return shown
+
+
+class Given:
+    """The log probabilities of a prompt, which each of its answers shows.
+
+    To write them takes some microseconds per token: who has no such time calls :meth:`write` elsewhere first.
+
+    :param count: how many alternatives are shown, the token itself included; -1 for all.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._written: bytes | None = None
+
+    def write(self, ids: Sequence[int]) -> bytes:
+        """Write the message, once.
+
+        :param ids: the prompt's tokens, at least one; the same each time.
+        """
+        if self._written is None:
+            self._written = Probabilities(self._count).input(ids).SerializeToString()
+        return self._written

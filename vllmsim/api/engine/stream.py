@@ -10,13 +10,18 @@ five times as much.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 
 from vllmsim.api.engine.answer import GenerateReading
+from vllmsim.api.engine.wire import enclosed
 from vllmsim.api.frames import frame
 from vllmsim.errors import InferenceError
 from vllmsim.inference import Answer, Prefill, TokenizedPrompt
+
+_CHUNK: Final = pb.GenerateResponse.CHUNK_FIELD_NUMBER
+_GIVEN: Final = pb.GenerateStreamChunk.INPUT_LOGPROBS_FIELD_NUMBER
 
 
 class GenerateStream:
@@ -25,7 +30,6 @@ class GenerateStream:
     def __init__(self, reading: GenerateReading) -> None:
         self._reading, self._output = reading, reading.output
         self._interval = reading.settings.stream_interval
-        self._given: pb.InputLogProbs | None = None
         self._prompt: TokenizedPrompt
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
@@ -36,7 +40,6 @@ class GenerateStream:
     def opening(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> bytes:
         """Learn about the prompt; no message says more of it."""
         (self._prompt,) = prompts
-        self._given = self._reading.input(self._prompt)
         self._open = choices = self._reading.request.sampling.n
         self._sent, self._writers = [0] * choices, [None] * choices
         return b""
@@ -77,8 +80,7 @@ class GenerateStream:
 
         :param sent: the first token of the last chunk.
         """
-        given = None if sent else self._given
-        complete = self._reading.complete(self._prompt, choice, answer, sent, self._output, given)
+        complete = self._reading.complete(self._prompt, choice, answer, sent, self._output, shows_prompt=not sent)
         self._open -= 1
         if self._open:
             return complete
@@ -103,9 +105,10 @@ class GenerateStream:
                 chunk.output_logprobs.CopyFrom(shown)
         elif stop - start == 1 and self._interval == 1:
             self._writers[choice] = _writer(message)
-        if self._given is not None and not start:
-            chunk.input_logprobs.CopyFrom(self._given)
-        return frame(message.SerializeToString())
+        given = self._reading.given
+        if given is None or start:
+            return frame(message.SerializeToString())
+        return frame(enclosed(_CHUNK, chunk.SerializeToString() + enclosed(_GIVEN, given.write(self._prompt.ids))))
 
 
 def _writer(like: pb.GenerateResponse) -> Callable[[int], bytes]:
