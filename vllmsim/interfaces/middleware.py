@@ -25,6 +25,7 @@ class IExchange(Interface):
     answered_body = Attribute("bytes | None: the body of an answer that was kept; None for one in pieces, or for none.")
     gone = Attribute("bool: whether the client has left.")
     status = Attribute("int: the status of the answer; 0 as long as nothing is written.")
+    verdict = Attribute("str | None: how a call of gRPC went, such as ``NOT_FOUND``; None before, and for HTTP.")
 
     def header(name: str) -> str | None:
         """Look up a header of the request by its name in any case; the last of several."""

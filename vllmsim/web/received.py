@@ -23,7 +23,7 @@ _PATIENCE: Final = 16
 """How many times the body limit is read and thrown away, so that the client may finish and see the error."""
 
 
-class _Refused(BytesIO):
+class Refused(BytesIO):
     """Stands for a body that was thrown away: who reads it hears why."""
 
     def __init__(self, reason: InferenceError) -> None:
@@ -125,7 +125,7 @@ class ReceivedRequest(server.Request):
     def _complete(self) -> None:
         """Have the body be what was taken."""
         if self._oversize:
-            self.content = _Refused(self._too_large())
+            self.content = Refused(self._too_large())
         else:
             self.body = b"".join(self._pieces)
             self.content = BytesIO(self.body)

@@ -51,6 +51,8 @@ class Request(AnsweredRequest):
     """How many members of the chain have seen the request, and not its end."""
     fault: Fault | None = None
     """What goes wrong with it on purpose."""
+    verdict: str | None = None
+    """The status that is told behind the answer, where the protocol has one of its own."""
     _used: tuple[Callable[[int], object], ...] = ()
     _answering: Deferred[None] | None = None
     _arrived: float | None = None
@@ -67,13 +69,13 @@ class Request(AnsweredRequest):
         headers: Sequence[tuple[bytes, bytes]],
     ) -> None:
         super().__init__(channel, method, target, version, headers)
-        self.chain = self.site.chain
+        self.chain, self.routes = self.site.chain, self.site.resource
 
     def process(self) -> None:
         """Answer the request, now that it is complete."""
         self._complete()
         try:
-            self.site.resource.locate(self)
+            self.routes.locate(self)
             entering = self.chain.enter(self)
         except Exception:  # noqa: BLE001 - a middleware that breaks must not break the connection
             self._turn_away(Failure())
@@ -124,9 +126,9 @@ class Request(AnsweredRequest):
         return Unavailable("The body of the request was not asked for, as it had no chance then. Please try again.")
 
     def _serve(self) -> None:
-        """Have the site's resource answer, and finish when it has; what it raises is answered too."""
+        """Have the route answer, and finish when it has; what it raises is answered too."""
         try:
-            answering = self.site.resource.render(self)
+            answering = self.routes.render(self)
         except Exception:  # noqa: BLE001 - a route that breaks must not break the connection
             answering = Failure()
         if isinstance(answering, Deferred):

@@ -48,6 +48,7 @@ class GuardedExchange:
     answered_body = _seen("answered_body")
     gone = _seen("gone")
     status = _seen("status")
+    verdict = _seen("verdict")
 
     @property
     def tenant(self) -> str | None:

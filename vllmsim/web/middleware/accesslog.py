@@ -27,6 +27,14 @@ def _shown(target: bytes) -> str:
     return f"{open_target(shown)}..." if len(target) > _LONGEST else open_target(shown)
 
 
+def _outcome(status: int, verdict: str | None) -> str:
+    """Say how an exchange went; of a call the status over HTTP says little."""
+    if not status:
+        return "- client has left"
+    told = _PHRASES.get(status, str(status))
+    return told if verdict is None else f"{told}, {verdict}"
+
+
 @implementer(IMiddleware)
 @define(eq=False)
 class AccessLog:
@@ -59,8 +67,9 @@ class AccessLog:
             method=exchange.method.decode("ascii", "replace"),
             target=_shown(exchange.uri),
             version=exchange.version,
-            outcome=_PHRASES.get(status, str(status)) if status else "- client has left",
+            outcome=_outcome(status, exchange.verdict),
             status=status,
+            verdict=exchange.verdict,
             duration=self._clock.seconds() - begun,
             tenant=exchange.tenant,
             request_id=None if request_id is None else _shown(request_id.encode("latin-1", "replace")[:_LONGEST_ID]),

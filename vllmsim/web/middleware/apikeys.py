@@ -2,9 +2,10 @@
 """API keys, as vLLM asks for them, and the tenants that they are of.
 
 Paths below ``/v1``, ``/v2``, ``/inference`` and ``/cohere`` want ``Authorization: Bearer KEY``, whether there is such a
-path or not; the scheme is written in any case, there is one blank behind it, and of several such headers the first
-counts. All others are open, and so is ``OPTIONS`` everywhere. Who has no key is answered 401, and
-``{"error":"Unauthorized"}`` in any dialect. As in vLLM a key's characters are those that its bytes are in Latin-1.
+path or not, and so do calls of vLLM's services over gRPC, where a vLLM has no keys; the scheme is written in any case,
+there is one blank behind it, and of several such headers the first counts. All others are open, and so is ``OPTIONS``
+everywhere. Who has no key is answered 401, and ``{"error":"Unauthorized"}`` in any dialect. As in vLLM a key's
+characters are those that its bytes are in Latin-1.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from zope.interface import implementer
 from vllmsim.errors import UnknownKey
 from vllmsim.interfaces import IDoorkeeper, IExchange
 
-_GUARDED: Final = (b"/v1", b"/v2", b"/inference", b"/cohere")
+_GUARDED: Final = (b"/v1", b"/v2", b"/inference", b"/cohere", b"/vllm.")
 _LONGEST: Final = 4096
 """No key is longer, and what is need not be hashed."""
 

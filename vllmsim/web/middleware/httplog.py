@@ -95,6 +95,8 @@ class HttpLog:
         if not status:
             headers, body = [], ""
         outcome = str(status) if status else "none, since the client has left,"
+        if exchange.verdict is not None:
+            outcome = f"{outcome}, {exchange.verdict},"
         self._log.info(
             "{summary}\n{details}" if status else "{summary}",
             summary=f"HTTP response {begun.number}: {outcome} to {self._method(exchange)}"
@@ -103,6 +105,7 @@ class HttpLog:
             exchange=begun.number,
             rank=self._rank,
             status=status,
+            verdict=exchange.verdict,
             duration=duration,
             headers=_by_name(headers),
             body=body,
