@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Final
 
 from attrs import frozen
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
@@ -25,6 +24,7 @@ from twisted.python.failure import Failure
 from vllmsim.web.connection import Connection
 from vllmsim.web.doorway import PREFACE
 from vllmsim.web.http2 import frames
+from vllmsim.web.http2.counting import CountedConnection
 from vllmsim.web.http2.frames import Frame, Frames
 from vllmsim.web.http2.head import Malformed, read_head
 from vllmsim.web.http2.request import StreamRequest
@@ -93,7 +93,7 @@ class Http2Channel(Connection):
         """Tell the site, and the client what it may do."""
         limits = self.site.limits
         listed = limits.head_bytes + _FIELD * limits.headers
-        self._h2 = h2 = H2Connection(
+        self._h2 = h2 = CountedConnection(
             H2Configuration(
                 client_side=False,
                 header_encoding=None,
