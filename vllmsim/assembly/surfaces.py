@@ -111,15 +111,19 @@ class Surfaces:
 
     def resource(self) -> RankResource:
         """Join the routes into one tree."""
-        c = self.configuration
-        failing = self._failing(self.defer_to_thread)
-        answering = Answering(self.doors.simulator, self._signature, self.defer_to_thread, failing)
+        c, answering = self.configuration, self.answering
         pooling = self._pooling()
         apps = self._chosen([*self._generating(answering)], [pooling.app])
         resource = RankResource([*apps, self._invocations(answering, pooling).app, *self._common()])
         if not c.admin_endpoint:
             self._administer(resource)
         return self._explained(resource)
+
+    @property
+    def answering(self) -> Answering:
+        """What answers requests to generate."""
+        failing = self._failing(self.defer_to_thread)
+        return Answering(self.doors.simulator, self._signature, self.defer_to_thread, failing)
 
     def admin_resource(self) -> RankResource | None:
         """Join the routes for administrators into a tree of their own, where they are to have one."""
@@ -152,13 +156,13 @@ class Surfaces:
 
     def _pools(self, make: Callable[[PoolingSettings], D]) -> Callable[[], D]:
         """Keep a dialect that goes with the settings of now, for one that pools."""
-        return self._latest(lambda settings: make(self._pooled(settings)))
+        return self.latest(lambda settings: make(self._pooled(settings)))
 
     def _pooled(self, settings: Settings) -> PoolingSettings:
         c = self.live.current
         return PoolingSettings(settings, c.max_model_len, c.default_embedding_dimensions)
 
-    def _latest(self, make: Callable[[Settings], D]) -> Callable[[], D]:
+    def latest(self, make: Callable[[Settings], D]) -> Callable[[], D]:
         """Keep a dialect that goes with the settings of now."""
         return self.live.follow(lambda _: make(self.settings()))
 
@@ -172,7 +176,7 @@ class Surfaces:
 
     def _generating(self, answering: Answering) -> Iterator[Klein]:
         """Make the routes that generate, and those that go with them."""
-        c, latest = self.configuration, self._latest
+        c, latest = self.configuration, self.latest
         yield InferenceRoutes(
             answering,
             latest(ChatDialect),
@@ -192,7 +196,7 @@ class Surfaces:
 
     def _scaled_out(self, answering: Answering) -> Iterator[Klein]:
         """Make the routes for servers that share the work of an answer."""
-        c, latest = self.configuration, self._latest
+        c, latest = self.configuration, self.latest
         gate = ScaleOutGate(c.enable_scale_out or c.tokens_only)
         bounds = Bounds(c.max_model_len, c.max_logprobs)
 
@@ -253,7 +257,7 @@ class Surfaces:
             default = embedding if self.configuration.runner == "pooling" else completion
             return self._chosen([chat, completion], pools), default
 
-        return InvocationRoutes(answering, self._latest(surfaces))
+        return InvocationRoutes(answering, self.latest(surfaces))
 
     def _common(self) -> Iterator[Klein]:
         """Make the routes that every server has."""

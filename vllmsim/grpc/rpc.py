@@ -15,11 +15,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from io import BytesIO
 from typing import Final
 
+from attrs import evolve
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from vllmsim.api.body import Head
 from vllmsim.api.frames import frame
 from vllmsim.errors import InferenceError, InjectedFailure
 from vllmsim.grpc.compression import ACCEPTED, IDENTITY, check_encoding, inflated
@@ -76,6 +78,11 @@ class Rpc(StreamRequest):
         self.routes = routes
         self._reader = MessageReader(self._limit)
         self.setHeader(b"grpc-accept-encoding", ACCEPTED)
+
+    @property
+    def head(self) -> Head:
+        """What dialects need of the metadata; unlike a body, no message says which model it is for."""
+        return evolve(super().head, model=self.header("model"))
 
     # What comes in
 
@@ -277,15 +284,18 @@ class Rpc(StreamRequest):
     def _expire(self) -> None:
         """End a call for whose answer its client waits no more."""
         self.remember(CallError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded", 504))
-        self._seal()
         self.end_early()
 
     def hang_up(self, *, reset: bool = False) -> None:
         """End the call as its client would see it end with the connection, which others have calls on, too."""
         if not self.gone:
             self._told = Status(Code.UNAVAILABLE, "The connection is reset." if reset else "The connection is closed.")
-            self._seal()
             self.end_early()
+
+    def end_early(self) -> None:
+        """End the call where it stands, with its status so far."""
+        self._seal()
+        super().end_early()
 
     def _count(self) -> None:
         """Count nothing, as vLLM has no metrics of calls. But this is the end, however it has come."""

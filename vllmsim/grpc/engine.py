@@ -1,0 +1,29 @@
+# -*- test-case-name: tests.grpc.test_engine -*-
+"""``vllm.grpc.engine.VllmEngine``: the method that generates."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from attrs import define
+from smg_grpc_proto.generated import vllm_engine_pb2 as pb
+
+from vllmsim.api.engine.generate import GenerateDialect
+from vllmsim.grpc.rpc import Rpc
+from vllmsim.grpc.service import Service
+from vllmsim.web.answering import Answering
+
+
+@define(eq=False)
+class GenerateCalls:
+    """Answers calls to generate as requests over HTTP are answered: the dialect's bytes are framed messages."""
+
+    service: ClassVar[Service] = Service(pb.DESCRIPTOR.services_by_name["VllmEngine"])
+
+    _answering: Answering
+    _dialect: Callable[[], GenerateDialect]
+
+    @service.raw("Generate", remembered=True, inference=True)
+    async def generate(self, rpc: Rpc) -> None:
+        """Answer with a row of messages."""
+        dialect = self._dialect()
+        await self._answering.answer(await self._answering.read(dialect.parse, rpc, dialect.named), rpc)
