@@ -117,6 +117,17 @@ class HealthTests(CallTestCase):
         self.assertEqual(([SERVICE_UNKNOWN], None), (self.told(called), called.code))
         called.stream.cancel()
 
+    def test_stopping(self) -> None:
+        """A server that stops says so to all who watch, and waits for none of them."""
+        for service, last in (("", NOT_SERVING), ("nothing", SERVICE_UNKNOWN)):
+            called = self.watch(service)
+            self.health.healthy = False
+            # What closing a site says to its clients before, the client here would take for the end.
+            self.site.closing = True
+            self.assertEqual(last, self.told(called)[-1])
+            self.assertEqual(Code.UNAVAILABLE, called.code)
+            self.site.closing = False
+
     def test_slow(self) -> None:
         """Who reads late is told how it is then, and not all that it was."""
         called = self.watch(reads=False)

@@ -6,18 +6,20 @@ which is asked for by the empty name.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.api.health import HEALTH, HealthCheckResponse, HealthListResponse
+from vllmsim.errors import Unavailable
 from vllmsim.grpc.rpc import Rpc
 from vllmsim.grpc.service import Service
 from vllmsim.grpc.status import CallError, Code
 from vllmsim.grpc.watching import Watched
 from vllmsim.interfaces import IHealth
+from vllmsim.web.site import Site
 
 _INTERVAL: Final = 0.5
 """Seconds between looks, while somebody watches."""
@@ -36,11 +38,7 @@ class HealthCalls:
     _clock: IReactorTime
     _health: IHealth
     _services: Callable[[], Collection[str]]
-    _watched: Watched = field(init=False)
-
-    @_watched.default
-    def _watch_health(self) -> Watched:
-        return Watched(self._clock, _INTERVAL, self._status)
+    _watched: Watched | None = field(init=False, default=None)
 
     @service.unary("Check")
     def check(self, request: Any, _: Rpc) -> Any:
@@ -61,16 +59,29 @@ class HealthCalls:
         return answer
 
     @service.stream("Watch")
-    async def watch(self, request: Any, _: Rpc) -> AsyncIterator[Any]:
-        """Tell how a service is, and again whenever that has changed."""
-        if not self._serves(request.service):
-            yield HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
-            # It will not be served while the server runs.
-            await Deferred()
+    async def watch(self, request: Any, rpc: Rpc) -> AsyncIterator[Any]:
+        """Tell how a service is, and again whenever that has changed, until the server stops.
+
+        :raises Unavailable: then.
+        """
+        site = rpc.site
+        look = partial(self._look, site)
+        if self._watched is None:
+            self._watched = Watched(self._clock, _INTERVAL, look)
+        known, told = self._serves(request.service), None
         while True:
-            status = self._status()
-            yield HealthCheckResponse(status=status)
-            await self._watched.change(status)
+            seen = status, closing = look()
+            status = status if known else HealthCheckResponse.SERVICE_UNKNOWN
+            if status != told:
+                told = status
+                yield HealthCheckResponse(status=status)
+            if closing:
+                raise Unavailable("The server stops.")
+            await self._watched.change(seen)
+
+    def _look(self, site: Site) -> tuple[int, bool]:
+        """Tell how the rank is, and whether it closes: nobody must wait then for who would watch for ever."""
+        return self._status(), site.closing
 
     def _serves(self, name: str) -> bool:
         return name == _WHOLE or name in self._services()
