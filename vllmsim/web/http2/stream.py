@@ -142,7 +142,7 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """Send a piece of a body."""
-        if self.closed:
+        if self.closed or not data:
             return
         connection = self.connection
         size = len(data)
