@@ -45,6 +45,11 @@ class Exchange:
         protocol.makeConnection(self.transport)
         return protocol
 
+    @property
+    def channel(self) -> Any:
+        """What serves the connection, once that is known."""
+        return self.transport.producer
+
     def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> "Exchange":
         """Send a request; header names have ``_`` for ``-``."""
         lines = [f"{method} {path} HTTP/1.1", "Host: example.test"]

@@ -21,6 +21,7 @@ from vllmsim.assembly.measuring import make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
 from vllmsim.assembly.remembering import make_journal
 from vllmsim.assembly.shared import Shared, build_shared
+from vllmsim.assembly.speaking import Speaking, learn_speaking
 from vllmsim.assembly.surfaces import Surfaces
 from vllmsim.assembly.weighing import loads_maker
 from vllmsim.composing.composer import Composer
@@ -165,8 +166,16 @@ def build_rank(
         habits=habits(c),
     )
     ranks = (number,) if group is None else group.numbers
-    latencies = make_latencies(number, clock, defer_to_thread, randomness)
-    manners = Manners(ranks, seed, models, new_id, now, randomness.generator("images", number), composer, latencies)
+    manners = Manners(
+        ranks,
+        seed,
+        models,
+        new_id,
+        now,
+        randomness.generator("images", number),
+        composer,
+        make_latencies(number, clock, defer_to_thread, randomness),
+    )
     behaviour = live.follow(manners.behaviour)
     settings = live.follow(lambda configuration: manners.settings(configuration, behaviour()))
 
@@ -223,7 +232,7 @@ def build_rank(
         epoch,
         defer_to_thread,
         shared.tracing,
-        lambda: resource.working(),  # noqa: PLW0108 - made below
+        lambda: resource.working() | (speaking.working() if speaking else frozenset()),
     )
 
     sources = dict if events is None else events.sources
@@ -268,6 +277,7 @@ def build_rank(
         live.follow(Access(number, shared.accounts, clock, epoch, defer_to_thread, randomness).chain),
     )
     admin_resource = surfaces.admin_resource()
+    speaking = learn_speaking(c, surfaces, defer_to_thread)
     return Rank(
         simulator,
         slots,
@@ -277,9 +287,9 @@ def build_rank(
         backlog,
         control,
         failures,
-        make_site(resource, journal),
+        make_site(resource, journal, speaking),
         resource,
-        None if admin_resource is None else make_site(admin_resource, None),
+        None if admin_resource is None else make_site(admin_resource, None, learn_speaking(c, None, defer_to_thread)),
         journal,
         request_log,
         store,
@@ -296,6 +306,7 @@ def _make_site(
     chain: Callable[[], Chain],
     resource: RankResource,
     journal: Journal | None,
+    http2: Speaking | None,
 ) -> Site:
     c = live.current
     site = Site(
@@ -313,6 +324,7 @@ def _make_site(
         root_path=c.root_path,
         journal=journal,
     )
+    site.http2 = http2
 
     def adapt(_: Configuration, now: Configuration) -> None:
         site.limits = evolve(site.limits, body_bytes=now.max_request_body_size_mb << 20)

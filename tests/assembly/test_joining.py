@@ -179,7 +179,7 @@ class PortsTests(GroupTestCase):
         """A rank that is full, paused or asleep holds up no other; nor does a reader who stops."""
         self.make("-dp", "2", "--max-num-seqs", "1", "--max-waiting-queue-length", "1", "--enable-sleep-mode", *SLOW)
         stuck = self.ask(stream=True)
-        stuck.protocol.pauseProducing()
+        stuck.channel.pauseProducing()
         self.ask()
         self.assertEqual(429, self.ask().status)
         self.at(1)

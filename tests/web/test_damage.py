@@ -207,11 +207,11 @@ class StreamTests(DamageCase):
         """A client that reads slowly sees the same bytes, and then the end of the connection."""
         self.spoil(cut=2)
         exchange = self.post("/v1/completions", {**STREAMS["/v1/completions"], "stream": True}, X_Spoil="yes")
-        exchange.protocol.pauseProducing()
+        exchange.channel.pauseProducing()
         for _ in range(8):
             self.clock.advance(_GAP)
         self.assertFalse(exchange.transport.disconnecting)
-        exchange.protocol.resumeProducing()
+        exchange.channel.resumeProducing()
         self.clock.advance(0)
         texts = [event["choices"][0]["text"] for event in exchange.events()]
         self.assertEqual((["one ", "two "], True), (texts, exchange.transport.disconnecting))
@@ -259,7 +259,7 @@ class StreamTests(DamageCase):
         self.spoil(cut=3)
         exchange = self.post("/v1/completions", {**STREAMS["/v1/completions"], "stream": True}, X_Spoil="yes")
         self.clock.advance(_GAP)
-        request = exchange.protocol._served
+        request = exchange.channel._served
         exchange.drop()
         self.assertTrue(self.idle())
         said = exchange.raw

@@ -113,7 +113,7 @@ class Surfaces:
         """Join the routes into one tree."""
         c, answering = self.configuration, self.answering
         pooling = self._pooling()
-        apps = self._chosen([*self._generating(answering)], [pooling.app])
+        apps = self.chosen([*self._generating(answering)], [pooling.app])
         resource = RankResource([*apps, self._invocations(answering, pooling).app, *self._common()])
         if not c.admin_endpoint:
             self._administer(resource)
@@ -122,8 +122,8 @@ class Surfaces:
     @property
     def answering(self) -> Answering:
         """What answers requests to generate."""
-        failing = self._failing(self.defer_to_thread)
-        return Answering(self.doors.simulator, self._signature, self.defer_to_thread, failing)
+        failing = self.failing(self.defer_to_thread)
+        return Answering(self.doors.simulator, self.signature, self.defer_to_thread, failing)
 
     def admin_resource(self) -> RankResource | None:
         """Join the routes for administrators into a tree of their own, where they are to have one."""
@@ -151,10 +151,11 @@ class Surfaces:
         return resource
 
     @property
-    def _signature(self) -> Mapping[str, str]:
+    def signature(self) -> Mapping[str, str]:
+        """The headers that name this server, if it has a name."""
         return signature(self.configuration, self.number)
 
-    def _pools(self, make: Callable[[PoolingSettings], D]) -> Callable[[], D]:
+    def pools(self, make: Callable[[PoolingSettings], D]) -> Callable[[], D]:
         """Keep a dialect that goes with the settings of now, for one that pools."""
         return self.latest(lambda settings: make(self._pooled(settings)))
 
@@ -166,7 +167,7 @@ class Surfaces:
         """Keep a dialect that goes with the settings of now."""
         return self.live.follow(lambda _: make(self.settings()))
 
-    def _chosen(self, generating: list[T], pooling: list[T]) -> list[T]:
+    def chosen(self, generating: list[T], pooling: list[T]) -> list[T]:
         """Choose what this server has of what a vLLM has depending on its runner."""
         c = self.configuration
         if c.runner == "pooling":
@@ -224,7 +225,7 @@ class Surfaces:
         yield ScaleOutAbortRoutes(gate, self.doors.control).app
 
     def _pooling(self) -> PoolingRoutes:
-        pools = self._pools
+        pools = self.pools
         return PoolingRoutes(
             self.doors.pooler,
             pools(EmbeddingDialect),
@@ -233,12 +234,13 @@ class Surfaces:
             pools(ClassificationDialect),
             pools(ScoreDialect),
             pools(RerankDialect),
-            self._failing(self.in_turn),
-            self._signature,
+            self.failing(self.in_turn),
+            self.signature,
             self.in_turn,
         )
 
-    def _failing(self, defer_to_thread: Callable[..., Deferred[Any]]) -> Failing:
+    def failing(self, defer_to_thread: Callable[..., Deferred[Any]]) -> Failing:
+        """Make what reads requests, of which some are to fail."""
         return Failing(self.clock, self.failures, self.models, defer_to_thread)
 
     def _invocations(self, answering: Answering, pooling: PoolingRoutes) -> InvocationRoutes:
@@ -255,7 +257,7 @@ class Surfaces:
                 Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pooling.answer),
             ]
             default = embedding if self.configuration.runner == "pooling" else completion
-            return self._chosen([chat, completion], pools), default
+            return self.chosen([chat, completion], pools), default
 
         return InvocationRoutes(answering, self.latest(surfaces))
 
