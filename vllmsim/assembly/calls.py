@@ -9,6 +9,7 @@ from vllmsim.api.engine.generate import GenerateDialect
 from vllmsim.assembly.surfaces import Surfaces
 from vllmsim.grpc.engine import GenerateCalls
 from vllmsim.grpc.health import HealthCalls
+from vllmsim.grpc.kvevents import KvEventCalls
 from vllmsim.grpc.reflection import ReflectionAlphaCalls, ReflectionCalls
 from vllmsim.grpc.root import CallRoot
 from vllmsim.grpc.rpc import Rpc
@@ -53,3 +54,4 @@ def _chosen(surfaces: Surfaces) -> Iterator[Implementation]:
     c, latest = surfaces.configuration, surfaces.latest
     generate = latest(lambda settings: GenerateDialect(settings, c.max_model_len))
     yield from surfaces.chosen([GenerateCalls(surfaces.answering, generate)], [])
+    yield KvEventCalls(surfaces.clock, surfaces.doors.event_logs, surfaces.doors.loads)

@@ -100,7 +100,8 @@ class LoadRecorder:
             return None
         changed = told.figures is None or _differ(told.figures, figures)
         interval = _INTERVAL if told.unchanged < _PATIENCE else _LONG_INTERVAL
-        if not changed and now - told.at < interval:
+        # At the look that is closest to when it is due.
+        if not changed and now - told.at < interval - LOOK / 2:
             return None
         told.figures, told.at = figures, now
         told.unchanged = 0 if changed else told.unchanged + 1
