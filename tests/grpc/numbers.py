@@ -29,6 +29,7 @@ DECLARED = declare(
         Method("Sum", "Number", "Number", streams_in=True, streams_out=True),
         Method("Given", "Number", "Number", streams_out=True),
         Method("Collect", "Number", "Number", streams_in=True),
+        Method("HangUp", "Number", "Number", streams_out=True),
         Method("Missing", "Number", "Number"),
     ),
 )
@@ -112,3 +113,19 @@ class NumberCalls:
         rpc.write(frame(message))
         await rpc.room()
         rpc.write_last(frame(message))
+
+    @service.raw("HangUp")
+    async def hang_up(self, rpc: Rpc) -> None:
+        """Say so many things, and leave in one of several ways."""
+        said = Number.FromString(rpc.content.read())
+        for _ in range(said.value):
+            rpc.send(said)
+        if said.text == "early":
+            rpc.end_early()
+        else:
+            rpc.hang_up(reset=said.text == "reset")
+        try:
+            await Deferred()
+        except CancelledError:
+            self.heard.append("cancelled")
+            raise

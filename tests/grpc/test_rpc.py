@@ -34,9 +34,9 @@ class RpcTests(NumbersTestCase):
         self.assertEqual(([Number(value=42)], Code.OK, ""), (called.messages, called.code, called.text))
         self.assertEqual((200, True, {"grpc-status": "0"}), (
             called.stream.status, called.stream.ended, called.stream.trailers))  # fmt: skip
-        self.assertEqual("application/grpc", called.metadata["content-type"])
-        self.assertEqual("identity, deflate, gzip", called.metadata["grpc-accept-encoding"])
-        self.assertNotIn("content-length", called.metadata)
+        self.assertEqual(
+            {"content-type": "application/grpc", "grpc-accept-encoding": "identity, deflate, gzip"}, called.metadata
+        )
 
     def test_awaited(self) -> None:
         """An answer may take its time."""
@@ -83,6 +83,23 @@ class RpcTests(NumbersTestCase):
         called = self.ask("Later", Number())
         called.stream.cancel()
         self.assertEqual(["cancelled"], self.numbers.heard)
+
+    def test_hung_up(self) -> None:
+        """A fault that would cost a client its connection costs it the call alone, which ends as it would then."""
+        for value in (0, 1):
+            for text in ("", "reset"):
+                called = self.ask("HangUp", Number(value=value, text=text))
+                self.assertEqual((value, Code.UNAVAILABLE), (len(called.messages), called.code))
+                self.assertIn("reset" if text else "closed", called.text)
+                self.assertTrue(called.stream.ended)
+                called.stream.client.pump()
+        self.assertEqual(["cancelled"] * 4, self.numbers.heard)
+
+    def test_ended_early(self) -> None:
+        """A fault that ends an answer as if it were complete does so with the status of one that is."""
+        for value in (0, 1):
+            called = self.ask("HangUp", Number(value=value, text="early"))
+            self.assertEqual((value, Code.OK, True), (len(called.messages), called.code, called.stream.ended))
 
     def test_raw(self) -> None:
         """A method may write what it likes."""

@@ -40,6 +40,7 @@ _KINDS: Final = frozenset({CONTENT_TYPE, CONTENT_TYPE + b"+proto"})
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS: Final[Mapping[bytes, float]] = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _OK: Final = 200
+_NOT_TOLD: Final = frozenset({b"date", b"server", b"vary"})
 
 
 class Rpc(StreamRequest):
@@ -249,6 +250,11 @@ class Rpc(StreamRequest):
     def send(self, message: Message) -> None:
         """Write a message, one of any number."""
         self.write(frame(message.SerializeToString()))
+
+    def _head(self) -> list[tuple[bytes, bytes]]:
+        """List the fields of the head; servers of gRPC tell neither the time nor their names, and have no caches before them."""
+        fields = super()._head()
+        return fields if self._is_http else [field for field in fields if field[0] not in _NOT_TOLD]
 
     def _begin(self, data: bytes) -> None:
         if not self._is_http:

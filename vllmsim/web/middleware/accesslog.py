@@ -32,7 +32,7 @@ def _outcome(status: int, verdict: str | None) -> str:
     if not status:
         return "- client has left"
     told = _PHRASES.get(status, str(status))
-    return told if verdict is None else f"{told}, {verdict}"
+    return told if verdict in {None, "OK"} else f"{told}, {verdict}"
 
 
 @implementer(IMiddleware)
