@@ -1,11 +1,11 @@
 """How calls go through the chain."""
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, cast
 
 from attrs import define
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
 from tests.grpc.calling import Called, CallTestCase
@@ -54,7 +54,7 @@ class Answers:
 class ChainTests(CallTestCase):
     """What each of its members does to calls."""
 
-    def ask(self, *chain: Any, name: str = "Double", request: Any = None, **metadata: str) -> Called:
+    def ask(self, *chain: Any, name: str = "Double", request: Any = None, **metadata: Any) -> Called:
         """Call a method through a chain."""
         if chain or not hasattr(self, "site"):
             self.serve(chain=chain)
@@ -65,8 +65,9 @@ class ChainTests(CallTestCase):
     def logged(self) -> list[LogEvent]:
         """Listen to the log."""
         events: list[LogEvent] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        observer = cast("ILogObserver", events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         return events
 
     def test_api_keys(self) -> None:

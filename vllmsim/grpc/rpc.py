@@ -252,7 +252,7 @@ class Rpc(StreamRequest):
         self.write(frame(message.SerializeToString()))
 
     def _head(self) -> list[tuple[bytes, bytes]]:
-        """List the fields of the head; servers of gRPC tell neither the time nor their names, and have no caches before them."""
+        """List the fields of the head; servers of gRPC tell neither time nor name, and have no caches before them."""
         fields = super()._head()
         return fields if self._is_http else [field for field in fields if field[0] not in _NOT_TOLD]
 
