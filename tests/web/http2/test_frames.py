@@ -1,10 +1,11 @@
 """Frames of HTTP/2."""
 
+from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.web.doorway import PREFACE
-from vllmsim.web.http2.frames import PING, Frames, FrameTooLong, NoFrames, data_frame, goaway_frame
+from vllmsim.web.http2.frames import PING, Broken, Frames, data_frame, goaway_frame
 
 
 class FramesTests(SynchronousTestCase):
@@ -15,7 +16,7 @@ class FramesTests(SynchronousTestCase):
         sent = [PingFrame(0, b"12345678").serialize(), DataFrame(3, b"x" * 300).serialize(), PingFrame(0).serialize()]
         data = PREFACE + b"".join(sent)
         for size in (1, 7, 24, 40, 1000):
-            frames = Frames(16384)
+            frames = Frames(16384, 1000)
             came = []
             for at in range(0, len(data), size):
                 frames.feed(data[at : at + size])
@@ -27,15 +28,15 @@ class FramesTests(SynchronousTestCase):
 
     def test_no_frames(self) -> None:
         """What does not begin with the preface is no HTTP/2, which its first wrong byte tells."""
-        frames = Frames(16384)
+        frames = Frames(16384, 1000)
         frames.feed(b"PRI * HTTP/1")
-        self.assertRaises(NoFrames, frames.next)
+        self.assertEqual(ErrorCodes.PROTOCOL_ERROR, self.assertRaises(Broken, frames.next).code)
 
     def test_too_long(self) -> None:
         """A frame that is too long is refused before it comes."""
-        frames = Frames(16384)
+        frames = Frames(16384, 1000)
         frames.feed(PREFACE + DataFrame(1, b"x" * 16385).serialize()[:9])
-        self.assertRaises(FrameTooLong, frames.next)
+        self.assertEqual(ErrorCodes.FRAME_SIZE_ERROR, self.assertRaises(Broken, frames.next).code)
 
 
 class WritingTests(SynchronousTestCase):

@@ -17,23 +17,23 @@ class HeadTests(SynchronousTestCase):
         fields = [*GET, (b":authority", b"x:1"), (b"accept", b"*/*")]
         self.assertEqual(
             RequestHead(b"GET", b"/a?b", [(b"host", b"x:1"), (b"accept", b"*/*")]),
-            read_head(fields),
+            read_head(fields, 9),
         )
 
     def test_host(self) -> None:
         """A host that is there is kept."""
-        self.assertEqual([(b"host", b"y")], read_head([*GET, (b":authority", b"x"), (b"host", b"y")]).headers)
+        self.assertEqual([(b"host", b"y")], read_head([*GET, (b":authority", b"x"), (b"host", b"y")], 9).headers)
 
     def test_cookies(self) -> None:
         """What a client remembers is one header."""
-        head = read_head([*GET, (b"cookie", b"a=1"), (b"x", b""), (b"cookie", b"b=2")])
+        head = read_head([*GET, (b"cookie", b"a=1"), (b"x", b""), (b"cookie", b"b=2")], 9)
         self.assertEqual([(b"x", b""), (b"cookie", b"a=1; b=2")], head.headers)
 
     def test_other_targets(self) -> None:
         """A target may be the server itself, or another's address."""
-        head = read_head([(b":method", b"OPTIONS"), (b":scheme", b"http"), (b":path", b"*")])
+        head = read_head([(b":method", b"OPTIONS"), (b":scheme", b"http"), (b":path", b"*")], 9)
         self.assertEqual((b"OPTIONS", b"*"), (head.method, head.target))
-        head = read_head([(b":method", b"CONNECT"), (b":authority", b"x:1")])
+        head = read_head([(b":method", b"CONNECT"), (b":authority", b"x:1")], 9)
         self.assertEqual((b"CONNECT", b"x:1"), (head.method, head.target))
 
     def test_malformed(self) -> None:
@@ -59,5 +59,10 @@ class HeadTests(SynchronousTestCase):
             [(b":method", b"CONNECT"), *GET[1:]],
             [(b":method", b"CONNECT")],
         ):
-            self.assertRaises(Malformed, read_head, fields)
-        self.assertEqual([(b"te", b"trailers")], read_head([*GET, (b"te", b"trailers")]).headers)
+            self.assertRaises(Malformed, read_head, fields, 9)
+        self.assertEqual([(b"te", b"trailers")], read_head([*GET, (b"te", b"trailers")], 9).headers)
+
+    def test_too_many(self) -> None:
+        """There may be only so many fields."""
+        self.assertEqual([], read_head(GET, 3).headers)
+        self.assertRaises(Malformed, read_head, GET, 2)

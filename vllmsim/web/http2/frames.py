@@ -10,6 +10,8 @@ come to its end.
 from struct import Struct
 from typing import Final, NamedTuple
 
+from h2.errors import ErrorCodes
+
 from vllmsim.web.doorway import PREFACE
 
 DATA: Final = 0
@@ -31,6 +33,8 @@ _HEAD_LENGTH: Final = _HEAD.size
 _GOODBYE: Final = Struct(">LL")
 GOODBYE_LENGTH: Final = _GOODBYE.size
 INCREMENT_LENGTH: Final = 4
+_OF_HEADS: Final = frozenset({HEADERS, CONTINUATION})
+_USEFUL: Final = frozenset({HEADERS, CONTINUATION, RST_STREAM, GOAWAY})
 _pack_head = _HEAD.pack
 
 
@@ -49,6 +53,11 @@ class Frame(NamedTuple):
     def payload(self) -> bytes:
         """What is behind its first 9 bytes."""
         return self.data[_HEAD_LENGTH:]
+
+    @property
+    def useful(self) -> bool:
+        """Whether it brings a request forward, or ends one."""
+        return self.kind in _USEFUL or (self.kind == DATA and (self.length > 0 or bool(self.flags & END_STREAM)))
 
     @property
     def length(self) -> int:
@@ -70,25 +79,33 @@ def goaway_frame(last: int, code: int) -> bytes:
     return _pack_head(0, _GOODBYE.size, GOAWAY, 0, 0) + _GOODBYE.pack(last, code)
 
 
-class NoFrames(Exception):
-    """What comes is no HTTP/2."""
+class Broken(Exception):
+    """A client breaks the protocol, or sends too much of what is no use.
 
+    :param code: what to call that.
+    """
 
-class FrameTooLong(Exception):
-    """A frame is longer than was allowed."""
+    def __init__(self, code: ErrorCodes, why: str) -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Frames:
     """Cuts what comes into frames.
 
     :param largest: how long one may be, without its first 9 bytes.
+    :param head_bytes: how long all together may be that carry one head.
     """
 
-    def __init__(self, largest: int) -> None:
+    def __init__(self, largest: int, head_bytes: int) -> None:
         self._largest = largest
+        self._head_bytes = head_bytes
         self._data = b""
         self._at = 0
         self._begun = False
+        self._block_bytes = 0
+        self.in_block = False
+        """Whether more frames must follow that carry the same head."""
 
     def feed(self, data: bytes) -> None:
         """Take some bytes, behind those that came before."""
@@ -97,15 +114,14 @@ class Frames:
 
     @property
     def waits(self) -> bool:
-        """Whether a frame has begun and is not complete."""
-        return self._at < len(self._data)
+        """Whether a frame, or a head, has begun and is not complete."""
+        return self.in_block or self._at < len(self._data)
 
     def next(self) -> Frame | None:
         """Take the next frame off.
 
         :return: None while it is not complete.
-        :raises NoFrames: when the first bytes are not those that HTTP/2 begins with.
-        :raises FrameTooLong: when it is.
+        :raises Broken: when there is none, or it is too long.
         """
         if not self._begun and not self._begin():
             return None
@@ -115,18 +131,27 @@ class Frames:
         high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
         length = high << 8 | low
         if length > self._largest:
-            raise FrameTooLong
+            raise Broken(ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
         end = at + _HEAD_LENGTH + length
         if len(data) < end:
             return None
         self._at = end
+        if kind in _OF_HEADS:
+            self._follow(kind, flags, length)
         return Frame(kind, flags, stream & _LARGEST_NUMBER, data[at:end])
 
     def _begin(self) -> bool:
         """Read the preface."""
         begun = self._data[: len(PREFACE)]
         if begun != PREFACE[: len(begun)]:
-            raise NoFrames
+            raise Broken(ErrorCodes.PROTOCOL_ERROR, "no preface")
         self._begun = len(begun) == len(PREFACE)
         self._at = len(PREFACE) if self._begun else 0
         return self._begun
+
+    def _follow(self, kind: int, flags: int, length: int) -> None:
+        """Learn of a frame that carries a head, or a part of one."""
+        self._block_bytes = length + (self._block_bytes if kind == CONTINUATION else 0)
+        self.in_block = not flags & END_HEADERS
+        if self._block_bytes > self._head_bytes:
+            raise Broken(ErrorCodes.ENHANCE_YOUR_CALM, "a head that is too large")

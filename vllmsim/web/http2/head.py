@@ -7,7 +7,7 @@ connection alone has no place; and what a client remembers (``cookie``) may come
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import frozen
@@ -40,12 +40,15 @@ class RequestHead:
     headers: list[Field]
 
 
-def read_head(fields: Iterable[Field]) -> RequestHead:
+def read_head(fields: Sequence[Field], most: int) -> RequestHead:
     """Read the head of a request.
 
     :param fields: all of them, in their order.
+    :param most: how many there may be.
     :raises Malformed: when it is none.
     """
+    if len(fields) > most:
+        raise Malformed
     pseudo: dict[bytes, bytes] = {}
     headers: list[Field] = []
     cookies: list[bytes] = []
@@ -56,10 +59,7 @@ def read_head(fields: Iterable[Field]) -> RequestHead:
                 raise Malformed
             pseudo[name] = value
             continue
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value) or name in _OF_CONNECTIONS:
-            raise Malformed
-        if name == b"te" and value.lower() != b"trailers":
-            raise Malformed
+        _check(name, value)
         if name == b"cookie":
             cookies.append(value)
             continue
@@ -72,6 +72,14 @@ def read_head(fields: Iterable[Field]) -> RequestHead:
     if authority is not None and host is None:
         headers.insert(0, (b"host", authority))
     return RequestHead(*_line(pseudo, authority), headers)
+
+
+def _check(name: bytes, value: bytes) -> None:
+    """Look at a field that every request may have."""
+    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value) or name in _OF_CONNECTIONS:
+        raise Malformed
+    if name == b"te" and value.lower() != b"trailers":
+        raise Malformed
 
 
 def _line(pseudo: dict[bytes, bytes], authority: bytes | None) -> tuple[bytes, bytes]:

@@ -22,22 +22,41 @@ class StreamRequest(Request):
     trailers: Sequence[tuple[bytes, bytes]] = ()
     """Fields that are sent as the end of the answer; they may be set until it is finished."""
 
+    lasting = False
+    """Whether the connection is kept for others like this, however long they take to come."""
+
+    def __init__(
+        self, channel: "Stream", method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        super().__init__(channel, method, target, version, headers)
+        # A body that is too large is answered at once, as that ends nothing but this.
+        self.hopeless = self._oversize
+
     def begun(self) -> None:
         """Learn that the head is there. Who wants the body as it comes begins here, and overrides :meth:`take`."""
 
     def take(self, piece: bytes) -> None:
-        """Keep a piece of the body; one that is too large is answered at once, as that ends nothing but this."""
+        """Keep a piece of the body."""
         super().take(piece)
         self.hopeless = self._oversize
 
     def finish(self) -> None:
         """End the response."""
+        self._answer_by_trailers()
+        super().finish()
+
+    def end_early(self) -> None:
+        """End the response where it stands, as if it were complete; who answers it is cancelled likewise."""
+        self._answer_by_trailers()
+        super().end_early()
+
+    def _answer_by_trailers(self) -> None:
+        """Write a head that is all, if there are trailers and nothing else."""
         if self.trailers and not self.startedWriting and not self.gone and not self._aborted:
             self.startedWriting = 1
             if self.record is not None and self.record.http is not None:
                 self.record.http.status = self.code
             self.channel.send_head([*self._head(), *self.trailers], end=True)
-        super().finish()
 
     def _begin(self, data: bytes) -> None:
         """Write the head, and the first piece of the body, if the answer has one."""

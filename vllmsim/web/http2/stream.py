@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
 from vllmsim.web.http2.frames import data_frame
+from vllmsim.web.http2.outgoing import LARGEST_FRAME
 
 if TYPE_CHECKING:
     from vllmsim.web.http2.connection import Http2Channel
@@ -32,7 +33,7 @@ class Stream:
     """One exchange's part of a connection.
 
     :param number: what the stream is called in frames.
-    :param window: how many bytes the client has room for.
+    :param window: how many bytes of it the client has room for.
     """
 
     def __init__(self, connection: "Http2Channel", number: int, window: int) -> None:
@@ -41,61 +42,70 @@ class Stream:
         self.window = window
         self.site: Site = connection.site
         self.transport: Any = connection.transport
-        self.closed = False
-        """Whether nothing can be sent any more."""
-        self.request: StreamRequest | None = None
-        self.read_all = False
-        """Whether the client has sent everything."""
+        self.answered = False
+        """Whether something was written."""
+        self.queued = False
+        """Whether it waits for its turn to send."""
+        self._out = connection.out
+        self._closed = False
+        self._request: StreamRequest | None = None
         self._processed = False
-        self._pending: deque[bytes] = deque()
-        self._ended = False
+        self._read_all = False
+        self._written_all = False
+        self._complete = False
         self._trailers: Fields = ()
-        self._reset = False
-        """Whether the stream is reset when all that waits is sent."""
+        self._breaks_off = False
+        self._pending: deque[bytes] = deque()
+        self._sent = 0
+        """How much of the first that waits is sent."""
         self._room: Deferred[None] | None = None
-        self._wasted = 0
         self._unacknowledged = 0
+        self._wasted = 0
 
     # What comes in
 
     def begin(self, request: "StreamRequest") -> None:
-        """Learn whose stream this is, and that its head is there."""
-        self.request = request
+        """Learn whose stream this is. Its head is there, and its body is to come."""
+        self._request = request
+        self.site.coming.start(self)
         if request.expects and not request.chain.admits(request):
             request.hopeless = True
-        if request.hopeless:
+        if request.hopeless or request.method == b"CONNECT":
             self._process()
             return
         if request.expects:
-            self.connection.send_head(self, [(b":status", b"100")])
+            self._out.head(self.number, [(b":status", b"100")])
         request.begun()
 
     def take(self, piece: bytes, size: int) -> None:
         """Take a piece of the body.
 
-        :param size: by how much it has filled the window that the client was given.
+        :param size: how much of the window it has filled.
         """
         self._unacknowledged += size
-        request = self.request
-        if request is None or self._processed:
+        request = self._request
+        if request is None or (self._processed and request.hopeless):
             self._waste(size)
             return
         self.site.coming.start(self)
         request.take(piece)
         if request.hopeless and not self._processed:
             self._process()
+        # Who does not read the answers to what it sends is not read from either.
         if not self.full:
             self._acknowledge()
 
     def _acknowledge(self) -> None:
         """Have the client send more."""
         size, self._unacknowledged = self._unacknowledged, 0
-        if size:
-            self.connection.acknowledge(self, size)
+        if size and not self._closed:
+            self._out.acknowledge(self.number, size)
 
     def _waste(self, size: int) -> None:
         """Throw away what comes behind an answer; but who goes on for too long is told to stop."""
         self._wasted += size
+        if not self._complete:
+            return
         if self._wasted > _PATIENCE * self.site.limits.body_bytes:
             self._close(ErrorCodes.NO_ERROR)
         else:
@@ -103,23 +113,25 @@ class Stream:
 
     def end(self) -> None:
         """Learn that the client has sent everything."""
-        self.read_all = True
+        self._read_all = True
         self.site.coming.stop(self)
-        if self.request is not None and not self._processed:
+        if self._complete:
+            self.connection.forget(self)
+        elif self._request is not None and not self._processed:
             self._process()
 
     def _process(self) -> None:
         self._processed = True
         self.site.coming.stop(self)
-        if self.request is not None:
-            self.request.process()
+        if self._request is not None:
+            self._request.process()
 
     # What goes out
 
     @property
     def full(self) -> bool:
         """Whether the client reads too slowly for more to be written."""
-        return self.connection.full or bool(self._pending)
+        return self._out.full or bool(self._pending)
 
     def room(self) -> Deferred[None]:
         """Wait until the client has read enough for more to be written.
@@ -136,54 +148,60 @@ class Stream:
 
         :param end: whether that is all.
         """
-        if not self.closed:
-            self._ended = end
-            self.connection.send_head(self, fields, end=end)
+        if not self._closed:
+            self.answered = True
+            self._written_all = end
+            self._out.head(self.number, fields, end=end)
 
     def write(self, data: bytes) -> None:
         """Send a piece of a body."""
-        if self.closed or not data:
-            return
-        connection = self.connection
         size = len(data)
-        if self._pending or size > self.window or not connection.may_send(size):
+        out = self._out
+        if size <= self.window and size <= out.window and size <= LARGEST_FRAME and not (self._pending or out.full):
+            if size:
+                self.window -= size
+                out.window -= size
+                out.put(data_frame(self.number, data))
+        elif size and not self._closed:
+            if not self._pending:
+                self.site.sending.start(self)
             self._pending.append(data)
-            connection.wait(self)
-            return
-        self.window -= size
-        connection.window -= size
-        connection.put(data_frame(self.number, data))
+            out.wait(self)
 
     @property
     def waits(self) -> bool:
         """Whether something waits that the client has room for."""
         return bool(self._pending) and self.window > 0
 
-    def send_some(self, most: int) -> None:
+    def send_some(self, most: int) -> int:
         """Send of what waits what makes one frame.
 
         :param most: how long that may be.
+        :return: how long it is.
         """
-        first = self._pending.popleft()
-        size = min(most, self.window, len(first))
-        if size < len(first):
-            self._pending.appendleft(first[size:])
+        first, sent = self._pending[0], self._sent
+        size = min(most, self.window, len(first) - sent)
         self.window -= size
-        self.connection.window -= size
-        self.connection.put(data_frame(self.number, first[:size]))
+        self._out.window -= size
+        self._out.put(data_frame(self.number, first[sent : sent + size]))
+        self._sent += size
+        if self._sent == len(first):
+            self._pending.popleft()
+            self._sent = 0
         if self._pending:
             self.site.sending.start(self)
         else:
             self.site.sending.stop(self)
             self._sent_all()
+        return size
 
     def _sent_all(self) -> None:
         """Go on behind what has waited."""
-        if self._reset:
+        if self._breaks_off:
             self._close(ErrorCodes.INTERNAL_ERROR)
-        elif self._ended:
+        elif self._written_all:
             self._finish()
-        elif not self.connection.full:
+        else:
             self.wake()
 
     def wake(self) -> None:
@@ -197,36 +215,42 @@ class Stream:
 
     def requestDone(self, request: "StreamRequest") -> None:
         """Learn that an answer is complete."""
-        self.request = None
-        self._processed = True
-        if self._ended:
-            self._over()
+        self._request = None
+        if self._written_all:
+            self._part()
             return
-        self._ended, self._trailers = True, request.trailers
+        self._written_all, self._trailers = True, request.trailers
         if not self._pending:
             self._finish()
 
     def _finish(self) -> None:
         """Send the end of the answer."""
+        if self._closed:
+            return
         if self._trailers:
-            self.connection.send_head(self, self._trailers, end=True)
+            self._out.head(self.number, self._trailers, end=True)
         else:
-            self.connection.send_end(self)
-        self._over()
+            self._out.end(self.number)
+        self._part()
 
-    def _over(self) -> None:
-        """Part with the stream; a client who still sends may do so for a while, as some look for no answer before."""
-        if self.read_all:
+    # How it ends
+
+    def _part(self) -> None:
+        """Be done with the stream. A client who still sends may do so for a while: some look for no answer before."""
+        self._complete = True
+        if self._read_all:
             self.connection.forget(self)
+        elif self.site.closing:
+            self._close(ErrorCodes.NO_ERROR)
         else:
             self.site.coming.start(self)
             self._acknowledge()
 
     def loseConnection(self) -> None:
-        """Break the answer off behind all that is written; the client is told that it is not complete."""
-        self._reset = True
+        """Break the answer off behind all that is written, so that the client knows that it is not complete."""
+        self._breaks_off = True
         if not self._pending:
-            self._close(ErrorCodes.NO_ERROR if self._ended else ErrorCodes.INTERNAL_ERROR)
+            self._close(ErrorCodes.NO_ERROR if self._complete else ErrorCodes.INTERNAL_ERROR)
 
     def stalled(self) -> None:
         """Break off an answer that the client has no room for."""
@@ -238,15 +262,20 @@ class Stream:
 
     def _close(self, code: ErrorCodes) -> None:
         """Reset the stream. Who answers hears of it in a turn of its own: it may be what calls."""
-        if not self.closed:
-            self.connection.reset(self.number, code)
+        if not self._closed:
+            self._out.reset(self.number, code)
             self.connection.forget(self)
             self.site.clock.callLater(0, self.lost, Failure(ConnectionAborted()))
 
+    def close(self) -> None:
+        """Send nothing any more."""
+        self._closed = True
+        self.window = -1
+        self._pending.clear()
+
     def lost(self, reason: Failure) -> None:
         """Learn that the stream is closed."""
-        self._pending.clear()
-        request, self.request = self.request, None
+        request, self._request = self._request, None
         if request is not None:
             request.connectionLost(reason)
 
