@@ -14,6 +14,8 @@ import urllib.request
 from pathlib import Path
 from unittest import skipIf
 
+import grpc
+from smg_grpc_proto import vllm_engine_pb2, vllm_engine_pb2_grpc
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.debian.chroot import Chroot, lacking
@@ -142,6 +144,11 @@ class DebianTests(SynchronousTestCase):
         before = configuration.read_text("utf-8")
         self.addCleanup(configuration.write_text, before, "utf-8")
         self.assertEqual("0s", json.loads(service.get("/admin/config"))["time-to-first-token"])
+        with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+            engine = vllm_engine_pb2_grpc.VllmEngineStub(channel)
+            request = vllm_engine_pb2.GenerateRequest(request_id="x", text="Hello!", stream=True)
+            *_, last = engine.Generate(request, timeout=PATIENCE)
+        self.assertEqual("complete", last.WhichOneof("response"))
         configuration.write_text(f"{before}time-to-first-token: 250ms\n", "utf-8")
         service.process.send_signal(signal.SIGHUP)
         service.hears("RELOADING=1")
