@@ -63,13 +63,6 @@ class BodyTooLarge(InferenceError):
     kind = "Request Entity Too Large"
 
 
-class BrokenMessage(InferenceError):
-    """What is sent is no message of the type that a method of gRPC takes. Servers tell that as a fault of theirs."""
-
-    def __init__(self) -> None:
-        super().__init__("A message is none of the type that the method takes.")
-
-
 class InvalidRequest(InferenceError):
     """The body is well formed and asks for something impossible."""
 

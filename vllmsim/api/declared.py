@@ -28,7 +28,7 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
-from vllmsim.errors import BrokenMessage
+from vllmsim.errors import UnreadableMessage
 
 _MAP: Final = re.compile(r"map<(\w+), ([\w.]+)>")
 _SCALARS: Final = {
@@ -161,12 +161,12 @@ def read_message(kind: Any, data: bytes) -> Any:
     """Read a message.
 
     :param kind: the class of such messages.
-    :raises BrokenMessage: when the bytes are none.
+    :raises UnreadableMessage: when the bytes are none.
     """
     try:
         return kind.FromString(data)
     except DecodeError:
-        raise BrokenMessage from None
+        raise UnreadableMessage from None
 
 
 def _write_message(proto: DescriptorProto, message: Message) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from vllmsim.api.engine.generate import GenerateDialect
+from vllmsim.assembly.frontend import front_end_calls
 from vllmsim.assembly.surfaces import Surfaces
 from vllmsim.grpc.engine import GenerateCalls
 from vllmsim.grpc.health import HealthCalls
@@ -55,3 +56,4 @@ def _chosen(surfaces: Surfaces) -> Iterator[Implementation]:
     generate = latest(lambda settings: GenerateDialect(settings, c.max_model_len))
     yield from surfaces.chosen([GenerateCalls(surfaces.answering, generate)], [])
     yield KvEventCalls(surfaces.clock, surfaces.doors.event_logs, surfaces.doors.loads)
+    yield from front_end_calls(surfaces)

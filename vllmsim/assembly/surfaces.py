@@ -44,7 +44,7 @@ from vllmsim.identity import engine_entry, signature
 from vllmsim.interfaces import IAdmission, IConfigurations, IJournal, IScenarios, ITokenizer
 from vllmsim.models import ModelCatalogue
 from vllmsim.serverinfo import describe_environment, describe_system
-from vllmsim.web.adapters import AdapterRoutes
+from vllmsim.web.adapters import AdapterLoading, AdapterRoutes
 from vllmsim.web.admin import ConfigurationRoutes
 from vllmsim.web.answering import Answering
 from vllmsim.web.control import AbortRoutes, ControlRoutes
@@ -277,13 +277,17 @@ class Surfaces:
         ).app
         yield ExpositionRoutes(self.exposition).app
         if c.allow_runtime_lora_updating:
-            yield AdapterRoutes(self.doors.adapters, self.clock, self._find_adapter).app
+            yield AdapterRoutes(self.adapter_loading()).app
         yield ScalingRoutes(c.data_parallel_size).app
         yield from self._development()
 
     def _load(self) -> int:
         """Tell how many requests are not answered yet, if that is to be told."""
         return self.doors.control.in_flight() if self.live.current.enable_server_load_tracking else 0
+
+    def adapter_loading(self) -> AdapterLoading:
+        """Make what loads adapters for clients."""
+        return AdapterLoading(self.doors.adapters, self.clock, self._find_adapter)
 
     def _find_adapter(self, path: str) -> Deferred[bool]:
         """Look whether there is an adapter at a path, if that is of interest."""

@@ -22,18 +22,35 @@ from vllmsim.web.described import described
 from vllmsim.web.request import Request
 
 
-@define(slots=False, eq=False)
-class AdapterRoutes:
-    """Changes which adapters a rank serves. Like vLLM it answers in plain words, without a content type.
+@define(eq=False)
+class AdapterLoading:
+    """Loads and unloads adapters.
 
     :param find: tells whether there is anything at a path.
     """
 
-    app: ClassVar[Klein] = Klein()
-
     _registry: IAdapterRegistry
     _clock: IReactorTime
     _find: Callable[[str], Deferred[bool]]
+
+    async def load(self, name: str, path: str, *, in_place: bool) -> None:
+        """Load an adapter, and wait until it is in memory; see :meth:`vllmsim.interfaces.IAdapterRegistry.load`."""
+        found = await self._find(path)
+        if seconds := self._registry.load(name, path, in_place, found=found):
+            await deferLater(self._clock, seconds)
+
+    def unload(self, name: str) -> None:
+        """Unload an adapter; see :meth:`vllmsim.interfaces.IAdapterRegistry.unload`."""
+        self._registry.unload(name)
+
+
+@define(slots=False, eq=False)
+class AdapterRoutes:
+    """Changes which adapters a rank serves. Like vLLM it answers in plain words, without a content type."""
+
+    app: ClassVar[Klein] = Klein()
+
+    _adapters: AdapterLoading
 
     @app.route("/v1/load_lora_adapter", methods=["POST"])
     @described(
@@ -46,7 +63,7 @@ class AdapterRoutes:
     async def load(self, request: Request) -> None:
         """Load an adapter."""
         body = adapters.read_load(request.content.read(), request.head)
-        await self._load(body.lora_name, body.lora_path, in_place=body.load_inplace)
+        await self._adapters.load(body.lora_name, body.lora_path, in_place=body.load_inplace)
         request.answer(200, adapters.loaded(body.lora_name), content_type=None)
 
     @app.route("/v1/unload_lora_adapter", methods=["POST"])
@@ -60,7 +77,7 @@ class AdapterRoutes:
     def unload(self, request: Request) -> None:
         """Unload an adapter."""
         body = adapters.read_unload(request.content.read(), request.head)
-        self._registry.unload(body.lora_name)
+        self._adapters.unload(body.lora_name)
         request.answer(200, adapters.unloaded(body.lora_name), content_type=None)
 
     @app.route("/adapters", methods=["POST"])
@@ -74,17 +91,12 @@ class AdapterRoutes:
     async def register(self, request: Request) -> None:
         """Load an adapter for SageMaker."""
         body = adapters.read_register(request.content.read(), request.head)
-        await self._load(body.name, body.src, in_place=False)
+        await self._adapters.load(body.name, body.src, in_place=False)
         request.answer(200, adapters.registered(body.name), content_type=None)
 
     @app.route("/adapters/<adapter_name>", methods=["DELETE"])
     @described("LoRA", Response(), errors=(UnknownAdapter,))
     def unregister(self, request: Request, adapter_name: str) -> None:
         """Unload an adapter for SageMaker."""
-        self._registry.unload(adapter_name)
+        self._adapters.unload(adapter_name)
         request.answer(200, adapters.unregistered(adapter_name), content_type=None)
-
-    async def _load(self, name: str, path: str, *, in_place: bool) -> None:
-        found = await self._find(path)
-        if seconds := self._registry.load(name, path, in_place, found=found):
-            await deferLater(self._clock, seconds)

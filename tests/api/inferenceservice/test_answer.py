@@ -113,11 +113,16 @@ class WholeTests(SynchronousTestCase):
             kind = told.WhichOneof("stop_reason")
             self.assertEqual(expected, (told.finish_reason, kind, kind and getattr(told, kind)))
 
+    def test_refused(self) -> None:
+        """A prompt that was not computed has no log probabilities."""
+        response = whole(NOT_CACHED, response={"prompt_logprobs": True, "prompt_candidates": 2})
+        self.assertEqual({"numPromptTokens": 3}, MessageToDict(response.prompt_info))
+
     def test_handover(self) -> None:
         """A prefill server says where the prompt's blocks are; others do not, nor do aborted answers."""
         kv = {"kv_transfer_params": {"do_remote_decode": True}}
         told = whole(answer(71), request_id="r1", kv=kv).outputs[0].finish_info.kv_transfer_params
-        self.assertEqual((True, "inference-r1"), (told["do_remote_prefill"], told["remote_request_id"]))
+        self.assertEqual((True, "r1"), (told["do_remote_prefill"], told["remote_request_id"]))
         self.assertFalse(whole(answer(71)).outputs[0].finish_info.HasField("kv_transfer_params"))
         self.assertFalse(whole(NOTHING_SAID, kv=kv).outputs[0].finish_info.HasField("kv_transfer_params"))
 
@@ -144,6 +149,25 @@ class StreamTests(SynchronousTestCase):
             each for choice in (1, 0) for each in unframed(made.tokens(choice, answer(71, reason="length"), 0, 1))
         ]
         self.assertEqual([(1, True), (0, False)], [(m.outputs[0].index, m.HasField("prompt_info")) for m in messages])
+
+    def test_prepared(self) -> None:
+        """What takes long to be told of the prompt is written before the first token, and told with that."""
+        body = GenerateRequest(text="hello", response={"prompt_candidates": 2, "prompt_logprobs": True})
+        call = InferenceDialect(settings(), 64, streams=True).parse(body.SerializeToString(), HEAD)
+        assert call.stream_encoder is not None
+        assert call.prepare is not None
+        call.prepare([PROMPT])
+        made = call.stream_encoder()
+        # Whatever the prompt is said to be now, this is what was written.
+        made.opening([prompt([9])], prefilled([PROMPT]))
+        (message,) = unframed(made.tokens(0, answer(71), 0, 1))
+        self.assertEqual([[], [6, 7], [7, 8]], [each.token_ids for each in message.prompt_info.candidate_tokens])
+        self.assertEqual((3, "a"), (len(message.prompt_info.logprobs), message.outputs[0].text))
+
+    def test_unprepared(self) -> None:
+        """Who asks for no details of the prompt waits for none."""
+        body = GenerateRequest(text="hello", response={"prompt_token_ids": True}).SerializeToString()
+        self.assertIsNone(InferenceDialect(settings(), 64, streams=True).parse(body, HEAD).prepare)
 
     def test_interval(self) -> None:
         """Where tokens go together, the first goes alone, and the last with what is left."""

@@ -163,14 +163,9 @@ class SamplingTests(ReadingTestCase):
             sampling = self.read(response=response).sampling
             self.assertEqual(expected, (sampling.logprobs, sampling.prompt_logprobs))
 
-    def test_stream(self) -> None:
-        """A stream can tell no candidates of the prompt; their log probabilities it can."""
-        self.assertRefused(400, "not available when streaming", streams=True, response={"prompt_candidates": 2})
-        self.assertEqual(0, self.read(streams=True, response={"prompt_logprobs": True}).sampling.prompt_logprobs)
-
     def test_stops(self) -> None:
         """More texts to stop at than anybody needs are refused."""
-        self.assertRefused(400, "At most 64", stopping={"stop_strings": ["x"] * 65})
+        self.assertRefused(400, "at most 4 strings, got 5", stopping={"stop_strings": ["x"] * 5})
 
 
 class ConstraintTests(ReadingTestCase):
@@ -216,9 +211,19 @@ class RestTests(ReadingTestCase):
         self.assertFalse(nothing.remote_prefill)
 
     def test_identity(self) -> None:
-        """A request names itself, and how urgent it is; what is sent beside it counts before that."""
+        """A request is called what it says, or else what is said beside it; how urgent it is is the other way round."""
         read = self.read(request_id="r1", priority=-3, session_id="s")
-        self.assertEqual(("inference-r1", True, -3), (read.answer_id, read.named_by_client, read.priority))
-        self.assertEqual("inference-0123456789abcdef", self.read().answer_id)
-        read = self.read(Head(request_id="r2", priority="5", data_parallel_rank="1"), request_id="r1", priority=-3)
-        self.assertEqual(("r2", 5, 1), (read.request_id, read.priority, read.rank))
+        self.assertEqual(("r1", True, -3), (read.answer_id, read.named_by_client, read.priority))
+        self.assertEqual(("0123456789abcdef", False), (self.read().answer_id, self.read().named_by_client))
+        head = Head(request_id="r2", priority="5", data_parallel_rank="1")
+        read = self.read(head, request_id="r1", priority=-3)
+        self.assertEqual(("r1", 5, 1), (read.answer_id, read.priority, read.rank))
+        self.assertEqual("r2", self.read(head).answer_id)
+
+    def test_named(self) -> None:
+        """What a request says of itself is known whatever is wrong with it, so that it can be made to fail."""
+        for model, lora, expected in (("", "", None), ("m9", "", "m9"), ("m1", "poet", "poet")):
+            body = GenerateRequest(model=model, lora_name=lora, media=[b"x"]).SerializeToString()
+            for streams in (False, True):
+                named = InferenceDialect(settings(), 64, streams).named(body, HEAD)
+                self.assertEqual((expected, streams), (named.model, named.streamed))

@@ -20,9 +20,8 @@ from vllmsim.api.scaleout.answer import spoken
 from vllmsim.errors import InferenceError
 from vllmsim.inference import Answer, InferenceRequest, Prefill, TokenizedPrompt
 
-PREFIX: Final = "inference"
-_IDS: Final = 1 << 32
-"""There are so many ids."""
+_LAST_ID: Final = 0xFFFFFFFF
+"""Ids have 32 bits; behind the last comes the first."""
 _REASONS: Final = {
     "length": FinishInfo.LENGTH,
     "stop": FinishInfo.STOP,
@@ -31,42 +30,76 @@ _REASONS: Final = {
 }
 
 
+class PromptTelling:
+    """What a request asks to know of its prompt.
+
+    To write the log probabilities of a long one takes some hundred milliseconds: who has no such time calls
+    :meth:`prepare` elsewhere first.
+
+    :param options: what the request wants to be sent back.
+    """
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+        self._written: bytes | None = None
+
+    @property
+    def detailed(self) -> bool:
+        """Whether it takes long."""
+        return bool(self._options.prompt_logprobs or self._options.prompt_candidates)
+
+    def prepare(self, prompts: Sequence[TokenizedPrompt]) -> None:
+        """Write it for the only prompt."""
+        self._written = self._write(prompts[0], detailed=self.detailed)
+
+    def write(self, prompt: TokenizedPrompt, *, refused: bool) -> bytes:
+        """Write the message that has it and nothing else; bytes of others may follow, and make one message with it.
+
+        :param refused: whether nothing was computed.
+        """
+        if refused:
+            return self._write(prompt, detailed=False)
+        return self._written or self._write(prompt, detailed=self.detailed)
+
+    def _write(self, prompt: TokenizedPrompt, *, detailed: bool) -> bytes:
+        response = GenerateResponse()
+        told, options, length = response.prompt_info, self._options, len(prompt.ids)
+        told.num_prompt_tokens = length
+        if options.prompt_token_ids:
+            told.token_ids.extend(prompt.ids)
+        if detailed and options.prompt_logprobs:
+            told.logprobs.extend([nan, *_logprobs(range(1, length))])
+            told.ranks.extend([0, *[1] * (length - 1)])
+        if detailed and options.prompt_candidates:
+            candidates = Candidates(options.prompt_candidates)
+            told.candidate_tokens.add()
+            for position in range(1, length):
+                candidates.add(told, position, prompt.ids[position])
+        written: bytes = response.SerializeToString()
+        return written
+
+
 @frozen(eq=False)
 class InferenceReading:
     """One request as it was read, and what both forms of its answer have in common.
 
     :param options: what the request wants to be sent back.
+    :param prompt: what it wants to know of the prompt.
+    :param candidates: tells those of the answers' tokens, if they are asked for.
     :param handed_over: whether another server is to go on after the prefill.
     """
 
     settings: Settings
     options: Any
+    prompt: PromptTelling
     request: InferenceRequest
+    candidates: "Candidates | None"
     handed_over: bool
 
     @property
     def tells(self) -> bool:
         """Whether text is sent back."""
         return not self.options.HasField("output_text") or bool(self.options.output_text)
-
-    def add_prompt(self, response: Any, prompt: TokenizedPrompt, *, refused: bool) -> None:
-        """Say what the request asks to know of the prompt.
-
-        :param refused: whether nothing was computed.
-        """
-        told, options, length = response.prompt_info, self.options, len(prompt.ids)
-        told.num_prompt_tokens = length
-        if options.prompt_token_ids:
-            told.token_ids.extend(prompt.ids)
-        if refused or not length:
-            return
-        if options.prompt_logprobs:
-            told.logprobs.extend([nan, *_logprobs(range(1, length))])
-            told.ranks.extend([0, *[1] * (length - 1)])
-        if options.prompt_candidates:
-            told.candidate_tokens.add()
-            for position in range(1, length):
-                _add_candidates(told, position, prompt.ids[position], options.prompt_candidates)
 
     def add_tokens(self, response: Any, choice: int, answer: Answer, pieces: Sequence[str], run: range) -> None:
         """Add an output with some tokens of a choice, and with its end if they include the last.
@@ -83,9 +116,9 @@ class InferenceReading:
         if options.output_logprobs:
             told.logprobs.extend(_logprobs(run))
             told.ranks.extend([1] * len(run))
-        if options.output_candidates:
+        if self.candidates is not None:
             for position in run:
-                _add_candidates(told, position, answer.ids[position], options.output_candidates)
+                self.candidates.add(told, position, answer.ids[position])
         if run.stop == len(answer):
             self._add_finish(told.finish_info, answer)
 
@@ -113,17 +146,27 @@ def _logprobs(run: range) -> Sequence[float]:
     return (repeated * -(-len(run) // PERIOD))[: len(run)]
 
 
-def _add_candidates(told: Any, position: int, token: int, count: int) -> None:
-    """Add a token and its alternatives.
+class Candidates:
+    """Tells tokens and what could have come in their places.
 
-    :param count: how many they are together.
+    :param count: how many there are for each token, itself included; at least 1.
     """
-    ranks = (0, *alternatives(count))
-    told.candidate_tokens.add(
-        token_ids=[(token + rank) % _IDS for rank in ranks],
-        logprobs=[logprob(position, rank) for rank in ranks],
-        ranks=[rank + 1 for rank in ranks],
-    )
+
+    def __init__(self, count: int) -> None:
+        self._ranks = (0, *alternatives(count))
+        self._told_ranks = [rank + 1 for rank in self._ranks]
+        self._logprobs = [[logprob(position, rank) for rank in self._ranks] for position in range(PERIOD)]
+
+    def add(self, told: Any, position: int, token: int) -> None:
+        """Add those of one token.
+
+        :param position: its place in the answer or the prompt.
+        """
+        told.candidate_tokens.add(
+            token_ids=[token + rank & _LAST_ID for rank in self._ranks],
+            logprobs=self._logprobs[position % PERIOD],
+            ranks=self._told_ranks,
+        )
 
 
 class InferenceStream:
@@ -170,14 +213,15 @@ class InferenceStream:
             yield self._message(choice, answer, range(self._sent[choice], stop))
 
     def _message(self, choice: int, answer: Answer, run: range) -> bytes:
-        response = GenerateResponse()
+        about = b""
         if not self._opened:
             self._opened = True
             assert self._prompt is not None
-            self._reading.add_prompt(response, self._prompt, refused=answer.refused)
+            about = self._reading.prompt.write(self._prompt, refused=answer.refused)
+        response = GenerateResponse()
         self._reading.add_tokens(response, choice, answer, self._pieces[choice], run)
         self._sent[choice] = run.stop
-        return frame(response.SerializeToString())
+        return frame(about + response.SerializeToString())
 
 
 @frozen(eq=False)
@@ -188,8 +232,8 @@ class InferenceWhole:
 
     def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
         """Write what is asked of the prompt, and every choice."""
+        about = self._reading.prompt.write(prompts[0], refused=all_refused(answers))
         response = GenerateResponse()
-        self._reading.add_prompt(response, prompts[0], refused=all_refused(answers))
         for choice, answer in enumerate(answers):
             self._reading.add_tokens(response, choice, answer, spoken(answer), range(len(answer)))
-        return frame(response.SerializeToString())
+        return frame(about + response.SerializeToString())

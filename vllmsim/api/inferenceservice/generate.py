@@ -12,14 +12,22 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vllmsim.api.body import Body, Head, validate
 from vllmsim.api.declared import read_message
 from vllmsim.api.dialect import Call, Settings, request_of
-from vllmsim.api.inferenceservice.answer import PREFIX, InferenceReading, InferenceStream, InferenceWhole
+from vllmsim.api.inferenceservice.answer import (
+    Candidates,
+    InferenceReading,
+    InferenceStream,
+    InferenceWhole,
+    PromptTelling,
+)
 from vllmsim.api.inferenceservice.messages import GenerateRequest
+from vllmsim.api.naming import Named
 from vllmsim.api.sampling import check_salt
+from vllmsim.api.spoiling import MESSAGES
 from vllmsim.api.structuredoutputs import StructuredOutputs, structured_output
 from vllmsim.api.transfer import Transfer, TransferParams, transfer_of
 from vllmsim.errors import InvalidParameter, InvalidRequest, PromptTooLong, UnknownAdapter, Unsupported
@@ -29,8 +37,8 @@ from vllmsim.structure import PLAIN, Form
 
 _USUAL_TOKENS: Final = 20
 """How many tokens an answer has at most when a request does not say."""
-_MOST_STOPS: Final = 64
-"""Most texts that may end an answer: each is looked for behind every token."""
+_MOST_STOPS: Final = 4
+"""The most stop strings (vLLM's ``VLLM_MAX_STOP_STRINGS``)."""
 
 
 class _TransferBody(Body):
@@ -40,8 +48,8 @@ class _TransferBody(Body):
 
 
 @frozen
-class _Named:
-    """What a request says about itself; see :class:`vllmsim.api.dialect.NamedBody`."""
+class _Asked:
+    """What a request says of itself; see :class:`vllmsim.api.dialect.NamedBody`."""
 
     model: str | None
     request_id: str | None
@@ -70,19 +78,37 @@ class InferenceDialect:
         prompt = self._prompt(asked)
         request = request_of(
             settings,
-            head,
-            _named(asked, model),
+            # The id in the message is the one that the client will abort it by.
+            evolve(head, request_id=asked.request_id or head.request_id),
+            _said(asked),
             model,
             (prompt,),
             self._sampling(asked),
-            PREFIX,
+            "",
             _form(asked.decoding),
             cut=Cut(asked.truncate_prompt_tokens, "left") if asked.truncate_prompt_tokens else None,
             reads_cache=False if asked.kv.bypass_prefix_cache else None,
         )
-        reading = InferenceReading(settings, asked.response, request, handed_over=_transfer(asked.kv).handed_over)
-        stream = partial(InferenceStream, reading) if self._streams else None
-        return Call(request, stream, partial(InferenceWhole, reading))
+        options, about = asked.response, PromptTelling(asked.response)
+        reading = InferenceReading(
+            settings,
+            options,
+            about,
+            request,
+            Candidates(options.output_candidates) if options.output_candidates else None,
+            handed_over=_transfer(asked.kv).handed_over,
+        )
+        return Call(
+            request,
+            partial(InferenceStream, reading) if self._streams else None,
+            partial(InferenceWhole, reading),
+            prepare=about.prepare if about.detailed else None,
+            spoiling=MESSAGES,
+        )
+
+    def named(self, body: bytes, _head: Head) -> Named:
+        """Tell what a request says of itself, whatever is wrong with the rest; see :mod:`vllmsim.api.naming`."""
+        return Named(_model_named(read_message(GenerateRequest, body)), self._streams)
 
     def _model(self, asked: Any) -> str:
         """Find what a request is to be served by.
@@ -116,11 +142,9 @@ class InferenceDialect:
 
     def _sampling(self, asked: Any) -> Sampling:
         sampling, decoding, stopping, response = asked.sampling, asked.decoding, asked.stopping, asked.response
-        if self._streams and response.prompt_candidates:
-            # They would be in one message, which may take long to write.
-            raise InvalidParameter("`prompt_candidates` are not available when streaming.", "prompt_candidates")
         if len(stopping.stop_strings) > _MOST_STOPS:
-            raise InvalidParameter(f"At most {_MOST_STOPS} stop strings are allowed.", "stop_strings")
+            count = len(stopping.stop_strings)
+            raise InvalidParameter(f"stop must have at most {_MOST_STOPS} strings, got {count}.", "stop", count)
         usual = 1 if self._settings.encoder_only else _USUAL_TOKENS
         return Sampling(
             n=sampling.num_sequences or 1,
@@ -150,13 +174,16 @@ def _alternatives(candidates: int, *, wanted: bool) -> int | None:
     return candidates if candidates or wanted else None
 
 
-def _named(asked: Any, model: str) -> _Named:
+def _model_named(asked: Any) -> str | None:
+    """Tell which model a request names; an adapter is the model, whatever else is said."""
+    return asked.lora_name or asked.model or None
+
+
+def _said(asked: Any) -> _Asked:
     kv = asked.kv
     salt = kv.cache_salt or None
     check_salt(salt)
-    # What names an adapter is what counts in the journal too.
-    named = model if asked.lora_name else asked.model or None
-    return _Named(named, asked.request_id or None, _transfer(kv), salt, asked.priority)
+    return _Asked(_model_named(asked), None, _transfer(kv), salt, asked.priority)
 
 
 def _transfer(kv: Any) -> Transfer:

@@ -1,0 +1,1 @@
+"""Tests of the dialects: How a server is operated over gRPC."""
