@@ -14,7 +14,7 @@ from tests.fakes import prefilled
 from vllmsim.errors import Unavailable
 from vllmsim.inference import TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
-from vllmsim.web.streaming import EventStream, WholeAnswer
+from vllmsim.web.streaming import EventStream, PreparedStream, WholeAnswer
 
 
 @define
@@ -205,3 +205,65 @@ class SinkTests(SynchronousTestCase):
         stream = EventStream(self.request, self.encoder)
         self.assertRaises(ZeroDivisionError, stream.started, [], 0)
         self.assertEqual((False, []), (stream.begun, self.request.parts))
+
+
+class PreparedTests(SynchronousTestCase):
+    """A stream that takes some work before its first token."""
+
+    def begin(self) -> None:
+        """Begin a stream."""
+        self.request, self.work = Written(), Deferred[object]()
+        self.asked: list[Any] = []
+        request: Any = self.request
+        self.stream = PreparedStream(request, Encoder(), prepare=self.prepare)
+        prompts = [TokenizedPrompt(TextPrompt("hi"), "hi", [1], ["hi"])]
+        self.stream.started(prompts, prefilled(prompts))
+        self.assertEqual([prompts], self.asked)
+
+    def prepare(self, prompts: Any) -> Deferred[object]:
+        """Remember what is asked for."""
+        self.asked.append(prompts)
+        return self.work
+
+    def test_tokens_wait(self) -> None:
+        """Tokens wait for it and come together then; those after them come as ever."""
+        self.begin()
+        said = answer(71, 72, 73, 74, EOS)
+        self.stream.tokens(0, said, 0, 1)
+        self.stream.tokens(0, said, 1, 3)
+        self.assertEqual([b"<"], self.request.parts[1:])
+        self.work.callback(None)
+        self.stream.tokens(0, said, 3, 4)
+        self.request.site.clock.advance(0)
+        self.assertEqual([b"<", b"0:0-3", b"0:3-4"], self.request.parts[1:])
+        self.request.site.clock.advance(0)
+        self.stream.tokens(0, said, 4, 5)
+        self.successResultOf(Deferred.fromCoroutine(self.stream.close()))
+        self.assertEqual([b"0:4-5", b">"], self.request.parts[4:])
+
+    def test_end_waits(self) -> None:
+        """The end waits too."""
+        self.begin()
+        self.stream.tokens(0, answer(EOS), 0, 1)
+        closing = Deferred.fromCoroutine(self.stream.close())
+        self.assertNoResult(closing)
+        self.work.callback(None)
+        self.request.site.clock.advance(0)
+        self.successResultOf(closing)
+        self.assertEqual([b"<", b"0:0-1", b">"], self.request.parts[1:])
+
+    def test_nothing_to_wait(self) -> None:
+        """Work that is done at once holds up nothing."""
+        self.begin()
+        self.work.callback(None)
+        self.stream.tokens(0, answer(71, EOS), 0, 1)
+        self.assertEqual([b"<", b"0:0-1"], self.request.parts[1:])
+
+    def test_fails(self) -> None:
+        """Work that fails is told at the end."""
+        self.begin()
+        self.stream.tokens(0, answer(EOS), 0, 1)
+        self.work.errback(ValueError("no"))
+        self.failureResultOf(Deferred.fromCoroutine(self.stream.close()), ValueError)
+        self.successResultOf(Deferred.fromCoroutine(self.stream.fail(Unavailable("no"))))
+        self.assertEqual([b"<", b"no"], self.request.parts[1:])
