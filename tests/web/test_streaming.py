@@ -210,12 +210,13 @@ class SinkTests(SynchronousTestCase):
 class PreparedTests(SynchronousTestCase):
     """A stream that takes some work before its first token."""
 
-    def begin(self) -> None:
+    def begin(self, work: Deferred[object] | None = None) -> None:
         """Begin a stream."""
-        self.request, self.work = Written(), Deferred[object]()
+        self.request, self.work = Written(), work or Deferred[object]()
         self.asked: list[Any] = []
         request: Any = self.request
-        self.stream = PreparedStream(request, Encoder(), prepare=self.prepare)
+        encoder: Any = Encoder()
+        self.stream = PreparedStream(request, encoder, prepare=self.prepare)
         prompts = [TokenizedPrompt(TextPrompt("hi"), "hi", [1], ["hi"])]
         self.stream.started(prompts, prefilled(prompts))
         self.assertEqual([prompts], self.asked)
@@ -253,11 +254,15 @@ class PreparedTests(SynchronousTestCase):
         self.assertEqual([b"<", b"0:0-1", b">"], self.request.parts[1:])
 
     def test_nothing_to_wait(self) -> None:
-        """Work that is done at once holds up nothing."""
-        self.begin()
-        self.work.callback(None)
-        self.stream.tokens(0, answer(71, EOS), 0, 1)
+        """Work that is done before the first token holds up nothing, now or later."""
+        self.begin(succeed(None))
+        self.stream.tokens(0, answer(71, 72, EOS), 0, 1)
         self.assertEqual([b"<", b"0:0-1"], self.request.parts[1:])
+        self.request.full = True
+        self.stream.tokens(0, answer(71, 72, EOS), 1, 2)
+        self.request.read(9)
+        self.assertEqual([b"<", b"0:0-1", b"0:1-2"], self.request.parts[1:])
+        self.request.site.clock.advance(0)
 
     def test_fails(self) -> None:
         """Work that fails is told at the end."""

@@ -106,21 +106,25 @@ class PreparedStream(EventStream):
     """
 
     _prepare: Callable[[Sequence[TokenizedPrompt]], Deferred[object]] = field(kw_only=True)
+    _ready: bool = field(init=False, default=False)
 
     def started(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> None:
         """Send what comes before the first token, and prepare that."""
         EventStream.started(self, prompts, prefill)
-        self._catching_up = Deferred.fromCoroutine(self._begin(prompts))
+        beginning = Deferred.fromCoroutine(self._begin(prompts))
+        if not self._ready:
+            self._catching_up = beginning
 
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
         """Send a run of tokens, or have it wait."""
-        if self._catching_up is None:
+        if self._ready:
             EventStream.tokens(self, choice, answer, start, stop)
         else:
             self._remember(choice, answer, start, stop)
 
     async def _begin(self, prompts: Sequence[TokenizedPrompt]) -> None:
         await self._prepare(prompts)
+        self._ready = True
         await self._catch_up()
 
 
