@@ -191,6 +191,17 @@ class BatcherTests(SynchronousTestCase):
         self.assertEqual([*range(count * size)], first[3] + second[3])
         self.assertEqual((["salt"], None), (first[8][0], second[8]))
 
+    def test_many_blocks(self) -> None:
+        """Events and batches are full with very many blocks too, however few tokens these have."""
+        encoder, publishers = BatchEncoder(2, 1), list[IBlockEventPublisher]([self.publisher])
+        batcher = EventBatcher(self.clock, lambda: 7.5, encoder, self.metrics, publishers, 1, 100, 0.01, 1000)
+        for _ in range(2):
+            batcher.stored(StoredBlocks([digest(1)] * 5000, None, range(5000), [None] * 5000))
+        batcher.flush()
+        self.assertEqual(
+            [[4096], [904, 4096], [904]], [[len(each[1]) for each in batch] for batch in self.publisher.read()]
+        )
+
     def test_many_tokens(self) -> None:
         """A batch is full too when its events have very many tokens."""
         blocks = [digest(1)] * 2048

@@ -38,7 +38,9 @@ _KIND: Final = "full_attention"
 _GROUP: Final = 0
 _HASH_BYTES: Final = 8
 _MOST_TOKENS: Final = 1 << 15
-"""In a part of a snapshot: some 200 kB, where clients take 4 MiB in a message."""
+"""In a part of a snapshot: some 100 kB, where clients take 4 MiB in a message."""
+_MOST_BLOCKS: Final = 1 << 8
+"""The same: they take some milliseconds to write."""
 _MOST_SALTED: Final = 1 << 16
 """Blocks whose salts are remembered: those that were told last."""
 
@@ -71,7 +73,7 @@ class KvEventWriter:
         :return: each ``KvEventBatch``, when it is asked for.
         """
         # Their numbers are those of batches that were, and there may have been few.
-        most = max(_MOST_TOKENS // block_size, -(-picture.blocks // (picture.sequence + 1)), 1)
+        most = max(min(_MOST_BLOCKS, _MOST_TOKENS // block_size), -(-picture.blocks // (picture.sequence + 1)))
         count = max(1, -(-picture.blocks // most))
         blocks = iter(picture.stored)
         for index in range(count):

@@ -24,6 +24,8 @@ _SLICE: Final = 0.001
 """Seconds that batches are written before other events are let in."""
 _MOST_TOKENS: Final = 1 << 15
 """With so many tokens an event or a batch is full: they take more than half a millisecond to write."""
+_MOST_BLOCKS: Final = 1 << 12
+"""With so many blocks, too: that takes small ones to reach before, and some readers take each block by itself."""
 
 
 @implementer(IBlockListener)
@@ -62,7 +64,7 @@ class EventBatcher:
 
     def stored(self, blocks: StoredBlocks) -> None:
         """Take blocks; those of a very long prompt as several events, as they come from vLLM too."""
-        most = max(1, _MOST_TOKENS // self._block_size)
+        most = max(1, min(_MOST_BLOCKS, _MOST_TOKENS // self._block_size))
         if len(blocks.hashes) <= most:
             self._add(blocks)
             return
@@ -128,7 +130,8 @@ class EventBatcher:
     def _publish(self) -> None:
         batch: list[BlockEvent] = []
         tokens = 0
-        while self._events and len(batch) < self._batch_size and tokens < _MOST_TOKENS:
+        most = min(_MOST_TOKENS, _MOST_BLOCKS * self._block_size)
+        while self._events and len(batch) < self._batch_size and tokens < most:
             event = self._events.popleft()
             batch.append(event)
             if isinstance(event, StoredBlocks):
