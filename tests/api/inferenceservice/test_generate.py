@@ -63,6 +63,8 @@ class PromptTests(ReadingTestCase):
         self.assertRefused(400, "your prompt contains 70 input tokens", token_ids={"ids": [1] * 70})
         read = self.read(token_ids={"ids": [1] * 70}, truncate_prompt_tokens=8)
         self.assertEqual(Cut(8, "left"), read.cut)
+        read = self.read(token_ids={"ids": range(1, 71)}, truncate_prompt_tokens=8)
+        self.assertEqual((TokenPrompt(tuple(range(7, 71))),), read.prompts)
 
     def test_media(self) -> None:
         """Media are refused as what is not simulated."""

@@ -39,6 +39,8 @@ _USUAL_TOKENS: Final = 20
 """How many tokens an answer has at most when a request does not say."""
 _MOST_STOPS: Final = 4
 """The most stop strings (vLLM's ``VLLM_MAX_STOP_STRINGS``)."""
+_SHOWN: Final = 1024
+"""How many characters of a name are shown."""
 
 
 class _TransferBody(Body):
@@ -122,7 +124,7 @@ class InferenceDialect:
         if not asked.lora_name:
             return model
         if models.adapter(asked.lora_name) is None:
-            raise UnknownAdapter(f"The lora adapter '{asked.lora_name}' cannot be found.", "lora_name")
+            raise UnknownAdapter(f"The lora adapter '{asked.lora_name[:_SHOWN]}' cannot be found.", "lora_name")
         if model not in (asked.lora_name, models.resolve(None)):
             raise InvalidRequest(f"The model '{model}' is another adapter than '{asked.lora_name}'.", "lora_name")
         name: str = asked.lora_name
@@ -136,19 +138,21 @@ class InferenceDialect:
         ids, limit = asked.token_ids.ids, self._max_model_len
         if not ids:
             raise InvalidParameter("Either text or token_ids must be provided and non-empty.", "prompt")
-        if len(ids) > limit and not asked.truncate_prompt_tokens:
+        if len(ids) <= limit:
+            return TokenPrompt(tuple(ids))
+        if not asked.truncate_prompt_tokens:
             raise PromptTooLong(limit, len(ids), exact=len(ids) != limit + 1)
-        return TokenPrompt(tuple(ids))
+        # No more than that is left in any case.
+        return TokenPrompt(tuple(ids[-limit:]))
 
     def _sampling(self, asked: Any) -> Sampling:
         sampling, decoding, stopping, response = asked.sampling, asked.decoding, asked.stopping, asked.response
         if len(stopping.stop_strings) > _MOST_STOPS:
             count = len(stopping.stop_strings)
             raise InvalidParameter(f"stop must have at most {_MOST_STOPS} strings, got {count}.", "stop", count)
-        usual = 1 if self._settings.encoder_only else _USUAL_TOKENS
         return Sampling(
             n=sampling.num_sequences or 1,
-            max_tokens=stopping.max_new_tokens or usual,
+            max_tokens=stopping.max_new_tokens or _USUAL_TOKENS,
             min_tokens=stopping.min_new_tokens,
             stop=tuple(stopping.stop_strings),
             stop_token_ids=tuple(stopping.stop_token_ids),
