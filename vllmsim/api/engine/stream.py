@@ -30,6 +30,8 @@ class GenerateStream:
     def __init__(self, reading: GenerateReading) -> None:
         self._reading, self._output = reading, reading.output
         self._interval = reading.settings.stream_interval
+        self._plain = self._interval == 1 and self._output is None
+        """Whether chunks behind the first differ in their token alone."""
         self._prompt: TokenizedPrompt
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
@@ -47,10 +49,15 @@ class GenerateStream:
     def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
         """Write the tokens `start` to `stop` of a choice."""
         write = self._writers[choice]
-        if write is not None and stop - start == 1 and stop < len(answer.ids):
-            self._sent[choice] = stop
-            return write(answer.ids[start])
-        return b"".join(self._messages(choice, answer, start, stop))
+        if write is None or start == stop:
+            if not self._plain or stop - start < 2:  # noqa: PLR2004 - what comes behind the first
+                return b"".join(self._messages(choice, answer, start, stop))
+            first = self.tokens(choice, answer, start, start + 1)
+            return first + self.tokens(choice, answer, start + 1, stop)
+        if stop == len(answer.ids):
+            return b"".join([*map(write, answer.ids[start:stop]), self._end(choice, answer, stop - 1)])
+        self._sent[choice] = stop
+        return write(answer.ids[start]) if stop - start == 1 else b"".join(map(write, answer.ids[start:stop]))
 
     def closing(self) -> bytes:
         """Write the last message, which ends the last choice."""
@@ -89,9 +96,6 @@ class GenerateStream:
 
     def _chunk(self, choice: int, answer: Answer, start: int, stop: int) -> bytes:
         """Write the tokens `start` to `stop` in one message."""
-        write = self._writers[choice]
-        if write is not None and stop - start == 1:
-            return write(answer.ids[start])
         message = pb.GenerateResponse()
         chunk = message.chunk
         chunk.token_ids.extend(answer.ids[start:stop])
@@ -103,7 +107,7 @@ class GenerateStream:
             shown = self._output.output(answer, start, stop)
             if shown is not None:
                 chunk.output_logprobs.CopyFrom(shown)
-        elif stop - start == 1 and self._interval == 1:
+        elif self._plain and stop > start:
             self._writers[choice] = _writer(message)
         given = self._reading.given
         if given is None or start:
