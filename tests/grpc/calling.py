@@ -1,7 +1,6 @@
 """Calls in memory: a client of gRPC on one of HTTP/2, and services to be called."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,9 +14,9 @@ from tests.http2client import ClientStream, Http2Client
 from vllmsim.api.frames import frame
 from vllmsim.grpc.framing import MessageReader
 from vllmsim.grpc.root import CallRoot
-from vllmsim.grpc.rpc import Rpc
 from vllmsim.grpc.service import Implementation
 from vllmsim.grpc.status import Code
+from vllmsim.grpc.telling import CallsOrRequests
 from vllmsim.interfaces import IJournal, IMiddleware
 from vllmsim.web.http2.connection import Http2
 from vllmsim.web.middleware.chain import Chain
@@ -97,7 +96,7 @@ class CallTestCase(SynchronousTestCase):
         self.root = CallRoot(implementations)
         limits = Limits(8000, 50, body_bytes, 5)
         self.site = Site(RankResource([]), self.clock, self.metrics, limits, chain=Chain(chain), journal=journal)
-        http2 = Http2(partial(Rpc, routes=self.root))
+        http2 = Http2(CallsOrRequests(self.root))
         self.site.http2 = lambda: succeed(http2)
         return self.site
 

@@ -30,11 +30,31 @@ DECLARED = declare(
         Method("Given", "Number", "Number", streams_out=True),
         Method("Collect", "Number", "Number", streams_in=True),
         Method("HangUp", "Number", "Number", streams_out=True),
+        Method("Ready", "Number", "Number", streams_out=True),
         Method("Missing", "Number", "Number"),
     ),
 )
 NUMBERS = DECLARED.service("Numbers")
 Number = DECLARED.message("Number")
+
+
+@define(eq=False)
+class Counter:
+    """Counts; it is no generator, and has nothing to close."""
+
+    _most: int
+    _value: int = field(init=False, default=0)
+
+    def __aiter__(self) -> "Counter":
+        """Be an iterator."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """Count on."""
+        if self._value == self._most:
+            raise StopAsyncIteration
+        self._value += 1
+        return Number(value=self._value)
 
 
 @define(eq=False)
@@ -107,12 +127,16 @@ class NumberCalls:
             self.heard.append("closed")
 
     @service.raw("Given")
-    async def given(self, rpc: Rpc) -> None:
+    def given(self, rpc: Rpc) -> None:
         """Say what was said, twice."""
         message = rpc.content.read()
         rpc.write(frame(message))
-        await rpc.room()
         rpc.write_last(frame(message))
+
+    @service.stream("Ready")
+    def ready(self, request: Any, _: Rpc) -> AsyncIterator[Any]:
+        """Count to a number at once, and need not be closed."""
+        return Counter(request.value)
 
     @service.raw("HangUp")
     async def hang_up(self, rpc: Rpc) -> None:

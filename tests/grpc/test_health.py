@@ -3,12 +3,15 @@
 from typing import Any
 
 from attrs import define
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.grpc.calling import Called, CallTestCase, call
 from vllmsim.api.health import HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse
 from vllmsim.grpc.health import HealthCalls
 from vllmsim.grpc.status import Code
+from vllmsim.grpc.watching import Watched
 from vllmsim.interfaces import IHealth
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
@@ -27,6 +30,24 @@ class Well:
         """Tell, and count who asks."""
         self.looks += 1
         return self.healthy and self.willing
+
+
+class WatchedTests(SynchronousTestCase):
+    """Who waits for a change."""
+
+    def test_leaving_together(self) -> None:
+        """Who is told may have another leave, who then is not told."""
+        clock, seen = Clock(), [1]
+        watched = Watched(clock, 1, lambda: seen[0])
+        first, second = watched.change(1), watched.change(1)
+        told: list[str] = []
+        first.addCallback(lambda _: second.cancel())
+        second.addCallbacks(lambda _: told.append("told"), lambda reason: told.append(reason.type.__name__))
+        clock.advance(1)
+        self.assertNoResult(watched.change(1))
+        seen[0] = 2
+        clock.advance(1)
+        self.assertEqual((["CancelledError"], []), (told, clock.getDelayedCalls()))
 
 
 class HealthTests(CallTestCase):

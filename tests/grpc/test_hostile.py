@@ -32,7 +32,7 @@ def headers(chance: random.Random) -> dict[str, Any]:
     said = {
         "grpc_encoding": ("gzip", "deflate", "identity", "snappy", ""),
         "grpc_timeout": ("1S", "0n", "99999999H", "x", ""),
-        "content_type": ("application/grpc", "application/grpc+proto", "application/grpc;x", "application/grpcx"),
+        "content_type": ("application/grpc", "application/grpc+proto", "application/grpc;x", "application/grpc+x"),
         "content_length": ("7",),
         "x_data_bin": ("AA==", "!!", ""),
     }

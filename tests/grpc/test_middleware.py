@@ -9,10 +9,11 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from tests.grpc.calling import Called, CallTestCase
+from tests.grpc.notes import Notes
 from tests.grpc.numbers import Number, NumberCalls
 from vllmsim.errors import Unavailable
 from vllmsim.grpc.status import Code
-from vllmsim.interfaces import IExchange, IMiddleware
+from vllmsim.interfaces import IExchange, IJournal, IMiddleware
 from vllmsim.web.middleware.accesslog import AccessLog
 from vllmsim.web.middleware.accounts import Accounts
 from vllmsim.web.middleware.apikeys import ApiKeys
@@ -158,6 +159,16 @@ class ChainTests(CallTestCase):
             self.assertFailed(code, called, text)
             self.assertEqual(("me", []), (called.metadata["x-who"], self.numbers.heard))
             self.assertEqual((1, 0), (middleware.ended, innermost.ended))
+
+    def test_answered_remembered(self) -> None:
+        """The journal knows of calls that a middleware has answered."""
+        notes = Notes()
+        self.serve(chain=[Answers(403, b"Not you.")], journal=cast("IJournal", notes))
+        self.root.add(NumberCalls(self.clock))
+        self.ask()
+        (record,) = notes.ended
+        self.assertEqual(("/test.Numbers/Double", "invalid", "Not you."), (
+            record.route, record.outcome, record.error_message))  # fmt: skip
 
     def test_refused(self) -> None:
         """One that refuses has its words told."""

@@ -3,12 +3,12 @@
 from typing import Any, ClassVar, cast
 
 from tests.grpc.calling import Called, CallTestCase
+from tests.grpc.notes import Notes
 from tests.grpc.numbers import NUMBERS, Number, NumberCalls
 from vllmsim.grpc.rpc import Rpc
 from vllmsim.grpc.service import Service
 from vllmsim.grpc.status import Code
 from vllmsim.interfaces import IJournal
-from vllmsim.records import HttpFacts, RequestRecord
 
 
 class MoreNumberCalls:
@@ -20,24 +20,6 @@ class MoreNumberCalls:
     def missing(self, request: Any, _: Rpc) -> Any:
         """Tell that it is here."""
         return Number(text="here")
-
-
-class Notes:
-    """A journal that keeps everything."""
-
-    def __init__(self) -> None:
-        self.begun: list[RequestRecord] = []
-        self.ended: list[RequestRecord] = []
-
-    def begin(self, route: str, http: HttpFacts | None) -> RequestRecord:
-        """Begin a record."""
-        self.begun.append(RequestRecord(route, http=http))
-        return self.begun[-1]
-
-    def end(self, record: RequestRecord, *, gone: bool = False) -> None:
-        """Keep it."""
-        record.ends(0.0, "disconnected" if gone else None)
-        self.ended.append(record)
 
 
 class RootTests(CallTestCase):

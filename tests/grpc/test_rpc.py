@@ -59,19 +59,6 @@ class RpcTests(NumbersTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
         self.assertFailed(Code.INTERNAL, called, "Internal server error")
 
-    def test_kinds(self) -> None:
-        """The kind of messages may be said, if it is ours; anything else is no call."""
-        for kind in ("application/grpc", "application/grpc+proto", "Application/GRPC;charset=x"):
-            self.assertEqual(Code.OK, self.ask("Double", Number(), content_type=kind).code)
-        for kind in ("application/grpc+json", "application/grpc-web", "text/plain"):
-            called = self.ask("Double", Number(), content_type=kind)
-            self.assertEqual((415, None, True), (called.stream.status, called.code, called.stream.ended))
-
-    def test_method(self) -> None:
-        """Calls are POST requests alone."""
-        stream = self.connect().send("PUT", "/test.Numbers/Double", frame(b""), content_type="application/grpc")
-        self.assertEqual((405, "POST"), (stream.status, stream.headers["allow"]))
-
     def test_no_metrics(self) -> None:
         """Calls are none of the requests that the metrics of HTTP count."""
         self.ask("Double", Number())
@@ -182,6 +169,12 @@ class StreamTests(NumbersTestCase):
         self.assertEqual(([1, 2], None), ([each.value for each in called.messages], called.code))
         self.pass_time(called, 1)
         self.assertEqual(([1, 2, 3], Code.OK), ([each.value for each in called.messages], called.code))
+
+    def test_at_once(self) -> None:
+        """What is there at once is written as fast as the client reads, and others have their turns between."""
+        called = self.ask("Ready", Number(value=3000))
+        called.stream.client.pump()
+        self.assertEqual(([*range(1, 3001)], Code.OK), ([each.value for each in called.messages], called.code))
 
     def test_none(self) -> None:
         """A stream of no messages has its status in the head."""

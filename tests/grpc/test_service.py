@@ -14,7 +14,7 @@ class ServiceTests(SynchronousTestCase):
     def test_methods(self) -> None:
         """A service has its methods, with what is said of each."""
         methods = NumberCalls.service.methods
-        self.assertEqual({"Double", "Later", "Fail", "Break", "Count", "Sum", "Given", "HangUp"}, {*methods})
+        self.assertEqual({"Double", "Later", "Fail", "Break", "Count", "Sum", "Given", "HangUp", "Ready"}, {*methods})
         self.assertEqual((True, True), (methods["Double"].inference, methods["Double"].remembered))
         self.assertEqual((False, False), (methods["Count"].inference, methods["Count"].remembered))
         self.assertEqual(["Sum"], [name for name, method in methods.items() if method.streams_in])

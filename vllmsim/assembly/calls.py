@@ -1,9 +1,7 @@
 # -*- test-case-name: tests.assembly.test_calls -*-
 """Every service that a rank has for gRPC: each is named here once. Imported when the first connection wants HTTP/2."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Final, TypeAlias
+from collections.abc import Iterator
 
 from vllmsim.api.engine.generate import GenerateDialect
 from vllmsim.assembly.frontend import front_end_calls
@@ -13,32 +11,7 @@ from vllmsim.grpc.health import HealthCalls
 from vllmsim.grpc.kvevents import KvEventCalls
 from vllmsim.grpc.reflection import ReflectionAlphaCalls, ReflectionCalls
 from vllmsim.grpc.root import CallRoot
-from vllmsim.grpc.rpc import Rpc
 from vllmsim.grpc.service import Implementation
-from vllmsim.web.http2.request import StreamRequest
-from vllmsim.web.http2.stream import Stream
-
-Make: TypeAlias = Callable[[Stream, bytes, bytes, str, Sequence[tuple[bytes, bytes]]], StreamRequest]
-
-_GRPC: Final = b"application/grpc"
-
-
-def calls_or_requests(root: CallRoot) -> Make:
-    """Make what makes an exchange of each stream: a call where it says so, else a request like any other.
-
-    :param root: answers calls.
-    """
-    call = partial(Rpc, routes=root)
-
-    def make(
-        stream: Stream, method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
-    ) -> StreamRequest:
-        kind = next((value for name, value in headers if name == b"content-type"), b"")
-        # Of what may follow, call itself knows what is none of its kinds.
-        is_call = kind.startswith(_GRPC) and kind[len(_GRPC) :][:1] in {b"", b"+", b";"}
-        return (call if is_call else StreamRequest)(stream, method, target, version, headers)
-
-    return make
 
 
 def call_root(surfaces: Surfaces) -> CallRoot:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PACKAGES: Final = ("h2", "google.protobuf", "smg_grpc_proto")
 _HTTP2: Final = "vllmsim.web.http2.connection"
 _CALLS: Final = "vllmsim.assembly.calls"
+_TELLING: Final = "vllmsim.grpc.telling"
 
 
 class GrpcError(SystemExit):
@@ -91,7 +92,7 @@ class Speaking:
         if self._http2 is not None:
             self._found(self._http2)
         elif len(self._waiting) == 1:
-            names = [_HTTP2] if self._surfaces is None else [_HTTP2, _CALLS]
+            names = [_HTTP2] if self._surfaces is None else [_HTTP2, _CALLS, _TELLING]
             loading = self._defer_to_thread(_load, names)
             loading.addCallback(self._make).addBoth(self._found)
         return waiting
@@ -106,7 +107,7 @@ class Speaking:
             self._http2 = http2()
         else:
             self._calls = modules[1].call_root(self._surfaces)
-            self._http2 = http2(modules[1].calls_or_requests(self._calls))
+            self._http2 = http2(modules[2].CallsOrRequests(self._calls))
         return self._http2
 
     def _found(self, result: Any) -> None:

@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.grpc.test_rpc -*-
 """One call of gRPC: a request over HTTP/2 whose body is messages, answered with messages and a status behind them.
 
-The request is a ``POST`` of ``application/grpc``, or of ``application/grpc+proto``, which is the same, to the path of a
-method. ``grpc-timeout`` says how long its client waits, ``grpc-encoding`` with what messages are compressed, and all
+The request is a ``POST`` of ``application/grpc`` to the path of a method; :mod:`vllmsim.grpc.telling` tells such from
+others. ``grpc-timeout`` says how long its client waits, ``grpc-encoding`` with what messages are compressed, and all
 other headers are the caller's own. The answer's status over HTTP is 200 whatever became of the call; what did is in
 trailers, or, where there is no message at all, in the head, which then is everything.
 
@@ -36,7 +36,6 @@ from vllmsim.web.received import Refused
 from vllmsim.web.site import Routes
 
 CONTENT_TYPE: Final = b"application/grpc"
-_KINDS: Final = frozenset({CONTENT_TYPE, CONTENT_TYPE + b"+proto"})
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS: Final[Mapping[bytes, float]] = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _OK: Final = 200
@@ -61,8 +60,6 @@ class Rpc(StreamRequest):
     _foreign: InferenceError | None = None
     """What a middleware has answered in the place of its method."""
     _timer: IDelayedCall | None = None
-    _is_http = False
-    """Whether it is answered as one who speaks no gRPC."""
 
     def __init__(
         self,
@@ -106,7 +103,7 @@ class Rpc(StreamRequest):
         """Read a piece of the body."""
         if self.streams_in:
             self._be_patient()
-        if self._trouble is not None or self.gone:
+        if self._trouble is not None:
             return
         self._body_bytes += len(piece)
         try:
@@ -133,7 +130,7 @@ class Rpc(StreamRequest):
             self._trouble = CallError(Code.INTERNAL, "The last message is not complete.")
         if self.streams_in:
             self._inbox.end(self._trouble)
-        elif not self.gone:
+        else:
             self._answer_message()
 
     def _answer_message(self) -> None:
@@ -211,26 +208,13 @@ class Rpc(StreamRequest):
         self._end(None)
 
     def _serve(self) -> None:
-        """Have the method answer, if this is a call at all."""
-        kind: bytes = self.getHeader(b"content-type") or b""
-        if self.method != b"POST":
-            self.setHeader(b"Allow", b"POST")
-            self._answer_http(405)
-        elif kind.partition(b";")[0].strip().lower() not in _KINDS:
-            self._answer_http(415)
+        """Have the method answer, if its messages can be read."""
+        try:
+            check_encoding(self._encoding)
+        except CallError:
+            self._end(Failure())
         else:
-            try:
-                check_encoding(self._encoding)
-            except CallError:
-                self._end(Failure())
-            else:
-                super()._serve()
-
-    def _answer_http(self, status: int) -> None:
-        """Answer one who has not called, but sent a request."""
-        self._is_http = True
-        super().answer(status, b"", None)
-        self.finish()
+            super()._serve()
 
     # What goes out
 
@@ -253,14 +237,12 @@ class Rpc(StreamRequest):
 
     def _head(self) -> list[tuple[bytes, bytes]]:
         """List the fields of the head; servers of gRPC tell neither time nor name, and have no caches before them."""
-        fields = super()._head()
-        return fields if self._is_http else [field for field in fields if field[0] not in _NOT_TOLD]
+        return [field for field in super()._head() if field[0] not in _NOT_TOLD]
 
     def _begin(self, data: bytes) -> None:
-        if not self._is_http:
-            # What streams events says so, which here are messages; and what messages have is in their frames.
-            self.setHeader(b"Content-Type", CONTENT_TYPE)
-            self.length = None
+        # What streams events says so, which here are messages; and how long these are is in their frames.
+        self.setHeader(b"Content-Type", CONTENT_TYPE)
+        self.length = None
         super()._begin(data)
 
     def remember(self, error: InferenceError) -> None:
@@ -283,8 +265,7 @@ class Rpc(StreamRequest):
 
     def finish(self) -> None:
         """End the response: with its status."""
-        if not self._is_http:
-            self._seal()
+        self._seal()
         super().finish()
 
     def _expire(self) -> None:
