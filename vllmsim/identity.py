@@ -47,9 +47,21 @@ def engine_id(configuration: Configuration, seed: int, number: int) -> str:
 
     :param seed: the daemon's seed.
     """
-    given = configuration.kv_transfer.engine_id
-    if given is not None:
-        return f"{given}_dp{number}" if configuration.data_parallel_size > 1 else given
+    if configuration.data_parallel_size > 1:
+        return f"{server_engine_id(configuration, seed)}_dp{number}"
+    return configuration.kv_transfer.engine_id or _drawn_id(configuration, seed, number)
+
+
+def server_engine_id(configuration: Configuration, seed: int) -> str:
+    """Make the id of all ranks together, behind which each has its number if there are several.
+
+    :param seed: the daemon's seed.
+    """
+    first = 0 if configuration.data_parallel_size > 1 else configuration.ranks.start
+    return configuration.kv_transfer.engine_id or _drawn_id(configuration, seed, first)
+
+
+def _drawn_id(configuration: Configuration, seed: int, number: int) -> str:
     bits = derive(seed, "engine", configuration.pod_name, configuration.port, number).getrandbits(128)
     return str(uuid.UUID(int=bits, version=4))
 

@@ -33,6 +33,7 @@ class LoadFigures:
     :param uncached_tokens: prompt tokens of those that wait which it is likely to compute.
     :param throughput: generated tokens per second, of the latest two seconds.
     :param hit_rate: the share of the latest prompts' tokens that were not computed, from 0 to 1.
+    :param silence: seconds since anything was generated; None if nothing was since somebody first asked.
     """
 
     rank: int
@@ -44,6 +45,7 @@ class LoadFigures:
     uncached_tokens: int = 0
     throughput: float = 0.0
     hit_rate: float = 0.0
+    silence: float | None = None
 
     @property
     def used_tokens(self) -> int:

@@ -267,6 +267,7 @@ def build_rank(
         failures=failures,
         journal=journal,
         exposition=measures.page(doors.metrics).write,
+        epoch=epoch,
     )
     resource = surfaces.resource()
     make_site = partial(

@@ -20,13 +20,13 @@ class HelpTests(SynchronousTestCase):
         text = help_text()
         for option in own_options():
             self.assertIn(f"--{option.name}", text)
-        self.assertNotIn("--dtype", text)
+        self.assertNotIn("--enforce-eager", text)
         for part in ("default 8000", "$SIM_MODEL", "in ms if no unit is given", "can change live", "has no effect"):
             self.assertIn(part, text)
 
     def test_topics(self) -> None:
         """Help shows all flags, one group, or one option with what it allows."""
-        self.assertIn("--dtype", help_text("all"))
+        self.assertIn("--enforce-eager", help_text("all"))
         latency = help_text("latency")
         self.assertIn("--prefill-overhead", latency)
         self.assertNotIn("--port", latency)

@@ -170,5 +170,7 @@ class LoadTests(SynchronousTestCase):
 
     def test_idle(self) -> None:
         """Options that have no effect are named with their source."""
-        idle = self.load("--quantization x --dtype auto").idle
-        self.assertEqual([("dtype", "--dtype"), ("quantization", "--quantization")], [(o.name, w) for o, w in idle])
+        idle = self.load("--quantization x --load-format auto").idle
+        self.assertEqual(
+            [("quantization", "--quantization"), ("load-format", "--load-format")], [(o.name, w) for o, w in idle]
+        )

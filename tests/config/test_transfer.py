@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from vllmsim.config.loading import ConfigurationError
-from vllmsim.config.transfer import KVTransfer, read_transfer
+from vllmsim.config.transfer import KVTransfer, mover_of, read_transfer
 
 NIXL: dict[str, Any] = {"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}
 
@@ -62,3 +62,51 @@ class TransferTests(SynchronousTestCase):
         words = ("--kv-transfer-config.kv_connector", "NixlConnector", "--kv-transfer-config.kv_role=kv_both")
         transfer = load_words((*words, "--kv-transfer-config.engine_id", "e"), {}).configuration.kv_transfer
         self.assertEqual(KVTransfer(("NixlConnector",), "kv_both", "e"), transfer)
+
+
+class MoverTests(SynchronousTestCase):
+    """Which connector gateways are told."""
+
+    def told(self, *inner: object, **more: object) -> tuple[str, str | None]:
+        """Find it where several work together: each by its name, or as it is given."""
+        members = [{"kv_connector": each} if isinstance(each, str) else each for each in inner]
+        extra = {"kv_connector_extra_config": {"connectors": members}}
+        return mover_of({"kv_connector": "MultiConnector", "engine_id": "all", **extra, **more})
+
+    def test_one(self) -> None:
+        """A connector that is alone is told as it is, and so is none."""
+        self.assertEqual(("", None), mover_of({}))
+        self.assertEqual(("NixlConnector", None), mover_of({"kv_connector": "NixlConnector", "engine_id": ""}))
+        self.assertEqual(("X", "e"), mover_of({"kv_connector": "X", "engine_id": "e"}))
+
+    def test_direct(self) -> None:
+        """Of several that is told which hands blocks from server to server, whatever stands beside it."""
+        self.assertEqual(
+            ("NixlConnector", "all"), self.told("OffloadingConnector", "NixlConnector", "FlexKVConnectorV1")
+        )
+        self.assertEqual(("MoRIIOConnector", "all"), self.told("MoRIIOConnector"))
+        own = {"kv_connector": "MooncakeConnector", "engine_id": "own"}
+        self.assertEqual(("MooncakeConnector", "own"), self.told(own, "X"))
+
+    def test_store(self) -> None:
+        """Else it is the one store; MoRI-IO steps aside for it."""
+        self.assertEqual(("HF3FSConnector", "all"), self.told("HF3FSConnector", "X"))
+        self.assertEqual(("SharedStorageConnector", "all"), self.told("MoRIIOConnector", "SharedStorageConnector"))
+
+    def test_unclear(self) -> None:
+        """Two of a kind, none, and what is no list of connectors are told as what joins them."""
+        for inner in (
+            ("NixlConnector", "MooncakeConnector"),
+            ("FlexKVConnectorV1", "HF3FSConnector"),
+            ("MoRIIOConnector", "FlexKVConnectorV1", "HF3FSConnector"),
+            ("X",),
+            (),
+            ("NixlConnector", 7),
+            ("NixlConnector", {"kv_connector": 7}),
+            ({"kv_connector": "NixlConnector", "engine_id": 7},),
+            ({"kv_connector": "NixlConnector", "engine_id": ""},),
+        ):
+            self.assertEqual(("MultiConnector", "all"), self.told(*inner), inner)
+        wrong: tuple[object, ...] = ([], {"connectors": "NixlConnector"}, None)
+        for extra in wrong:
+            self.assertEqual(("MultiConnector", "all"), self.told(kv_connector_extra_config=extra), extra)

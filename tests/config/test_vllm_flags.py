@@ -28,6 +28,7 @@ SPECIAL = {
     "--mm-encoder-attn-dtype": "fp8",
     "--ssl-keyfile": "key.pem",
     "--kv-events-config": '{"hwm": 1}',
+    "--override-generation-config": '{"top_k": 20}',
     "--kv-transfer-config": '{"kv_connector": "NixlConnector"}',
     "--fingerprint-mode": "hash",
     "--video-pruning-rate": "0.5",

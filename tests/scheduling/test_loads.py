@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -66,6 +67,14 @@ class PaceTests(SynchronousTestCase):
         self.assertAlmostEqual(2000, told[-1], delta=20)
         self.assertLess(len(self.pace._generated), 210)
 
+    def test_silence(self) -> None:
+        """How long nothing has been generated is known from the first token on."""
+        self.assertIsNone(self.pace.silence())
+        self.generate((1, 1), (2, 0))
+        self.assertEqual(2.0, self.pace.silence())
+        self.generate((0, 1))
+        self.assertEqual(0.0, self.pace.silence())
+
     def test_hits(self) -> None:
         """The share of cached tokens is that of the latest 64 prompts, however many come at a time."""
         self.do(*[(1, Progress(0, 10 + n, 500 + 10 * n, 100)) for n in range(1, 64)])
@@ -119,7 +128,9 @@ class RankLoadsTests(RankTestCase):
         self.clock.pump([0.1] * 75)
         self.assertEqual((0, 0), (self.figures().running, self.figures().waiting))
         self.clock.advance(2.1)
-        self.assertEqual(LoadFigures(0, most_running=2), self.figures())
+        figures = self.figures()
+        self.assertEqual(LoadFigures(0, most_running=2), evolve(figures, silence=None))
+        self.assertLess(2.0, figures.silence or 0.0)
 
     def test_cache(self) -> None:
         """With a KV cache its use is told in tokens too, and what waits is expected to be cached as others were."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from vllmsim.api.engine.generate import GenerateDialect
 from vllmsim.assembly.frontend import front_end_calls
 from vllmsim.assembly.surfaces import Surfaces
+from vllmsim.assembly.telling import engine_calls
 from vllmsim.grpc.engine import GenerateCalls
 from vllmsim.grpc.health import HealthCalls
 from vllmsim.grpc.kvevents import KvEventCalls
@@ -29,4 +30,5 @@ def _chosen(surfaces: Surfaces) -> Iterator[Implementation]:
     generate = latest(lambda settings: GenerateDialect(settings, c.max_model_len))
     yield from surfaces.chosen([GenerateCalls(surfaces.answering, generate)], [])
     yield KvEventCalls(surfaces.clock, surfaces.doors.event_logs, surfaces.doors.loads)
+    yield from engine_calls(surfaces)
     yield from front_end_calls(surfaces)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from attrs import define
+from attrs import define, field
 from klein import Klein
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -61,8 +61,8 @@ from vllmsim.web.invocations import InvocationRoutes, Surface
 from vllmsim.web.journal import JournalRoutes
 from vllmsim.web.labelscores import LabelScoreRoutes
 from vllmsim.web.operations import OperationRoutes
-from vllmsim.web.pooling import PoolingRoutes
-from vllmsim.web.profiling import ProfilingRoutes
+from vllmsim.web.pooling import PoolAnswering, PoolingRoutes
+from vllmsim.web.profiling import Profiler, ProfilingRoutes
 from vllmsim.web.responses import ResponseRoutes
 from vllmsim.web.root import RankResource
 from vllmsim.web.scaleout import ScaleOutAbortRoutes, ScaleOutGate
@@ -89,6 +89,7 @@ class Surfaces:
     :param settings: tells what dialects share now, made of the configuration; kept up to date before the routes are.
     :param doors: what its port leads to.
     :param exposition: writes the metrics, or those with some names.
+    :param epoch: tells seconds since the epoch.
     """
 
     live: LiveConfiguration
@@ -108,6 +109,14 @@ class Surfaces:
     failures: FailureInjection
     journal: IJournal
     exposition: Callable[[Collection[str]], bytes]
+    epoch: Callable[[], float]
+    profiler: Profiler = field(init=False, factory=Profiler)
+    began: float = field(init=False)
+    """When the rank was made, in seconds of its clock."""
+
+    @began.default
+    def _begin(self) -> float:
+        return self.clock.seconds()
 
     def resource(self) -> RankResource:
         """Join the routes into one tree."""
@@ -149,6 +158,11 @@ class Surfaces:
         if not self.configuration.disable_fastapi_docs:
             resource.add(self._documentation(resource))
         return resource
+
+    @property
+    def embeds(self) -> bool:
+        """Whether this server makes vectors of texts."""
+        return bool(self.chosen([], [True]))
 
     @property
     def signature(self) -> Mapping[str, str]:
@@ -227,17 +241,18 @@ class Surfaces:
     def _pooling(self) -> PoolingRoutes:
         pools = self.pools
         return PoolingRoutes(
-            self.doors.pooler,
+            self.pool_answering(),
             pools(EmbeddingDialect),
             pools(CohereDialect),
             pools(PoolingTaskDialect),
             pools(ClassificationDialect),
             pools(ScoreDialect),
             pools(RerankDialect),
-            self.failing(self.in_turn),
-            self.signature,
-            self.in_turn,
         )
+
+    def pool_answering(self) -> PoolAnswering:
+        """Make what answers requests that pool."""
+        return PoolAnswering(self.doors.pooler, self.failing(self.in_turn), self.signature, self.in_turn)
 
     def failing(self, defer_to_thread: Callable[..., Deferred[Any]]) -> Failing:
         """Make what reads requests, of which some are to fail."""
@@ -245,16 +260,17 @@ class Surfaces:
 
     def _invocations(self, answering: Answering, pooling: PoolingRoutes) -> InvocationRoutes:
         """Make the route that takes the bodies of others."""
+        pool = pooling.answering.answer
 
         def surfaces(settings: Settings) -> tuple[list[Surface], Surface]:
             pooled = self._pooled(settings)
             chat = Surface(frozenset({"messages"}), ChatDialect(settings).parse, answering.answer)
             completion = Surface(frozenset({"prompt"}), CompletionDialect(settings).parse, answering.answer)
-            embedding = Surface(frozenset({"input", "messages"}), EmbeddingDialect(pooled).parse, pooling.answer)
+            embedding = Surface(frozenset({"input", "messages"}), EmbeddingDialect(pooled).parse, pool)
             pools = [
                 embedding,
-                Surface(frozenset({"queries", "data_1", "text_1"}), ScoreDialect(pooled).parse, pooling.answer),
-                Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pooling.answer),
+                Surface(frozenset({"queries", "data_1", "text_1"}), ScoreDialect(pooled).parse, pool),
+                Surface(frozenset({"documents"}), RerankDialect(pooled).parse, pool),
             ]
             default = embedding if self.configuration.runner == "pooling" else completion
             return self.chosen([chat, completion], pools), default
@@ -309,7 +325,7 @@ class Surfaces:
         if c.server_dev_mode or c.tokens_only:
             yield AbortRoutes(self.doors.control).app
         if c.profiler_config:
-            yield ProfilingRoutes().app
+            yield ProfilingRoutes(self.profiler).app
         if c.server_dev_mode:
             yield ControlRoutes(self.doors.control).app
             yield DevelopmentRoutes(

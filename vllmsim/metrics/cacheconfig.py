@@ -10,7 +10,7 @@ def cache_config_labels(configuration: Configuration) -> dict[str, str]:
     values: dict[str, object] = {
         "_block_size_resolved": True,
         "block_size": size,
-        "cache_dtype": "auto",
+        "cache_dtype": configuration.kv_cache_dtype,
         "cache_hit_alignment_tokens": None,
         "effective_attention_block_size": size,
         "enable_mamba_shared_prefix_checkpoint": False,

@@ -46,6 +46,9 @@ class Pace:
     _prompts: deque[Progress] = field(init=False)
     """What had been done at some moments: the first is what the latest prompts are counted from."""
 
+    _latest: float | None = field(init=False, default=None)
+    """When more had been generated than before."""
+
     @_prompts.default
     def _begin(self) -> deque[Progress]:
         return deque([Progress()])
@@ -62,11 +65,17 @@ class Pace:
             while prompts[1].prompts <= progress.prompts - PROMPTS:
                 prompts.popleft()
         # The first moment stays as it is: what has been done since is in the window.
-        if len(moments) > 1 and now - moments[-1][0] < _GRAIN:
-            moments[-1] = moments[-1][0], progress.generated
-        elif progress.generated != moments[-1][1]:
-            moments.append((now, progress.generated))
+        if progress.generated != moments[-1][1]:
+            self._latest = now
+            if len(moments) > 1 and now - moments[-1][0] < _GRAIN:
+                moments[-1] = moments[-1][0], progress.generated
+            else:
+                moments.append((now, progress.generated))
         self._forget(now)
+
+    def silence(self) -> float | None:
+        """Tell for how many seconds nothing has been generated; None if nothing has been at all."""
+        return None if self._latest is None else self._clock.seconds() - self._latest
 
     def throughput(self) -> float:
         """Tell how many tokens per second have been generated lately."""
@@ -133,6 +142,7 @@ class RankLoads:
             round(self._waiting_tokens(load.waiting) * (1.0 - hit_rate)),
             self._pace.throughput(),
             hit_rate,
+            self._pace.silence(),
         )
 
     def _waiting_tokens(self, waiting: int) -> int:

@@ -9,6 +9,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 
 from vllmsim.api.description import BYTES, GENERATING, Response
+from vllmsim.api.naming import Names, named_in_json
 from vllmsim.api.pooling.cohere import CohereBody
 from vllmsim.api.pooling.inputs import InputBody, PoolingCall, PoolingDialect, Reply
 from vllmsim.api.pooling.scoring import RerankBody, ScoreBody
@@ -26,8 +27,8 @@ _INLINE_NUMBERS: Final = 2048
 """How many numbers are written without a thread: it takes half a millisecond, as 8-bit floats 2 ms."""
 
 
-@define(slots=False, eq=False)
-class PoolingRoutes:
+@define(eq=False)
+class PoolAnswering:
     """Answers pooling requests.
 
     :param failing: reads requests, of which some are to fail.
@@ -35,18 +36,56 @@ class PoolingRoutes:
     :param defer_to_thread: runs a function off the reactor; long answers are written there.
     """
 
+    _pooler: IPooler
+    _failing: Failing
+    _signature: Mapping[str, str]
+    _defer_to_thread: Callable[..., Deferred[Reply]]
+
+    async def read(self, dialect: PoolingDialect, request: Request, names: Names = named_in_json) -> PoolingCall:
+        """Read a request as :class:`vllmsim.web.failing.Failing` does, and sign its answer.
+
+        :param names: tells what the body says of itself, as far as failures are chosen by that.
+        """
+        for name, value in self._signature.items():
+            request.setHeader(name, value)
+        return await self._failing.read(dialect.parse, request, names)
+
+    async def answer(self, call: PoolingCall, request: Request) -> None:
+        """Have a call served, and write its answer.
+
+        :raises vllmsim.errors.InferenceError: when it cannot be served.
+        """
+        fault, record = request.fault, request.record
+        if record is not None:
+            reading = call.reading
+            record.asks(reading.asked, reading.model, reading.id, reading.request_id)
+            record.prompts = len(call.request.inputs)
+        pooled = await self._pooler.pool(disturbed(call.request, fault), record)
+        if sum(each.numbers for each in pooled) > _INLINE_NUMBERS:
+            reply = await self._defer_to_thread(call.write, pooled)
+        else:
+            reply = call.write(pooled)
+        for name, value in reply.headers.items():
+            request.setHeader(name, value)
+        if fault is not None and fault.damage is not None:
+            answer_badly(request, fault.damage, b"".join(reply.pieces), reply.content_type.encode(), call.spoiling)
+            return
+        await deliver(request, 200, reply.pieces, reply.content_type.encode())
+
+
+@define(slots=False, eq=False)
+class PoolingRoutes:
+    """The routes, each with its dialect."""
+
     app: ClassVar[Klein] = Klein()
 
-    _pooler: IPooler
+    answering: PoolAnswering
     _embeddings: Callable[[], PoolingDialect]
     _cohere: Callable[[], PoolingDialect]
     _pooling: Callable[[], PoolingDialect]
     _classification: Callable[[], PoolingDialect]
     _scores: Callable[[], PoolingDialect]
     _ranking: Callable[[], PoolingDialect]
-    _failing: Failing
-    _signature: Mapping[str, str]
-    _defer_to_thread: Callable[..., Deferred[Reply]]
 
     @app.route("/v1/embeddings", methods=["POST"])
     @described(
@@ -120,28 +159,4 @@ class PoolingRoutes:
         await self._answer(self._ranking(), request)
 
     async def _answer(self, dialect: PoolingDialect, request: Request) -> None:
-        for name, value in self._signature.items():
-            request.setHeader(name, value)
-        await self.answer(await self._failing.read(dialect.parse, request), request)
-
-    async def answer(self, call: PoolingCall, request: Request) -> None:
-        """Have a call served, and write its answer.
-
-        :raises vllmsim.errors.InferenceError: when it cannot be served.
-        """
-        fault, record = request.fault, request.record
-        if record is not None:
-            reading = call.reading
-            record.asks(reading.asked, reading.model, reading.id, reading.request_id)
-            record.prompts = len(call.request.inputs)
-        pooled = await self._pooler.pool(disturbed(call.request, fault), record)
-        if sum(each.numbers for each in pooled) > _INLINE_NUMBERS:
-            reply = await self._defer_to_thread(call.write, pooled)
-        else:
-            reply = call.write(pooled)
-        for name, value in reply.headers.items():
-            request.setHeader(name, value)
-        if fault is not None and fault.damage is not None:
-            answer_badly(request, fault.damage, b"".join(reply.pieces), reply.content_type.encode())
-            return
-        await deliver(request, 200, reply.pieces, reply.content_type.encode())
+        await self.answering.answer(await self.answering.read(dialect, request), request)

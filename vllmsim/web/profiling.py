@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.web.test_profiling -*-
-"""The routes that start and stop vLLM's profiler. There is no model to profile, but scripts that do so should run."""
+"""What starts and stops vLLM's profiler. There is no model to profile, but scripts that do so should run."""
 
 from typing import ClassVar
 
@@ -13,27 +13,45 @@ from vllmsim.web.described import described
 from vllmsim.web.request import Request
 
 
+@define(eq=False)
+class Profiler:
+    """Remembers whether a profile is being taken."""
+
+    _running: bool = field(init=False, default=False)
+
+    def start(self) -> None:
+        """Begin a profile.
+
+        :raises Conflict: when there is one.
+        """
+        if self._running:
+            raise Conflict("The profiler is running already.")
+        self._running = True
+
+    def stop(self) -> None:
+        """End the profile, if there is one."""
+        self._running = False
+
+
 @define(slots=False, eq=False)
 class ProfilingRoutes:
-    """Remembers whether a profile is being taken."""
+    """Starts and stops it."""
 
     app: ClassVar[Klein] = Klein()
 
-    _running: bool = field(init=False, default=False)
+    _profiler: Profiler
 
     @app.route("/start_profile", methods=["POST"])
     @described("Development", Response(), body=ProfileBody, optional=True, errors=(*READING, Conflict))
     def start(self, request: Request) -> None:
         """Begin a profile, unless there is one."""
         check_profile(request.content.read())
-        if self._running:
-            raise Conflict("The profiler is running already.")
-        self._running = True
+        self._profiler.start()
         request.answer(200, b"", content_type=None)
 
     @app.route("/stop_profile", methods=["POST"])
     @described("Development", Response())
     def stop(self, request: Request) -> None:
         """End the profile, if there is one."""
-        self._running = False
+        self._profiler.stop()
         request.answer(200, b"", content_type=None)

@@ -17,6 +17,7 @@ from vllmsim.api.chat import check_media
 from vllmsim.api.conversation import ChatMessage, conversation_of, read_template
 from vllmsim.api.dialect import Settings, usage
 from vllmsim.api.sampling import Int64, check_salt
+from vllmsim.api.spoiling import EVENTS, Spoiling
 from vllmsim.errors import InvalidParameter, InvalidRequest, UnknownModel
 from vllmsim.inference import Conversation, Cut, Prompt, TextPrompt, TokenPrompt
 from vllmsim.pooling import Pooled, PoolingInput, PoolingRequest
@@ -175,7 +176,7 @@ class PoolingSettings:
     def reading(self, prefix: str, head: Head, body: PoolingBody) -> "PoolingReading":
         """Begin the answer to a request.
 
-        :param prefix: what the answer's id begins with.
+        :param prefix: what the answer's id begins with, without its hyphen; empty where it is what the client says.
         :raises UnknownModel: when the model is not served; unlike elsewhere the error does not say which are.
         """
         settings = self.settings
@@ -185,7 +186,7 @@ class PoolingSettings:
             raise UnknownModel(f"The model `{body.model}` does not exist.", model=body.model) from None
         request_id = head.request_id or body.request_id or settings.new_id()
         return PoolingReading(
-            f"{prefix}-{request_id}",
+            f"{prefix}-{request_id}" if prefix else request_id,
             settings.models.resolve(None),
             settings.now(),
             self.max_model_len if body.padding == "max_length" else 0,
@@ -213,11 +214,13 @@ class PoolingCall:
 
     :param write: makes the response of what became of the request; long ones take long.
     :param reading: what the answer tells about the request.
+    :param spoiling: how the answer goes wrong, where it is to.
     """
 
     request: PoolingRequest
     write: Callable[[Sequence[Pooled]], Reply]
     reading: "PoolingReading"
+    spoiling: Spoiling = field(default=EVENTS, kw_only=True)
 
 
 class PoolingDialect(Protocol):

@@ -1,9 +1,12 @@
 # -*- test-case-name: tests.config.test_schema -*-
 """The model that is simulated, its adapters, and what it sees and draws."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from attrs import frozen
 
-from vllmsim.config.kinds import PERCENT, Duration, Flag, Integer, List, Number, Parsed, Text
+from vllmsim.config.kinds import PERCENT, Duration, Flag, Integer, Json, List, Number, Parsed, Text
 from vllmsim.config.lora import LoraModule, parse_lora_module, write_lora_module
 from vllmsim.config.option import option
 
@@ -41,6 +44,15 @@ class ModelOptions:
         "Let /sleep put the engine to sleep.")
     default_embedding_dimensions: int = option("model", Integer(least=1, most=65536), 384,
         "Length of an embedding when the request names none.", live=True)
+    dtype: str = option("model", Text(required=True), "auto",
+        "Number type that servers of this model tell their peers; auto is that of its config.json, or bfloat16.")
+    attention_backend: str | None = option("model", Text(), None,
+        "Attention kernel that servers of this model tell their peers.")
+    generation_config: str = option("model", Text(required=True), "auto",
+        "Where the sampling defaults are from that clients over gRPC are told: the model's folder (auto), another"
+        " folder, or nowhere (vllm).")
+    override_generation_config: Mapping[str, Any] = option("model", Json(), {},
+        "Sampling defaults that they are told in the place of those.")
     runner: str = option("model", Text(choices=("auto", "generate", "pooling", "draft")), "auto",
         "What the server does: generate text, pool (embeddings, classes, scores), or (auto) both; draft is generate.")
 

@@ -1,0 +1,135 @@
+# -*- test-case-name: tests.assembly.test_telling -*-
+"""What clients of VllmEngine are told of the model, the tokenizer and the server. Imported with what speaks gRPC."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from vllmsim.api.engine.embedding import EmbedDialect
+from vllmsim.api.engine.modelinfo import ModelFacts
+from vllmsim.api.engine.serverinfo import ServerSetup, ServerState
+from vllmsim.assembly.once import Once
+from vllmsim.assembly.surfaces import Surfaces
+from vllmsim.assembly.tokenizing import BUILTIN
+from vllmsim.config.transfer import mover_of
+from vllmsim.grpc.embedding import EmbedCalls
+from vllmsim.grpc.inquiries import InquiryCalls
+from vllmsim.grpc.operations import OperationCalls
+from vllmsim.grpc.service import Implementation
+from vllmsim.identity import server_engine_id
+from vllmsim.tokenization.bundle import pack, read_files
+from vllmsim.tokenization.choice import Choice, choose
+from vllmsim.tokenization.modelfiles import ModelFiles, describe_model, number_type
+
+_PAIRING: Final = "SMG_PAIRING_PROTOCOL"
+_BFLOAT16: Final = "bfloat16"
+
+
+@define(eq=False)
+class Telling:
+    """Tells it for one rank, or for those that share its port."""
+
+    _surfaces: Surfaces
+    _files: Once[ModelFiles] = field(init=False)
+    archive: Callable[[], Deferred[tuple[bytes, str]]] | None = field(init=False)
+    """Finds the archive of the tokenizer's files, and its SHA-256; None where it has no files."""
+
+    @_files.default
+    def _find_files(self) -> Once[ModelFiles]:
+        surfaces = self._surfaces
+        return Once(surfaces.defer_to_thread, partial(describe_model, surfaces.configuration, surfaces.environ))
+
+    @archive.default
+    def _find_archive(self) -> Callable[[], Deferred[tuple[bytes, str]]] | None:
+        return None if self._tokenizer_place() is None else Once(self._surfaces.defer_to_thread, self._pack)
+
+    async def model(self) -> ModelFacts:
+        """Find what there is to tell of the model."""
+        surfaces, files = self._surfaces, await self._files()
+        c, tokenizer = surfaces.configuration, surfaces.tokenizer
+        # Ids mean something where the tokenizer is the model's.
+        own = self._choice.kind == "path"
+        return ModelFacts(
+            path=c.model,
+            served_name=c.served_names[0],
+            tokenizer_path=c.tokenizer or c.model,
+            generates=c.runner != "pooling",
+            max_model_len=c.max_model_len,
+            vocabulary_size=(files.vocabulary_size if own else None) or tokenizer.vocabulary_size,
+            sees=not c.language_model_only,
+            kind=files.kind,
+            architectures=files.architectures,
+            ends=(files.ends if own else ()) or (tokenizer.eos_id,),
+            pad=files.pad if own else 0,
+            bos=files.bos if own else 0,
+            sampling=files.sampling,
+        )
+
+    async def setup(self) -> ServerSetup:
+        """Find how the server is set up."""
+        surfaces = self._surfaces
+        c, files = surfaces.configuration, await self._files()
+        connector, engine_id = mover_of(c.kv_transfer_config or {})
+        own = (engine_id or server_engine_id(c, surfaces.seed)) if connector else ""
+        dtype = number_type(c.dtype)
+        return ServerSetup(
+            connector=connector,
+            role=(c.kv_transfer.role or "") if connector else "",
+            engine_id=own,
+            ranks=c.data_parallel_size,
+            cache_dtype=c.kv_cache_dtype,
+            block_size=c.block_size,
+            attention_backend=c.attention_backend or "",
+            model_dtype=(files.dtype or _BFLOAT16) if dtype == "auto" else dtype,
+            pairing=surfaces.environ.get(_PAIRING, "").strip(),
+            sees=not c.language_model_only,
+            reasoning_parser=c.reasoning_parser,
+        )
+
+    def state(self) -> ServerState:
+        """Tell how the server is now."""
+        surfaces = self._surfaces
+        control, loads = surfaces.doors.control, surfaces.doors.loads()
+        figures = [each for rank in loads.ranks if (each := loads.figures(rank)) is not None]
+        silences = [each.silence for each in figures if each.silence is not None]
+        return ServerState(
+            in_flight=control.in_flight(),
+            paused=control.paused() or control.sleeping(),
+            last_output=surfaces.epoch() - min(silences) if silences else 0.0,
+            uptime=surfaces.clock.seconds() - surfaces.began,
+            most_running=surfaces.live.current.max_num_seqs,
+        )
+
+    @property
+    def _choice(self) -> Choice:
+        """Which tokenizer there is."""
+        try:
+            return choose(self._surfaces.configuration, self._surfaces.environ)
+        except ValueError:
+            # Its file was there at the start.
+            return Choice("path")
+
+    def _tokenizer_place(self) -> Path | None:
+        """Find where the tokenizer's files are."""
+        return Path(BUILTIN) if self._choice.kind == "builtin" else self._choice.path
+
+    def _pack(self) -> tuple[bytes, str]:
+        """Make the archive; to be called in a thread."""
+        place = self._tokenizer_place()
+        assert place is not None
+        bundle = pack(read_files(place))
+        return bundle.data, bundle.sha256
+
+
+def engine_calls(surfaces: Surfaces) -> Iterator[Implementation]:
+    """Make the calls of VllmEngine that tell of a server and operate it, and those that embed."""
+    embed = surfaces.pools(lambda settings: EmbedDialect(settings, surfaces.embeds))
+    yield EmbedCalls(surfaces.pool_answering(), embed)
+    doors, telling = surfaces.doors, Telling(surfaces)
+    profiler = surfaces.profiler if surfaces.configuration.profiler_config else None
+    yield OperationCalls(surfaces.clock, doors.health, doors.control, profiler)
+    yield InquiryCalls(surfaces.epoch, doors.loads, telling.model, telling.setup, telling.state, telling.archive)
