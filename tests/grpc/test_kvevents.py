@@ -174,24 +174,27 @@ class PlacesTests(SubscriptionTestCase):
         batches = self.told(again)
         self.assertEqual([2, 3, 4], [batch.sequence_number for batch in batches])
         self.assertEqual(self.stored(*all_batches[2:]), self.stored(*batches[:2]))
-        self.assertEqual([], self.told(self.subscribe(5)))
+        self.assertEqual([4], [batch.sequence_number for batch in self.told(self.subscribe(4))])
 
     def test_beyond(self) -> None:
         """A number that is not there yet is that of a server that was before this one."""
         self.make()
         self.subscribe()
         self.ask(40)
-        called = self.subscribe(2)
-        self.assertEnded(Code.OUT_OF_RANGE, "2 is beyond the next sequence number, 1", called)
-        self.assertEqual([], called.messages)
+        for number in (1, 2**64 - 1):
+            called = self.subscribe(number)
+            self.assertEnded(Code.OUT_OF_RANGE, f"{number} is beyond the last sequence number, 0", called)
+            self.assertEqual([], called.messages)
 
     def test_gone(self) -> None:
-        """A number that is not kept any more is no place."""
+        """Where the batch behind is not kept any more, nobody can go on; who has all before the first that is, can."""
         self.make("--kv-events-replay-queue-size", "2")
         self.subscribe()
-        for each in range(1, 5):
+        for each in range(1, 6):
             self.ask(40, 100 * each)
-        self.assertEnded(Code.OUT_OF_RANGE, "the history begins at 2, and 1 is gone", self.subscribe(1))
+        text = "the history begins at 3, and what follows on 1 is gone"
+        self.assertEnded(Code.OUT_OF_RANGE, text, self.subscribe(1))
+        self.assertEqual([3, 4], [batch.sequence_number for batch in self.told(self.subscribe(2))])
 
     def test_picture(self) -> None:
         """Who comes when the first batches are gone is told which blocks there are, and then what follows."""

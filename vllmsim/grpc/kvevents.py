@@ -2,10 +2,12 @@
 """``SubscribeKvEvents`` of ``vllm.grpc.engine.VllmEngine``: a rank's KV events, and how much it has to do.
 
 A subscriber says where to begin. With 0 it wants to know which blocks there are: it is told all batches, or, when the
-first are not kept any more, the blocks that those have left and the batches behind. With another number it wants the
-batch of that number and what follows; when that batch is gone, or has not been, there is no such place, and the
-subscriber begins anew with 0. The batches of all ranks that the port leads to come in one stream, each under its rank's
-number and with the sequence numbers of that rank; a single number then names no place in them.
+first are not kept any more, the blocks that those have left and the batches behind. With another number it wants what
+follows on the batch of that number. Gateways name the last that they have taken, so that the one behind it is enough;
+but who understands that it is the first to come is right too, so that it comes again if it is there. When it has not
+been, or the one behind it is gone, there is no such place, and the subscriber begins anew with 0. The batches of all
+ranks that the port leads to come in one stream, each under its rank's number and with the sequence numbers of that
+rank; a single number then names no place in them.
 
 Nothing is kept for a subscriber who does not read: when it does, and the batches that it has not read are gone, the
 stream ends with DATA_LOSS.
@@ -64,7 +66,7 @@ class _Bell:
 class _Reader:
     """One subscription's place in the batches of one rank.
 
-    :param start: the first batch that is wanted; 0 for what there is.
+    :param start: the batch that is gone on from; 0 for what there is.
     :raises CallError: when there is no such place.
     """
 
@@ -76,21 +78,21 @@ class _Reader:
     """Those of the picture that are not read yet."""
 
     def __attrs_post_init__(self) -> None:
-        log, self._next = self._log, self._start
-        if self._start > log.end:
+        log, start = self._log, self._start
+        if start and start >= log.end:
             raise CallError(
                 Code.OUT_OF_RANGE,
-                f"SubscribeKvEvents: {self._start} is beyond the next sequence number, {log.end}; the server has "
-                "started anew; resubscribe from zero.",
+                f"SubscribeKvEvents: {start} is beyond the last sequence number, {log.end - 1}: the server has started "
+                "anew; resubscribe from zero.",
             )
-        if self._start and self._start < log.begin:
+        if start and start < log.begin - 1:
             raise CallError(
                 Code.OUT_OF_RANGE,
-                f"SubscribeKvEvents: the history begins at {log.begin}, and {self._start} is gone; resubscribe from "
-                "zero for a state snapshot.",
+                f"SubscribeKvEvents: the history begins at {log.begin}, and what follows on {start} is gone; "
+                "resubscribe from zero for a state snapshot.",
             )
-        if log.begin and not self._start:
-            self._next = log.begin
+        self._next = max(start, log.begin)
+        if log.begin and not start:
             self._parts = self._writer.picture(log.rank, log.block_size, log.epoch(), log.picture())
 
     @property
