@@ -51,6 +51,7 @@ class HttpFacts:
     :param body: the first bytes of the body, as many as are kept.
     :param body_bytes: how long the whole was.
     :param status: the status of the answer; 0 as long as there is none.
+    :param grpc_status: how a call of gRPC went, such as ``NOT_FOUND``; None before its end, and for what is no call.
     """
 
     method: str
@@ -59,6 +60,7 @@ class HttpFacts:
     body: bytes = b""
     body_bytes: int = 0
     status: int = 0
+    grpc_status: str | None = None
 
     @property
     def trace_id(self) -> str | None:

@@ -33,6 +33,8 @@ class FilterTests(SynchronousTestCase):
         ]
         self.records[0].ends(1.0)
         self.records[1].fails(QueueFull("x"))
+        assert self.records[1].http is not None
+        self.records[1].http.grpc_status = "RESOURCE_EXHAUSTED"
         self.records[1].ends(1.0)
         self.records[2].sequence_queued(1.0)
         self.records[2].sequence_started(1.0, 0)
@@ -55,6 +57,7 @@ class FilterTests(SynchronousTestCase):
             ({"outcome": "completed"}, [1]), ({"outcome": ["refused", "completed"]}, [1, 2]),
             ({"state": "running"}, [3]), ({"state": "done"}, [1, 2]),
             ({"status": "429"}, [2]), ({"status": "2xx"}, [1]), ({"status": ["2xx", "429"]}, [1, 2]),
+            ({"grpc_status": "RESOURCE_EXHAUSTED"}, [2]), ({"grpc_status": ["OK", ""]}, []),
             ({"stream": "true"}, [1]), ({"stream": "0"}, [2, 3]),
             ({"after": "1"}, [2, 3]), ({"since": "1002"}, [2, 3]),
             ({"header": "X-Tenant: t2"}, [2]), ({"header": "x-tenant"}, [1, 2, 3]), ({"header": "x-other"}, []),
@@ -68,7 +71,9 @@ class FilterTests(SynchronousTestCase):
     def test_other_protocols(self) -> None:
         """Filters of HTTP let nothing pass that did not come over it."""
         self.records = [RequestRecord("Generate", 1)]
-        self.assertEqual([[], []], [self.passing(status="2xx"), self.passing(header="x")])
+        self.assertEqual(
+            [[]] * 3, [self.passing(status="2xx"), self.passing(header="x"), self.passing(grpc_status="OK")]
+        )
 
     def test_order(self) -> None:
         """All requests are shown, the newest last, unless something else is asked for."""

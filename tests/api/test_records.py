@@ -56,7 +56,7 @@ class RecordTests(SynchronousTestCase):
         expected = {
             "number": 7, "rank": 1, "id": "r1", "request_id": "r1", "engine_ids": ["r1"], "trace_id": None,
             "route": "/v1/chat/completions", "tenant": "acme", "method": "POST", "path": "/v1/chat/completions?x=1",
-            "state": "done", "outcome": "completed", "status": 200, "error": None, "fault": None,
+            "state": "done", "outcome": "completed", "status": 200, "grpc_status": None, "error": None, "fault": None,
             "model": "m", "asked": None, "adapter": None, "stream": True, "n": 2, "prompts": 1, "priority": 0,
             "sampling": {"n": 2, "temperature": 0.5}, "prompt_tokens": 3, "cached_tokens": 2, "generated_tokens": 8,
             "choices": [{"index": index, "tokens": 4, "finish_reason": "stop"} for index in range(2)],

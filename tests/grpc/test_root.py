@@ -68,7 +68,7 @@ class RootTests(CallTestCase):
         assert record.http is not None
         self.assertEqual(("/test.Numbers/Double", "completed"), (record.route, record.outcome))
         self.assertEqual((b"\x08\x01", 2, 200), (record.http.body, record.http.body_bytes, record.http.status))
-        self.assertEqual(b"yes", record.http.headers[b"x-mine"])
+        self.assertEqual((b"yes", "OK"), (record.http.headers[b"x-mine"], record.http.grpc_status))
 
     def test_failures_remembered(self) -> None:
         """It knows what went wrong too, also with what is no call to anything, or no message."""
@@ -84,4 +84,5 @@ class RootTests(CallTestCase):
             ],
             told,
         )
-        self.assertEqual([200] * 3, [each.http.status for each in self.notes.ended if each.http is not None])
+        statuses = [(each.http.status, each.http.grpc_status) for each in self.notes.ended if each.http is not None]
+        self.assertEqual([(200, "UNIMPLEMENTED"), (200, "INTERNAL"), (200, "RESOURCE_EXHAUSTED")], statuses)

@@ -140,6 +140,15 @@ class AttributeTests(SynchronousTestCase):
         self.assertNotIn("secret", str(found))
         self.assertEqual(["gen_ai.latency.e2e"], [name for name in found if ".latency." in name])
 
+    def test_called(self) -> None:
+        """A call over gRPC has its own status beside that of HTTP."""
+        record = arrived()
+        assert record.http is not None
+        record.http.grpc_status = "NOT_FOUND"
+        record.ends(20.5)
+        found = attributes_of(record, 100)
+        self.assertEqual((200, "NOT_FOUND"), (found["http.response.status_code"], found["rpc.response.status_code"]))
+
     def test_hostile(self) -> None:
         """Numbers that no span can have and halves of characters do not keep other spans from being sent."""
         record = answered()

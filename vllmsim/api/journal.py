@@ -39,6 +39,7 @@ class JournalQuery(Body):
     outcome: Annotated[list[Outcome], Field(max_length=_MOST_VALUES, fail_fast=True)] = []
     state: Annotated[list[State], Field(max_length=_MOST_VALUES, fail_fast=True)] = []
     status: Statuses = []
+    grpc_status: Texts = []
     header: Texts = []
     stream: bool | None = None
     after: int | None = None
@@ -50,7 +51,9 @@ class JournalQuery(Body):
     timeout: Annotated[float, Field(gt=0, le=_LONGEST)] = 10.0
 
 
-_LISTS: Final = frozenset({"id", "model", "adapter", "route", "tenant", "outcome", "state", "status", "header"})
+_LISTS: Final = frozenset(
+    {"id", "model", "adapter", "route", "tenant", "outcome", "state", "status", "grpc_status", "header"}
+)
 
 
 @frozen(eq=False)
@@ -107,6 +110,7 @@ def _checks(query: JournalQuery) -> Iterator[Wanted]:
         (query.route, lambda record: record.route),
         (query.tenant, lambda record: record.tenant or ""),
         (query.outcome, lambda record: record.outcome),
+        (query.grpc_status, lambda record: record.http.grpc_status if record.http else None),
         (query.state, lambda record: record.state),
     ):
         if filters:

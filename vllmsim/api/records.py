@@ -53,6 +53,7 @@ def record_object(record: RequestRecord, *, body: bool) -> dict[str, Any]:
         "state": record.state,
         "outcome": record.outcome,
         "status": (http.status or None) if http is not None else None,
+        "grpc_status": None if http is None else http.grpc_status,
         "error": _error(record),
         "fault": record.fault,
         "model": record.model or None,

@@ -260,6 +260,8 @@ class Rpc(StreamRequest):
         status = self._told or FINE
         self.verdict = status.code.name
         self.trailers = status.trailers
+        if self.record is not None and self.record.http is not None:
+            self.record.http.grpc_status = self.verdict
         if not self.startedWriting:
             self.setHeader(b"Content-Type", CONTENT_TYPE)
 

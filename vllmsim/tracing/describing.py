@@ -41,6 +41,7 @@ def attributes_of(record: RequestRecord, max_model_len: int) -> dict[str, Attrib
         "error.type": error_of(record),
         "http.route": record.route,
         "http.response.status_code": (record.http.status or None) if record.http is not None else None,
+        "rpc.response.status_code": None if record.http is None else record.http.grpc_status,
         "vllmsim.rank": record.rank,
         "vllmsim.number": record.number,
         "vllmsim.outcome": record.outcome,

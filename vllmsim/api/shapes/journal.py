@@ -49,6 +49,7 @@ class RecordedRequest(TypedDict):
     state: State
     outcome: Outcome | None
     status: int | None
+    grpc_status: str | None
     error: RecordedError | None
     fault: str | None
     model: str | None
