@@ -16,7 +16,7 @@ from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 
 from vllmsim.api.engine.answer import GenerateReading
 from vllmsim.api.engine.wire import enclosed
-from vllmsim.api.frames import frame
+from vllmsim.api.frames import PREFIX, frame
 from vllmsim.errors import InferenceError
 from vllmsim.inference import Answer, Prefill, TokenizedPrompt
 
@@ -77,6 +77,12 @@ class GenerateStream:
                 if count == length:
                     break
                 self._sent[choice] = sent = count
+                write = self._writers[choice]
+                if write is not None and count < stop:
+                    # All others differ from this one in their token alone.
+                    yield from map(write, answer.ids[count:stop])
+                    self._sent[choice], sent = stop, stop - 1
+                    break
         if stop == length:
             if start == stop:
                 yield self._chunk(choice, answer, sent, stop)
@@ -119,10 +125,11 @@ def _writer(like: pb.GenerateResponse) -> Callable[[int], bytes]:
     """Make what writes messages that differ from one in their only token."""
     message = pb.GenerateResponse()
     message.CopyFrom(like)
-    ids, serialize = message.chunk.token_ids, message.SerializeToString
+    ids, serialize, pack = message.chunk.token_ids, message.SerializeToString, PREFIX.pack
 
     def write(token: int) -> bytes:
         ids[0] = token
-        return frame(serialize())
+        data = serialize()
+        return pack(0, len(data)) + data
 
     return write
