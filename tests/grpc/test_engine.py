@@ -356,6 +356,20 @@ class LeavingTests(GenerateTestCase):
             self.assertEqual(("abort", 2, 1), (complete.finish_reason, said, told["aborted"]))
         self.assertTrue(self.idle())
 
+    def test_same_id(self) -> None:
+        """Two requests of one id are both answered; who aborts it ends both."""
+        self.make_rank(*PACE, "--server-dev-mode")
+        client, request = self.client(), generate(text=FOUR, request_id="r")
+        calls = [call(client, GENERATE, pb.GenerateResponse, request) for _ in range(4)]
+        for called in calls[:2]:
+            self.finish(called)
+        self.assertEqual(["stop"] * 4, [self.ends(called)[0].finish_reason for called in calls])
+        calls = [call(client, GENERATE, pb.GenerateResponse, request) for _ in range(2)]
+        self.settle(calls[0], _GAP)
+        self.assertEqual(2, self.post("/abort_requests", {"request_ids": ["r"]}).json()["aborted"])
+        self.settle(calls[0])
+        self.assertEqual(["abort"] * 2, [self.ends(called)[0].finish_reason for called in calls])
+
     def test_slow_reader(self) -> None:
         """A client that reads late gets every token, and holds up nobody."""
         self.make_rank("--mode", "echo")
