@@ -4,12 +4,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     InformationalResponseReceived,
     ResponseReceived,
@@ -25,6 +24,20 @@ from twisted.python.failure import Failure
 from vllmsim.web.site import Site
 
 Fields = Sequence[tuple[str, str]]
+
+_HEAD = 9
+_GOAWAY = 7
+
+
+@frozen
+class Goodbye:
+    """What a GOAWAY of the server's says.
+
+    :param last: the last stream that is answered.
+    """
+
+    last: int
+    code: int
 
 
 @define(eq=False)
@@ -138,18 +151,24 @@ class Http2Client:
     protocol: Any = field(init=False)
     h2: H2Connection = field(init=False)
     streams: dict[int, ClientStream] = field(init=False, factory=dict)
-    goodbyes: list[ConnectionTerminated] = field(init=False, factory=list)
+    goodbyes: list[Goodbye] = field(init=False, factory=list)
     """Each GOAWAY of the server's."""
     seen: list[Any] = field(init=False, factory=list)
     """All that h2 has told, in order."""
     _gone: bool = field(init=False, default=False)
+    _begun: bytes = field(init=False, default=b"")
 
     def __attrs_post_init__(self) -> None:
         """Connect, and say the preface."""
         self.protocol = self.site.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
         self.h2 = H2Connection(
-            H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=False)
+            H2Configuration(
+                client_side=True,
+                header_encoding="utf-8",
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
         )
         self.h2.update_settings(self.settings)
         self.h2.local_settings.acknowledge()
@@ -193,23 +212,28 @@ class Http2Client:
             clock.advance(0)
             data = self.transport.value()
             self.transport.clear()
-            if data and not self._terminated:
-                self._hear(self.h2.receive_data(data))
+            self._hear(self.h2.receive_data(self._without_goodbyes(data)))
             reply = self.h2.data_to_send()
             if not self._gone and reply:
                 self.protocol.dataReceived(reply)
             if not (data or reply):
                 return
 
-    @property
-    def _terminated(self) -> bool:
-        return any(goodbye.error_code for goodbye in self.goodbyes)
+    def _without_goodbyes(self, data: bytes) -> bytes:
+        """Take off those frames behind which h2 would hear nothing more, as clients do that wait for their answers."""
+        data, kept = self._begun + data, []
+        while len(data) >= _HEAD and len(data) >= (end := _HEAD + int.from_bytes(data[:3], "big")):
+            frame, data = data[:end], data[end:]
+            if frame[3] == _GOAWAY:
+                self.goodbyes.append(Goodbye(*(int.from_bytes(frame[at : at + 4], "big") for at in (9, 13))))
+            else:
+                kept.append(frame)
+        self._begun = data
+        return b"".join(kept)
 
     def _hear(self, events: Iterable[Any]) -> None:
         for event in events:
             self.seen.append(event)
-            if isinstance(event, ConnectionTerminated):
-                self.goodbyes.append(event)
             stream = self.streams.get(getattr(event, "stream_id", 0) or 0)
             if stream is None:
                 continue

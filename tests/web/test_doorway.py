@@ -87,7 +87,7 @@ class FindingTests(DoorwayTestCase):
         for found, client in zip(waiting, clients, strict=True):
             found.errback(ImportError("no h2"))
             client.pump()
-            self.assertEqual([13], [goodbye.error_code for goodbye in client.goodbyes])
+            self.assertEqual([13], [goodbye.code for goodbye in client.goodbyes])
             self.assertTrue(client.transport.disconnecting)
         self.assertEqual(1, len(self.flushLoggedErrors(ImportError)))
         self.assertIsNone(self.site.http2)

@@ -1,27 +1,261 @@
 """Streams of HTTP/2."""
 
+from attrs import evolve
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
+from twisted.internet.defer import succeed
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
-from tests.http2client import Http2Client
+from tests.http2client import ClientStream, Http2Client
 from tests.web.test_doorway import DoorwayTestCase
+from vllmsim.web.http2.connection import Http2
+from vllmsim.web.http2.request import StreamRequest
+from vllmsim.web.request import Request
 
 
-class EndTests(DoorwayTestCase):
-    """How streams end."""
+class StreamTestCase(DoorwayTestCase):
+    """A client, and what it asks for."""
 
     def setUp(self) -> None:
         """Connect."""
         super().setUp()
         self.client = Http2Client(self.site)
 
+    def later(self) -> tuple[ClientStream, Request]:
+        """Ask for what the test answers."""
+        stream = self.client.begin("GET", "/later", end=True)
+        return stream, self.library.later[-1]
+
+    def well(self) -> None:
+        """See that the connection goes on."""
+        self.assertEqual(b"/well \n", self.client.send("GET", "/well").body)
+
+
+class EndTests(StreamTestCase):
+    """How streams end."""
+
     def test_cancelled(self) -> None:
         """A request whose client has cancelled it is over; the others go on."""
-        first, second = (self.client.begin("GET", "/later", end=True) for _ in range(2))
+        (first, _), (second, request) = self.later(), self.later()
         first.cancel()
         self.assertEqual([True, False], [request.gone for request in self.library.later])
-        self.library.answer(self.library.later[1])
+        self.library.answer(request)
         self.client.pump()
         self.assertEqual(200, second.status)
+
+    def test_cut_off(self) -> None:
+        """An answer that is not complete ends with an error for the client, and the connection goes on."""
+        for reset in (True, False):
+            stream, request = self.later()
+            request.write(b"some")
+            request.hang_up(reset=reset)
+            self.client.pump()
+            self.assertEqual((b"some", False, ErrorCodes.INTERNAL_ERROR), (stream.body, stream.ended, stream.reset))
+        self.well()
+
+    def test_cut_off_behind_what_waits(self) -> None:
+        """A client that reads slowly sees all that was written before its answer is cut off, unless it is reset."""
+        client = Http2Client(self.site, reads=False)
+        streams = [client.begin("GET", "/later", end=True) for _ in range(2)]
+        for request in self.library.later:
+            request.write(b"x" * 40_000)
+        client.pump()
+        self.library.later[0].hang_up()
+        self.library.later[1].hang_up(reset=True)
+        client.pump()
+        self.assertEqual([None, ErrorCodes.INTERNAL_ERROR], [stream.reset for stream in streams])
+        for _ in range(3):
+            streams[0].read()
+            streams[1].read()
+        self.assertEqual((40_000, ErrorCodes.INTERNAL_ERROR), (len(streams[0].body), streams[0].reset))
+
+    def test_fails_late(self) -> None:
+        """An answer that fails when it has begun is cut off."""
+        stream, request = self.later()
+        request.write(b"some")
+        request.processingFailed(Failure(ZeroDivisionError()))
+        self.client.pump()
+        self.assertEqual((b"some", ErrorCodes.INTERNAL_ERROR), (stream.body, stream.reset))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.well()
+
+    def test_ended_early(self) -> None:
+        """An answer may end where it stands, as if it were complete."""
+        stream, request = self.later()
+        request.write(b"some")
+        request.end_early()
+        self.client.pump()
+        self.assertEqual((b"some", True, None), (stream.body, stream.ended, stream.reset))
+
+    def test_written_after_the_end(self) -> None:
+        """What is written for a client that has cancelled goes nowhere."""
+        stream, request = self.later()
+        write, channel = request.piece_writer(), request.channel
+        stream.cancel()
+        write(b"some")
+        write(b"x" * 100_000)
+        channel.send_head([(b":status", b"200")])  # type: ignore[attr-defined]
+        channel.abort()
+        self.client.pump()
+        self.assertEqual((0, b"", []), (stream.status, stream.body, self.client.goodbyes))
+        self.well()
+
+
+class BodyTests(StreamTestCase):
+    """What clients send."""
+
+    def test_too_large(self) -> None:
+        """A body that is too large is answered at once, and the rest is thrown away; the connection goes on."""
+        stream = self.client.begin("POST", "/b").send(b"x" * 101)
+        self.assertEqual((413, True), (stream.status, stream.ended))
+        self.assertIn("larger than 100 bytes", stream.json()["error"]["message"])
+        stream.send(b"x" * 100, end=True)
+        self.assertIsNone(stream.reset)
+        self.well()
+        self.assertFalse(self.client.protocol._channel.streams)
+
+    def test_said_to_be_too_large(self) -> None:
+        """A body that says that it is too large is refused before it comes."""
+        stream = self.client.begin("POST", "/b", content_length="101")
+        self.assertEqual((413, True), (stream.status, stream.ended))
+
+    def test_endless(self) -> None:
+        """A client that goes on and on behind its answer is told to stop."""
+        stream = self.client.begin("POST", "/b").send(b"x" * 101)
+        stream.send(b"x" * 1500)
+        self.assertIsNone(stream.reset)
+        stream.send(b"x" * 101)
+        self.assertEqual(ErrorCodes.NO_ERROR, stream.reset)
+        self.well()
+
+    def test_large(self) -> None:
+        """A body of many megabytes comes as fast as the server takes it, whatever the first window."""
+        self.site.limits = evolve(self.site.limits, body_bytes=1 << 23)
+        stream = self.client.begin("POST", "/b")
+        left = 5_000_000
+        while left:
+            size = min(left, self.client.h2.local_flow_control_window(stream.number), 65_536)
+            self.assertTrue(size)
+            stream.send(b"x" * size)
+            left -= size
+        stream.end()
+        self.assertEqual((200, 5_000_004), (stream.status, len(stream.body)))
+
+    def test_expected(self) -> None:
+        """Who asks whether to send a body is told to go on, or that it is too large."""
+        stream = self.client.begin("POST", "/b", expect="100-continue", content_length="3")
+        self.assertEqual([100], stream.informed)
+        self.assertEqual(b"/b abc\n", stream.send(b"abc", end=True).body)
+        refused = self.client.begin("POST", "/b", expect="100-continue", content_length="101")
+        self.assertEqual(([], 413), (refused.informed, refused.status))
+
+    def test_does_not_come(self) -> None:
+        """A body that does not come on is waited for a minute; one that does, bit by bit, is taken."""
+        slow, gone = self.client.begin("POST", "/b"), self.client.begin("POST", "/b")
+        for _ in range(3):
+            self.clock.advance(30)
+            slow.send(b"x")
+        self.assertEqual((None, ErrorCodes.INTERNAL_ERROR), (slow.reset, gone.reset))
+        self.assertEqual(b"/b xxx\n", slow.end().body)
+
+    def test_length(self) -> None:
+        """A body that is not as long as it says is refused."""
+        self.client.begin("POST", "/b", content_length="3").send(b"x", end=True)
+        self.assertEqual([ErrorCodes.PROTOCOL_ERROR], [goodbye.code for goodbye in self.client.goodbyes])
+
+    def test_trailers(self) -> None:
+        """Fields behind a body are passed over."""
+        stream = self.client.begin("POST", "/b")
+        stream.send(b"abc")
+        self.client.h2.send_headers(stream.number, [("x", "y")], end_stream=True)
+        self.client.pump()
+        self.assertEqual(b"/b abc\n", stream.body)
+
+
+class RoomTests(DoorwayTestCase):
+    """Clients that do not read."""
+
+    def setUp(self) -> None:
+        """Connect a client that reads when it is made to."""
+        super().setUp()
+        self.client = Http2Client(self.site, reads=False, settings={SettingCodes.INITIAL_WINDOW_SIZE: 10})
+        self.stream = self.client.begin("GET", "/later", end=True)
+        self.request = self.library.later[0]
+
+    def test_room(self) -> None:
+        """Who writes may wait until a client has made room; other streams need not."""
+        self.successResultOf(self.request.room())
+        self.request.write(b"x" * 11)
+        self.client.pump()
+        room = self.request.room()
+        self.assertEqual((True, 10), (self.request.channel.full, len(self.stream.body)))
+        self.assertNoResult(room)
+        self.assertEqual(b"/a \n", self.client.send("GET", "/a").body)
+        self.stream.read()
+        self.successResultOf(room)
+        self.assertEqual((False, 11), (self.request.channel.full, len(self.stream.body)))
+
+    def test_given_up(self) -> None:
+        """One who waits for room may give up."""
+        self.request.write(b"x" * 11)
+        room = self.request.room()
+        room.cancel()
+        self.failureResultOf(room)
+        self.client.pump()
+        self.stream.read()
+        self.assertEqual(11, len(self.stream.body))
+
+    def test_end_waits(self) -> None:
+        """The end of an answer comes behind all of it."""
+        self.request.write(b"x" * 11)
+        self.request.finish()
+        self.client.pump()
+        self.assertFalse(self.stream.ended)
+        self.assertTrue(self.stream.read().ended)
+
+    def test_never_reads(self) -> None:
+        """An answer that a client makes no room for is cut off, and the connection goes on."""
+        self.request.write(b"x" * 25)
+        self.client.pump()
+        self.clock.advance(29)
+        self.stream.read()
+        self.clock.advance(29)
+        self.client.pump()
+        self.assertIsNone(self.stream.reset)
+        self.clock.advance(1)
+        self.client.pump()
+        self.assertEqual((ErrorCodes.CANCEL, True), (self.stream.reset, self.request.gone))
+        self.assertEqual(b"/a \n", self.client.send("GET", "/a").body)
+
+    def test_sends_and_never_reads(self) -> None:
+        """A client that sends on and on without reading what is said to that is made to wait."""
+
+        class Echo(StreamRequest):
+            """Writes what it takes."""
+
+            def begun(self) -> None:
+                """Begin to answer."""
+                self.process()
+
+            def take(self, piece: bytes) -> None:
+                """Write it."""
+                self.write(piece)
+
+            def process(self) -> None:
+                """Answer nothing else."""
+
+        self.site.http2 = lambda: succeed(Http2(Echo))
+        client = Http2Client(self.site, reads=False)
+        stream = client.begin("POST", "/echo")
+        sent = 0
+        while (size := min(client.h2.local_flow_control_window(stream.number), 16_384)) > 0:
+            stream.send(b"x" * size)
+            sent += size
+            self.assertLess(sent, 5_000_000)
+        for _ in range(sent // 32_768):
+            stream.read()
+        self.assertTrue(client.h2.local_flow_control_window(stream.number))
 
 
 class CountingTransport(StringTransport):

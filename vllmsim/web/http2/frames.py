@@ -19,6 +19,7 @@ HEADERS: Final = 1
 PRIORITY: Final = 2
 RST_STREAM: Final = 3
 SETTINGS: Final = 4
+PUSH_PROMISE: Final = 5
 PING: Final = 6
 GOAWAY: Final = 7
 WINDOW_UPDATE: Final = 8
@@ -33,7 +34,8 @@ _HEAD_LENGTH: Final = _HEAD.size
 _GOODBYE: Final = Struct(">LL")
 GOODBYE_LENGTH: Final = _GOODBYE.size
 INCREMENT_LENGTH: Final = 4
-_OF_HEADS: Final = frozenset({HEADERS, CONTINUATION})
+_SETTING: Final = 6
+_OF_HEADS: Final = frozenset({HEADERS, PUSH_PROMISE, CONTINUATION})
 _USEFUL: Final = frozenset({HEADERS, CONTINUATION, RST_STREAM, GOAWAY})
 _pack_head = _HEAD.pack
 
@@ -55,9 +57,11 @@ class Frame(NamedTuple):
         return self.data[_HEAD_LENGTH:]
 
     @property
-    def useful(self) -> bool:
-        """Whether it brings a request forward, or ends one."""
-        return self.kind in _USEFUL or (self.kind == DATA and (self.length > 0 or bool(self.flags & END_STREAM)))
+    def vanity(self) -> int:
+        """How much it asks for that brings no request forward, and ends none."""
+        if self.kind in _USEFUL or (self.kind == DATA and (self.length or self.flags & END_STREAM)):
+            return 0
+        return 1 + self.length // _SETTING if self.kind == SETTINGS else 1
 
     @property
     def length(self) -> int:

@@ -30,7 +30,7 @@ class Outgoing:
     """The way out.
 
     :param write: writes to the socket.
-    :param earned: grows with each frame.
+    :param earned: grows with each piece of an answer.
     """
 
     def __init__(self, clock: IReactorTime, h2: H2Connection, write: Write, earned: Allowance) -> None:
@@ -47,11 +47,17 @@ class Outgoing:
         self._closed = False
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._pieces = 0
         self._waiting: deque[Stream] = deque()
         self._turn: IDelayedCall | None = None
 
     def put(self, data: bytes) -> None:
-        """Write some frames, with all others of this turn."""
+        """Write a piece of an answer, in its frame."""
+        self._pieces += 1
+        self.put_other(data)
+
+    def put_other(self, data: bytes) -> None:
+        """Write other frames. All that are written in a turn go out at its end."""
         self._kept.append(data)
         self._kept_bytes += len(data)
         if self._kept_bytes > _AT_ONCE:
@@ -79,7 +85,8 @@ class Outgoing:
 
     def _write_kept(self) -> None:
         kept, self._kept, self._kept_bytes = self._kept, [], 0
-        self._earned.earn(len(kept))
+        self._earned.earn(self._pieces)
+        self._pieces = 0
         if not self._closed:
             self._write(kept[0] if len(kept) == 1 else b"".join(kept))
 
@@ -118,7 +125,7 @@ class Outgoing:
         """Write what h2 has to say, behind what was written before."""
         data = self._h2.data_to_send()
         if data:
-            self.put(data)
+            self.put_other(data)
 
     def head(self, number: int, fields: "Fields", *, end: bool = False) -> None:
         """Write the head or the trailers of an answer.

@@ -46,13 +46,14 @@ class Stream:
         """Whether something was written."""
         self.queued = False
         """Whether it waits for its turn to send."""
+        self.complete = False
+        """Whether the answer is complete, and only the client still sends."""
         self._out = connection.out
         self._closed = False
         self._request: StreamRequest | None = None
         self._processed = False
         self._read_all = False
         self._written_all = False
-        self._complete = False
         self._trailers: Fields = ()
         self._breaks_off = False
         self._pending: deque[bytes] = deque()
@@ -104,7 +105,7 @@ class Stream:
     def _waste(self, size: int) -> None:
         """Throw away what comes behind an answer; but who goes on for too long is told to stop."""
         self._wasted += size
-        if not self._complete:
+        if not self.complete:
             return
         if self._wasted > _PATIENCE * self.site.limits.body_bytes:
             self._close(ErrorCodes.NO_ERROR)
@@ -115,7 +116,7 @@ class Stream:
         """Learn that the client has sent everything."""
         self._read_all = True
         self.site.coming.stop(self)
-        if self._complete:
+        if self.complete:
             self.connection.forget(self)
         elif self._request is not None and not self._processed:
             self._process()
@@ -237,7 +238,7 @@ class Stream:
 
     def _part(self) -> None:
         """Be done with the stream. A client who still sends may do so for a while: some look for no answer before."""
-        self._complete = True
+        self.complete = True
         if self._read_all:
             self.connection.forget(self)
         elif self.site.closing:
@@ -250,7 +251,7 @@ class Stream:
         """Break the answer off behind all that is written, so that the client knows that it is not complete."""
         self._breaks_off = True
         if not self._pending:
-            self._close(ErrorCodes.NO_ERROR if self._complete else ErrorCodes.INTERNAL_ERROR)
+            self._close(ErrorCodes.NO_ERROR if self.complete else ErrorCodes.INTERNAL_ERROR)
 
     def stalled(self) -> None:
         """Break off an answer that the client has no room for."""

@@ -1,0 +1,138 @@
+# -*- test-case-name: tests.web.http2.test_incoming -*-
+"""What comes in on a connection: frames, in slices, and what they mean.
+
+h2 is given all but two kinds: those that make room are counted where room is (:mod:`vllmsim.web.http2.outgoing`), and
+behind a goodbye it would let no stream come to its end.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, Event, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset
+from h2.settings import SettingCodes
+
+from vllmsim.web.http2 import frames
+from vllmsim.web.http2.allowance import Allowance
+from vllmsim.web.http2.frames import Broken, Frame, Frames
+from vllmsim.web.http2.protocol import FIRST_WINDOW, LARGEST_FRAME, TABLE
+
+if TYPE_CHECKING:
+    from vllmsim.web.http2.connection import Http2Channel
+
+_TURN: Final = 1024
+"""How much work is done before others have their turn, each frame counting as much as it may cost."""
+_WORK: Final[Mapping[int, int]] = {frames.HEADERS: 64, frames.CONTINUATION: 16, frames.WINDOW_UPDATE: 1}
+_SOME_WORK: Final = 8
+
+
+class Incoming:
+    """The way in.
+
+    :param connection: hears of what comes.
+    :param head_bytes: the largest head of a request.
+    :param chatter: becomes less with each frame that asks for what is no use.
+    """
+
+    def __init__(self, connection: "Http2Channel", h2: H2Connection, head_bytes: int, chatter: Allowance) -> None:
+        self._connection = connection
+        self._h2 = h2
+        self._chatter = chatter
+        self._frames = Frames(LARGEST_FRAME, head_bytes)
+        self.feed = self._frames.feed
+        self.window = FIRST_WINDOW
+        """How many bytes the client has room for in a new stream."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a frame, or a head, has begun and is not complete."""
+        return self._frames.waits
+
+    def read(self) -> bool:
+        """Go through the frames that are there, but not for too long.
+
+        :return: whether there may be more.
+        :raises Broken: when a client does what it must not do.
+        :raises h2.exceptions.ProtocolError: likewise.
+        """
+        work = 0
+        while work < _TURN:
+            frame = None if self._connection.closing else self._frames.next()
+            if frame is None:
+                return False
+            work += _WORK.get(frame.kind, _SOME_WORK)
+            self._take(frame)
+        return True
+
+    def _take(self, frame: Frame) -> None:
+        if not self._frames.in_block:
+            if frame.kind == frames.WINDOW_UPDATE:
+                self._widen(frame)
+                return
+            if frame.kind == frames.GOAWAY and not frame.stream and frame.length >= frames.GOODBYE_LENGTH:
+                self._connection.leave()
+                return
+        vanity = frame.vanity
+        if vanity and not self._chatter.spend(vanity):
+            raise Broken(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that ask for nothing")
+        for event in self._h2.receive_data(frame.data):
+            self._hear(event)
+
+    def _hear(self, event: Event) -> None:
+        """Learn from h2 what a frame means."""
+        if isinstance(event, RequestReceived):
+            self._connection.begin(event.stream_id, event.headers, self.window)
+        elif isinstance(event, RemoteSettingsChanged):
+            self._change_settings(event)
+        elif isinstance(event, DataReceived):
+            stream = self._connection.streams.get(event.stream_id)
+            if stream is None:
+                self._connection.out.acknowledge(event.stream_id, event.flow_controlled_length)
+            else:
+                stream.take(event.data, event.flow_controlled_length)
+        elif isinstance(event, StreamEnded | StreamReset):
+            stream = self._connection.streams.get(event.stream_id)
+            if stream is not None:
+                if isinstance(event, StreamEnded):
+                    stream.end()
+                else:
+                    self._connection.regret(stream)
+
+    def _widen(self, frame: Frame) -> None:
+        """Learn that the client has room for more."""
+        if frame.length != frames.INCREMENT_LENGTH:
+            raise Broken(ErrorCodes.FRAME_SIZE_ERROR, "a window is widened by no number")
+        more = int.from_bytes(frame.payload, "big") & frames.LARGEST_WINDOW
+        out, stream = self._connection.out, self._connection.streams.get(frame.stream)
+        if not frame.stream:
+            out.window += more
+            if not more or out.window > frames.LARGEST_WINDOW:
+                code = ErrorCodes.FLOW_CONTROL_ERROR if more else ErrorCodes.PROTOCOL_ERROR
+                raise Broken(code, "the window is widened by nothing, or too much")
+        elif stream is not None:
+            stream.window += more
+            if more and stream.window <= frames.LARGEST_WINDOW:
+                out.wait(stream)
+                return
+            out.reset(frame.stream, ErrorCodes.FLOW_CONTROL_ERROR if more else ErrorCodes.PROTOCOL_ERROR)
+            self._connection.regret(stream)
+        elif frame.stream > self._h2.highest_inbound_stream_id or not frame.stream & 1:
+            raise Broken(ErrorCodes.PROTOCOL_ERROR, "a window of no stream is widened")
+
+    def _change_settings(self, event: RemoteSettingsChanged) -> None:
+        """Learn how much room the client has in each stream. How much it remembers, we need not use."""
+        # The client is told first that its settings are known.
+        self._connection.out.put_h2()
+        if SettingCodes.HEADER_TABLE_SIZE in event.changed_settings:
+            encoder = self._h2.encoder
+            encoder.header_table_size = min(encoder.header_table_size, TABLE)
+        changed = event.changed_settings.get(SettingCodes.INITIAL_WINDOW_SIZE)
+        if changed is None:
+            return
+        more, self.window = changed.new_value - self.window, changed.new_value
+        for stream in self._connection.streams.values():
+            stream.window += more
+            if stream.window > frames.LARGEST_WINDOW:
+                raise Broken(ErrorCodes.FLOW_CONTROL_ERROR, "a window is too large")
+            self._connection.out.wait(stream)
