@@ -8,6 +8,7 @@ from tests.commandline import load_words
 from vllmsim.config.events import (
     EventsConfig,
     EventSettings,
+    batch_settings,
     binds,
     endpoint_of_rank,
     event_doubt,
@@ -138,6 +139,19 @@ class SettingsTests(SynchronousTestCase):
             ["--enable-kvcache", "--kv-events-config", '{"enable_kv_cache_events":true,"publisher":"null"}'],
         ):
             self.assertIsNone(event_settings(configured(*words), 0), words)
+
+    def test_unpublished(self) -> None:
+        """Without an endpoint batches are made all the same for who reads them here; not where events are off."""
+        settings = batch_settings(configured("--enable-kvcache", "--zmq-endpoint", "", "--event-batch-size", "9"), 0)
+        assert settings is not None
+        self.assertEqual(("", 9, 1024), (settings.endpoint, settings.batch_size, settings.buffer_steps))
+        for words in (
+            [],
+            ["--enable-kvcache", "--no-enable-prefix-caching"],
+            ["--enable-kvcache", "--kv-events-config", "{}"],
+            ["--enable-kvcache", "--zmq-endpoint", "", "--kv-events-publisher", "null"],
+        ):
+            self.assertIsNone(batch_settings(configured(*words), 0), words)
 
     def test_vllm(self) -> None:
         """The form of vLLM has its defaults, maps, and a topic that is empty unless it is said."""

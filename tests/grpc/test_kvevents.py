@@ -12,6 +12,7 @@ from tests.http2client import Http2Client
 from tests.kvcache.recording import RecordingPublisher
 from vllmsim.grpc import kvevents
 from vllmsim.grpc.status import Code
+from vllmsim.loads import LoadFigures
 from vllmsim.rank import Rank
 
 PATH = "/vllm.grpc.engine.VllmEngine/SubscribeKvEvents"
@@ -310,6 +311,24 @@ class LoadTests(SubscriptionTestCase):
         for _ in range(20):
             self.clock.advance(0.1)
         self.assertEqual([(0, 1, 1, False), (0, 2, 1, True), (0, 3, 0, True)], self.loads(called)[:3])
+
+    def test_shared(self) -> None:
+        """A load is found out once for all subscribers, and again when it may be another."""
+        self.make()
+        told = [self.subscribe(early=True) for _ in range(3)]
+        loads, asked = self.rank.loads(), []
+        find = loads.figures
+
+        def figures(rank: int) -> LoadFigures | None:
+            asked.append(self.clock.seconds())
+            return find(rank)
+
+        self.patch(type(loads), "figures", staticmethod(figures))
+        for _ in range(3):
+            self.clock.advance(0.1)
+        for each in told:
+            each.stream.client.pump()
+        self.assertEqual([1, 2, 3], [round(10 * time) for time in asked])
 
     def test_quiet(self) -> None:
         """A server that rests says so, more and more seldom."""

@@ -29,9 +29,12 @@ from vllmsim.grpc.rpc import Rpc
 from vllmsim.grpc.service import Service
 from vllmsim.grpc.status import CallError, Code
 from vllmsim.interfaces import IBlockEventLog, ILoads
+from vllmsim.loads import LoadFigures
 
 MOST_SUBSCRIPTIONS: Final = 64
 """Subscriptions at the same time, at most: each may hold a picture of all blocks."""
+_GRAIN: Final = 0.01
+"""Seconds for which a load is told as it was: with a long queue it takes a while to find out."""
 
 
 @define(eq=False)
@@ -138,6 +141,8 @@ class KvEventCalls:
     _logs: Callable[[], Mapping[int, IBlockEventLog]]
     _loads: Callable[[], ILoads]
     _subscriptions: int = field(init=False, default=0)
+    _known: dict[int, tuple[float, LoadFigures | None]] = field(init=False, factory=dict)
+    """The loads that were told last, and when they were found out."""
 
     @service.stream("SubscribeKvEvents")
     async def subscribe(self, request: pb.SubscribeKvEventsRequest, rpc: Rpc) -> AsyncIterator[pb.KvEventBatch]:
@@ -158,7 +163,7 @@ class KvEventCalls:
             # Whoever subscribes waits for the head, and there may be no batch for long.
             rpc.write(b"")
             early, epoch = request.load_records_before_first_batch, next(iter(logs.values())).epoch
-            recorder = LoadRecorder(self._loads().figures, [*logs], early, self._clock.seconds())
+            recorder = LoadRecorder(self._figures, [*logs], early, self._clock.seconds())
             while not all(reader.ended for reader in readers):
                 batches = [batch for reader in readers if (batch := reader.read()) is not None]
                 for batch in batches:
@@ -172,6 +177,14 @@ class KvEventCalls:
             self._subscriptions -= 1
             for leave in leaving:
                 leave()
+
+    def _figures(self, rank: int) -> LoadFigures | None:
+        """Find out how much a rank has to do, for all subscribers."""
+        now = self._clock.seconds()
+        known = self._known.get(rank)
+        if known is None or now - known[0] >= _GRAIN:
+            known = self._known[rank] = now, self._loads().figures(rank)
+        return known[1]
 
     def _check(self, request: pb.SubscribeKvEventsRequest, logs: Mapping[int, IBlockEventLog]) -> None:
         """Find out whether somebody can subscribe.

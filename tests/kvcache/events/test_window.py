@@ -36,3 +36,12 @@ class ReplayWindowTests(SynchronousTestCase):
                 self.assertEqual({each} if window.payload(each) else set(), set(window.payload(each)))
         self.assertEqual([0, 0, 0, 1, 4, 5, 5, 5, 6, 6, 6, 7, 8, 9], begins)
         self.assertEqual(50, sum(map(len, window._batches)))
+
+    def test_dropped(self) -> None:
+        """What goes is told once, in order, and with its number."""
+        window, gone = ReplayWindow(2, 100, end=7), list[tuple[int, bytes]]()
+        self.assertEqual((7, 7), (window.begin, window.end))
+        window.dropped = lambda number, payload: gone.append((number, payload[:1]))
+        for number, length in ((7, 1), (8, 1), (9, 1), (10, 100), (11, 1)):
+            window.publish(number, bytes([number]) * length, 1)
+        self.assertEqual([(number, bytes([number])) for number in (7, 8, 9, 10)], gone)
