@@ -1,5 +1,6 @@
 """Prompts that vllm.Inference continues, as its clients see it."""
 
+import json
 from typing import Any
 
 from tests.grpc.frontend import FrontEndTestCase
@@ -93,6 +94,16 @@ class WholeTests(FrontEndTestCase):
         """A call can be made to fail."""
         called = self.generate_with(GenerateRequest(text="x").SerializeToString(), x_return_error="429")
         self.assertEqual(Code.RESOURCE_EXHAUSTED, called.code)
+
+    def test_spoilt(self) -> None:
+        """The last message of a stream may be left out, or come twice; it is how the last choice ends."""
+        for done, ends in (("missing", 1), ("twice", 3)):
+            rules = json.dumps([{"done": done, "header": "x-spoil"}])
+            self.make_rank("--mode", "echo", "--failure-rules", rules)
+            asked = GenerateRequest(text="one two", sampling={"num_sequences": 2}).SerializeToString()
+            called = self.generate_with(asked, "GenerateStream", x_spoil="yes")
+            told = [each.HasField("finish_info") for message in called.messages for each in message.outputs]
+            self.assertEqual((ends, Code.OK), (sum(told), called.code), done)
 
 
 class StreamTests(FrontEndTestCase):

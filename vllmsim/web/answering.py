@@ -92,7 +92,8 @@ class Answering:
             return
         encoder = call.stream_encoder()
         if damage is not None:
-            encoder = DamagedStream(encoder, request, damage, call.spoiling)
+            choices = asked.sampling.n * len(asked.prompts)
+            encoder = DamagedStream(encoder, request, damage, call.spoiling, choices)
         await self._stream(call, asked, request, encoder)
 
     async def _whole(self, call: Call, request: Request, asked: InferenceRequest, answer: WholeAnswer) -> bytes:

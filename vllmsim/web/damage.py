@@ -8,6 +8,7 @@ clients see the same bytes each time.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from attrs import define, field
 
@@ -20,6 +21,8 @@ from vllmsim.web.answered import JSON
 from vllmsim.web.request import Request
 from vllmsim.web.streaming import WholeAnswer
 
+_AT_THE_END: Final = ("done-missing", "done-twice")
+
 
 @define(eq=False)
 class DamagedStream:
@@ -27,12 +30,16 @@ class DamagedStream:
 
     :param encoder: writes it as it should be.
     :param spoiling: what its frames are.
+    :param choices: how many there are.
     """
 
     _encoder: StreamEncoder
     _request: Request
     _damage: Damage
     _spoiling: Spoiling
+    _choices: int
+    _last: bytes = field(init=False, default=b"")
+    """The last frame behind tokens, which may be the last of all."""
     _spoilt: bool = field(init=False, default=False)
     _over: bool = field(init=False, default=False)
 
@@ -45,7 +52,9 @@ class DamagedStream:
         if self._over:
             return b""
         after = self._damage.after
-        if self._spoilt or stop <= after or self._damage.kind in ("done-missing", "done-twice"):
+        if self._damage.kind in _AT_THE_END:
+            return self._keep_last(self._encoder.tokens(choice, answer, start, stop), ends=stop == len(answer))
+        if self._spoilt or stop <= after:
             return self._encoder.tokens(choice, answer, start, stop)
         before = self._encoder.tokens(choice, answer, start, after) if start < after else b""
         return self._spoil(before, lambda: self._encoder.tokens(choice, answer, max(start, after), stop))
@@ -54,10 +63,21 @@ class DamagedStream:
         """Write what comes after the last token, if anything does."""
         if self._over:
             return b""
-        if self._damage.kind in ("done-missing", "done-twice"):
-            *frames, last = self._spoiling.frames(self._encoder.closing())
+        if self._damage.kind in _AT_THE_END:
+            *frames, last = self._spoiling.frames(self._last + self._encoder.closing())
             return b"".join(frames if self._damage.kind == "done-missing" else [*frames, last, last])
         return self._encoder.closing() if self._spoilt else self._spoil(b"", self._encoder.closing)
+
+    def _keep_last(self, written: bytes, *, ends: bool) -> bytes:
+        """Keep the last frame of the last choice, behind which there may be no other.
+
+        :param ends: whether a choice ends with what is written.
+        """
+        self._choices -= ends
+        if self._choices or not ends:
+            return written
+        *frames, self._last = self._spoiling.frames(written) or [b""]
+        return b"".join(frames)
 
     def failure(self, error: InferenceError) -> bytes:
         """Write an error in the place of the rest, if anything comes."""
