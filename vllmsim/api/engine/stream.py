@@ -77,12 +77,6 @@ class GenerateStream:
                 if count == length:
                     break
                 self._sent[choice] = sent = count
-                write = self._writers[choice]
-                if write is not None and count < stop:
-                    # All others differ from this one in their token alone.
-                    yield from map(write, answer.ids[count:stop])
-                    self._sent[choice], sent = stop, stop - 1
-                    break
         if stop == length:
             if start == stop:
                 yield self._chunk(choice, answer, sent, stop)
