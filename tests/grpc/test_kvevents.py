@@ -263,6 +263,8 @@ class PaceTests(SubscriptionTestCase):
         first.stream.cancel()
         second.stream.client.drop()
         self.clock.advance(0)
+        assert self.rank.events is not None
+        self.assertEqual([], [*self.rank.events.logs()[0]._watchers])  # type: ignore[attr-defined]
         first, second = self.subscribe(), self.subscribe()
         self.ask(40)
         self.assertEqual([1, 1], [len(self.told(each)) for each in (first, second)])

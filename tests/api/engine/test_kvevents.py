@@ -140,6 +140,13 @@ class KvEventWriterTests(SynchronousTestCase):
             [None, "salty", "peppery"], self.salt(line(1, parent=10), line(2, parent=12), line(3, parent=22))
         )
 
+    def test_salts_stay(self) -> None:
+        """A block that is told again is one of the last."""
+        self.patch(kvevents, "_MOST_SALTED", 4)
+        self.salt(line(10, 12, 14, keys=[("salty",)]))
+        self.salt(line(10, keys=[("salty",)]), line(20, 22, keys=[("peppery",)]))
+        self.assertEqual(["salty", None], self.salt(line(1, parent=10), line(2, parent=12)))
+
     def test_zmq(self) -> None:
         """What subscribers of ZeroMQ read is the same, but for the sign of hashes."""
         stored = StoredBlocks([HIGH, LOW], TOP, [1, 2, 3, 4], [("poet", "salty"), ("poet", ("id", 1))], LORA)
@@ -225,6 +232,12 @@ class PictureTests(SynchronousTestCase):
         salts = [event.stored.cache_salt for event in part.events]
         self.assertEqual(["", "salty", "salty", "", ""], salts)
         self.assertEqual(["", "", "", "poet", ""], [event.stored.lora_name for event in part.events])
+
+    def test_reloaded(self) -> None:
+        """Blocks of an adapter that was loaded anew have its new number."""
+        self.standing.fold([line(20, lora=LORA), line(22, parent=20, lora=Adapter("poet", "/p", "m", 4))])
+        [part] = self.write(9, most_tokens=100)
+        self.assertEqual([[], [3], [4]], [[each.lora_id for each in event.stored.blocks] for event in part.events])
 
     def test_nothing_is_told_twice(self) -> None:
         """What a picture holds is gone through as it is sent."""
