@@ -17,13 +17,14 @@ class CannotBuildError(Exception):
 
 
 def build(name: str, folder: Path = FOLDER) -> Path:
-    """Compile a program, unless it is there and newer than its source.
+    """Compile a program, unless it is there and newer than its source and what that includes.
 
     :param name: of its source, without the suffix.
     :raises CannotBuildError: if there is no compiler or it fails; the message is for whoever started the benchmark.
     """
     source, program = HERE / f"{name}.c", folder / name
-    if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
+    newest = max(file.stat().st_mtime for file in (source, *HERE.glob("*.h")))
+    if program.exists() and program.stat().st_mtime > newest:
         return program
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.bench.test_load -*-
-"""The load client, run as a program of its own."""
+"""The load clients, run as programs of their own: one for HTTP/1.1, and one for gRPC."""
 
 import contextlib
 import subprocess
@@ -65,6 +65,11 @@ class Window:
         return self.server_nanoseconds / max(1, self.tokens) / 1e3
 
     @property
+    def cpu_per_answer(self) -> float:
+        """How long the server's core worked for one, in microseconds."""
+        return self.server_nanoseconds / max(1, self.answers) / 1e3
+
+    @property
     def server_share(self) -> float:
         """How much of its core the server used."""
         return self.server_nanoseconds / self.nanoseconds
@@ -75,11 +80,33 @@ class Window:
         return self.client_nanoseconds / self.nanoseconds
 
 
-def _command(mode: str, ports: Sequence[int], request: bytes, facts: Mapping[str, object]) -> list[str]:
-    path = FOLDER / f"request-{sha256(request).hexdigest()[:12]}"
-    path.write_bytes(request)
+@frozen
+class Method:
+    """A method of gRPC, and how many connections those share who call it at once.
+
+    :param path: of its service and of itself.
+    """
+
+    path: str
+    connections: int = 1
+
+
+def _command(
+    mode: str,
+    ports: Sequence[int],
+    request: bytes,
+    askers: int,
+    facts: Mapping[str, object],
+    method: Method | None = None,
+) -> list[str]:
+    file = FOLDER / f"request-{sha256(request).hexdigest()[:12]}"
+    file.write_bytes(request)
+    program, connections = ("client", askers) if method is None else ("calls", method.connections)
+    all_facts = {"request": file, "connections": connections, "askers": askers, **facts}
+    if method is not None:
+        all_facts["path"] = method.path
     words = [f"port={port}" for port in ports]
-    return [str(build("client")), mode, *words, f"request={path}", *(f"{name}={fact}" for name, fact in facts.items())]
+    return [str(build(program)), mode, *words, *(f"{name}={fact}" for name, fact in all_facts.items())]
 
 
 def _run(command: Sequence[str]) -> Window:
@@ -106,18 +133,20 @@ def run_paced(
     tokens: int,
     spacing: float,
     window: tuple[float, float],
+    method: Method | None = None,
 ) -> tuple[Window, "array[int]"]:
     """Run streams that start one after the other, each on a connection of its own.
 
     :param spacing: seconds between two starts.
     :param window: seconds after the first start; all streams run in it.
+    :param method: which one they call, where they are calls of gRPC, which share connections.
     :return: what happened in the window, and when each token arrived in nanoseconds, by stream and token.
     :raises LoadError: if a stream ends too early or otherwise than it should.
     """
     path = FOLDER / "stamps"
-    facts = {"connections": streams, "tokens": tokens, "spacing": round(spacing * 1e9), "pid": pid, "stamps": path}
+    facts = {"tokens": tokens, "spacing": round(spacing * 1e9), "pid": pid, "stamps": path}
     edges = {"from": round(window[0] * 1e9), "until": round(window[1] * 1e9)}
-    counted = _run(_command("paced", ports, request, {**facts, **edges}))
+    counted = _run(_command("paced", ports, request, streams, {**facts, **edges}, method))
     return counted, _stamps(path)
 
 
@@ -130,14 +159,17 @@ def run_closed(
     seconds: float,
     tokens: int = 0,
     warm: float = 0.1,
+    method: Method | None = None,
 ) -> Window:
     """Keep connections busy: each asks again as soon as it is answered.
 
     :param tokens: how many every stream has; 0 if the answers are no streams.
     :param warm: seconds before the time that counts.
+    :param method: which one is called, by as many at once as there would be connections, where it is gRPC.
     """
     edges = {"from": round(warm * 1e9), "until": round((warm + seconds) * 1e9)}
-    return _run(_command("closed", ports, request, {"connections": connections, "tokens": tokens, "pid": pid, **edges}))
+    facts = {"tokens": tokens, "pid": pid, **edges}
+    return _run(_command("closed", ports, request, connections, facts, method))
 
 
 def run_pings(port: int, request: bytes, *, seconds: float, spacing: float = 0) -> tuple["array[int]", "array[int]"]:
@@ -147,8 +179,8 @@ def run_pings(port: int, request: bytes, *, seconds: float, spacing: float = 0) 
     :return: when each answer was complete, and how long it took, in nanoseconds.
     """
     path = FOLDER / "pings"
-    facts = {"connections": 1, "spacing": round(spacing * 1e9), "from": 0, "until": round(seconds * 1e9)}
-    _run(_command("closed", [port], request, {**facts, "stamps": path}))
+    facts = {"spacing": round(spacing * 1e9), "from": 0, "until": round(seconds * 1e9), "stamps": path}
+    _run(_command("closed", [port], request, 1, facts))
     pairs = _stamps(path)
     return pairs[::2], pairs[1::2]
 
@@ -159,8 +191,8 @@ def busy(port: int, request: bytes, spacing: float) -> Iterator[None]:
 
     :raises LoadError: if it fails meanwhile.
     """
-    facts = {"connections": 1, "spacing": round(spacing * 1e9), "from": 0, "until": round(_PATIENCE * 1e9)}
-    command = _command("closed", [port], request, facts)
+    facts = {"spacing": round(spacing * 1e9), "from": 0, "until": round(_PATIENCE * 1e9)}
+    command = _command("closed", [port], request, 1, facts)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as client:  # noqa: S603 - our own program
         try:
             yield
@@ -172,9 +204,12 @@ def busy(port: int, request: bytes, spacing: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held(ports: Sequence[int], request: bytes, connections: int) -> Iterator[None]:
-    """Have connections that were answered, or began to be, and stay."""
-    command = _command("hold", ports, request, {"connections": connections})
+def held(ports: Sequence[int], request: bytes, connections: int, method: Method | None = None) -> Iterator[None]:
+    """Have connections that were answered, or began to be, and stay.
+
+    :param method: which one is called, by as many at once, where it is gRPC.
+    """
+    command = _command("hold", ports, request, connections, {}, method)
     with subprocess.Popen(  # noqa: S603 - our own program
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as client:
