@@ -13,6 +13,7 @@ from typing import Final
 from bench import (
     closed,
     dataset,
+    grpc,
     kvevents,
     memory,
     paced,
@@ -45,6 +46,9 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "prefix": prefix.measure,
     "request-cost": request_cost.measure_all,
     "events": kvevents.measure,
+    "grpc": grpc.measure_paced,
+    "grpc-burst": grpc.measure_bursts,
+    "grpc-calls": grpc.measure_calls,
 }
 ON_REQUEST: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "stalled": stalled.measure,
@@ -63,7 +67,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
-        epilog="Without names everything but {} is measured, in less than five minutes, and bench/results.md is "
+        epilog="Without names everything but {} is measured, in some six minutes, and bench/results.md is "
         "written.".format(" and ".join(ON_REQUEST)),
     )
     names = ", ".join([*MEASUREMENTS, *ON_REQUEST])
@@ -102,7 +106,7 @@ def main(words: Sequence[str]) -> int:
     begun = time.monotonic()
     results: list[Result] = []
     try:
-        for program in ("client", "control"):
+        for program in ("client", "calls", "control"):
             build(program)
         for name in arguments.names or MEASUREMENTS:
             print(f"\n{name}, after {time.monotonic() - begun:.0f} s")

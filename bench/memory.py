@@ -1,18 +1,22 @@
 # -*- test-case-name: tests.integration.test_bench -*-
-"""How much memory a connection takes, and a stream, its connection included.
+"""How much memory a connection takes, and a stream, its connection included, or its share of one over gRPC.
 
 It is what the process grows by when there are two thousand instead of one, divided by a thousand. The first thousand
 fills what the process has free.
 """
 
-import contextlib
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
+from attrs import frozen
+
 from bench import requests
-from bench.load import held
+from bench.grpc import GENERATE, HEALTH
+from bench.load import Method, held
 from bench.plan import Plan, Result
-from bench.servers import Server, Start, bare_twisted, record, vllmsim
+from bench.servers import Server, bare_twisted, record, vllmsim
 
 _COUNT: Final = 1000
 _TOKENS: Final = 256
@@ -20,14 +24,36 @@ _ITL_MS: Final = 200.0
 """Slow enough for a thousand streams to leave the server idle."""
 _SETTLE: Final = 0.3
 _KB: Final = 1024
+_SHARED: Final = 10
+"""Connections on which the streams of gRPC are."""
 
 
-def _grown(server: Server, request: bytes, count: int) -> float:
-    """Tell how many bytes the server has more for each connection."""
-    with held(server.ports, request, count):
+@frozen
+class _Row:
+    """What is measured of a server.
+
+    :param start: starts it on a core, or anywhere.
+    :param idle: what is answered, so that a connection is idle.
+    :param stream: what is answered by a stream.
+    :param methods: which ones those call, where they are calls of gRPC.
+    """
+
+    start: Callable[[int | None], AbstractContextManager[Server]]
+    idle: bytes
+    stream: bytes
+    methods: tuple[Method | None, Method | None] = (None, None)
+
+
+def _ours(core: int | None) -> AbstractContextManager[Server]:
+    return vllmsim(core, _ITL_MS)
+
+
+def _grown(server: Server, request: bytes, count: int, method: Method | None) -> float:
+    """Tell how many bytes the server has more for each connection, or stream."""
+    with held(server.ports, request, count, method):
         time.sleep(_SETTLE)
         before = server.resident()
-        with held(server.ports, request, count):
+        with held(server.ports, request, count, method):
             time.sleep(_SETTLE)
             return (server.resident() - before) / count
 
@@ -36,24 +62,25 @@ def measure(plan: Plan) -> Result:
     """Measure connections that were answered and stay, and streams that are half way."""
     rows: list[list[str]] = []
     figures: dict[str, float] = {}
-    stream = requests.chat(stream=True, max_tokens=plan.tokens or _TOKENS)
-    count = (plan.streams or (_COUNT,))[0]
-    with vllmsim(plan.cores.server, 1) as server:
-        script = record(server, _ITL_MS)
-    starts: dict[str, Start] = {"vllmsim": lambda core, script: vllmsim(core, script.itl_ms)}
+    count, tokens = (plan.streams or (_COUNT,))[0], plan.tokens or _TOKENS
+    http = requests.get("/health"), requests.chat(stream=True, max_tokens=tokens)
+    grpc = requests.NOTHING, requests.generate(stream=True, max_tokens=tokens)
+    shared = Method(GENERATE, min(_SHARED, count))
+    measured = {"vllmsim": _Row(_ours, *http), "over gRPC": _Row(_ours, *grpc, (Method(HEALTH, count), shared))}
     if plan.controls:
-        starts["twisted"] = bare_twisted
-    for name, start in starts.items():
+        with vllmsim(plan.cores.server, 1) as server:
+            script = record(server, _ITL_MS)
+        measured["twisted"] = _Row(lambda core: bare_twisted(core, script), *http)
+    for name, row in measured.items():
         found: list[float] = []
-        for request in (requests.get("/health"), stream):
+        for request, method in zip((row.idle, row.stream), row.methods, strict=True):
             # Each in a process of its own: what one gives back would be there for the other.
-            with contextlib.ExitStack() as opened:
-                server = opened.enter_context(start(plan.cores.server, script))
+            with row.start(plan.cores.server) as server:
                 at_rest = server.resident()
-                found.append(_grown(server, request, count) / _KB)
+                found.append(_grown(server, request, count, method) / _KB)
         plan.say(f"{name:>9} {found[0]:.1f} KB for a connection, {found[1]:.1f} KB for a stream")
         rows.append([name, f"{at_rest / _KB / _KB:.0f} MB", *(f"{kilobytes:.1f} KB" for kilobytes in found)])
         if name == "vllmsim":
             figures["memory"] = found[1]
-    header = ("server", "at rest", "an idle connection", f"a stream of {plan.tokens or _TOKENS} tokens")
+    header = ("server", "at rest", "an idle connection", f"a stream of {tokens} tokens")
     return Result(f"Memory, from {count} to {2 * count}", header, rows, figures)

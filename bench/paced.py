@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from bench import requests
 from bench.lateness import LATE, Lateness, summarize
-from bench.load import Window, run_paced
+from bench.load import Method, Window, run_paced
 from bench.plan import Plan, Result
 from bench.servers import Server, bare_twisted, eager_floor, floor, record, vllmsim
 
@@ -50,12 +50,14 @@ def waves(streams: int) -> int:
     return count
 
 
-def run(server: Server, streams: int, tokens: int) -> Paced:
+def run(server: Server, streams: int, tokens: int, method: Method | None = None) -> Paced:
     """Run streams on a server.
 
     :param tokens: of each; enough that all run together for a while.
-    :raises ValueError: if they are not.
+    :param method: what they are calls of, where they are no chat completions.
+    :raises ValueError: if they do not.
     """
+    ask = requests.chat if method is None else requests.generate
     first = waves(streams) + round(_SETTLE / ITL)
     window = first * ITL, (tokens - 2) * ITL
     if tokens - 2 - first < 10:  # noqa: PLR2004 - a fifth of a second
@@ -63,11 +65,12 @@ def run(server: Server, streams: int, tokens: int) -> Paced:
     counted, stamps = run_paced(
         server.ports,
         server.pid,
-        requests.chat(stream=True, max_tokens=tokens),
+        ask(stream=True, max_tokens=tokens),
         streams=streams,
         tokens=tokens,
         spacing=waves(streams) * ITL / streams,
         window=window,
+        method=method,
     )
     begin, end = (round(edge * 1e9) for edge in window)
     return Paced(streams, counted, summarize(stamps, tokens, round(ITL * 1e9), (begin, end), first))

@@ -16,7 +16,7 @@ Written by `make bench`, which says how each figure is come by in the modules of
 in C that sends the same bytes and does nothing else: it wakes at most once in half a millisecond, as vllmsim does, so
 that a ratio to it is of what a token costs; the eager floor wakes for each token. Bare Twisted is a Protocol that
 writes the same bytes. All run on the server's core, in turns with vllmsim, so that the ratios say the same on another
-machine.
+machine. What is asked for over gRPC is measured against the same over HTTP/1.1, from one server in turns.
 """
 
 
@@ -70,6 +70,10 @@ BARS: Final[Mapping[str, Bar]] = {
     "prefix": Bar("32k-token prompt with 2,000 cached blocks, longest reactor stall", 2, 1, "{:.2f} ms"),
     "events-rate": Bar("KV events published beside 500 streams", 5000, 6000, "{:.0f} /s", at_least=True),
     "events-lateness": Bar("least p99 lateness with them, against without", 1.1, 1.02, "{:.2f}x"),
+    "grpc-cpu": Bar("CPU per token over gRPC, 500 streams on one connection, against HTTP/1.1", 1, 0.7, "{:.2f}x"),
+    "grpc-lateness": Bar("p99 lateness of these, against HTTP/1.1", 0.5, 0.1, "{:+.2f} ms"),
+    "grpc-burst": Bar("zero-latency streaming over gRPC, against HTTP/1.1", 0.5, 0.75, "{:.0f} %", 100, at_least=True),
+    "grpc-call": Bar("CPU of a short answer over gRPC, against HTTP/1.1", 2, 1.5, "{:.2f}x"),
     "dataset-start": Bar("start with a dataset of 100,000 conversations", 2, 0.7, "{:.2f} s"),
     "dataset-rate": Bar("lookups in it, beside 100 streams", 1990, 1999, "{:.0f} /s", at_least=True),
     "dataset-p99": Bar("of these, p99", 5, 3, "{:.2f} ms"),

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bench import (
     closed,
     dataset,
+    grpc,
     kvevents,
     memory,
     paced,
@@ -26,11 +27,11 @@ from bench import (
     stalls,
     startup,
 )
-from bench.load import LoadError, run_closed, run_paced, run_pings
+from bench.load import LoadError, Method, run_closed, run_paced, run_pings
 from bench.machine import Cores
 from bench.plan import Plan
 from bench.recording import Recording
-from bench.servers import Script, bare_twisted, floor
+from bench.servers import Script, bare_twisted, floor, vllmsim
 
 _NOWHERE = Cores(None, None, None)
 _EVENT = b'data: {"a":"b"}\n\n'
@@ -101,6 +102,51 @@ class ClientTests(SynchronousTestCase):
 
 
 @skipUnless(shutil.which("cc") and sys.platform == "linux", "the benchmark needs Linux and a compiler")
+class CallsTests(SynchronousTestCase):
+    """The client that makes calls of gRPC, against vllmsim."""
+
+    def test_calls(self) -> None:
+        """Every token is stamped, and whole answers are counted; what is not as it was to be is an error."""
+        stream = requests.generate(stream=True, max_tokens=20)
+        with vllmsim(None, 5) as server:
+
+            def ask(tokens: int, request: bytes, path: str) -> int:
+                window = run_closed(
+                    *(server.ports, server.pid, request),
+                    connections=2,
+                    seconds=0.1,
+                    tokens=tokens,
+                    method=Method(path),
+                )
+                return window.answers
+
+            # The first connection waits until the server has learned to speak so.
+            ask(0, requests.NOTHING, grpc.HEALTH)
+            self.assertTrue(ask(0, requests.NOTHING, grpc.HEALTH) > 0)
+            self.assertTrue(ask(0, requests.generate(stream=False, max_tokens=5), grpc.GENERATE) > 0)
+            for connections in (1, 3):
+                window, stamps = run_paced(
+                    *(server.ports, server.pid, stream),
+                    streams=7,
+                    tokens=20,
+                    spacing=0.001,
+                    window=(0.01, 0.09),
+                    method=Method(grpc.GENERATE, connections),
+                )
+                self.assertTrue(window.tokens > 0)
+                for first in range(0, 7 * 20, 20):
+                    arrivals = list(stamps[first : first + 20])
+                    self.assertEqual(sorted(arrivals), arrivals)
+                    self.assertTrue(arrivals[-1] - arrivals[0] > 0.09e9)
+            for tokens, request, path, sentence in (
+                (21, stream, grpc.GENERATE, "a stream had 20 of 21 tokens"),
+                (19, stream, grpc.GENERATE, "a stream had 20 of 19 tokens"),
+                (0, stream, "/vllm.grpc.engine.VllmEngine/Degenerate", "a call was refused"),
+            ):
+                self.assertEqual(sentence, str(self.assertRaises(LoadError, ask, tokens, request, path)))
+
+
+@skipUnless(shutil.which("cc") and sys.platform == "linux", "the benchmark needs Linux and a compiler")
 class MeasurementTests(SynchronousTestCase):
     """Every measurement, in its smallest form."""
 
@@ -127,6 +173,9 @@ class MeasurementTests(SynchronousTestCase):
         self.assertIn("prompt", stalls.measure_prompt(self.plan).figures)
         self.assertEqual({"events-rate", "events-lateness"}, set(kvevents.measure(self.plan).figures))
         self.assertEqual(2, len(prefix.measure(self.plan).rows))
+        self.assertEqual(3, len(grpc.measure_paced(evolve(self.plan, tokens=26)).rows))
+        self.assertEqual(2, len(grpc.measure_bursts(self.plan).rows))
+        self.assertEqual(4, len(grpc.measure_calls(self.plan).rows))
 
     def test_long(self) -> None:
         """So do those that take long unless they are told otherwise."""

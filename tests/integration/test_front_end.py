@@ -32,16 +32,6 @@ def unary(opened: grpc.Channel, path: str, request: Any, answer: Any) -> Callabl
     return call
 
 
-def streamed(opened: grpc.Channel) -> Callable[..., Any]:
-    """Find the method that answers token by token."""
-    call: Callable[..., Any] = opened.unary_stream(
-        "/vllm.Inference/GenerateStream",
-        request_serializer=GenerateRequest.SerializeToString,
-        response_deserializer=GenerateResponse.FromString,
-    )
-    return call
-
-
 def control(opened: grpc.Channel, method: str, **members: Any) -> Any:
     """Call a method of those who operate the server."""
     request, answer = CONTROL.message(f"{method}Request"), CONTROL.message(f"{method}Response")
@@ -66,9 +56,14 @@ class CallTests(DaemonTestCase):
 
     def test_stream(self) -> None:
         """A prompt is continued in a message for each token."""
+        generate = self.channel.unary_stream(
+            "/vllm.Inference/GenerateStream",
+            request_serializer=GenerateRequest.SerializeToString,
+            response_deserializer=GenerateResponse.FromString,
+        )
         text = " ".join(map(str, range(30)))
         stopping = {"max_new_tokens": 25}
-        answers = [*streamed(self.channel)(GenerateRequest(text=text, stopping=stopping), timeout=PATIENCE)]
+        answers = [*generate(GenerateRequest(text=text, stopping=stopping), timeout=PATIENCE)]
         self.assertEqual(25, len(answers))
         self.assertEqual(" ".join(map(str, range(25))), "".join(each.outputs[0].text for each in answers).strip())
         self.assertEqual(FinishInfo.LENGTH, answers[-1].outputs[0].finish_info.finish_reason)
@@ -106,17 +101,17 @@ class ShutdownTests(SynchronousTestCase):
     def test_shutdown(self) -> None:
         """Who is being answered has the whole answer, and then all ends well, also where ranks are processes."""
         words = "--data-parallel-size", "2", "--data-parallel-processes"
-        daemon = Daemon("--mode", "echo", "--inter-token-latency", "100ms", *words)
+        daemon = Daemon("--mode", "echo", "--time-to-first-token", "300ms", *words)
         self.addCleanup(daemon.log.close)
         self.addCleanup(daemon.stop)
         daemon.wait()
         opened = channel(daemon)
         self.addCleanup(opened.close)
-        answers = streamed(opened)(GenerateRequest(text="one two three four"), timeout=PATIENCE)
-        said = [next(answers)]
+        generate: Any = unary(opened, "/vllm.Inference/Generate", GenerateRequest, GenerateResponse)
+        answering = generate.future(GenerateRequest(text="one two three"), timeout=PATIENCE)
+        # What is sent on one connection arrives in order.
         control(opened, "Shutdown")
-        said += answers
-        self.assertEqual("one two three four", "".join(each.outputs[0].text for each in said))
+        self.assertEqual("one two three", answering.result().outputs[0].text)
         self.assertEqual(0, daemon.process.wait(PATIENCE))
         self.assertIn("A client has the server shut down.", daemon.output())
         self.assertNotIn("is started again", daemon.output())
