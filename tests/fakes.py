@@ -38,6 +38,7 @@ from vllmsim.interfaces import (
     IResponseSource,
     ISequenceBlocks,
     ISimulator,
+    ITokenizer,
     ITokenSink,
 )
 from vllmsim.models import ModelCatalogue
@@ -120,6 +121,10 @@ class PlainComposer:
     ) -> Composition:
         """Ask the source."""
         return Composition(await self.source.respond(prompt, model, extent, generator))
+
+    def speaking(self, tokenizer: ITokenizer) -> "PlainComposer":
+        """Say the same, in whatever tokens."""
+        return self
 
 
 @implementer(ILatencyModel)

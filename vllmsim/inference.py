@@ -358,6 +358,8 @@ class InferenceRequest:
     :param disturbance: what goes wrong with its time; None for nothing.
     :param behaviour: how it is served, as scheduling knows it; None for how those are that come now.
     :param asked: the model as the request names it, if it names one.
+    :param tokenizer: has the tokens that its prompts are read in and its answers made of, as scheduling knows it; None
+        for the rank's own.
     """
 
     request_id: str
@@ -380,6 +382,7 @@ class InferenceRequest:
     behaviour: object = None
     asked: str | None = None
     adapter: Adapter | None = None
+    tokenizer: object = None
 
     @property
     def answer_id(self) -> str:

@@ -13,10 +13,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.assembly.access import Access
 from vllmsim.assembly.caching import Events, make_cache, make_events
+from vllmsim.assembly.composing import make_composer
 from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.failing import make_failures
 from vllmsim.assembly.latencies import make_latencies
-from vllmsim.assembly.manners import Manners, habits
+from vllmsim.assembly.manners import Manners
 from vllmsim.assembly.measuring import make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
 from vllmsim.assembly.remembering import make_journal
@@ -24,7 +25,6 @@ from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.assembly.speaking import Speaking, learn_speaking
 from vllmsim.assembly.surfaces import Surfaces
 from vllmsim.assembly.weighing import loads_maker
-from vllmsim.composing.composer import Composer
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
@@ -158,13 +158,6 @@ def build_rank(
     for module in c.lora_modules:
         models.add(module.name, module.path, module.base_model_name)
     tokenizer = shared.tokenizer
-    composer = Composer(
-        source=datasets.answers(shared.source, tokenizer, metrics) if datasets else shared.source,
-        thoughts=shared.sentences,
-        tokenizer=tokenizer,
-        defer_to_thread=defer_to_thread,
-        habits=habits(c),
-    )
     ranks = (number,) if group is None else group.numbers
     manners = Manners(
         ranks,
@@ -173,7 +166,7 @@ def build_rank(
         new_id,
         now,
         randomness.generator("images", number),
-        composer,
+        make_composer(c, shared, metrics, defer_to_thread),
         make_latencies(number, clock, defer_to_thread, randomness),
     )
     behaviour = live.follow(manners.behaviour)

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment
 from smg_grpc_proto.generated import common_pb2 as common
 from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 from tokenizers import Tokenizer
@@ -18,7 +19,6 @@ from tests.grpc.ranks import EngineTestCase
 from tests.harness import EPOCH
 from tests.tokenization.small import bpe, write_folder
 from vllmsim.grpc.status import Code
-from vllmsim.tokenization.words import WordTokenizer
 
 BUILTIN = str(files("vllmsim.tokenization") / "builtin" / "tokenizer.json")
 NIXL = '{"kv_connector": "NixlConnector", "kv_role": "kv_both"}'
@@ -63,7 +63,7 @@ class ModelTests(EngineTestCase):
         self.assertEqual(([7, 8], 3, 0), (list(info.eos_token_ids), info.bos_token_id, info.pad_token_id))
         self.assertEqual('{"temperature":0.6}', info.default_sampling_params_json)
         words = self.info("--model", str(folder), "--tokenizer", "words")
-        self.assertEqual([WordTokenizer.eos_id], list(words.eos_token_ids))
+        self.assertEqual([8178], list(words.eos_token_ids))
         self.assertEqual("tiny", words.model_type)
 
 
@@ -152,12 +152,25 @@ class TokenizerTests(EngineTestCase):
 
     def test_builtin(self) -> None:
         """The files of the built-in tokenizer are all there, and each archive is the same."""
-        called = self.fetch("--tokenizer", "builtin")
+        called = self.fetch("--tokenizer", "builtin", "--reasoning-parser", "qwen3")
         files = self.files(called)
         folder = Path(BUILTIN).parent
         self.assertEqual({path.name: path.read_bytes() for path in folder.iterdir()}, files)
         again = self.ask("GetTokenizer", common.GetTokenizerChunk, common.GetTokenizerRequest())
         self.assertEqual(called.stream.body, again.stream.body)
+
+    def test_unthinking(self) -> None:
+        """Where answers have no reasoning, clients are not told how to switch it off; all else is said as ever."""
+        template = self.files(self.fetch("--tokenizer", "builtin"))["chat_template.jinja"].decode()
+        self.assertNotIn("enable_thinking", template)
+        whole = (Path(BUILTIN).parent / "chat_template.jinja").read_text("utf-8")
+        jinja, call = Environment(autoescape=False), {"name": "f", "arguments": '{"a": 1}'}  # noqa: S701 - no page
+        messages = [{"role": "system", "content": "Be."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+                    {"role": "assistant", "content": "Yes", "reasoning": "Well", "tool_calls": [{"function": call}]},
+                    {"role": "tool", "content": "2"}]  # fmt: skip
+        for more in ({}, {"tools": [{"name": "f"}]}, {"add_generation_prompt": True}):
+            said = [jinja.from_string(text).render(messages=messages, **more) for text in (whole, template)]
+            self.assertEqual(said[0], said[1])
 
     def test_folder(self) -> None:
         """So are those of a folder, and nothing else that is there."""

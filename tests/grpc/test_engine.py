@@ -85,7 +85,7 @@ class AnswerTests(GenerateTestCase):
 
     def test_same_as_over_http(self) -> None:
         """The same prompt with the same seed has the same tokens, ends and log probabilities, whole and in pieces."""
-        self.make_rank("--enable-scale-out")
+        self.make_rank("--enable-scale-out", "--tokenizer", "builtin")
         sampling = {"seed": 5, "n": 2, "max_tokens": 12, "logprobs": 2, "prompt_logprobs": 1}
         told = self.http(sampling)
         whole, pieces = (self.finish(self.generate(generate(sampling, IDS, stream=stream))) for stream in (False, True))
@@ -146,7 +146,7 @@ class AnswerTests(GenerateTestCase):
 
     def test_structure(self) -> None:
         """An answer has the structure that is asked for."""
-        self.make_rank("--enable-scale-out")
+        self.make_rank("--enable-scale-out", "--tokenizer", "builtin")
         for constraint in ({"json_schema": '{"type": "boolean"}'}, {"choice": pb.ChoiceConstraint(choices=["yes"])}):
             [complete] = self.ends(self.generate(generate(constraint)))
             texts = self.post("/detokenize", {"tokens": list(complete.output_ids)}).json()["prompt"]
@@ -287,7 +287,7 @@ class RefusalTests(GenerateTestCase):
             waiting.append((Deferred(), function, arguments))
             return waiting[-1][0]
 
-        self.make_rank("--max-model-len", "1M", threads=threads)
+        self.make_rank("--max-model-len", "1M", "--mode", "echo", "--tokenizer", "builtin", threads=threads)
         while waiting:
             # HTTP/2 is learned in a thread, too.
             done, function, arguments = waiting.pop()
@@ -375,7 +375,7 @@ class LeavingTests(GenerateTestCase):
         self.make_rank("--mode", "echo")
         client = Http2Client(self.rank.site, reads=False, settings={SettingCodes.INITIAL_WINDOW_SIZE: 64})
         self.addCleanup(self._leave, client)
-        called = call(client, GENERATE, pb.GenerateResponse, generate(text="word " * 200, stream=True))
+        called = call(client, GENERATE, pb.GenerateResponse, generate(text="word" + " word" * 199, stream=True))
         self.settle(called)
         self.assertTrue(self.idle())
         for _ in range(400):
@@ -400,7 +400,7 @@ class PreparedTests(GenerateTestCase):
                 done, function, arguments = waiting.pop(0)
                 done.callback(function(*arguments))
 
-        self.make_rank("--mode", "echo", threads=threads)
+        self.make_rank("--mode", "echo", "--tokenizer", "builtin", threads=threads)
         client = self.client()
         work()
         called = call(client, GENERATE, pb.GenerateResponse, generate({"prompt_logprobs": 0}, text=FOUR, stream=True))

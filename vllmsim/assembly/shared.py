@@ -29,6 +29,7 @@ class Shared:
 
     :param source: says what answers say, where no dataset does.
     :param sentences: says anything, such as reasoning.
+    :param sources: makes both for another tokenizer.
     :param datasets: what answers are from, if there are any.
     :param tracing: has requests traced, if they are.
     """
@@ -36,6 +37,7 @@ class Shared:
     tokenizer: ITokenizer
     source: IResponseSource
     sentences: IResponseSource
+    sources: Callable[[ITokenizer], tuple[IResponseSource, IResponseSource]]
     datasets: "Datasets | None" = None
     tracing: "Tracing | None" = None
     _accounts: "Accounts | None" = field(init=False, default=None)
@@ -79,23 +81,35 @@ def build_shared(
     :raises SystemExit: when the tokenizer or a plugin cannot be had, or with all that is wrong with datasets.
     """
     tokenizer = make_tokenizer(configuration, environ, reactor, defer_to_thread)
-    sentences = SentenceSource(tokenizer)
-    source: IResponseSource = sentences
-    if configuration.mm_encoder_only:
-        source = EncoderSource(tokenizer)
-    elif configuration.mode == "echo":
-        source = EchoSource(tokenizer)
-    elif configuration.mode not in MODES:
-        from vllmsim.assembly.plugging import shared_plugging  # noqa: PLC0415 - few servers have plugins
 
-        source = shared_plugging(configuration, reactor, defer_to_thread).source(tokenizer, sentences)
+    def sources(tokenizer: ITokenizer) -> tuple[IResponseSource, IResponseSource]:
+        return _sources(configuration, tokenizer, reactor, defer_to_thread)
+
+    source, sentences = sources(tokenizer)
     return Shared(
         tokenizer,
         source,
         sentences,
+        sources,
         _datasets(configuration, reactor, defer_to_thread),
         _tracing(configuration, reactor, environ),
     )
+
+
+def _sources(
+    configuration: Configuration, tokenizer: ITokenizer, reactor: Any, defer_to_thread: Callable[..., Deferred[Any]]
+) -> tuple[IResponseSource, IResponseSource]:
+    """Make what says answers where no dataset does, and what says anything, in the tokens of a tokenizer."""
+    sentences = SentenceSource(tokenizer)
+    if configuration.mm_encoder_only:
+        return EncoderSource(tokenizer), sentences
+    if configuration.mode == "echo":
+        return EchoSource(tokenizer), sentences
+    if configuration.mode in MODES:
+        return sentences, sentences
+    from vllmsim.assembly.plugging import shared_plugging  # noqa: PLC0415 - few servers have plugins
+
+    return shared_plugging(configuration, reactor, defer_to_thread).source(tokenizer, sentences), sentences
 
 
 def _datasets(

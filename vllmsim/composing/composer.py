@@ -38,6 +38,7 @@ _MOST_REASONING: Final = 0.9
 """The largest share of reasoning in an answer that must say something else too."""
 
 Tags: TypeAlias = tuple[Tokens, Tokens]
+Sources: TypeAlias = Callable[[ITokenizer], tuple[IResponseSource, IResponseSource]]
 
 
 @define(eq=False)
@@ -101,6 +102,7 @@ class Composer:
     :param thoughts: says reasoning.
     :param defer_to_thread: runs a function off the reactor; large schemas, and those with references, are worked on
         there.
+    :param sources: makes what says plain text and reasoning in the tokens of another tokenizer; None where nobody asks.
     """
 
     _source: IResponseSource
@@ -108,11 +110,22 @@ class Composer:
     _tokenizer: ITokenizer
     _defer_to_thread: Callable[..., Deferred[str]]
     _habits: Habits
+    _sources: Sources | None = None
+    _other: "tuple[ITokenizer, Composer] | None" = field(init=False, default=None)
+    """The tokenizer that was asked for last, and one that speaks in its tokens."""
     _samplers: OrderedDict[bytes, "SchemaSampler"] = field(init=False, factory=OrderedDict)
 
     def adapted(self, habits: Habits) -> "Composer":
         """Make one like this with other habits; it is this one if they are the same."""
         return self if habits == self._habits else evolve(self, habits=habits)
+
+    def speaking(self, tokenizer: ITokenizer) -> "Composer":
+        """Find one like this that says everything in other tokens: the same each time for the same tokenizer."""
+        if self._other is None or self._other[0] is not tokenizer:
+            assert self._sources is not None
+            source, thoughts = self._sources(tokenizer)
+            self._other = tokenizer, evolve(self, source=source, thoughts=thoughts, tokenizer=tokenizer)
+        return self._other[1]
 
     async def compose(
         self, prompt: TokenizedPrompt, model: str, form: Form, extent: Extent, generator: random.Random

@@ -75,13 +75,16 @@ class Datasets:
         """What metrics call each of them."""
         return list(dict.fromkeys(each.name for each in self._all()))
 
-    def answers(self, sentences: IResponseSource, tokenizer: ITokenizer, metrics: IRankMetrics) -> SavedAnswers:
+    def answers(
+        self, sentences: IResponseSource, tokenizer: ITokenizer, metrics: IRankMetrics, *, foreign: bool = False
+    ) -> SavedAnswers:
         """Make the source of a rank's answers.
 
         :param sentences: says something when there is no answer to be had.
         :param metrics: hears of each lookup.
+        :param foreign: whether the tokens of datasets are those of another tokenizer.
         """
-        return SavedAnswers(self.by_model, self.usual, sentences, tokenizer, metrics)
+        return SavedAnswers(self.by_model, self.usual, sentences, tokenizer, metrics, foreign)
 
     def close(self) -> "Deferred[list[None]]":
         """Use them no more.

@@ -23,6 +23,7 @@ class SavedAnswers:
     :param by_model: the dataset of each model that has one of its own.
     :param usual: that of all others; None to say sentences for them.
     :param sentences: says something when there is no answer to be had.
+    :param foreign: whether the tokens of datasets are those of another tokenizer.
     """
 
     _by_model: Mapping[str, Conversations]
@@ -30,6 +31,7 @@ class SavedAnswers:
     _sentences: IResponseSource
     _tokenizer: ITokenizer
     _metrics: IRankMetrics
+    _foreign: bool = False
 
     async def respond(self, prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random) -> Tokens:
         """Say what the model's dataset has."""
@@ -48,7 +50,7 @@ class SavedAnswers:
         return Tokens((*said.ids, *more.ids), (*said.texts, *more.texts))
 
     async def _tokens(self, saved: Saved, most: int) -> Tokens:
-        if saved.ids is None:
+        if saved.ids is None or (self._foreign and saved.texts is not None):
             return await self._tokenizer.encode("".join(saved.texts or ()), most)
         ids = saved.ids[:most]
         return Tokens(ids, self._tokenizer.texts_of(ids) if saved.texts is None else saved.texts[:most])

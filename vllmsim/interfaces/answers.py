@@ -120,6 +120,9 @@ class IComposer(Interface):
         :raises vllmsim.errors.InvalidRequest: when it is awaited, if nothing can have the form.
         """
 
+    def speaking(tokenizer: ITokenizer) -> "IComposer":
+        """Find one like this that says everything in other tokens."""
+
 
 class ILatencyModel(Interface):
     """How long the model takes. Pure: equal arguments and generator states give equal times."""

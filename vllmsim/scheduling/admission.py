@@ -41,6 +41,10 @@ class Admission:
     def _make_reader(self) -> PromptReader:
         return PromptReader(self._clock, self._tokenizer, self._max_model_len)
 
+    def speaking(self, tokenizer: ITokenizer) -> "Admission":
+        """Make one like this for prompts in other tokens."""
+        return attrs.evolve(self, tokenizer=tokenizer)
+
     async def read(self, prompts: Several[Prompt], cut: Cut | None) -> list[TokenizedPrompt]:
         """Tokenize prompts; see :class:`vllmsim.interfaces.IAdmission`."""
         cuts = () if cut is None else (self._settle(cut),)

@@ -1,10 +1,12 @@
 # -*- test-case-name: tests.scheduling.test_generation -*-
 """One sequence in its slot: prefill, then decode."""
 
+from typing import cast
+
 from twisted.internet.defer import CancelledError, Deferred
 
 from vllmsim.inference import NOT_CACHED, NOTHING_SAID, Answer, Extent, FinishReason, Prefill, SequenceTimes
-from vllmsim.interfaces import ISequenceBlocks
+from vllmsim.interfaces import ISequenceBlocks, ITokenizer
 from vllmsim.scheduling.answer import settle
 from vllmsim.scheduling.decode import Decode, begin_decode
 from vllmsim.scheduling.fetching import Fetch
@@ -155,7 +157,10 @@ async def _compose(model: Model, sequence: Sequence) -> Answer:
     request, sampling, limit = sequence.submission.request, sequence.sampling, sequence.limit
     least = limit if sampling.ignore_eos else sampling.min_tokens
     extent = Extent(least, limit, explicit=sampling.max_tokens is not None)
-    composer = sequence.submission.behaviour.composer
+    composer, tokenizer = sequence.submission.behaviour.composer, model.tokenizer
     assert composer is not None
+    if request.tokenizer is not None:
+        tokenizer = cast("ITokenizer", request.tokenizer)
+        composer = composer.speaking(tokenizer)
     said = await composer.compose(sequence.prompt, request.model, request.form, extent, sequence.generator)
-    return settle(said, limit, sampling, model.tokenizer.eos_id, model.tokenizer.eos_text)
+    return settle(said, limit, sampling, tokenizer.eos_id, tokenizer.eos_text)

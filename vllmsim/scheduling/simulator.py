@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from vllmsim.errors import Unavailable
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, RankLoad, TokenizedPrompt
-from vllmsim.interfaces import IKVCache, IRankMetrics, ISimulator, ITokenSink
+from vllmsim.interfaces import IKVCache, IRankMetrics, ISimulator, ITokenizer, ITokenSink
 from vllmsim.randomness import derive
 from vllmsim.records import RequestRecord
 from vllmsim.scheduling.admission import Admission
@@ -88,9 +88,12 @@ class RankSimulator:
         assert isinstance(behaviour, Behaviour)
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
-        prompts = await self._admission.read(request.prompts, request.cut)
+        admission = self._admission
+        if request.tokenizer is not None:
+            admission = admission.speaking(cast("ITokenizer", request.tokenizer))
+        prompts = await admission.read(request.prompts, request.cut)
         record.prompt_tokens = sum([len(prompt.ids) for prompt in prompts])
-        limits = [self._admission.limit(prompt, request.sampling) for prompt in prompts]
+        limits = [admission.limit(prompt, request.sampling) for prompt in prompts]
         hashed = await self._hash(prompts, request)
         # From here to the queue nobody else comes between.
         self._require_room(len(prompts) * request.sampling.n, request.adapter)
