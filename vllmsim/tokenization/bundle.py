@@ -33,7 +33,7 @@ NAMES: Final = (
 )
 """The files that are taken first, in this order."""
 _ENDINGS: Final = (".tiktoken", ".jinja", ".model")
-MOST_BYTES: Final = 1 << 28
+MOST_BYTES: Final = 1 << 27
 """How large all files may be together."""
 _LONG_AGO: Final = (1980, 1, 1, 0, 0, 0)
 """When files have changed, as the archive tells it: the first moment that it can."""

@@ -49,7 +49,7 @@ class PagesTests(SynchronousTestCase):
         for option in own_options():
             self.assertIn(rf"\fB{option.name.replace('-', chr(92) + '-')}\fR", page)
         self.assertIn("It must be an integer from 1 to 65535.", page)
-        self.assertNotIn(r"\fBdtype\fR", page)
+        self.assertNotIn(r"\fBenforce\-eager\fR", page)
 
 
 @skipUnless(shutil.which("groff") and shutil.which("mandoc"), "needs groff and mandoc")
