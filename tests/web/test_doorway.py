@@ -2,6 +2,9 @@
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import RecordingMetrics
@@ -56,12 +59,56 @@ class ChoosingTests(DoorwayTestCase):
         exchange.transport.negotiatedProtocol = b"http/1.1"  # type: ignore[attr-defined]
         self.assertEqual(400, exchange.send_bytes(PREFACE).status)
 
+    def test_chosen_later(self) -> None:
+        """A handshake may be over with the first bytes only."""
+        transport = Http2Client(self.site).transport
+        for chosen, begins in ((b"h2", b"\0\0"), (b"http/1.1", b"HTTP/1.1 400")):
+            exchange = Exchange(self.site)
+            exchange.transport.negotiatedProtocol = chosen  # type: ignore[attr-defined]
+            exchange.send_bytes(PREFACE)
+            self.clock.advance(0)
+            self.assertEqual(begins, exchange.raw[: len(begins)])
+        self.assertTrue(transport.connected)
+
+    def test_chosen_before(self) -> None:
+        """Who has chosen HTTP/2 in a handshake that is over hears from us at once, and must speak it."""
+        transport = StringTransport()
+        transport.negotiatedProtocol = b"h2"  # type: ignore[attr-defined]
+        exchange = Exchange(self.site, transport)
+        self.assertEqual(b"\4\0", exchange.raw[3:5])
+        exchange.send("GET", "/a")
+        # The goodbye of one who breaks the protocol.
+        self.assertEqual(b"\7\0\0\0\0\0\0\0\0\0\0\0\0\1", exchange.raw[-14:])
+        self.assertTrue(transport.disconnecting)
+
     def test_only_one(self) -> None:
         """Without HTTP/2 there is none to choose."""
         self.assertEqual([b"h2", b"http/1.1"], self.site.acceptableProtocols())
         self.site.http2 = None
         self.assertEqual([b"http/1.1"], self.site.acceptableProtocols())
         self.assertEqual(400, Exchange(self.site).send_bytes(PREFACE).status)
+
+
+class WaitingTests(DoorwayTestCase):
+    """Clients that do not say what they speak."""
+
+    def test_says_nothing(self) -> None:
+        """A connection where nobody says anything is closed after a minute, and when the site closes."""
+        for begun in (b"", PREFACE[:10]):
+            exchange = Exchange(self.site).send_bytes(begun)
+            self.clock.advance(59)
+            self.assertFalse(exchange.transport.disconnecting)
+            self.clock.advance(1)
+            self.assertTrue(exchange.transport.disconnecting)
+            exchange.send("GET", "/a").drop()
+            self.assertEqual(b"", exchange.raw)
+        exchange = Exchange(self.site).send_bytes(PREFACE[:10])
+        closing = self.site.close()
+        self.assertTrue(exchange.transport.disconnecting)
+        self.assertNoResult(closing)
+        exchange.drop()
+        self.successResultOf(closing)
+        self.assertEqual([], self.clock.getDelayedCalls())
 
 
 class FindingTests(DoorwayTestCase):
@@ -91,3 +138,39 @@ class FindingTests(DoorwayTestCase):
             self.assertTrue(client.transport.disconnecting)
         self.assertEqual(1, len(self.flushLoggedErrors(ImportError)))
         self.assertIsNone(self.site.http2)
+
+    def test_missing_for_others(self) -> None:
+        """Who has connected before it was found to be missing, and asks later, is told so too."""
+        transport = StringTransport()
+        waiting = Exchange(self.site, transport)
+        self.site.http2 = None
+        waiting.send_bytes(PREFACE)
+        self.assertTrue(waiting.raw.endswith(b"HTTP/2 is not spoken here."))
+        self.assertTrue(transport.disconnecting)
+
+    def test_late(self) -> None:
+        """When it does not come in time, the client is told, and the log, unless the site closes."""
+        for hasty in (False, True):
+            found: Deferred[Http2] = Deferred()
+            self.site.http2 = lambda found=found: found
+            client = Http2Client(self.site)
+            with capturedLogs() as events:
+                if hasty:
+                    self.site.close()
+                else:
+                    self.clock.advance(60)
+            client.pump()
+            self.assertEqual(([13], True), ([each.code for each in client.goodbyes], client.transport.disconnecting))
+            self.assertEqual(0 if hasty else 1, len(events))
+            client.drop()
+            found.callback(Http2())
+
+    def test_gone(self) -> None:
+        """A client that leaves before it is there leaves nothing."""
+        for result in (Http2(), Failure(ImportError("no h2"))):
+            found: Deferred[Http2] = Deferred()
+            self.site.http2 = lambda found=found: found
+            Http2Client(self.site).drop()
+            found.callback(result)
+            self.assertEqual(set(), self.site.channels)
+        self.assertEqual(1, len(self.flushLoggedErrors(ImportError)))

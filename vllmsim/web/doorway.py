@@ -88,17 +88,17 @@ class Doorway(Connection):
         if http2 is None:
             self._refuse()
             return
-        self._finding = True
-        self.socket.pauseProducing()
-        http2().addCallbacks(self._found, self._missing).addErrback(
-            lambda failure: self._log.failure("While a connection began", failure)
-        )
+        finding = http2()
+        if not finding.called:
+            self._finding = True
+            self.socket.pauseProducing()
+        finding.addCallbacks(self._found, self._missing)
+        finding.addErrback(lambda failure: self._log.failure("While a connection began", failure))
 
     def _found(self, http2: "Http2") -> None:
-        if self._closing:
-            return
-        self.socket.resumeProducing()
-        self._become(http2.connect(self.site))
+        if not self._closing:
+            self._read_on()
+            self._become(http2.connect(self.site))
 
     def _missing(self, reason: Failure) -> None:
         """Do without HTTP/2 from now on."""
@@ -106,12 +106,27 @@ class Doorway(Connection):
             self.site.http2 = None
             self._log.failure("HTTP/2 cannot be spoken", reason)
         if not self._closing:
-            self.socket.resumeProducing()
+            self._read_on()
             self._refuse()
 
+    def _read_on(self) -> None:
+        if self._finding:
+            self._finding = False
+            self.socket.resumeProducing()
+
     def _refuse(self) -> None:
+        """Have the client speak HTTP/1.1."""
         self.socket.write(_REFUSAL)
         self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Close the connection; a client who still waits for us is told so."""
+        if self._finding:
+            self._finding = False
+            if not self.site.closing:
+                self._log.warn("What speaks HTTP/2 is not there in time. Clients are sent away.")
+            self.socket.write(_REFUSAL)
+        super().loseConnection()
 
     def _become(self, channel: Connection) -> None:
         """Give the connection to a channel."""
