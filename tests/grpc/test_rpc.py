@@ -65,6 +65,12 @@ class RpcTests(NumbersTestCase):
         self.ask("Fail", Number())
         self.assertEqual([], self.metrics.heard)
 
+    def test_connection_is_kept(self) -> None:
+        """A connection that calls were made on is kept for more, however long they take to come."""
+        self.ask("Double", Number())
+        self.clock.advance(100_000)
+        self.assertEqual(Code.OK, self.ask("Double", Number()).code)
+
     def test_client_leaves(self) -> None:
         """A call whose client leaves is cancelled."""
         called = self.ask("Later", Number())

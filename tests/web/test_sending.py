@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wires import Wire
 from vllmsim.web import sending
-from vllmsim.web.sending import hurry, understood, unsent, write_to
+from vllmsim.web.sending import hurry, keep_alive, understood, unsent, write_to
 
 
 class SendingTests(SynchronousTestCase):
@@ -90,6 +90,14 @@ class SendingTests(SynchronousTestCase):
             hurry(cast("Any", SimpleNamespace(transport=plain, getHandle=object, setTcpNoDelay=hurried.append)))
         hurry(StringTransport())
         self.assertEqual([True, True], hurried)
+
+    def test_keep_alive(self) -> None:
+        """The system looks after connections where nothing is sent for long; other transports are left alone."""
+        kept: list[object] = []
+        with socket.socket() as handle:
+            keep_alive(cast("Any", SimpleNamespace(getHandle=lambda: handle, setTcpKeepAlive=kept.append)))
+        keep_alive(StringTransport())
+        self.assertEqual([True], kept)
 
     def test_not_understood(self) -> None:
         """With a Twisted that is built otherwise, everything goes the usual way."""

@@ -61,13 +61,9 @@ class Doorway(Connection):
 
     def dataReceived(self, data: bytes) -> None:
         """Look at the first bytes."""
-        if self._channel is not None:
-            self._channel.dataReceived(data)
-        elif self._closing:
-            return
-        elif self._finding:
+        if self._finding:
             self._begun += data
-        else:
+        elif not self._closing:
             self._choose(self._begun + data)
 
     def _choose(self, begun: bytes) -> None:

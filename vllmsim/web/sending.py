@@ -93,10 +93,20 @@ def unsent(transport: ITransport) -> int | None:
     return _unsent(inner) if _UNDERSTOOD and isinstance(inner, Connection) else None
 
 
-def hurry(transport: ITransport) -> None:
-    """Have the kernel send small pieces at once, where it would wait for more."""
+def _is_tcp(transport: ITransport) -> bool:
     # Under TLS there is a transport below, and the handle is none of the system's.
     inner = getattr(transport, "transport", transport)
     handle = getattr(inner, "getHandle", lambda: None)()
-    if getattr(handle, "family", None) in {socket.AF_INET, socket.AF_INET6}:
+    return getattr(handle, "family", None) in {socket.AF_INET, socket.AF_INET6}
+
+
+def hurry(transport: ITransport) -> None:
+    """Have the kernel send small pieces at once, where it would wait for more."""
+    if _is_tcp(transport):
         transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
+
+
+def keep_alive(transport: ITransport) -> None:
+    """Have the kernel find out when the other end is gone, where nothing is sent for long."""
+    if _is_tcp(transport):
+        transport.setTcpKeepAlive(True)  # type: ignore[attr-defined]

@@ -49,3 +49,48 @@ class TurnsTests(DoorwayTestCase):
         client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 100})
         client.pump()
         self.assertEqual([(b"/abc \n", True)] * 2, [(each.body, each.ended) for each in streams])
+
+    def test_too_much_for_one_write(self) -> None:
+        """What is too much for one piece goes out within the turn, so that the socket can say when it is full."""
+        room: dict[SettingCodes | int, int] = {SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20}
+        client = Http2Client(self.site, settings=room)
+        client.h2.increment_flow_control_window(1 << 24)
+        client.pump()
+        streams = [client.begin("GET", "/later", end=True) for _ in range(20)]
+        for request in self.library.later:
+            request.write(b"x" * 16_384)
+        self.assertGreater(len(client.transport.value()), 1 << 18)
+        client.pump()
+        self.assertEqual([16_384] * 20, [len(stream.body) for stream in streams])
+
+    def test_large(self) -> None:
+        """A very large answer does not go out in one turn, though the client has room for all of it."""
+        client = Http2Client(self.site, settings={SettingCodes.INITIAL_WINDOW_SIZE: 1 << 24})
+        client.h2.increment_flow_control_window(1 << 24)
+        client.pump()
+        stream = client.begin("GET", "/later", end=True)
+        turns: list[int] = []
+        write = client.protocol._channel.out._write
+
+        def count(data: bytes) -> None:
+            turns.append(len(data))
+            write(data)
+
+        client.protocol._channel.out._write = count
+        self.library.later[0].answer(200, b"x" * 3_000_000, None)
+        self.library.later[0].finish()
+        client.pump()
+        self.assertEqual((3_000_000, True), (len(stream.body), stream.ended))
+        self.assertLess(max(turns), 300_000)
+
+    def test_nothing_behind_the_end(self) -> None:
+        """What is written to a connection that is closed goes nowhere."""
+        client = Http2Client(self.site)
+        stream = client.begin("POST", "/b")
+        out = client.protocol._channel.out
+        client.protocol._channel.loseConnection()
+        client.pump()
+        out.put(b"x" * 300_000)
+        out.flush_soon()
+        client.pump()
+        self.assertEqual((0, b""), (stream.status, client.transport.value()))

@@ -11,6 +11,7 @@ from tests.fakes import Routeless
 from tests.harness import RankTestCase
 from tests.http2client import ClientStream, Http2Client
 from tests.web.test_doorway import DoorwayTestCase
+from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.web.http2.connection import Http2
 from vllmsim.web.request import Request
 
@@ -49,6 +50,16 @@ class TrailersTests(DoorwayTestCase):
             ({"grpc-status": "4"}, b"some", True), (streams[0].trailers, streams[0].body, streams[0].ended)
         )
         self.assertEqual(("4", {}, True), (streams[1].headers["grpc-status"], streams[1].trailers, streams[1].ended))
+
+    def test_recorded(self) -> None:
+        """The journal has the status of an answer by trailers alone."""
+        stream = self.client.begin("GET", "/later", end=True)
+        [request] = self.library.later
+        request.record = record = RequestRecord("/later", http=HttpFacts("GET", "/later", {}, b"", 0))
+        request.trailers = [(b"grpc-status", b"0")]  # type: ignore[attr-defined]
+        request.finish()
+        self.client.pump()
+        self.assertEqual((200, 200), (stream.status, record.http and record.http.status))
 
     def test_for_nobody(self) -> None:
         """A client that has left is sent none."""

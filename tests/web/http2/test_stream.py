@@ -6,11 +6,15 @@ from h2.settings import SettingCodes
 from twisted.internet.defer import succeed
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from tests.http2client import ClientStream, Http2Client
 from tests.web.test_doorway import DoorwayTestCase
+from vllmsim.errors import QueueFull
+from vllmsim.interfaces import IDoorkeeper, IExchange
 from vllmsim.web.http2.connection import Http2
 from vllmsim.web.http2.request import StreamRequest
+from vllmsim.web.middleware.chain import Chain
 from vllmsim.web.request import Request
 
 
@@ -150,6 +154,36 @@ class BodyTests(StreamTestCase):
         refused = self.client.begin("POST", "/b", expect="100-continue", content_length="101")
         self.assertEqual(([], 413), (refused.informed, refused.status))
 
+    def test_no_chance(self) -> None:
+        """Who asks whether to send a body, and has no chance in any case, is told that at once."""
+
+        @implementer(IDoorkeeper)
+        class Doorkeeper:
+            """Lets nobody in."""
+
+            def begin(self, exchange: IExchange) -> None:
+                """Refuse."""
+                raise QueueFull("Full.")
+
+            def end(self, exchange: IExchange) -> None:
+                """Know nothing of it."""
+
+            def admits(self, exchange: IExchange) -> bool:
+                """Refuse."""
+                return False
+
+        self.site.chain = Chain([Doorkeeper()])
+        stream = self.client.begin("POST", "/b", expect="100-continue", content_length="3")
+        self.assertEqual(([], 429, True), (stream.informed, stream.status, stream.ended))
+
+    def test_too_large_while_closing(self) -> None:
+        """A server that closes waits for the rest of no body that is too large."""
+        stream = self.client.begin("POST", "/b")
+        self.site.close()
+        stream.send(b"x" * 101)
+        self.assertEqual((413, ErrorCodes.NO_ERROR), (stream.status, stream.reset))
+        self.assertTrue(self.client.transport.disconnecting)
+
     def test_does_not_come(self) -> None:
         """A body that does not come on is waited for a minute; one that does, bit by bit, is taken."""
         slow, gone = self.client.begin("POST", "/b"), self.client.begin("POST", "/b")
@@ -213,6 +247,25 @@ class RoomTests(DoorwayTestCase):
         self.client.pump()
         self.assertFalse(self.stream.ended)
         self.assertTrue(self.stream.read().ended)
+
+    def test_answered_before_it_is_asked(self) -> None:
+        """An answer may be complete before the request is, and wait for room."""
+
+        class Hasty(StreamRequest):
+            """Waits for no body."""
+
+            def begun(self) -> None:
+                """Answer."""
+                self.answer(200, b"x" * 15, None)
+                self.finish()
+
+        self.site.http2 = lambda: succeed(Http2(Hasty))
+        client = Http2Client(self.site, reads=False, settings={SettingCodes.INITIAL_WINDOW_SIZE: 10})
+        stream = client.begin("POST", "/hasty").send(b"abc", end=True)
+        self.assertEqual((10, False), (len(stream.body), stream.ended))
+        stream.read()
+        self.assertEqual((15, True), (len(stream.body), stream.ended))
+        self.assertFalse(client.protocol._channel.streams)
 
     def test_never_reads(self) -> None:
         """An answer that a client makes no room for is cut off, and the connection goes on."""

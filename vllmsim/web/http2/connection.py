@@ -28,7 +28,7 @@ from vllmsim.web.http2.outgoing import Outgoing
 from vllmsim.web.http2.protocol import STREAMS, speak
 from vllmsim.web.http2.request import StreamRequest
 from vllmsim.web.http2.stream import Stream
-from vllmsim.web.sending import hurry, write_to
+from vllmsim.web.sending import hurry, keep_alive, write_to
 from vllmsim.web.site import Site
 
 MakeRequest = Callable[[Stream, bytes, bytes, str, Sequence[tuple[bytes, bytes]]], StreamRequest]
@@ -173,7 +173,9 @@ class Http2Channel(Connection):
         self.site.resting.stop(self)
         stream = self.streams[number] = Stream(self, number, window)
         request = self._make(stream, head.method, head.target, "2", head.headers)
-        self._lasting = self._lasting or request.lasting
+        if request.lasting and not self._lasting:
+            self._lasting = True
+            keep_alive(self.socket)
         stream.begin(request)
 
     def regret(self, stream: Stream) -> None:
@@ -201,8 +203,6 @@ class Http2Channel(Connection):
         self._heard_in_vain = 0
         self.out.held = True
         for stream in list(self.streams.values()):
-            if self.full:
-                break
             stream.wake()
         self.out.held = False
         self.out.flush()
@@ -246,16 +246,15 @@ class Http2Channel(Connection):
         self._leaving = True
         for stream in [each for each in self.streams.values() if each.complete]:
             stream.loseConnection()
-        if self.streams and not self._closing:
-            self.out.put_other(frames.goaway_frame(self._h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR))
-        else:
+        if self.idle:
             self.loseConnection()
+        else:
+            self.out.put_other(frames.goaway_frame(self._h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR))
 
     def _break_off(self, code: int, why: str) -> None:
         """Close the connection, as the client does what it must not do."""
-        if not self._closing:
-            self._log.debug("A client of HTTP/2 is sent away: {why}.", why=why)
-            self._part(code)
+        self._log.debug("A client of HTTP/2 is sent away: {why}.", why=why)
+        self._part(code)
 
     def loseConnection(self) -> None:
         """Close the connection when everything is sent, or the client reads no more."""

@@ -20,6 +20,7 @@ from vllmsim.web.http2.protocol import FIRST_WINDOW, LARGEST_FRAME, TABLE
 
 if TYPE_CHECKING:
     from vllmsim.web.http2.connection import Http2Channel
+    from vllmsim.web.http2.stream import Stream
 
 _TURN: Final = 1024
 """How much work is done before others have their turn, each frame counting as much as it may cost."""
@@ -85,19 +86,19 @@ class Incoming:
             self._connection.begin(event.stream_id, event.headers, self.window)
         elif isinstance(event, RemoteSettingsChanged):
             self._change_settings(event)
-        elif isinstance(event, DataReceived):
+        elif isinstance(event, DataReceived | StreamEnded | StreamReset):
             stream = self._connection.streams.get(event.stream_id)
-            if stream is None:
-                self._connection.out.acknowledge(event.stream_id, event.flow_controlled_length)
-            else:
-                stream.take(event.data, event.flow_controlled_length)
-        elif isinstance(event, StreamEnded | StreamReset):
-            stream = self._connection.streams.get(event.stream_id)
+            # Its end may come with a head that was refused.
             if stream is not None:
-                if isinstance(event, StreamEnded):
-                    stream.end()
-                else:
-                    self._connection.regret(stream)
+                self._hear_of(stream, event)
+
+    def _hear_of(self, stream: "Stream", event: DataReceived | StreamEnded | StreamReset) -> None:
+        if isinstance(event, DataReceived):
+            stream.take(event.data, event.flow_controlled_length)
+        elif isinstance(event, StreamEnded):
+            stream.end()
+        else:
+            self._connection.regret(stream)
 
     def _widen(self, frame: Frame) -> None:
         """Learn that the client has room for more."""

@@ -26,6 +26,10 @@ _AT_ONCE: Final = 1 << 18
 """How many bytes are kept for one write, and how many of what waits go out in one turn."""
 
 
+def _nowhere(data: bytes) -> None:
+    """Take what is written when nothing is sent any more."""
+
+
 class Outgoing:
     """The way out.
 
@@ -78,8 +82,7 @@ class Outgoing:
         self.put_h2()
         if self._waiting:
             self._send_waiting()
-        if self._kept:
-            self._write_kept()
+        self._write_kept()
         if self._waiting and self.window > 0 and not self.full:
             self.flush_soon()
 
@@ -87,14 +90,14 @@ class Outgoing:
         kept, self._kept, self._kept_bytes = self._kept, [], 0
         self._earned.earn(self._pieces)
         self._pieces = 0
-        if not self._closed:
+        if kept:
             self._write(kept[0] if len(kept) == 1 else b"".join(kept))
 
     def close(self) -> None:
         """Write everything now, and nothing any more."""
         self._waiting.clear()
-        if not self._closed:
-            self._write_kept()
+        self._write_kept()
+        self._write = _nowhere
         self._closed = True
         if self._turn is not None and self._turn.active():
             self._turn.cancel()

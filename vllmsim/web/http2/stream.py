@@ -118,7 +118,7 @@ class Stream:
         self.site.coming.stop(self)
         if self.complete:
             self.connection.forget(self)
-        elif self._request is not None and not self._processed:
+        elif not self._processed:
             self._process()
 
     def _process(self) -> None:
