@@ -3,11 +3,13 @@
 import hashlib
 import io
 import json
+import os
 import zipfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from jinja2 import Environment
 from smg_grpc_proto.generated import common_pb2 as common
 from smg_grpc_proto.generated import vllm_engine_pb2 as pb
@@ -114,6 +116,13 @@ class ServerTests(EngineTestCase):
         self.assertEqual(("qwen3", "after_reasoning"), (info.engine_reasoning_parser, info.constrained_decoding_start))
         self.assertEqual(("inprocess", "", 1), (info.mm_processor, info.pairing_protocol, info.data_parallel_size))
 
+    def test_pairing(self) -> None:
+        """An operator may say what servers that work together have in common."""
+        os.environ["SMG_PAIRING_PROTOCOL"] = " p1 "
+        self.addCleanup(os.environ.pop, "SMG_PAIRING_PROTOCOL")
+        self.make_rank()
+        self.assertEqual("p1", self.info().pairing_protocol)
+
     def test_nothing(self) -> None:
         """A server that moves no KV blocks has no name among peers; one that does not see takes no addresses."""
         self.make_rank("--language-model-only")
@@ -195,3 +204,7 @@ class TokenizerTests(EngineTestCase):
             path.unlink()
         called = self.ask("GetTokenizer", common.GetTokenizerChunk, common.GetTokenizerRequest())
         self.assertEqual((Code.INTERNAL, f"No tokenizer files found in {folder}"), (called.code, called.text))
+        self.make_rank("--tokenizer", "builtin")
+        self.live.swap(evolve(self.configuration, tokenizer=str(folder / "gone")))
+        called = self.ask("GetTokenizer", common.GetTokenizerChunk, common.GetTokenizerRequest())
+        self.assertEqual(Code.FAILED_PRECONDITION, called.code)

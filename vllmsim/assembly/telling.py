@@ -40,11 +40,21 @@ class Telling:
     """Tells it for one rank, or for those that share its port."""
 
     _surfaces: Surfaces
+    _choice: Choice = field(init=False)
+    """Which tokenizer there is."""
     _files: Once[ModelFiles] = field(init=False)
     archive: Callable[[], Deferred[tuple[bytes, str]]] | None = field(init=False)
     """Finds the archive of the tokenizer's files, and its SHA-256; None where it has no files."""
 
     _tongue: Once[Tongue] | None = field(init=False)
+
+    @_choice.default
+    def _choose(self) -> Choice:
+        try:
+            return choose(self._surfaces.configuration, self._surfaces.environ)
+        except ValueError:
+            # Its file was there at the start.
+            return Choice("path")
 
     @_tongue.default
     def _find_tongue(self) -> Once[Tongue] | None:
@@ -131,15 +141,6 @@ class Telling:
             uptime=surfaces.clock.seconds() - surfaces.began,
             most_running=surfaces.live.current.max_num_seqs,
         )
-
-    @property
-    def _choice(self) -> Choice:
-        """Which tokenizer there is."""
-        try:
-            return choose(self._surfaces.configuration, self._surfaces.environ)
-        except ValueError:
-            # Its file was there at the start.
-            return Choice("path")
 
     def _tokenizer_place(self) -> Path | None:
         """Find where the tokenizer's files are."""
