@@ -91,7 +91,10 @@ class InferenceDialect:
             cut=Cut(asked.truncate_prompt_tokens, "left") if asked.truncate_prompt_tokens else None,
             reads_cache=False if asked.kv.bypass_prefix_cache else None,
         )
-        options, about = asked.response, PromptTelling(asked.response)
+        # A part of a message keeps the whole in memory, and so the prompt.
+        options = type(asked.response)()
+        options.CopyFrom(asked.response)
+        about = PromptTelling(options)
         reading = InferenceReading(
             settings,
             options,
