@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 EVERYTHING = ("--profiler-config", '{"profiler": "torch"}')
 """Options without which a server lacks some of its routes."""
 FOREIGN = {
-    "README.rst": {"worker-urls"},
+    "README.rst": {"worker-urls", "policy"},
     "debian.rst": ("now",),
     "logging.rst": ("logfile", "syslog", "logger"),
     "systemd.rst": ("fdname",),
