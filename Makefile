@@ -32,8 +32,8 @@ fuzz: $(VENV)/.dev ## send thousands of made requests to all routes, and frames;
 
 # What depends on no library's release, or needs long for what others try too.
 LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench clock data_parallel \
-	dataset_command datasets debian debian_boot disaggregated docs_pages example_plugin journal kv_picture kv_subscriber \
-	live_configuration lora monitoring openai_embeddings openai_tools pacing prometheus retries scenario schemathesis \
+	dataset_command datasets debian debian_boot disaggregated docs_pages example_plugin grpc_streams journal kv_picture \
+	kv_subscriber live_configuration lora monitoring openai_embeddings openai_tools pacing prometheus retries scenario schemathesis \
 	tenants token_routes)) tests/cluster tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
 
 test-oldest: ## run the tests on the oldest libraries that are supported
@@ -42,7 +42,7 @@ test-oldest: ## run the tests on the oldest libraries that are supported
 
 clients: ## try large client libraries against the daemon, and compare tokens and chat templates with transformers
 	$(MAKE) VENV=.venv-clients EXTRAS=grpc,test,clients .venv-clients/.test
-	.venv-clients/bin/python -m pytest tests/integration/test_clients.py tests/integration/test_transformers.py tests/integration/test_load_client.py
+	.venv-clients/bin/python -m pytest $(addprefix tests/integration/test_,clients.py load_client.py smg.py transformers.py)
 
 cluster: $(VENV)/.cluster ## render the Helm chart and the manifests, and hold them against Kubernetes' schemas
 	$(BIN)/python -m pytest tests/cluster
