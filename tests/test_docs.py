@@ -29,6 +29,15 @@ EVERYTHING = ("--profiler-config", '{"profiler": "torch"}')
 FOREIGN = {
     "README.rst": {"worker-urls", "policy"},
     "debian.rst": ("now",),
+    "grpc.rst": (
+        "http",
+        "policy",
+        "worker-urls",
+        "dp-aware",
+        "pd-disaggregation",
+        "prefill",
+        "decode",
+    ),
     "logging.rst": ("logfile", "syslog", "logger"),
     "systemd.rst": ("fdname",),
     "tls.rst": ("cacert", "cert", "key", "listen"),
