@@ -35,7 +35,7 @@ _GOODBYE: Final = Struct(">LL")
 GOODBYE_LENGTH: Final = _GOODBYE.size
 INCREMENT_LENGTH: Final = 4
 _SETTING: Final = 6
-_OF_HEADS: Final = frozenset({HEADERS, PUSH_PROMISE, CONTINUATION})
+OF_HEADS: Final = frozenset({HEADERS, PUSH_PROMISE, CONTINUATION})
 _USEFUL: Final = frozenset({HEADERS, CONTINUATION, RST_STREAM, GOAWAY})
 _pack_head = _HEAD.pack
 
@@ -140,7 +140,7 @@ class Frames:
         if len(data) < end:
             return None
         self._at = end
-        if kind in _OF_HEADS:
+        if kind in OF_HEADS:
             self._follow(kind, flags, length)
         return Frame(kind, flags, stream & _LARGEST_NUMBER, data[at:end])
 

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 _TURN: Final = 1024
 """How much work is done before others have their turn, each frame counting as much as it may cost."""
-_WORK: Final[Mapping[int, int]] = {frames.HEADERS: 64, frames.CONTINUATION: 16, frames.WINDOW_UPDATE: 1}
+_WORK: Final[Mapping[int, int]] = {frames.HEADERS: 96, frames.CONTINUATION: 16, frames.WINDOW_UPDATE: 1}
 _SOME_WORK: Final = 8
+_PACKED: Final = 40
+"""How many bytes of a head count as much as one of its fields."""
 
 
 class Incoming:
@@ -41,6 +43,7 @@ class Incoming:
         self._h2 = h2
         self._chatter = chatter
         self._frames = Frames(LARGEST_FRAME, head_bytes)
+        self._work = 0
         self.feed = self._frames.feed
         self.window = FIRST_WINDOW
         """How many bytes the client has room for in a new stream."""
@@ -57,12 +60,12 @@ class Incoming:
         :raises Broken: when a client does what it must not do.
         :raises h2.exceptions.ProtocolError: likewise.
         """
-        work = 0
-        while work < _TURN:
+        self._work = 0
+        while self._work < _TURN:
             frame = None if self._connection.closing else self._frames.next()
             if frame is None:
                 return False
-            work += _WORK.get(frame.kind, _SOME_WORK)
+            self._work += _WORK.get(frame.kind, _SOME_WORK)
             self._take(frame)
         return True
 
@@ -77,12 +80,15 @@ class Incoming:
         vanity = frame.vanity
         if vanity and not self._chatter.spend(vanity):
             raise Broken(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that ask for nothing")
+        if frame.kind in frames.OF_HEADS:
+            self._work += frame.length // _PACKED
         for event in self._h2.receive_data(frame.data):
             self._hear(event)
 
     def _hear(self, event: Event) -> None:
         """Learn from h2 what a frame means."""
         if isinstance(event, RequestReceived):
+            self._work += len(event.headers)
             self._connection.begin(event.stream_id, event.headers, self.window)
         elif isinstance(event, RemoteSettingsChanged):
             self._change_settings(event)
