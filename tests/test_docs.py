@@ -38,6 +38,7 @@ FOREIGN = {
         "prefill",
         "decode",
     ),
+    "http2.rst": ("http",),
     "logging.rst": ("logfile", "syslog", "logger"),
     "systemd.rst": ("fdname",),
     "tls.rst": ("cacert", "cert", "key", "listen"),
