@@ -3,6 +3,9 @@
 import os
 import signal
 
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import StringTransport
+
 from tests.grpc.calling import Called
 from tests.grpc.frontend import FrontEndTestCase
 from vllmsim import VLLM_VERSION
@@ -160,12 +163,25 @@ class ShutdownTests(FrontEndTestCase):
         """Record what signals are sent."""
         self.sent: list[tuple[int, int]] = []
         self.patch(os, "kill", lambda *arguments: self.sent.append(arguments))
+        self.come_from("127.0.0.1")
+
+    def come_from(self, host: str) -> None:
+        """Have clients be elsewhere."""
+        self.patch(StringTransport, "getPeer", lambda _: IPv4Address("TCP", host, 54321))
 
     def test_shutdown(self) -> None:
         """A server that its clients may operate is sent the signal that stops it, once."""
         self.make_rank()
         self.assertEqual([Code.OK, Code.OK], [self.control("Shutdown").code for _ in range(2)])
         self.assertEqual([(os.getpid(), signal.SIGTERM)], self.sent)
+
+    def test_from_afar(self) -> None:
+        """Where there are no keys, a server is shut down from its own machine alone, but paused by anyone."""
+        self.make_rank()
+        for host, code in (("192.168.1.1", Code.PERMISSION_DENIED), ("::1", Code.OK), ("127.0.0.1", Code.OK)):
+            self.come_from(host)
+            self.assertEqual((code, Code.OK), (self.control("Shutdown").code, self.control("PauseGeneration").code))
+        self.assertEqual(1, len(self.sent))
 
     def test_administered(self) -> None:
         """Where administrators have a key or an endpoint of their own, other clients may pause a server at most."""
@@ -180,6 +196,7 @@ class ShutdownTests(FrontEndTestCase):
     def test_keys(self) -> None:
         """Who has none of the server's keys neither operates it nor learns how it is set up."""
         self.make_rank("--api-key", "s3cret")
+        self.come_from("192.168.1.1")
         self.assertEqual(
             [Code.UNAUTHENTICATED, Code.UNAUTHENTICATED],
             [self.control(each).code for each in ("Shutdown", "GetServerInfo")],

@@ -34,6 +34,7 @@ def front_end_calls(surfaces: Surfaces) -> Iterator[Implementation]:
         Permissions(
             operate=c.server_dev_mode,
             shut_down=not (c.admin_api_key or c.admin_endpoint),
+            from_afar=bool(c.api_key or c.api_key_file or c.tenants),
             load=c.allow_runtime_lora_updating,
             sleep=c.enable_sleep_mode,
         ),

@@ -3,10 +3,12 @@
 
 What it may be told over HTTP it may be told here: it is paused and put to sleep where it has the routes of vLLM's
 development mode, and adapters are loaded where clients may do that. Shutting it down, for which HTTP has no route, is
-allowed where pausing is, unless administrators are told from other clients: then it is not for these.
+allowed where pausing is, to clients with an API key, or on the same machine where there are no keys; unless
+administrators are told from other clients: then it is not for these.
 """
 
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Any, ClassVar
 
 from attrs import define, field
@@ -36,12 +38,14 @@ class Permissions:
 
     :param operate: whether they may pause the server and put it to sleep.
     :param shut_down: whether they may shut it down, too.
+    :param from_afar: whether those may who are on other machines.
     :param load: whether they may load and unload adapters.
     :param sleep: whether the server may be put to sleep at all.
     """
 
     operate: bool
     shut_down: bool
+    from_afar: bool
     load: bool
     sleep: bool
 
@@ -53,6 +57,18 @@ class Permissions:
         if not self.operate:
             raise PermissionDenied("This server is not operated by its clients: server-dev-mode is off.")
 
+    def check_shutting_down(self, peer: str) -> None:
+        """Have only those shut the server down who may.
+
+        :param peer: where the client is: address and port, or ``unix``.
+        :raises PermissionDenied: when that one may not.
+        """
+        self.check_operating()
+        if not self.shut_down:
+            raise PermissionDenied("This server is shut down by its administrators alone.")
+        if not (self.from_afar or _is_here(peer)):
+            raise PermissionDenied("Without an API key, this server is shut down from its own machine alone.")
+
     def check_loading(self) -> None:
         """Have only those load adapters who may.
 
@@ -60,6 +76,10 @@ class Permissions:
         """
         if not self.load:
             raise PermissionDenied("Adapters are not loaded by clients here: allow-runtime-lora-updating is off.")
+
+
+def _is_here(peer: str) -> bool:
+    return peer == "unix" or ip_address(peer.rpartition(":")[0]).is_loopback
 
 
 @define(eq=False)
@@ -94,11 +114,9 @@ class ControlCalls:
         return self._facts().model_info()
 
     @service.unary("Shutdown")
-    def shutdown(self, _request: Any, _rpc: Rpc) -> Any:
+    def shutdown(self, _request: Any, rpc: Rpc) -> Any:
         """Have the server stop in order, as a signal would. Who asks again while it does changes nothing."""
-        self._permissions.check_operating()
-        if not self._permissions.shut_down:
-            raise PermissionDenied("This server is shut down by its administrators alone.")
+        self._permissions.check_shutting_down(rpc.peer)
         if not self._stopping:
             self._stopping = True
             self._log.info("A client has the server shut down.")
