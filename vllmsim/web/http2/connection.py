@@ -9,7 +9,7 @@ is no use: streams that are cancelled before they are answered, and frames that 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
-from attrs import frozen
+from attrs import define, field
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from twisted.internet.error import ConnectionDone
@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from vllmsim.web.connection import Connection
 from vllmsim.web.http2 import frames
 from vllmsim.web.http2.allowance import Allowance
+from vllmsim.web.http2.endofturn import EndOfTurn
 from vllmsim.web.http2.frames import Broken
 from vllmsim.web.http2.head import Malformed, read_head
 from vllmsim.web.http2.incoming import Incoming
@@ -45,7 +46,7 @@ _DEAF: Final = 1 << 16
 """How many bytes are read from a client that does not read."""
 
 
-@frozen
+@define(eq=False)
 class Http2:
     """What speaks HTTP/2.
 
@@ -53,10 +54,13 @@ class Http2:
     """
 
     request: MakeRequest = StreamRequest
+    _end: EndOfTurn | None = field(init=False, default=None)
 
     def connect(self, site: Site) -> "Http2Channel":
-        """Make a connection of a site."""
-        channel = Http2Channel(self.request)
+        """Make a connection of a site, which is the same whenever this is called."""
+        if self._end is None:
+            self._end = EndOfTurn(site.clock)
+        channel = Http2Channel(self.request, self._end)
         channel.site = site
         return channel
 
@@ -65,6 +69,7 @@ class Http2Channel(Connection):
     """One connection, and its streams.
 
     :param request: makes requests.
+    :param end: comes when a turn of the reactor is over.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -79,8 +84,9 @@ class Http2Channel(Connection):
     _heard_in_vain = 0
     _listens = True
 
-    def __init__(self, request: MakeRequest) -> None:
+    def __init__(self, request: MakeRequest, end: EndOfTurn) -> None:
         self._make = request
+        self._end = end
         self.streams: dict[int, Stream] = {}
         """Those that are open, by their numbers."""
 
@@ -91,7 +97,7 @@ class Http2Channel(Connection):
         chatter = Allowance(site.clock, *_CHATTER)
         self._regrets = Allowance(site.clock, *_REGRETS)
         self._h2 = speak(head_bytes)
-        self.out = Outgoing(site.clock, self._h2, write_to(self.socket), chatter)
+        self.out = Outgoing(self._end, self._h2, write_to(self.socket), chatter)
         self._incoming = Incoming(self, self._h2, head_bytes, chatter)
         hurry(self.socket)
         self.socket.registerProducer(self, True)

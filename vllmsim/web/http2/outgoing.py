@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from vllmsim.web.http2.allowance import Allowance
+from vllmsim.web.http2.endofturn import EndOfTurn
 from vllmsim.web.http2.protocol import FIRST_WINDOW
 from vllmsim.web.sending import Write
 
@@ -33,12 +33,13 @@ def _nowhere(data: bytes) -> None:
 class Outgoing:
     """The way out.
 
+    :param end: comes when a turn of the reactor is over.
     :param write: writes to the socket.
     :param earned: grows with each piece of an answer.
     """
 
-    def __init__(self, clock: IReactorTime, h2: H2Connection, write: Write, earned: Allowance) -> None:
-        self._clock = clock
+    def __init__(self, end: EndOfTurn, h2: H2Connection, write: Write, earned: Allowance) -> None:
+        self._end = end
         self._h2 = h2
         self._write = write
         self._earned = earned
@@ -51,34 +52,39 @@ class Outgoing:
         self._closed = False
         self._kept: list[bytes] = []
         self._kept_bytes = 0
-        self._pieces = 0
+        self._others = 0
+        """How many of them are no pieces of answers."""
         self._waiting: deque[Stream] = deque()
-        self._turn: IDelayedCall | None = None
+        self._due = False
+        """Whether :meth:`flush` is called when the turn is over."""
 
     def put(self, data: bytes) -> None:
-        """Write a piece of an answer, in its frame."""
-        self._pieces += 1
-        self.put_other(data)
-
-    def put_other(self, data: bytes) -> None:
-        """Write other frames. All that are written in a turn go out at its end."""
+        """Write a piece of an answer, in its frame. All that is written in a turn goes out at its end."""
         self._kept.append(data)
         self._kept_bytes += len(data)
         if self._kept_bytes > _AT_ONCE:
             self._write_kept()
-        elif self._turn is None and not self.held:
+        elif not (self._due or self.held):
             self.flush_soon()
+
+    def put_other(self, data: bytes) -> None:
+        """Write other frames."""
+        self._others += 1
+        self.put(data)
 
     def flush_soon(self) -> None:
         """Have everything written when this turn is over."""
-        if self._turn is None and not (self.held or self._closed):
-            self._turn = self._clock.callLater(0, self.flush)
+        if not (self._due or self.held or self._closed):
+            self._due = True
+            self._end.do(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._due = False
+        if not self._closed:
+            self.flush()
 
     def flush(self) -> None:
         """Write everything now, and of what waits as much as may go out in one turn."""
-        turn, self._turn = self._turn, None
-        if turn is not None and turn.active():
-            turn.cancel()
         self.put_h2()
         if self._waiting:
             self._send_waiting()
@@ -88,8 +94,8 @@ class Outgoing:
 
     def _write_kept(self) -> None:
         kept, self._kept, self._kept_bytes = self._kept, [], 0
-        self._earned.earn(self._pieces)
-        self._pieces = 0
+        self._earned.earn(len(kept) - self._others)
+        self._others = 0
         if kept:
             self._write(kept[0] if len(kept) == 1 else b"".join(kept))
 
@@ -99,9 +105,6 @@ class Outgoing:
         self._write_kept()
         self._write = _nowhere
         self._closed = True
-        if self._turn is not None and self._turn.active():
-            self._turn.cancel()
-        self._turn = None
 
     # What waits
 
