@@ -204,6 +204,21 @@ class HostileTests(ConnectionTestCase):
         self.assertEqual(4096, self.client.protocol._channel._h2.encoder.header_table_size)
         self.assertEqual(b"/a \n", self.client.send("GET", "/a").body)
 
+    def test_turns_of_what_costs(self) -> None:
+        """What is much work for a few bytes is done in turns: settings for many streams, and large heads."""
+        many = [("x", "y")] * 12
+        for count, data in (
+            (300, SettingsFrame(settings={SettingsFrame.INITIAL_WINDOW_SIZE: 7}).serialize() * 20),
+            (0, b"".join(head(number, [*FIELDS, *many]).serialize() for number in range(1, 21, 2))),
+        ):
+            self.client = Http2Client(self.site)
+            for _ in range(count):
+                self.later()
+            self.client.protocol.dataReceived(data)
+            self.assertEqual("paused", self.client.transport.producerState)
+            self.clock.advance(0)
+            self.assertEqual("producing", self.client.transport.producerState)
+
     def test_too_many_streams(self) -> None:
         """A stream above the limit is refused, and the others go on."""
         self.patch(connection, "STREAMS", 3)

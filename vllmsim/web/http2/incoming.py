@@ -129,6 +129,7 @@ class Incoming:
 
     def _change_settings(self, event: RemoteSettingsChanged) -> None:
         """Learn how much room the client has in each stream. How much it remembers, we need not use."""
+        self._work += len(self._connection.streams)
         # The client is told first that its settings are known.
         self._connection.out.put_h2()
         if SettingCodes.HEADER_TABLE_SIZE in event.changed_settings:
