@@ -181,6 +181,18 @@ class IdleTests(ConnectionTestCase):
         del wire, doorway
         self.assertEqual([None, None], [each() for each in seen])
 
+    def test_lost_with_many(self) -> None:
+        """A connection that is lost with many streams takes several turns to end; its site knows it until then."""
+        for _ in range(100):
+            self.later()
+        self.client.drop()
+        self.assertTrue(0 < sum(request.gone for request in self.library.later) < 50)
+        self.assertTrue(self.site.channels)
+        for _ in range(5):
+            self.clock.advance(0)
+        self.assertEqual({True}, {request.gone for request in self.library.later})
+        self.assertEqual((set(), []), (self.site.channels, self.clock.getDelayedCalls()))
+
     def test_no_timer_left(self) -> None:
         """When the last connection is gone, so are all timers."""
         self.client.send("GET", "/a")

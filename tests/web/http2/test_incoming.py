@@ -197,6 +197,29 @@ class HostileTests(ConnectionTestCase):
         self.send(HeadersFrame(3, again, flags=["END_HEADERS"]))
         self.assertEqual([ErrorCodes.ENHANCE_YOUR_CALM], self.errors)
 
+    def test_many_heads_that_repeat_themselves(self) -> None:
+        """Heads that are small as they come may not fill the memory together: streams are refused before."""
+        self.patch(connection, "_HEADS", 10_000)
+        fields = [*FIELDS[:2], (":path", "/later"), *[("cookie", "y" * 1000)] * 2]
+        streams = [self.client.open(fields, end=True) for _ in range(10)]
+        self.assertEqual([None] * 4 + [ErrorCodes.REFUSED_STREAM] * 6, [stream.reset for stream in streams])
+        for request in self.library.later:
+            self.library.answer(request)
+        self.client.pump()
+        self.assertIsNone(self.client.open(fields, end=True).reset)
+
+    def test_settings_of_many_streams(self) -> None:
+        """Settings that change the windows of many streams are not all taken in one turn."""
+        for _ in range(800):
+            self.later()
+        settings = [SettingsFrame(settings={SettingCodes.INITIAL_WINDOW_SIZE: size}) for size in range(100)]
+        known = SettingsFrame(flags=["ACK"]).serialize()
+        self.client.protocol.dataReceived(b"".join(frame.serialize() for frame in settings))
+        self.assertTrue(0 < self.client.transport.value().count(known) < 20)
+        for _ in range(20):
+            self.clock.advance(0)
+        self.assertEqual(100, self.client.transport.value().count(known))
+
     def test_settings(self) -> None:
         """However much a client says that it remembers, no more is."""
         self.client.h2.update_settings({SettingCodes.HEADER_TABLE_SIZE: 1 << 30})

@@ -1,6 +1,7 @@
 """What goes out on a connection."""
 
 from h2.settings import SettingCodes
+from hyperframe.frame import SettingsFrame
 
 from tests.http2client import Http2Client
 from tests.web.test_doorway import DoorwayTestCase
@@ -40,6 +41,17 @@ class TurnsTests(DoorwayTestCase):
         client = Http2Client(self.site, settings={SettingCodes.INITIAL_WINDOW_SIZE: 1})
         stream = client.send("GET", "/abc")
         self.assertEqual((b"/abc \n", True), (stream.body, stream.ended))
+
+    def test_many_tiny_windows(self) -> None:
+        """Who has room for one byte in each of many streams is not sent them all in one turn."""
+        client = Http2Client(self.site, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        for _ in range(1100):
+            client.begin("GET", "/abc", end=True)
+        client.protocol.dataReceived(SettingsFrame(settings={SettingCodes.INITIAL_WINDOW_SIZE: 1}).serialize())
+        one = b"\0\0\1\0\0"
+        self.assertEqual(1024, client.transport.value().count(one))
+        self.clock.advance(0)
+        self.assertEqual(1100, client.transport.value().count(one))
 
     def test_window_grows(self) -> None:
         """A client may make room in all streams at once."""

@@ -146,6 +146,21 @@ class BodyTests(StreamTestCase):
         stream.end()
         self.assertEqual((200, 5_000_004), (stream.status, len(stream.body)))
 
+    def test_room_is_given_back(self) -> None:
+        """What a body has filled of the connection is free again when its stream is over, however that has come."""
+        self.site.limits = evolve(self.site.limits, body_bytes=1 << 20)
+        channel = self.client.protocol._channel
+        for end in (True, False):
+            for _ in range(20):
+                stream = self.client.begin("POST", "/a" if end else "/later")
+                channel.pauseProducing()
+                stream.send(b"x" * 1_000_000, end=end)
+                if not end:
+                    stream.cancel()
+                channel.resumeProducing()
+                self.client.pump()
+        self.well()
+
     def test_expected(self) -> None:
         """Who asks whether to send a body is told to go on, or that it is too large."""
         stream = self.client.begin("POST", "/b", expect="100-continue", content_length="3")

@@ -7,6 +7,7 @@ is no use: streams that are cancelled before they are answered, and frames that 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Final
 
 from attrs import define, field
@@ -23,7 +24,7 @@ from vllmsim.web.http2 import frames
 from vllmsim.web.http2.allowance import Allowance
 from vllmsim.web.http2.endofturn import EndOfTurn
 from vllmsim.web.http2.frames import Broken
-from vllmsim.web.http2.head import Malformed, read_head
+from vllmsim.web.http2.head import FIELD, Malformed, read_head, size_of
 from vllmsim.web.http2.incoming import Incoming
 from vllmsim.web.http2.outgoing import Outgoing
 from vllmsim.web.http2.protocol import STREAMS, speak
@@ -36,14 +37,16 @@ MakeRequest = Callable[[Stream, bytes, bytes, str, Sequence[tuple[bytes, bytes]]
 
 _LARGEST_HEAD: Final = 1 << 16
 """The largest head, also where HTTP/1.1 allows more: it takes some 10 ms to read."""
-_FIELD: Final = 32
-"""What each field of a head counts beside its bytes."""
+_HEADS: Final = 1 << 24
+"""How large the heads of all open streams may be together: what repeats itself in them is small on its way."""
 _CHATTER: Final = (1000, 100)
 """How many frames that ask for nothing may come at once, and per second; each piece of an answer makes it one more."""
 _REGRETS: Final = (5000, 500)
 """How many streams may come to nothing at once, and per second."""
 _DEAF: Final = 1 << 16
 """How many bytes are read from a client that does not read."""
+_LOST_AT_ONCE: Final = 32
+"""How many streams of a connection that is lost end in one turn."""
 
 
 @define(eq=False)
@@ -78,6 +81,7 @@ class Http2Channel(Connection):
     """What goes to the client."""
     _rest: IDelayedCall | None = None
     _had_one = False
+    _heads = 0
     _lasting = False
     _leaving = False
     _muted = False
@@ -93,7 +97,7 @@ class Http2Channel(Connection):
     def connectionMade(self) -> None:
         """Tell the site, and the client what it may do."""
         site, limits = self.site, self.site.limits
-        head_bytes = min(limits.head_bytes + _FIELD * limits.headers, _LARGEST_HEAD)
+        head_bytes = min(limits.head_bytes + FIELD * limits.headers, _LARGEST_HEAD)
         chatter = Allowance(site.clock, *_CHATTER)
         self._regrets = Allowance(site.clock, *_REGRETS)
         self._h2 = speak(head_bytes)
@@ -165,7 +169,8 @@ class Http2Channel(Connection):
         :param fields: the head, as it came.
         :param window: how many bytes of an answer the client has room for.
         """
-        if self._leaving or len(self.streams) >= STREAMS:
+        size = size_of(fields)
+        if self._leaving or len(self.streams) >= STREAMS or (self.streams and self._heads + size > _HEADS):
             self.out.reset(number, ErrorCodes.REFUSED_STREAM)
             return
         try:
@@ -177,7 +182,8 @@ class Http2Channel(Connection):
         self._had_one = True
         self.site.coming.stop(self)
         self.site.resting.stop(self)
-        stream = self.streams[number] = Stream(self, number, window)
+        stream = self.streams[number] = Stream(self, number, window, size)
+        self._heads += size
         request = self._make(stream, head.method, head.target, "2", head.headers)
         if request.lasting and not self._lasting:
             self._lasting = True
@@ -229,8 +235,8 @@ class Http2Channel(Connection):
     def forget(self, stream: Stream) -> None:
         """Part with a stream."""
         stream.close()
-        self.streams.pop(stream.number, None)
-        self.site.forget(stream)
+        if self.streams.pop(stream.number, None) is not None:
+            self._heads -= stream.head_bytes
         self._rest_or_leave()
 
     def _rest_or_leave(self) -> None:
@@ -271,7 +277,6 @@ class Http2Channel(Connection):
         """Say goodbye."""
         for stream in self.streams.values():
             stream.close()
-            self.site.forget(stream)
         self._h2.clear_outbound_data_buffer()
         self.out.put_other(frames.goaway_frame(self._h2.highest_inbound_stream_id, code))
         self.out.close()
@@ -285,10 +290,15 @@ class Http2Channel(Connection):
         del self._incoming
         if self._rest is not None:
             self._rest.cancel()
-        streams = list(self.streams.values())
-        self.streams.clear()
-        for stream in streams:
+        for stream in self.streams.values():
             stream.close()
-            self.site.forget(stream)
-            stream.lost(reason)
-        self.site.channel_closed(self)
+        self._lose(reason)
+
+    def _lose(self, reason: Failure) -> None:
+        """Tell who answers, of as many streams as may be in one turn; the site knows the connection till then."""
+        for number in list(islice(self.streams, _LOST_AT_ONCE)):
+            self.streams.pop(number).lost(reason)
+        if self.streams:
+            self.site.clock.callLater(0, self._lose, reason)
+        else:
+            self.site.channel_closed(self)

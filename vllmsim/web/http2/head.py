@@ -8,12 +8,15 @@ connection alone has no place; and what a client remembers (``cookie``) may come
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from attrs import frozen
 
 Field = tuple[bytes, bytes]
 
+FIELD: Final = 32
+"""What each field of a head counts beside its bytes."""
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE: Final = re.compile(rb"[^\0\r\n]*")
 _TARGET: Final = re.compile(rb"[!-~\x80-\xff]+")
@@ -38,6 +41,11 @@ class RequestHead:
     method: bytes
     target: bytes
     headers: list[Field]
+
+
+def size_of(fields: Sequence[Field]) -> int:
+    """Tell how many bytes a head has, as HTTP/2 counts them."""
+    return sum(map(len, chain.from_iterable(fields))) + FIELD * len(fields)
 
 
 def read_head(fields: Sequence[Field], most: int) -> RequestHead:

@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 
 _TURN: Final = 1024
 """How much work is done before others have their turn, each frame counting as much as it may cost."""
-_WORK: Final[Mapping[int, int]] = {frames.HEADERS: 96, frames.CONTINUATION: 16, frames.WINDOW_UPDATE: 1}
+_WORK: Final[Mapping[int, int]] = {
+    frames.HEADERS: 96,
+    frames.CONTINUATION: 16,
+    frames.RST_STREAM: 64,
+    frames.WINDOW_UPDATE: 1,
+}
 _SOME_WORK: Final = 8
+_RESIZED: Final = 8
+"""Of how many streams the windows are changed with as much work as room is made in one."""
 _PACKED: Final = 40
 """How many bytes of a head count as much as one of its fields."""
 
@@ -82,6 +89,8 @@ class Incoming:
             raise Broken(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that ask for nothing")
         if frame.kind in frames.OF_HEADS:
             self._work += frame.length // _PACKED
+        elif frame.kind == frames.SETTINGS:
+            self._work += len(self._connection.streams) // _RESIZED
         for event in self._h2.receive_data(frame.data):
             self._hear(event)
 

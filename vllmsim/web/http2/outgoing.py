@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LARGEST_FRAME: Final = 1 << 14
 """How long a frame of ours is at most, which every client allows: so streams have their turns often."""
+_LEAST: Final = 1 << 8
+"""What each frame of those that wait counts at least, however little the client has room for."""
 _AT_ONCE: Final = 1 << 18
 """How many bytes are kept for one write, and how many of what waits go out in one turn."""
 
@@ -122,7 +124,7 @@ class Outgoing:
             stream = self._waiting.popleft()
             stream.queued = False
             if stream.waits:
-                sent += stream.send_some(min(self.window, LARGEST_FRAME))
+                sent += max(stream.send_some(min(self.window, LARGEST_FRAME)), _LEAST)
                 self.wait(stream)
 
     # What h2 writes

@@ -34,12 +34,14 @@ class Stream:
 
     :param number: what the stream is called in frames.
     :param window: how many bytes of it the client has room for.
+    :param head_bytes: how large the head of its request is.
     """
 
-    def __init__(self, connection: "Http2Channel", number: int, window: int) -> None:
+    def __init__(self, connection: "Http2Channel", number: int, window: int, head_bytes: int = 0) -> None:
         self.connection = connection
         self.number = number
         self.window = window
+        self.head_bytes = head_bytes
         self.site: Site = connection.site
         self.transport: Any = connection.transport
         self.answered = False
@@ -269,7 +271,9 @@ class Stream:
             self.site.clock.callLater(0, self.lost, Failure(ConnectionAborted()))
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Send nothing any more. What was not acknowledged yet fills the connection's window no more."""
+        self._acknowledge()
+        self.site.forget(self)
         self._closed = True
         self.window = -1
         self._pending.clear()
