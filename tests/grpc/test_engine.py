@@ -333,6 +333,20 @@ class LeavingTests(GenerateTestCase):
         self.assertEqual(Code.OK, one.code)
         self.assertTrue(self.idle())
 
+    def test_just_in_time(self) -> None:
+        """Of tokens that are due when the deadline is over, none is sent, whether the answer has begun or not."""
+        self.make_rank(*PACE)
+        for seconds in ("10m", "20m"):
+            for choices in (1, 3):
+                request = generate({"n": choices}, text=FOUR, stream=True)
+                called = self.generate(request, grpc_timeout=seconds)
+                for _ in range(2):
+                    self.settle(called, _GAP)
+                self.assertEqual(Code.DEADLINE_EXCEEDED, called.code)
+                self.assertEqual(choices if seconds == "20m" else 0, len(called.messages))
+                self.settle(called)
+                self.assertTrue(self.idle())
+
     def test_deadline(self) -> None:
         """A deadline ends the call and frees the slot."""
         self.make_rank(*PACE)

@@ -151,6 +151,8 @@ class Rpc(ReceivedCall):
         """End a call for whose answer its client waits no more."""
         self.remember(CallError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded", 504))
         self.end_early()
+        # It is not who answers that calls, and nothing of the answer may come in this turn any more.
+        self._part()
 
     def hang_up(self, *, reset: bool = False) -> None:
         """End the call as its client would see it end with the connection, which others have calls on, too."""
