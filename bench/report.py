@@ -70,7 +70,7 @@ BARS: Final[Mapping[str, Bar]] = {
     "prefix": Bar("32k-token prompt with 2,000 cached blocks, longest reactor stall", 2, 1, "{:.2f} ms"),
     "events-rate": Bar("KV events published beside 500 streams", 5000, 6000, "{:.0f} /s", at_least=True),
     "events-lateness": Bar("least p99 lateness with them, against without", 1.1, 1.02, "{:.2f}x"),
-    "grpc-cpu": Bar("CPU per token over gRPC, 500 streams on one connection, against HTTP/1.1", 1, 0.7, "{:.2f}x"),
+    "grpc-cpu": Bar("CPU per token over gRPC, 500 streams on one connection, against HTTP/1.1", 1, 0.6, "{:.2f}x"),
     "grpc-lateness": Bar("p99 lateness of these, against HTTP/1.1", 0.5, 0.1, "{:+.2f} ms"),
     "grpc-burst": Bar("zero-latency streaming over gRPC, against HTTP/1.1", 0.5, 0.75, "{:.0f} %", 100, at_least=True),
     "grpc-call": Bar("CPU of a short answer over gRPC, against HTTP/1.1", 2, 1.5, "{:.2f}x"),
