@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from http.client import HTTPConnection
 from tempfile import TemporaryFile
 from typing import Any
@@ -17,6 +18,7 @@ import openai
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.calling import until
 from tests.integration.daemon import PATIENCE, Daemon, free_port
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("smg") is None, reason="smg is not installed")
@@ -82,6 +84,12 @@ class Gateway:
                 return [each for each in json.load(answer)["workers"] if each["is_healthy"]]
         except OSError:
             return []
+
+    def counted(self, name: str) -> float:
+        """Add up its samples of a name, with or without labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port + 1}/metrics", timeout=PATIENCE) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
     def output(self) -> str:
         """Read what it has logged."""
@@ -203,11 +211,19 @@ class WorkerTests(GatewayTestCase):
 class CacheTests(GatewayTestCase):
     """What a gateway learns of KV caches."""
 
+    def cached(self, daemons: Sequence[Daemon]) -> float:
+        """Count the blocks that servers have cached."""
+        found = (
+            re.search(rb'vllmsim:kv_blocks{.*state="cached".*} (.+)', daemon.get("/metrics")) for daemon in daemons
+        )
+        return sum(float(each[1]) for each in found if each)
+
     def test_aware(self) -> None:
         """A gateway that subscribes to KV events sends a prompt where its beginning is cached."""
         daemons = [self.serve(*KV) for _ in range(2)]
         urls = [f"grpc://127.0.0.1:{daemon.port}" for daemon in daemons]
-        gateway = self.gateway("--worker-urls", *urls, "--policy", "cache_aware", workers=2)
+        policy = ("--policy", "cache_aware", "--worker-warmup-divert-every", "0")
+        gateway = self.gateway("--worker-urls", *urls, *policy, workers=2)
         for number in range(4):
             text = f"Conversation {number}. " * 40
             chosen = set()
@@ -217,11 +233,14 @@ class CacheTests(GatewayTestCase):
                     model="m", messages=messages, max_tokens=1
                 )
                 chosen.add(answer.headers["x-smg-routed-worker-id"])
-                time.sleep(0.2)
+                until(lambda: gateway.counted("smg_kv_event_blocks_total") == self.cached(daemons))
             self.assertEqual(1, len(chosen), chosen)
             details = answer.parse().usage.prompt_tokens_details
             self.assertGreater(details.cached_tokens, 100)
-        self.assertIn("KV event stream connected", gateway.output())
+        self.assertEqual(8, gateway.counted('smg_cache_aware_policy_branch_total{branch="event_hit"}'))
+        self.assertGreater(self.cached(daemons), 40)
+        for trouble in ("gaps", "missed_batches", "parentless_blocks", "resyncs"):
+            self.assertEqual(0, gateway.counted(f"smg_kv_event_{trouble}_total"), trouble)
 
 
 class DisaggregatedTests(GatewayTestCase):
