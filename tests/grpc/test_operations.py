@@ -85,7 +85,7 @@ class AbortTests(OperationTestCase):
     def test_some(self) -> None:
         """Those that are named are ended; that there are none of that name does not matter."""
         self.told(self.ask("Abort", pb.AbortRequest(request_ids=["a", "b"]), pb.AbortResponse))
-        self.assertEqual([["a", "b"]], self.control.heard)
+        self.assertEqual([{"a", "b"}], self.control.heard)
 
     def test_none(self) -> None:
         """Where none is named, none is ended, and not all."""

@@ -20,6 +20,7 @@ class StatusTests(SynchronousTestCase):
             (Unavailable("No."), 14),
             (InferenceError("No."), 13),
             (InjectedFailure(504, "x", "No."), 4),
+            (InjectedFailure(408, "x", "No."), 4),
             (InjectedFailure(418, "x", "No."), 2),
             (CallError(Code.OUT_OF_RANGE, "No."), 11),
         ):

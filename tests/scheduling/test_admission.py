@@ -128,6 +128,12 @@ class AdmissionTests(SynchronousTestCase):
             self.assertEqual("allowed_token_ids", error.param)
         self.bound(1, logit_bias=(1,), allowed_token_ids=(1,))
 
+    def test_many_wrong_tokens(self) -> None:
+        """An error names some of the ids that are no tokens, however many there are."""
+        for param in ("logit_bias", "allowed_token_ids"):
+            error = self.assertRaises(InvalidRequest, self.bound, 1, **{param: tuple(range(-9000, 0))})
+            self.assertIn(f"value={list(range(-9000, -8936))})", error.message)
+
     def test_long_ids(self) -> None:
         """A prompt that is too long is not searched for tokens that are none."""
         self.assertEqual("input_tokens", self.refusal(TokenPrompt((-1,) * 11)).param)

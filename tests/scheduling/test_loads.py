@@ -1,6 +1,7 @@
 """What gateways are told of a rank's load."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from attrs import evolve
 from twisted.internet.task import Clock
@@ -91,6 +92,22 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual((0.0, 0.0), (pace.throughput(), pace.hit_rate()))
 
 
+class _Looked(dict[Any, None]):
+    """Counts how many are looked at."""
+
+    count = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for each in super().__iter__():
+            self.count += 1
+            yield each
+
+    def __reversed__(self) -> Iterator[Any]:
+        for each in super().__reversed__():
+            self.count += 1
+            yield each
+
+
 class RankLoadsTests(RankTestCase):
     """A whole rank's."""
 
@@ -131,6 +148,28 @@ class RankLoadsTests(RankTestCase):
         figures = self.figures()
         self.assertEqual(LoadFigures(0, most_running=2), evolve(figures, silence=None))
         self.assertLess(2.0, figures.silence or 0.0)
+
+    def test_long_queue(self) -> None:
+        """Who asks is told of what waits without a look at each that does, whatever has happened to those before."""
+        self.start("--max-num-seqs", "2", "--max-waiting-queue-length", "1000", "--server-dev-mode")
+        for number in range(120):
+            self.complete(
+                "one " * (1 + number % 7), n=1 + number % 3, max_tokens=2 + number % 2, request_id=f"r{number}"
+            )
+        backlog = self.rank.backlog
+        for number in range(0, 120, 3):
+            self.clock.advance(0.1)
+            self.post("/abort_requests", {"request_ids": [f"r{number}"]})
+            figures, looked = self.figures(), _Looked(backlog.sequences)
+            unread = [each for each in backlog.sequences if not each.prefilled]
+            waiting = unread[len(unread) - figures.waiting :]
+            told = sum(len(each.prompt.ids) for each in waiting if not each.choice % each.sampling.n)
+            self.assertEqual(told, figures.uncached_tokens)
+            backlog.sequences = looked
+            self.assertEqual(figures, self.figures())
+            self.assertLess(looked.count, 6)
+            backlog.sequences = dict(looked)
+        self.assertLess(100, figures.waiting)
 
     def test_cache(self) -> None:
         """With a KV cache its use is told in tokens too, and what waits is expected to be cached as others were."""

@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import in_thread
+from tests.scheduling.test_admission import SlowClock
 from vllmsim.errors import InferenceError, InvalidRequest
 from vllmsim.inference import (
     Conversation,
@@ -56,6 +57,17 @@ class PromptReaderTests(SynchronousTestCase):
         ids = TokenPrompt((*range(12), -1))
         self.assertEqual([0, 1], list(self.read(ids, Cut(2)).ids))
         self.assertEqual("Token id -1 is out of vocabulary", self.refusal(ids, Cut(2, "left")).message)
+
+    def test_many_ids(self) -> None:
+        """Whether ids are tokens is looked at bit by bit, to the last, and others have their turns meanwhile."""
+        clock, most = SlowClock(), 300_000
+        reader = PromptReader(clock, WordTokenizer(in_thread), most)
+        reading = Deferred.fromCoroutine(reader.read_all([(TokenPrompt((7,) * (most - 1) + (2**32,)), ())]))
+        self.assertNoResult(reading)
+        clock.advance(0)
+        self.assertEqual(
+            "Token id 4294967296 is out of vocabulary", self.failureResultOf(reading, InvalidRequest).value.message
+        )
 
     def test_media(self) -> None:
         """A conversation's media share its tokens; those of token ids are where the client says."""

@@ -25,6 +25,7 @@ from vllmsim.api.controlservice.answers import (
 )
 from vllmsim.api.controlservice.messages import CONTROL, answer_to
 from vllmsim.errors import PermissionDenied
+from vllmsim.grpc.naming import read_ids
 from vllmsim.grpc.rpc import Rpc
 from vllmsim.grpc.service import Service
 from vllmsim.grpc.status import CallError, Code
@@ -124,9 +125,9 @@ class ControlCalls:
         return answer_to("Shutdown")
 
     @service.unary("Abort")
-    def abort(self, request: Any, _rpc: Rpc) -> Any:
+    async def abort(self, request: Any, rpc: Rpc) -> Any:
         """End the requests that are named; where none is, none is meant."""
-        ids = frozenset(request.request_ids)
+        ids = await read_ids(request.request_ids, rpc.site.clock)
         return answer_to("Abort", num_aborted=self._control.abort(ids) if ids else 0)
 
     @service.unary("LoadLora")

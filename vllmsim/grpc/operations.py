@@ -2,7 +2,6 @@
 """The calls of ``VllmEngine`` with which a server is operated: is it well, abort, flush, profile."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from attrs import define, field
@@ -12,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from vllmsim.errors import Conflict, InvalidRequest, Overloaded
+from vllmsim.grpc.naming import read_ids
 from vllmsim.grpc.rpc import Rpc
 from vllmsim.grpc.service import Service
 from vllmsim.grpc.status import CallError, Code
@@ -50,9 +50,9 @@ class OperationCalls:
         return pb.HealthCheckResponse(message="Engine is not ready" if self._health.healthy else "Engine is not alive")
 
     @service.unary("Abort")
-    def abort(self, request: Any, _: Rpc) -> Any:
+    async def abort(self, request: Any, _: Rpc) -> Any:
         """End requests with what they have said. Those that there are not do not matter."""
-        ids: Sequence[str] = request.request_ids
+        ids = await read_ids(request.request_ids, self._clock)
         if ids:
             self._control.abort(ids)
         return pb.AbortResponse()

@@ -6,6 +6,8 @@ order: the prompt's length, then the limit of the answer, then the sampling para
 """
 
 from collections.abc import Sequence as Several
+from itertools import islice
+from typing import Final
 
 import attrs
 from attrs import field, frozen
@@ -18,6 +20,9 @@ from vllmsim.interfaces import IAdmission, ITokenizer
 from vllmsim.sampling import Sampling
 from vllmsim.scheduling.mediacache import MediaCache
 from vllmsim.scheduling.prompts import PromptReader
+
+_SHOWN: Final = 64
+"""How many ids that are no tokens an error names."""
 
 
 @implementer(IAdmission)
@@ -108,7 +113,7 @@ class Admission:
 
     def _check_chosen(self, sampling: Sampling) -> None:
         """Check the tokens whose chance the request changes."""
-        if sampling.logit_bias and (unknown := list(self._reader.unknown(sampling.logit_bias))):
+        if sampling.logit_bias and (unknown := self._unknown(sampling.logit_bias)):
             raise InvalidParameter(
                 f"token_id(s) {unknown} in logit_bias contain out-of-vocab token ids. "
                 f"Vocabulary size: {self._tokenizer.vocabulary_size}",
@@ -120,5 +125,9 @@ class Admission:
             return
         if not allowed:
             raise InvalidParameter("allowed_token_ids is not None and empty!", "allowed_token_ids", [])
-        if unknown := list(self._reader.unknown(allowed)):
+        if unknown := self._unknown(allowed):
             raise InvalidParameter("allowed_token_ids contains out-of-vocab token id!", "allowed_token_ids", unknown)
+
+    def _unknown(self, ids: Several[int]) -> Several[int]:
+        """List ids that are no tokens: the first of them, as there may be hundreds of thousands."""
+        return list(islice(self._reader.unknown(ids), _SHOWN))

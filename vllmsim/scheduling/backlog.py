@@ -27,6 +27,10 @@ class Backlog:
     """The sequences, in the order in which they came."""
     prefill_tokens: int = field(init=False, default=0)
     """Prompt tokens of those whose first token is not out."""
+    unread: int = field(init=False, default=0)
+    """How many these are."""
+    unread_tokens: int = field(init=False, default=0)
+    """Their prompt tokens, where each prompt counts once, with the first of its choices."""
 
     def require_room(self, count: int) -> None:
         """Make sure that so many sequences may come.
@@ -50,12 +54,20 @@ class Backlog:
     def enter(self, sequence: Sequence) -> None:
         """Count a sequence until it is done."""
         self.sequences[sequence] = None
-        self.prefill_tokens += len(sequence.prompt.ids)
+        tokens = len(sequence.prompt.ids)
+        self.prefill_tokens += tokens
+        self.unread += 1
+        if sequence.counts_prompt:
+            self.unread_tokens += tokens
         sequence.done.addBoth(self._leave, sequence)
 
     def prefilled(self, sequence: Sequence) -> None:
         """Count a sequence's prompt no more: its first token is due."""
-        self.prefill_tokens -= len(sequence.prompt.ids)
+        tokens = len(sequence.prompt.ids)
+        self.prefill_tokens -= tokens
+        self.unread -= 1
+        if sequence.counts_prompt:
+            self.unread_tokens -= tokens
         sequence.prefilled = True
 
     def _leave(self, result: T, sequence: Sequence) -> T:

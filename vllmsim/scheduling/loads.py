@@ -148,7 +148,10 @@ class RankLoads:
     def _waiting_tokens(self, waiting: int) -> int:
         """Count the tokens of the prompts that wait: of those whose first token is not out, they came last.
 
-        Choices of one prompt do not count it twice, as it is cached for the second.
+        Choices of one prompt do not count it twice, as it is cached for the second. Those that do not wait are counted
+        here, as they are few, and many may wait.
         """
-        pending = (each for each in reversed(self._backlog.sequences) if not each.prefilled)
-        return sum(len(each.prompt.ids) for each in islice(pending, waiting) if not each.choice % each.sampling.n)
+        backlog = self._backlog
+        unread = (each for each in backlog.sequences if not each.prefilled)
+        first = islice(unread, max(0, backlog.unread - waiting))
+        return backlog.unread_tokens - sum(len(each.prompt.ids) for each in first if each.counts_prompt)

@@ -3,6 +3,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -12,6 +13,9 @@ from vllmsim.inference import Conversation, Cut, Media, Prompt, Span, TokenizedP
 from vllmsim.interfaces import ITokenizer
 from vllmsim.media import media_hashes, place_media
 from vllmsim.turns import Turn
+
+_SLICE: Final = 1 << 15
+"""How many ids are checked at a time."""
 
 
 @frozen(eq=False)
@@ -44,7 +48,7 @@ class PromptReader:
             for cut in cuts:
                 given, media = cut.apply(given), cut.spans(media, len(given))
             self._check_length(len(given), exact=len(given) != self._max_model_len + 1)
-            self._check_ids(given)
+            await self._check_ids(given, turn)
             known = self._tokenizer.texts_of(given)
             return TokenizedPrompt(prompt, "".join(known), given, known, media)
         read = await self._tokenizer.read(prompt, self._most_needed(cuts))
@@ -79,13 +83,18 @@ class PromptReader:
             return self._max_model_len + 1
         return sys.maxsize if cuts[0].side == "left" else cuts[0].tokens
 
-    def _check_ids(self, ids: Iterable[int]) -> None:
-        for token in self.unknown(ids):
-            raise InvalidRequest(f"Token id {token} is out of vocabulary")
+    async def _check_ids(self, ids: Sequence[int], turn: Turn) -> None:
+        for start in range(0, len(ids), _SLICE):
+            for token in self.unknown(ids[start : start + _SLICE]):
+                raise InvalidRequest(f"Token id {token} is out of vocabulary")
+            await turn.step()
 
-    def unknown(self, ids: Iterable[int]) -> Iterator[int]:
+    def unknown(self, ids: Sequence[int]) -> Iterator[int]:
         """Find the ids that are no tokens."""
         size = self._tokenizer.vocabulary_size
+        # That all are some is soon known.
+        if not ids or (min(ids) >= 0 and max(ids) < size):
+            return iter(())
         return (token for token in ids if not 0 <= token < size)
 
     def _check_length(self, length: int, *, exact: bool) -> None:

@@ -103,6 +103,11 @@ class Sequence:
         """Its parameters, as the client has sent them."""
         return self.submission.request.sampling
 
+    @property
+    def counts_prompt(self) -> bool:
+        """Whether it is the first choice of its prompt, which counts with this alone."""
+        return not self.choice % self.sampling.n
+
     def named_by(self, ids: Container[str]) -> bool:
         """Tell whether one of some ids means this sequence.
 

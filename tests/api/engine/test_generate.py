@@ -252,9 +252,10 @@ class ParseTests(SynchronousTestCase):
         """The log probabilities of a prompt are not told so often that nobody could hold them."""
         asked = generate({"n": 16384, "prompt_logprobs": 4}, ids=[1] * 129)
         self.refused(InvalidRequest, asked, "prompt_logprobs would be told 16384 times, 8454144 numbers in all")
-        asked = generate({"n": 16384, "prompt_logprobs": -1}, text="x" * 9)
-        self.refused(InvalidRequest, asked, "18874368 numbers")
+        asked = generate({"n": 16384, "prompt_logprobs": 20}, text="x" * 27)
+        self.refused(InvalidRequest, asked, "8847360 numbers")
         self.read(generate({"n": 16384, "prompt_logprobs": 4}, ids=[1] * 128))
+        self.read(generate({"n": 16384, "prompt_logprobs": -1}, text="x" * 256))
         self.read(generate({"prompt_logprobs": -1}, ids=[1] * 256))
 
     def test_transfer(self) -> None:

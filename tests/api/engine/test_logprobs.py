@@ -30,7 +30,7 @@ class OutputTests(SynchronousTestCase):
 
     def test_same_as_over_http(self) -> None:
         """Tokens have the log probabilities and the alternatives that they have over HTTP."""
-        for count in (0, 1, 3, -1):
+        for count in (0, 1, 3):
             shown = Probabilities(count).output(SAID, 1, 5)
             assert shown is not None
             expected = Shower(count, as_ids=False).by_id(SAID, 1, 5)["content"]
@@ -52,13 +52,25 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual([2**32 - 1, 0], list(shown.top_logprobs[0].token_ids))
 
 
+class AllTests(SynchronousTestCase):
+    """Log probabilities of all tokens that there are."""
+
+    def test_nothing_shown(self) -> None:
+        """Where all alternatives are asked for, there is a list for each token and nothing in it, as in vLLM."""
+        shown, given = Probabilities(-1).output(SAID, 1, 3), Probabilities(-1).input([7, 8])
+        assert shown is not None
+        self.assertEqual([pb.TopLogProbs()] * 2, list(shown.top_logprobs))
+        self.assertEqual(entries(Probabilities(0).output(SAID, 1, 3)), entries(shown))
+        self.assertEqual([pb.TopLogProbs()] * 2, list(given.top_logprobs))
+
+
 class InputTests(SynchronousTestCase):
     """Log probabilities of prompts."""
 
     def test_same_as_over_http(self) -> None:
         """All tokens but the first have the log probabilities and the alternatives that they have over HTTP."""
         read = prompt([7, 8, 9, 10, 11])
-        for count in (0, 2, -1):
+        for count in (0, 2):
             shown = Probabilities(count).input(read.ids)
             self.assertEqual(read.ids, list(shown.token_ids))
             self.assertEqual([False] + [True] * 4, [each.HasField("value") for each in shown.token_logprobs])

@@ -52,6 +52,8 @@ class BatchTests(Refusing):
         self.refused("extra_mm_inputs", batches_of, many)
         self.refused("4096", batches_of, pb.GenerateRequest(mm_inputs=batch(hashes="a" * 4097)))
         self.refused("4096", batches_of, pb.GenerateRequest(mm_inputs=batch(*[(1, 1)] * 4097)))
+        parts = [batch(hashes="a" * 2048), batch(*[(1, 1)] * 2049)]
+        self.refused("4096", batches_of, pb.GenerateRequest(extra_mm_inputs=parts))
         long = pb.GenerateRequest(mm_inputs=pb.MultimodalInputs(mm_hashes=["a" * 257]))
         self.refused("at most 256 characters", batches_of, long)
 

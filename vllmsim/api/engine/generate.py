@@ -123,7 +123,7 @@ class GenerateDialect:
         if n == 1 or count is None:
             return
         tokens = len(prompt.ids) if isinstance(prompt, TokenPrompt) else min(len(prompt.text), self._max_model_len)
-        entries = n * tokens * (1 + len(alternatives(count)))
+        entries = n * tokens * (1 + len(alternatives(max(count, 0))))
         if entries > _MOST_GIVEN:
             raise InvalidParameter(
                 f"prompt_logprobs would be told {n} times, {entries} numbers in all; {_MOST_GIVEN} are the most.",

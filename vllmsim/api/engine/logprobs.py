@@ -2,7 +2,8 @@
 """Log probabilities in messages of ``VllmEngine``: those of :mod:`vllmsim.api.logprobs`, with token ids alone.
 
 A message has one list of the tokens' own log probabilities, one of their ids, and, where alternatives are asked for,
-one of the alternatives of each, the token among them. The first token of a prompt has neither.
+one of the alternatives of each, the token among them. The first token of a prompt has neither. Where all alternatives
+are asked for (-1) vLLM's server shows a list for each token, and nothing in it.
 """
 
 from collections.abc import Sequence
@@ -22,11 +23,13 @@ _IDS: Final = 0xFFFFFFFF
 class Probabilities:
     """Shows log probabilities of tokens.
 
-    :param count: how many alternatives are shown, the token itself included; -1 for all.
+    :param count: how many alternatives are shown, the token itself included; -1 for all, of which none is.
     """
 
     def __init__(self, count: int) -> None:
-        self._ranks = (0, *alternatives(count)) if count else ()
+        self._lists = bool(count)
+        """Whether there are lists of alternatives."""
+        self._ranks = (0, *alternatives(count)) if count > 0 else ()
         self._values = [[logprob(position, rank) for rank in self._ranks] for position in range(_PERIOD)]
 
     def _top(self, position: int, token: int) -> pb.TopLogProbs:
@@ -41,7 +44,7 @@ class Probabilities:
         shown = pb.OutputLogProbs(
             token_logprobs=[logprob(position, 0) for position in range(start, stop)], token_ids=answer.ids[start:stop]
         )
-        if self._ranks:
+        if self._lists:
             shown.top_logprobs.extend(self._top(position, answer.ids[position]) for position in range(start, stop))
         return shown
 
@@ -50,7 +53,7 @@ class Probabilities:
         shown = pb.InputLogProbs(token_ids=ids)
         shown.token_logprobs.add()
         shown.token_logprobs.extend(pb.InputTokenLogProb(value=logprob(position, 0)) for position in range(1, len(ids)))
-        if self._ranks:
+        if self._lists:
             shown.top_logprobs.add()
             shown.top_logprobs.extend(self._top(position, ids[position]) for position in range(1, len(ids)))
         return shown
@@ -61,7 +64,7 @@ class Given:
 
     To write them takes some microseconds per token: who has no such time calls :meth:`write` elsewhere first.
 
-    :param count: how many alternatives are shown, the token itself included; -1 for all.
+    :param count: how many alternatives are shown, as :class:`Probabilities` has it.
     """
 
     def __init__(self, count: int) -> None:

@@ -46,9 +46,9 @@ def batches_of(request: pb.GenerateRequest) -> list[pb.MultimodalInputs]:
     if len(batches) + len(request.extra_mm_inputs) > _MOST_BATCHES:
         raise InvalidRequest(f"There are {len(request.extra_mm_inputs)} extra_mm_inputs; {_MOST_BATCHES - 1} may be.")
     batches += request.extra_mm_inputs
+    if sum(max(len(batch.mm_hashes), len(batch.mm_placeholders)) for batch in batches) > _MOST_ITEMS:
+        raise InvalidRequest(f"There may be {_MOST_ITEMS} mm_hashes and mm_placeholders at most, in all batches.")
     for batch in batches:
-        if max(len(batch.mm_hashes), len(batch.mm_placeholders)) > _MOST_ITEMS:
-            raise InvalidRequest(f"There may be {_MOST_ITEMS} mm_hashes and mm_placeholders at most.")
         if any(len(each) > _LONGEST_HASH for each in batch.mm_hashes):
             raise InvalidRequest(f"mm_hashes must have at most {_LONGEST_HASH} characters each.")
     return batches
