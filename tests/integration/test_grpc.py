@@ -38,18 +38,9 @@ class EngineTests(CallingTestCase):
 
     words = (
         *("--model", "org/m", "--served-model-name", "m", "--tokenizer", "builtin", "--mode", "echo"),
-        *(
-            "--enable-kvcache",
-            "--zmq-endpoint",
-            "",
-            "--block-size",
-            "16",
-            "--max-model-len",
-            "4096",
-            "--max-num-seqs",
-            "400",
-        ),
-        *("--kv-cache-size", "4096", "--profiler-config", '{"profiler": "torch", "torch_profiler_dir": "/tmp"}'),
+        *("--enable-kvcache", "--zmq-endpoint", "", "--block-size", "16", "--kv-cache-size", "4096"),
+        *("--max-model-len", "4096", "--max-num-seqs", "400", "--enable-request-id-headers"),
+        *("--profiler-config", '{"profiler": "torch", "torch_profiler_dir": "/tmp"}'),
         *("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_both", "engine_id": "e1"}'),
     )
 
@@ -269,6 +260,7 @@ class EngineTests(CallingTestCase):
             timeout=PATIENCE,
             metadata=(("x-request-id", "theirs"), ("bytes-bin", b"\x00\xff")),
         )
+        self.assertEqual("theirs", dict(call.initial_metadata())["x-request-id"])
         [_answer] = list(call)
         [record] = self.journal("limit=1&order=desc")
         self.assertEqual(f"{ENGINE}Generate", record["route"])

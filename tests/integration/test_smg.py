@@ -16,10 +16,11 @@ from typing import Any
 
 import openai
 import pytest
+from tokenizers import Tokenizer
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.calling import until
-from tests.integration.daemon import PATIENCE, Daemon, free_port
+from tests.integration.daemon import PATIENCE, ROOT, Daemon, free_port
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("smg") is None, reason="smg is not installed")
 
@@ -28,6 +29,7 @@ KV = (*SERVER, "--enable-kvcache", "--zmq-endpoint", "", "--block-size", "16")
 HI: Any = [{"role": "user", "content": "one two three four"}]
 SAID = "user\none two three four"
 """What an echo of the conversation says: of the token ids that the gateway sends, up to the end of the first turn."""
+TEXT = "What is said here is said there."
 WEATHER: Any = {
     "type": "function",
     "function": {
@@ -72,7 +74,10 @@ class Gateway:
     def _answers(self) -> bool:
         # It has a worker's tokenizer somewhat later than the worker.
         try:
-            self.client.chat.completions.create(model="m", messages=HI, max_tokens=1)
+            if "embeddings" in self.workers()[0]["models"][0]["model_type"]:
+                self.client.embeddings.create(model="m", input="Hi")
+            else:
+                self.client.chat.completions.create(model="m", messages=HI, max_tokens=1)
         except openai.APIError:
             return False
         return True
@@ -175,6 +180,24 @@ class RanksTests(GatewayTestCase):
             gateway.client.chat.completions.create(model="m", messages=HI)
         after = self.served(daemon.port)
         self.assertEqual({"0": 3, "1": 3}, {rank: after[rank] - before.get(rank, 0) for rank in after})
+
+
+class PoolingTests(GatewayTestCase):
+    """A server that pools."""
+
+    def test_embeddings(self) -> None:
+        """The gateway sees that it has no chats, and has it embed texts."""
+        daemon = self.serve(*SERVER, "--runner", "pooling")
+        gateway = self.gateway("--worker-urls", f"grpc://127.0.0.1:{daemon.port}", workers=1)
+        self.assertEqual(["embeddings"], gateway.workers()[0]["models"][0]["model_type"])
+        there = openai.OpenAI(base_url=daemon.url("/v1"), api_key="none")
+        self.addCleanup(there.close)
+        ids = Tokenizer.from_file(str(ROOT / "vllmsim/tokenization/builtin/tokenizer.json")).encode(TEXT).ids
+        ours = there.embeddings.create(model="m", input=ids, encoding_format="float")
+        theirs = gateway.client.embeddings.create(model="m", input=TEXT, encoding_format="float")
+        self.assertEqual(384, len(theirs.data[0].embedding))
+        for one, other in zip(ours.data[0].embedding, theirs.data[0].embedding, strict=True):
+            self.assertAlmostEqual(one, other, 6)
 
 
 class WorkerTests(GatewayTestCase):
