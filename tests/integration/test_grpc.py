@@ -40,6 +40,7 @@ class EngineTests(CallingTestCase):
         *("--model", "org/m", "--served-model-name", "m", "--tokenizer", "builtin", "--mode", "echo"),
         *("--enable-kvcache", "--zmq-endpoint", "", "--block-size", "16", "--kv-cache-size", "4096"),
         *("--max-model-len", "4096", "--max-num-seqs", "400", "--enable-request-id-headers"),
+        *("--enable-lora", "--lora-modules", "ad1=/adapters/one"),
         *("--profiler-config", '{"profiler": "torch", "torch_profiler_dir": "/tmp"}'),
         *("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_both", "engine_id": "e1"}'),
     )
@@ -138,6 +139,14 @@ class EngineTests(CallingTestCase):
         [answer] = self.generate(prompt(self.ids(), kv_transfer_params_json=json.dumps(handed)))
         self.assertEqual(TEXT, self.decode(answer.complete.output_ids))
         self.refused(Code.INVALID_ARGUMENT, self.vllm.Generate, prompt([1], kv_transfer_params_json="["))
+
+    def test_adapters(self) -> None:
+        """An adapter is named by metadata, as messages have no model; one that is not there is not found."""
+        for name, adapter in (("m", None), ("ad1", "ad1")):
+            self.generate(prompt([1], sampling={"max_tokens": 1}), metadata=(("model", name),))
+            [record] = self.journal("limit=1&order=desc")
+            self.assertEqual((name, adapter), (record["asked"], record["adapter"]))
+        self.refused(Code.NOT_FOUND, self.vllm.Generate, prompt([1]), metadata=(("model", "ad2"),))
 
     def test_structures(self) -> None:
         """A constraint is kept to."""
