@@ -1,5 +1,6 @@
 """When HTTP/2 is spoken, and how it is learned."""
 
+import subprocess
 import sys
 from typing import Any
 from unittest.mock import patch
@@ -31,6 +32,16 @@ class WhetherTests(SynchronousTestCase):
 
 class LearningTests(SynchronousTestCase):
     """How it is learned."""
+
+    def test_start(self) -> None:
+        """A start imports nothing of it, and it is there all the same."""
+        code = (
+            "import sys, vllmsim.service; "
+            "print([n for n in sys.modules if n.partition('.')[0] in {'h2', 'google', 'smg_grpc_proto', 'grpc'}]); "
+            "import h2.connection"
+        )
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        self.assertEqual("[]\n", done.stdout)
 
     def test_once(self) -> None:
         """The first connections wait while it is imported in a thread; all get the same, and later ones at once."""
