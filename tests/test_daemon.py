@@ -114,7 +114,7 @@ class ServiceTests(SynchronousTestCase):
     def test_log(self) -> None:
         """A seed that was drawn is logged; options without effect are named once each."""
         with capturedLogs() as events:
-            top = self.make("--dtype", "auto", "--quantization", "x", "--enable-kvcache", "--kv-cache-size", "9")
+            top = self.make("--lora-dtype", "auto", "--quantization", "x", "--enable-kvcache", "--kv-cache-size", "9")
             self.patch(MultiService, "startService", lambda _: None)
             top.startService()
         own = ("vllmsim.daemon", "vllmsim.logs.opening")

@@ -29,7 +29,7 @@ def generate(channel: grpc.Channel, text: str, **options: Any) -> list[Any]:
 class BaseTests(DaemonTestCase):
     """A server that answers."""
 
-    words = ("--max-request-body-size-mb", "5")
+    words = ("--max-request-body-size-mb", "5", "--max-model-len", "8M")
 
     def setUp(self) -> None:
         """Connect."""

@@ -73,7 +73,7 @@ class LogTests(DaemonTestCase):
         self.addCleanup(folder.cleanup)
         log, pid = Path(folder.name, "log"), Path(folder.name, "pid")
         twistd = [str(Path(sys.executable).with_name("twistd")), f"--pidfile={pid}", f"--logfile={log}", "vllmsim"]
-        words = ["--host", "127.0.0.1", "--port", str(free_port()), "--log-format", "json", "--dtype", "auto"]
+        words = ["--host", "127.0.0.1", "--port", str(free_port()), "--log-format", "json", "--lora-dtype", "auto"]
         subprocess.run([*twistd, *words, "--log-level", "info,twisted=error,log_legacy=error"], cwd=ROOT, check=True)
         process = int(pid.read_text("ascii"))
         begin = time.monotonic()
@@ -84,7 +84,7 @@ class LogTests(DaemonTestCase):
             time.sleep(0.05)
         messages = [json.loads(line)["message"] for line in log.read_text("ascii").splitlines()]
         self.assertRegex(messages[0], "^The seed is ")
-        expected = ["dtype (--dtype) is accepted and has no effect.", "Application startup complete."]
+        expected = ["lora-dtype (--lora-dtype) is accepted and has no effect.", "Application startup complete."]
         self.assertEqual(expected, [messages[1], messages[3]])
         self.assertEqual(5, len(set(messages)), messages)
 
