@@ -4,7 +4,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.turns import TURN, Turn
+from tests.fakes import TurningClock
+from vllmsim.turns import TURN, SharedTurn, Turn
 
 
 class TurnTests(SynchronousTestCase):
@@ -21,3 +22,40 @@ class TurnTests(SynchronousTestCase):
             self.assertNoResult(waiting)
             clock.advance(0)
             self.successResultOf(waiting)
+
+
+class SharedTurnTests(SynchronousTestCase):
+    """Steps of several."""
+
+    def test_many(self) -> None:
+        """Who is woken with others waits when these have taken the turn, and the next turn is for the next of them."""
+        clock, done = TurningClock(), []
+        shared = SharedTurn(clock)
+
+        async def work(number: int) -> None:
+            await shared.enter()
+            begun = clock.seconds()
+            clock.rightNow += TURN * 0.7
+            shared.leave(begun)
+            done.append(number)
+
+        working = [Deferred.fromCoroutine(work(number)) for number in range(5)]
+        told = [len(done)]
+        while len(done) < 5:
+            clock.turn()
+            told.append(len(done))
+        self.assertEqual([2, 4, 5], told)
+        self.assertEqual([*range(5)], done)
+        for each in working:
+            self.successResultOf(each)
+        clock.turn()
+        self.assertEqual([], clock.getDelayedCalls())
+
+    def test_nothing_spent(self) -> None:
+        """What takes no time has nobody wait, and leaves nothing to be done."""
+        clock = Clock()
+        shared = SharedTurn(clock)
+        for _ in range(9):
+            self.successResultOf(Deferred.fromCoroutine(shared.enter()))
+            shared.leave(clock.seconds())
+        self.assertEqual([], clock.getDelayedCalls())

@@ -27,3 +27,30 @@ class Turn:
         if self._clock.seconds() - self._begun > TURN:
             await deferLater(self._clock, 0)
             self._begun = self._clock.seconds()
+
+
+@define(eq=False)
+class SharedTurn:
+    """The time of several who work on the reactor, and may all be woken at once: together they have one turn."""
+
+    _clock: IReactorTime
+    _spent: float = field(init=False, default=0.0)
+
+    async def enter(self) -> None:
+        """Begin a step, when the others have left time for it."""
+        while self._spent > TURN:
+            await deferLater(self._clock, 0)
+
+    def leave(self, begun: float) -> None:
+        """End a step.
+
+        :param begun: when it began, by the clock.
+        """
+        spent = self._clock.seconds() - begun
+        if spent > 0:
+            if not self._spent:
+                self._clock.callLater(0, self._renew)
+            self._spent += spent
+
+    def _renew(self) -> None:
+        self._spent = 0.0

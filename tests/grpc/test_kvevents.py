@@ -5,11 +5,14 @@ from typing import Any
 
 import msgpack
 from smg_grpc_proto.generated import common_pb2 as pb
+from twisted.internet.task import deferLater
 
 from tests.grpc.calling import Called, call
 from tests.harness import EPOCH, RankTestCase
 from tests.http2client import Http2Client
 from tests.kvcache.recording import RecordingPublisher
+from vllmsim import turns
+from vllmsim.api.engine.kvevents import KvEventWriter
 from vllmsim.grpc import kvevents
 from vllmsim.grpc.status import Code
 from vllmsim.loads import LoadFigures
@@ -253,6 +256,28 @@ class PaceTests(SubscriptionTestCase):
         numbers = [batch.sequence_number for batch in self.told(slow)]
         self.assertEqual([*range(len(numbers))], numbers)
         self.assertEqual([*range(40)], [batch.sequence_number for batch in self.told(fast)])
+
+    def test_many(self) -> None:
+        """Where many subscribe, what takes time for each is not done for all of them in one turn."""
+        self.make()
+        subscribers = [self.subscribe() for _ in range(5)]
+        self.clock.advance(0)
+        write, waits = KvEventWriter.batch, []
+
+        def slowly(*arguments: Any) -> Any:
+            self.clock.rightNow += 0.003
+            return write(*arguments)
+
+        def wait(*arguments: Any) -> Any:
+            waits.append(arguments)
+            return deferLater(*arguments)
+
+        self.patch(KvEventWriter, "batch", slowly)
+        self.patch(turns, "deferLater", wait)
+        self.ask(40)
+        self.assertEqual([[0]] * 5, [[batch.sequence_number for batch in self.told(each)] for each in subscribers])
+        # Each waits when it has worked; all but the first before, too.
+        self.assertLessEqual(9, len(waits))
 
     def test_leaving(self) -> None:
         """Nothing is left of a subscriber who leaves, in whatever way."""

@@ -30,6 +30,7 @@ from vllmsim.grpc.service import Service
 from vllmsim.grpc.status import CallError, Code
 from vllmsim.interfaces import IBlockEventLog, ILoads
 from vllmsim.loads import LoadFigures
+from vllmsim.turns import SharedTurn
 
 MOST_SUBSCRIPTIONS: Final = 64
 """Subscriptions at the same time, at most: each may hold a picture of all blocks."""
@@ -141,8 +142,13 @@ class KvEventCalls:
     _logs: Callable[[], Mapping[int, IBlockEventLog]]
     _loads: Callable[[], ILoads]
     _subscriptions: int = field(init=False, default=0)
+    _turn: SharedTurn = field(init=False)
     _known: dict[int, tuple[float, LoadFigures | None]] = field(init=False, factory=dict)
     """The loads that were told last, and when they were found out."""
+
+    @_turn.default
+    def _make_turn(self) -> SharedTurn:
+        return SharedTurn(self._clock)
 
     @service.stream("SubscribeKvEvents")
     async def subscribe(self, request: pb.SubscribeKvEventsRequest, rpc: Rpc) -> AsyncIterator[pb.KvEventBatch]:
@@ -165,10 +171,17 @@ class KvEventCalls:
             early, epoch = request.load_records_before_first_batch, next(iter(logs.values())).epoch
             recorder = LoadRecorder(self._figures, [*logs], early, self._clock.seconds())
             while not all(reader.ended for reader in readers):
-                batches = [batch for reader in readers if (batch := reader.read()) is not None]
-                for batch in batches:
-                    yield recorder.stamp(batch, self._clock.seconds())
-                if not batches:
+                idle = True
+                for reader in readers:
+                    # It takes some milliseconds, and there may be many who want the same.
+                    await self._turn.enter()
+                    begun = self._clock.seconds()
+                    batch = reader.read()
+                    self._turn.leave(begun)
+                    if batch is not None:
+                        idle = False
+                        yield recorder.stamp(batch, self._clock.seconds())
+                if idle:
                     for batch in recorder.due(self._clock.seconds(), epoch()):
                         yield batch
                     await bell.wait(LOOK)
