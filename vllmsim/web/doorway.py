@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from vllmsim.web.http2.connection import Http2
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_NOT_HERE: Final = b"HTTP/2 is not spoken here."
-_HTTP_1_1_REQUIRED: Final = 13
-_REFUSAL: Final = (
-    # Settings that are none, as a server must begin with some, and the frame that says goodbye.
-    b"\0\0\0\4\0\0\0\0\0"
-    + (8 + len(_NOT_HERE)).to_bytes(3, "big")
-    + b"\7\0\0\0\0\0\0\0\0\0"
-    + _HTTP_1_1_REQUIRED.to_bytes(4, "big")
-    + _NOT_HERE
-)
+
+
+def _goodbye(code: int, why: bytes = b"") -> bytes:
+    """Write what sends a client away: settings that are none, as a server must begin with some, and a GOAWAY."""
+    length = (8 + len(why)).to_bytes(3, "big")
+    return b"\0\0\0\4\0\0\0\0\0" + length + b"\7\0\0\0\0\0\0\0\0\0" + code.to_bytes(4, "big") + why
+
+
+_REFUSAL: Final = _goodbye(13, b"HTTP/2 is not spoken here.")
+"""Has the code HTTP_1_1_REQUIRED."""
+_CLOSING: Final = _goodbye(0)
 
 
 class Doorway(Connection):
@@ -121,7 +122,7 @@ class Doorway(Connection):
             self._finding = False
             if not self.site.closing:
                 self._log.warn("What speaks HTTP/2 is not there in time. Clients are sent away.")
-            self.socket.write(_REFUSAL)
+            self.socket.write(_CLOSING if self.site.closing else _REFUSAL)
         super().loseConnection()
 
     def _become(self, channel: Connection) -> None:

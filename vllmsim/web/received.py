@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vllmsim.web.site import Site
 
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_PATIENCE: Final = 16
+PATIENCE: Final = 16
 """How many times the body limit is read and thrown away, so that the client may finish and see the error."""
 
 
@@ -119,7 +119,7 @@ class ReceivedRequest(server.Request):
             self._pieces.append(piece)
             return
         self._oversize = True
-        if self._body_bytes > _PATIENCE * self._limit:
+        if self._body_bytes > PATIENCE * self._limit:
             self.hopeless = True
 
     def _complete(self) -> None:

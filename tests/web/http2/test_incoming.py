@@ -208,6 +208,22 @@ class HostileTests(ConnectionTestCase):
         self.client.pump()
         self.assertIsNone(self.client.open(fields, end=True).reset)
 
+    def test_asks_and_never_reads(self) -> None:
+        """Who lets answers wait may not ask for more and more of them, until some are read."""
+        self.patch(connection, "_BACKLOG", 100_000)
+        self.client = Http2Client(self.site, reads=False)
+        streams = []
+        for _ in range(6):
+            streams.append(self.later())
+            if streams[-1].reset is None:
+                self.library.later[-1].write(b"x" * 60_000)
+        self.assertEqual([None] * 3 + [ErrorCodes.REFUSED_STREAM] * 3, [stream.reset for stream in streams])
+        streams[0].read()
+        self.assertIsNone(self.later().reset)
+        for stream in streams[:3]:
+            stream.cancel()
+        self.assertEqual(0, self.client.protocol._channel.out.backlog)
+
     def test_settings_of_many_streams(self) -> None:
         """Settings that change the windows of many streams are not all taken in one turn."""
         for _ in range(800):

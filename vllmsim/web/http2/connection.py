@@ -39,6 +39,8 @@ _LARGEST_HEAD: Final = 1 << 16
 """The largest head, also where HTTP/1.1 allows more: it takes some 10 ms to read."""
 _HEADS: Final = 1 << 24
 """How large the heads of all open streams may be together: what repeats itself in them is small on its way."""
+_BACKLOG: Final = 1 << 24
+"""How much may wait for a client to read it while it asks for more."""
 _CHATTER: Final = (1000, 100)
 """How many frames that ask for nothing may come at once, and per second; each piece of an answer makes it one more."""
 _REGRETS: Final = (5000, 500)
@@ -170,7 +172,8 @@ class Http2Channel(Connection):
         :param window: how many bytes of an answer the client has room for.
         """
         size = size_of(fields)
-        if self._leaving or len(self.streams) >= STREAMS or (self.streams and self._heads + size > _HEADS):
+        room = len(self.streams) < STREAMS and self._heads + size <= _HEADS and self.out.backlog <= _BACKLOG
+        if self._leaving or (self.streams and not room):
             self.out.reset(number, ErrorCodes.REFUSED_STREAM)
             return
         try:

@@ -49,6 +49,8 @@ class Outgoing:
         """How many bytes the client has room for, whatever their streams."""
         self.full = False
         """Whether the socket is full."""
+        self.backlog = 0
+        """How many bytes wait in all streams."""
         self.held = False
         """Whether somebody is going to call :meth:`flush` in this turn."""
         self._closed = False

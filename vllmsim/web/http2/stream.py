@@ -7,7 +7,7 @@ waits here and goes in turns with what waits in other streams. While something w
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from h2.errors import ErrorCodes
 from twisted.internet.defer import Deferred, succeed
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from vllmsim.web.http2.frames import data_frame
 from vllmsim.web.http2.outgoing import LARGEST_FRAME
+from vllmsim.web.received import PATIENCE
 
 if TYPE_CHECKING:
     from vllmsim.web.http2.connection import Http2Channel
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from vllmsim.web.site import Site
 
 Fields = Sequence[tuple[bytes, bytes]]
-
-_PATIENCE: Final = 16
-"""How many times the body limit is read and thrown away behind an answer that did not wait for it."""
 
 
 class Stream:
@@ -109,7 +107,7 @@ class Stream:
         self._wasted += size
         if not self.complete:
             return
-        if self._wasted > _PATIENCE * self.site.limits.body_bytes:
+        if self._wasted > PATIENCE * self.site.limits.body_bytes:
             self._close(ErrorCodes.NO_ERROR)
         else:
             self._acknowledge()
@@ -169,6 +167,7 @@ class Stream:
             if not self._pending:
                 self.site.sending.start(self)
             self._pending.append(data)
+            out.backlog += size
             out.wait(self)
 
     @property
@@ -186,6 +185,7 @@ class Stream:
         size = min(most, self.window, len(first) - sent)
         self.window -= size
         self._out.window -= size
+        self._out.backlog -= size
         self._out.put(data_frame(self.number, first[sent : sent + size]))
         self._sent += size
         if self._sent == len(first):
@@ -276,7 +276,8 @@ class Stream:
         self.site.forget(self)
         self._closed = True
         self.window = -1
-        self._pending.clear()
+        self._out.backlog -= sum(map(len, self._pending)) - self._sent
+        self._pending, self._sent = deque(), 0
 
     def lost(self, reason: Failure) -> None:
         """Learn that the stream is closed."""
