@@ -26,8 +26,9 @@ def framed(message: bytes, flag: int = 0) -> bytes:
 
 
 class StreamTests(CallingTestCase):
-    """A daemon that takes its time: four slots, and fifty tokens a second."""
+    """A daemon that takes its time, over TLS: four slots, and fifty tokens a second."""
 
+    secure = True
     words = (
         *("--model", "m", "--tokenizer", "builtin", "--mode", "echo", "--inter-token-latency", "20ms"),
         *("--max-num-seqs", str(SLOTS), "--enable-kvcache", "--kv-cache-size", "200000"),
@@ -98,19 +99,11 @@ class StreamTests(CallingTestCase):
         self.assertLess(time.monotonic() - begin, 5)
         self.rest()
 
-    def test_deadline_here(self) -> None:
-        """A client that does not watch its deadline is told of it."""
-        wire = Wire(self.connect("h2"))
-        request = prompt([1, 2], sampling={"max_tokens": 3000, "ignore_eos": True}, stream=True)
-        stream = wire.call(f"{ENGINE}Generate", framed(request.SerializeToString()), grpc_timeout="300m")
-        self.assertEqual(Code.DEADLINE_EXCEEDED.value[0], wire.status(stream)[0])
-        self.assertIn(stream, wire.bodies)
-
     def test_slow(self) -> None:
         """A reader who stops holds up nobody, and reads on where it stopped."""
         wire = Wire(self.connect("h2"))
         wire.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 200})
-        request = prompt(range(100, 200), sampling={"max_tokens": 100}, stream=True)
+        request = prompt(range(100, 150), sampling={"max_tokens": 50}, stream=True)
         stream = wire.call(f"{ENGINE}Generate", framed(request.SerializeToString()))
         self.rest()
         self.assertEqual(0, wire.status(stream)[0])
@@ -119,7 +112,43 @@ class StreamTests(CallingTestCase):
             size = int.from_bytes(body[1:5], "big")
             found += pb.GenerateResponse.FromString(body[5 : 5 + size]).chunk.token_ids
             body = body[5 + size :]
-        self.assertEqual(list(range(100, 200)), found)
+        self.assertEqual(list(range(100, 150)), found)
+
+    def test_long_ids(self) -> None:
+        """A prompt of a million tokens is taken where the context has room, and not where it has none."""
+        engine = self.engine()
+        request = prompt([token % 8000 for token in range(LONG)], sampling={"max_tokens": 2})
+        [answer] = engine.Generate(request, timeout=3 * PATIENCE)
+        self.assertEqual(LONG, answer.complete.prompt_tokens)
+        request.tokenized.input_ids.extend([*request.tokenized.input_ids, 1])
+        self.assertIn("2097152", self.refused(Code.INVALID_ARGUMENT, engine.Generate, request))
+
+    def test_reset(self) -> None:
+        """A stream that its client resets, in the middle of its message or of its answer, is forgotten."""
+        wire = Wire(self.connect("h2"))
+        whole = framed(
+            prompt([1, 2], sampling={"max_tokens": 3000, "ignore_eos": True}, stream=True).SerializeToString()
+        )
+        for body in (None, whole):
+            for _ in range(50):
+                wire.h2.reset_stream(wire.call(f"{ENGINE}Generate", body))
+            wire.flush()
+        self.rest()
+        self.assertEqual(0, wire.status(wire.call(f"{ENGINE}HealthCheck", framed(b"")))[0])
+
+
+class CleartextTests(StreamTests):
+    """The same over cleartext, and what is no other over TLS."""
+
+    secure = False
+
+    def test_deadline_here(self) -> None:
+        """A client that does not watch its deadline is told of it."""
+        wire = Wire(self.connect("h2"))
+        request = prompt([1, 2], sampling={"max_tokens": 3000, "ignore_eos": True}, stream=True)
+        stream = wire.call(f"{ENGINE}Generate", framed(request.SerializeToString()), grpc_timeout="300m")
+        self.assertEqual(Code.DEADLINE_EXCEEDED.value[0], wire.status(stream)[0])
+        self.assertIn(stream, wire.bodies)
 
     def test_long_text(self) -> None:
         """A text of 4 MiB is read, or is refused when it is more than the model can take."""
@@ -130,15 +159,6 @@ class StreamTests(CallingTestCase):
         original = pb.TokenizedInput(original_text=text, input_ids=[1, 2, 3])
         [answer] = self.engine().Generate(pb.GenerateRequest(tokenized=original, **more), timeout=PATIENCE)
         self.assertEqual(3, answer.complete.prompt_tokens)
-
-    def test_long_ids(self) -> None:
-        """A prompt of a million tokens is taken where the context has room, and not where it has none."""
-        engine = self.engine()
-        request = prompt([token % 8000 for token in range(LONG)], sampling={"max_tokens": 2})
-        [answer] = engine.Generate(request, timeout=3 * PATIENCE)
-        self.assertEqual(LONG, answer.complete.prompt_tokens)
-        request.tokenized.input_ids.extend([*request.tokenized.input_ids, 1])
-        self.assertIn("2097152", self.refused(Code.INVALID_ARGUMENT, engine.Generate, request))
 
     def test_frames(self) -> None:
         """Frames that are broken have a status of their own, and harm no other call."""
@@ -160,7 +180,7 @@ class StreamTests(CallingTestCase):
             body = framed(gzip.compress(whole), 1)
             status, _ = wire.status(wire.call(f"{ENGINE}Generate", body, grpc_encoding=algorithm))
             self.assertEqual(expected.value[0], status, algorithm)
-        bomb = framed(gzip.compress(bytes(256 * MIB)), 1)
+        bomb = framed(gzip.compress(bytes(32 * MIB), 1), 1)
         status, _ = wire.status(wire.call(f"{ENGINE}Generate", bomb, grpc_encoding="gzip"))
         self.assertEqual(Code.RESOURCE_EXHAUSTED.value[0], status)
 
@@ -171,19 +191,6 @@ class StreamTests(CallingTestCase):
         wire.status(stream)
         self.assertEqual("200", wire.headers[stream][":status"])
 
-    def test_reset(self) -> None:
-        """A stream that its client resets, in the middle of its message or of its answer, is forgotten."""
-        wire = Wire(self.connect("h2"))
-        whole = framed(
-            prompt([1, 2], sampling={"max_tokens": 3000, "ignore_eos": True}, stream=True).SerializeToString()
-        )
-        for body in (None, whole):
-            for _ in range(50):
-                wire.h2.reset_stream(wire.call(f"{ENGINE}Generate", body))
-            wire.flush()
-        self.rest()
-        self.assertEqual(0, wire.status(wire.call(f"{ENGINE}HealthCheck", framed(b"")))[0])
-
     def test_keepalive(self) -> None:
         """A client that pings while it waits is not told to calm down."""
         engine = self.engine(
@@ -191,7 +198,7 @@ class StreamTests(CallingTestCase):
             ("grpc.keepalive_permit_without_calls", 1), ("grpc.http2.max_pings_without_data", 0),
         )  # fmt: skip
         call = self.begin(engine)
-        end = time.monotonic() + 1.5
+        end = time.monotonic() + 1
         while time.monotonic() < end:
             next(call)
         call.cancel()
@@ -201,12 +208,6 @@ class StreamTests(CallingTestCase):
         engine = self.engine()
         calls = [engine.Generate(prompt([1, 2], stream=True), timeout=PATIENCE) for _ in range(40)]
         self.assertEqual([3] * 40, [sum(len(each.chunk.token_ids) for each in call) for call in calls])
-
-
-class SecureStreamTests(StreamTests):
-    """The same over TLS."""
-
-    secure = True
 
 
 class KeyTests(CallingTestCase):
@@ -238,11 +239,12 @@ class KeyTests(CallingTestCase):
 class DrainTests(CallingTestCase):
     """A daemon that is stopped while it is called."""
 
+    words = ("--model", "m", "--mode", "echo", "--inter-token-latency", "50ms", "--shutdown-timeout", "20")
+
     def test_drain(self) -> None:
         """Streams end in peace while no call begins any more; the channel finds the next server on the port."""
-        words = ("--model", "m", "--mode", "echo", "--inter-token-latency", "50ms", "--shutdown-timeout", "20")
-        daemon = self.started(self.start(*words))
-        engine = self.engine(("grpc.initial_reconnect_backoff_ms", 100), port=daemon.port)
+        daemon = self.daemon
+        engine = self.engine(("grpc.initial_reconnect_backoff_ms", 100))
         call = engine.Generate(prompt(range(30), sampling={"max_tokens": 30}, stream=True), timeout=PATIENCE)
         got = len(next(call).chunk.token_ids)
         daemon.process.send_signal(signal.SIGTERM)
@@ -252,6 +254,6 @@ class DrainTests(CallingTestCase):
             self.refused(Code.UNAVAILABLE, engine.Generate, prompt([1]), timeout=3)
             self.assertEqual(30, got + rest.result())
         self.assertEqual(0, daemon.process.wait(PATIENCE))
-        self.started(self.start(*words, port=daemon.port))
+        self.started(self.start(*self.words, port=daemon.port))
         [answer] = engine.Generate(prompt([1, 2], sampling={"max_tokens": 2}), timeout=PATIENCE, wait_for_ready=True)
         self.assertEqual([1, 2], list(answer.complete.output_ids))
