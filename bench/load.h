@@ -176,6 +176,7 @@ static void count_and_wait(int pid, int64_t next) {
     if (!over && now >= until) end = sample(pid), over = true;
     if (!begun && from < next) next = from;
     if (!over && until < next) next = until;
+    if (next == INT64_MAX && !asking) return; /* nothing will come */
     if (next != alarm && next != INT64_MAX) set_timer(alarm = next);
     turn();
 }
