@@ -250,7 +250,7 @@ class DrainTests(CallingTestCase):
         daemon.process.send_signal(signal.SIGTERM)
         with ThreadPoolExecutor(1) as pool:
             rest = pool.submit(lambda: sum(len(each.chunk.token_ids) for each in call))
-            time.sleep(0.3)
+            until(lambda: "SIGTERM" in daemon.output())
             self.refused(Code.UNAVAILABLE, engine.Generate, prompt([1]), timeout=3)
             self.assertEqual(30, got + rest.result())
         self.assertEqual(0, daemon.process.wait(PATIENCE))
