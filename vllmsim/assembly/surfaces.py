@@ -36,6 +36,7 @@ from vllmsim.api.scaleout.reading import Words
 from vllmsim.api.scaleout.renderers import ChatRenderer, CompletionRenderer, MessagesRenderer, ResponsesRenderer
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.assembly.doors import Doors
+from vllmsim.assembly.once import Once
 from vllmsim.config.describing import describe_configuration
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
@@ -345,4 +346,4 @@ class Surfaces:
             c = self.configuration
             return openapi_document(title, VLLM_VERSION, c.served_names[0], resource.operations(), c.root_path)
 
-        return DocumentationRoutes(write, self.defer_to_thread).app
+        return DocumentationRoutes(Once(self.defer_to_thread, write)).app

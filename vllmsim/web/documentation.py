@@ -13,9 +13,9 @@ from functools import cache
 from importlib.resources import files
 from typing import ClassVar, Final
 
-from attrs import define, field
+from attrs import define
 from klein import Klein
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 
 from vllmsim.api.description import HTML, Response
 from vllmsim.web.described import described
@@ -53,26 +53,19 @@ def _digest(text: bytes, element: str) -> str:
 class DocumentationRoutes:
     """Explains the routes of a server.
 
-    :param write: writes the OpenAPI document.
-    :param defer_to_thread: runs a function off the reactor.
+    :param document: finds the OpenAPI document, which may take a moment the first time.
     """
 
     app: ClassVar[Klein] = Klein()
 
-    _write: Callable[[], bytes]
-    _defer_to_thread: Callable[..., Deferred[bytes]]
-    _lock: DeferredLock = field(init=False, factory=DeferredLock)
-    _document: bytes | None = field(init=False, default=None)
+    _document: Callable[[], Deferred[bytes]]
 
     @app.route("/openapi.json", methods=["GET"])
     @app.route("/openapi.json", methods=["HEAD"], endpoint="openapi_head")
     @described("Documentation", Response(dict))
     async def openapi(self, request: Request) -> None:
         """Answer with this document; it is written when it is first asked for."""
-        if self._document is None:
-            async with self._lock:
-                self._document = self._document or await self._defer_to_thread(self._write)
-        request.answer(200, self._document)
+        request.answer(200, await self._document())
 
     @app.route("/docs", methods=["GET"])
     @app.route("/docs", methods=["HEAD"], endpoint="docs_head")
