@@ -57,6 +57,15 @@ class LoadRecorderTests(SynchronousTestCase):
         self.assertEqual(record(CORE, TELEMETRY, sample=3, alone=True), batch.load)
         self.assertEqual((5, 0), (batch.sequence_number, batch.dp_rank))
 
+    def test_large(self) -> None:
+        """A cache of more tokens than there are numbers for is as large as these say."""
+        self.make()
+        most = 2**31 - 1
+        self.figures[0] = evolve(BUSY, cache_tokens=2**40, uncached_tokens=2**40)
+        load = self.stamp(0, 101)
+        told = load.max_total_num_tokens, load.num_used_tokens, load.waiting_uncached_tokens
+        self.assertEqual((most, most, most), told)
+
     def test_unknown(self) -> None:
         """Where nothing is known of a rank, a batch goes without, and nothing comes alone."""
         self.make()

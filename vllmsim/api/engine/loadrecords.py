@@ -32,6 +32,8 @@ _TOKENS: Final = 50.0
 """By how many tokens per second the throughput must change."""
 _PART: Final = 0.05
 """Or by which part of itself."""
+_MOST: Final = (1 << 31) - 1
+"""What is told of more tokens than the messages have numbers for."""
 
 
 @define(eq=False)
@@ -115,14 +117,14 @@ class LoadRecorder:
         load.load_only = alone
         load.running_requests = figures.running
         load.waiting_requests = figures.waiting
-        load.waiting_uncached_tokens = figures.uncached_tokens
+        load.waiting_uncached_tokens = min(figures.uncached_tokens, _MOST)
         load.token_usage = figures.cache_usage
         load.gen_throughput = figures.throughput
         load.max_running_requests = figures.most_running
         if alone or self._records == 1:
             load.cache_hit_rate = figures.hit_rate
-            load.num_used_tokens = figures.used_tokens
-            load.max_total_num_tokens = figures.cache_tokens
+            load.num_used_tokens = min(figures.used_tokens, _MOST)
+            load.max_total_num_tokens = min(figures.cache_tokens, _MOST)
 
 
 def _differ(before: LoadFigures, now: LoadFigures) -> bool:
