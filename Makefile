@@ -32,7 +32,7 @@ fuzz: $(VENV)/.dev ## send thousands of made requests to all routes, and frames;
 
 # What depends on no library's release, or needs long for what others try too.
 LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench clock data_parallel \
-	dataset_command datasets debian debian_boot disaggregated docs_pages example_plugin grpc_streams journal kv_picture \
+	dataset_command datasets debian debian_boot disaggregated docs_pages example_plugin front_end grpc grpc_streams http2 journal kv_events_grpc kv_picture \
 	kv_subscriber live_configuration lora monitoring openai_embeddings openai_tools pacing prometheus retries scenario schemathesis \
 	tenants token_routes)) tests/cluster tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
 

@@ -82,7 +82,7 @@ class TwiceTests(DaemonTestCase):
         for play in plays:
             for each in play[:3]:
                 lasted = each["times"]["first_token"] - each["times"]["started"]
-                self.assertLess(abs(each["planned_time_to_first_token"] - lasted), 0.05)
+                self.assertTrue(-0.01 < lasted - each["planned_time_to_first_token"] < 1)
         self.assertEqual({"completed", "injected"}, {each["outcome"] for each in first})
         self.assertEqual(options, self.ask("GET", "/admin/config"))
         self.assertEqual([], self.ask("GET", "/admin/config/history")["changes"])
