@@ -9,6 +9,7 @@ from tests.grpc.numbers import Number, NumberCalls
 from vllmsim.api.frames import PREFIX, frame
 from vllmsim.grpc.rpc import timeout_in
 from vllmsim.grpc.status import Code
+from vllmsim.web.http2 import burden
 
 
 class NumbersTestCase(CallTestCase):
@@ -239,6 +240,15 @@ class ConversationTests(NumbersTestCase):
     def test_none(self) -> None:
         """Who sends nothing is told nothing, and that this is well."""
         self.assertEqual(([], Code.OK), ((called := self.ask("Sum")).messages, called.code))
+
+    def test_long(self) -> None:
+        """Who streams messages in may send any number, as none is kept."""
+        self.patch(burden, "BODIES", 0)
+        called = self.ask("Sum", end=False)
+        for _ in range(600):
+            called.send(Number(value=1), Number(value=1))
+        self.assertEqual(Number(value=1200), called.send(Number(), end=True).messages[-1])
+        self.assertEqual(Code.OK, called.code)
 
     def test_all_at_once(self) -> None:
         """What has come before the end is answered."""

@@ -28,8 +28,6 @@ class ReceivedCall(StreamRequest):
     :param routes: find its method.
     """
 
-    streams_in = False
-    """Whether its messages are answered as they come; set when its method is found."""
     _heard: Framed | None = None
     """Its one message, when that has come."""
     _trouble: InferenceError | None = None

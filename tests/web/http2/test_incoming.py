@@ -19,7 +19,7 @@ from hyperframe.frame import (
 
 from tests.http2client import Http2Client
 from tests.web.http2.test_connection import FIELDS, ConnectionTestCase, head
-from vllmsim.web.http2 import connection
+from vllmsim.web.http2 import burden, connection
 
 
 class HostileTests(ConnectionTestCase):
@@ -199,7 +199,7 @@ class HostileTests(ConnectionTestCase):
 
     def test_many_heads_that_repeat_themselves(self) -> None:
         """Heads that are small as they come may not fill the memory together: streams are refused before."""
-        self.patch(connection, "_HEADS", 10_000)
+        self.patch(burden, "HEADS", 10_000)
         fields = [*FIELDS[:2], (":path", "/later"), *[("cookie", "y" * 1000)] * 2]
         streams = [self.client.open(fields, end=True) for _ in range(10)]
         self.assertEqual([None] * 4 + [ErrorCodes.REFUSED_STREAM] * 6, [stream.reset for stream in streams])

@@ -12,6 +12,7 @@ from tests.http2client import ClientStream, Http2Client
 from tests.web.test_doorway import DoorwayTestCase
 from vllmsim.errors import QueueFull
 from vllmsim.interfaces import IDoorkeeper, IExchange
+from vllmsim.web.http2 import burden
 from vllmsim.web.http2.connection import Http2
 from vllmsim.web.http2.request import StreamRequest
 from vllmsim.web.middleware.chain import Chain
@@ -159,6 +160,18 @@ class BodyTests(StreamTestCase):
                     stream.cancel()
                 channel.resumeProducing()
                 self.client.pump()
+        self.well()
+
+    def test_many_large(self) -> None:
+        """Of bodies that fill the memory together, one is refused as if it had not come; the others go on."""
+        self.site.limits = evolve(self.site.limits, body_bytes=60_000)
+        self.patch(burden, "BODIES", 100_000)
+        streams = [self.client.begin("POST", "/a").send(b"x" * 50_000) for _ in range(3)]
+        self.assertEqual([None, None, ErrorCodes.REFUSED_STREAM], [stream.reset for stream in streams][:3])
+        for stream in streams[:2]:
+            self.assertEqual(50_004, len(stream.send(b"", end=True).body))
+        left = self.client.protocol._channel.burden
+        self.assertEqual((0, 0), (left.heads, left.bodies))
         self.well()
 
     def test_expected(self) -> None:

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from vllmsim.web.connection import Connection
 from vllmsim.web.http2 import frames
 from vllmsim.web.http2.allowance import Allowance
+from vllmsim.web.http2.burden import Burden
 from vllmsim.web.http2.endofturn import EndOfTurn
 from vllmsim.web.http2.frames import Broken
 from vllmsim.web.http2.head import FIELD, Malformed, read_head, size_of
@@ -37,8 +38,6 @@ MakeRequest = Callable[[Stream, bytes, bytes, str, Sequence[tuple[bytes, bytes]]
 
 _LARGEST_HEAD: Final = 1 << 16
 """The largest head, also where HTTP/1.1 allows more: it takes some 10 ms to read."""
-_HEADS: Final = 1 << 24
-"""How large the heads of all open streams may be together: what repeats itself in them is small on its way."""
 _BACKLOG: Final = 1 << 24
 """How much may wait for a client to read it while it asks for more."""
 _CHATTER: Final = (1000, 100)
@@ -83,7 +82,6 @@ class Http2Channel(Connection):
     """What goes to the client."""
     _rest: IDelayedCall | None = None
     _had_one = False
-    _heads = 0
     _lasting = False
     _leaving = False
     _muted = False
@@ -92,6 +90,7 @@ class Http2Channel(Connection):
 
     def __init__(self, request: MakeRequest, end: EndOfTurn) -> None:
         self._make = request
+        self.burden = Burden()
         self._end = end
         self.streams: dict[int, Stream] = {}
         """Those that are open, by their numbers."""
@@ -172,7 +171,7 @@ class Http2Channel(Connection):
         :param window: how many bytes of an answer the client has room for.
         """
         size = size_of(fields)
-        room = len(self.streams) < STREAMS and self._heads + size <= _HEADS and self.out.backlog <= _BACKLOG
+        room = len(self.streams) < STREAMS and self.burden.admits(size) and self.out.backlog <= _BACKLOG
         if self._leaving or (self.streams and not room):
             self.out.reset(number, ErrorCodes.REFUSED_STREAM)
             return
@@ -186,7 +185,6 @@ class Http2Channel(Connection):
         self.site.coming.stop(self)
         self.site.resting.stop(self)
         stream = self.streams[number] = Stream(self, number, window, size)
-        self._heads += size
         request = self._make(stream, head.method, head.target, "2", head.headers)
         if request.lasting and not self._lasting:
             self._lasting = True
@@ -238,8 +236,7 @@ class Http2Channel(Connection):
     def forget(self, stream: Stream) -> None:
         """Part with a stream."""
         stream.close()
-        if self.streams.pop(stream.number, None) is not None:
-            self._heads -= stream.head_bytes
+        self.streams.pop(stream.number, None)
         self._rest_or_leave()
 
     def _rest_or_leave(self) -> None:

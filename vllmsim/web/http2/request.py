@@ -22,6 +22,9 @@ class StreamRequest(Request):
     trailers: Sequence[tuple[bytes, bytes]] = ()
     """Fields that are sent as the end of the answer; they may be set until it is finished."""
 
+    streams_in = False
+    """Whether the body is read as it comes, so that little of it is kept."""
+
     lasting = False
     """Whether the connection is kept for others like this, however long they take to come."""
 

@@ -39,7 +39,6 @@ class Stream:
         self.connection = connection
         self.number = number
         self.window = window
-        self.head_bytes = head_bytes
         self.site: Site = connection.site
         self.transport: Any = connection.transport
         self.answered = False
@@ -49,6 +48,10 @@ class Stream:
         self.complete = False
         """Whether the answer is complete, and only the client still sends."""
         self._out = connection.out
+        self._burden = connection.burden
+        self._burden.heads += head_bytes
+        self._head_bytes = head_bytes
+        self._body_bytes = 0
         self._closed = False
         self._request: StreamRequest | None = None
         self._processed = False
@@ -90,6 +93,12 @@ class Stream:
             return
         self.site.coming.start(self)
         request.take(piece)
+        if not request.streams_in:
+            self._body_bytes += len(piece)
+            self._burden.bodies += len(piece)
+            if self._burden.overfull(self.site.limits.body_bytes):
+                self._close(ErrorCodes.REFUSED_STREAM)
+                return
         if request.hopeless and not self._processed:
             self._process()
         # Who does not read the answers to what it sends is not read from either.
@@ -123,9 +132,15 @@ class Stream:
 
     def _process(self) -> None:
         self._processed = True
+        self._lighten()
         self.site.coming.stop(self)
         if self._request is not None:
             self._request.process()
+
+    def _lighten(self) -> None:
+        """Learn that the body is complete, or nobody wants it."""
+        self._burden.bodies -= self._body_bytes
+        self._body_bytes = 0
 
     # What goes out
 
@@ -273,6 +288,9 @@ class Stream:
     def close(self) -> None:
         """Send nothing any more. What was not acknowledged yet fills the connection's window no more."""
         self._acknowledge()
+        self._lighten()
+        self._burden.heads -= self._head_bytes
+        self._head_bytes = 0
         self.site.forget(self)
         self._closed = True
         self.window = -1
