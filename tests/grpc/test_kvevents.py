@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgpack
+from h2.settings import SettingCodes
 from smg_grpc_proto.generated import common_pb2 as pb
 from twisted.internet.task import deferLater
 
@@ -210,10 +211,28 @@ class PlacesTests(SubscriptionTestCase):
         self.ask(40, 900)
         picture, *batches = self.told(late)
         snapshot = picture.snapshot
-        self.assertEqual((2, 0, 1, 6, 0), (picture.sequence_number, *self.place(snapshot), snapshot.unknown_before))
-        self.assertEqual([3, 4, 5], [batch.sequence_number for batch in batches])
+        self.assertEqual((4, 0, 1, 10, 0), (picture.sequence_number, *self.place(snapshot), snapshot.unknown_before))
+        self.assertEqual([5], [batch.sequence_number for batch in batches])
         self.assertEqual(self.stored(*self.told(all_batches)), self.stored(picture, *batches))
         self.assertEqual("cleared", picture.events[0].WhichOneof("data"))
+
+    def test_picture_of_a_busy_server(self) -> None:
+        """Who is told which blocks there are has time to read that: what follows is kept as long as anything is."""
+        self.make("--kv-events-replay-queue-size", "4")
+        first = self.subscribe()
+        for each in range(1, 8):
+            self.ask(40, 100 * each)
+        late = self.subscribe(reads=False, settings={SettingCodes.INITIAL_WINDOW_SIZE: 16})
+        for each in range(8, 12):
+            self.ask(40, 100 * each)
+        self.assertEqual([], self.told(late))
+        late.stream.client.h2.increment_flow_control_window(1 << 20, late.stream.number)
+        late.stream.client.pump()
+        self.clock.advance(0)
+        picture, *batches = self.told(late)
+        self.assertEqual((None, 6), (late.code, picture.sequence_number))
+        self.assertEqual([7, 8, 9, 10], [batch.sequence_number for batch in batches])
+        self.assertEqual(self.stored(*self.told(first)), self.stored(picture, *batches))
 
     def place(self, snapshot: pb.KvSnapshotChunk) -> tuple[int, int, int]:
         """Tell what part of which picture this is."""

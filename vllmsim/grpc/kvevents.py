@@ -2,7 +2,7 @@
 """``SubscribeKvEvents`` of ``vllm.grpc.engine.VllmEngine``: a rank's KV events, and how much it has to do.
 
 A subscriber says where to begin. With 0 it wants to know which blocks there are: it is told all batches, or, when the
-first are not kept any more, the blocks that those have left and the batches behind. With another number it wants what
+first are not kept any more, the blocks that there are and the batches that follow. With another number it wants what
 follows on the batch of that number. Gateways name the last that they have taken, so that the one behind it is enough;
 but who understands that it is the first to come is right too, so that it comes again if it is there. When it has not
 been, or the one behind it is gone, there is no such place, and the subscriber begins anew with 0. The batches of all
@@ -97,7 +97,9 @@ class _Reader:
             )
         self._next = max(start, log.begin)
         if log.begin and not start:
-            self._parts = self._writer.picture(log.rank, log.block_size, log.epoch(), log.picture())
+            picture = log.picture()
+            self._parts = self._writer.picture(log.rank, log.block_size, log.epoch(), picture)
+            self._next = picture.sequence + 1
 
     @property
     def ended(self) -> bool:

@@ -154,7 +154,7 @@ class IBlockEventLog(Interface):
         """
 
     def picture() -> BlockPicture:
-        """Tell which blocks there were before the first batch that is kept; there must be one before it."""
+        """Tell which blocks there are behind a batch: the last as a rule. The one that follows is kept, or comes."""
 
 
 class IBlockStore(Interface):

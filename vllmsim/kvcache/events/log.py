@@ -3,7 +3,8 @@
 
 A reader has a place in the row of batches and nothing else, so that one who stops costs nothing: when what is kept has
 moved beyond its place, it has lost some and can tell so by their numbers. What is kept is bounded in number and size;
-what goes is remembered as the blocks that it left, so that whoever comes late can have those first.
+beside it there are the blocks that all batches have left, so that whoever comes late can have those first: they go on
+with the next batch, and have as much time for that as there can be.
 
 Nothing of this is done before somebody watches for the first time. Where batches are kept for the replay socket anyhow,
 those are there then; otherwise the row begins with the next batch.
@@ -24,6 +25,8 @@ from vllmsim.kvcache.events.window import ReplayWindow
 
 _MOST_BYTES: Final = 64 << 20
 """How large all batches may be that are kept here alone."""
+_AT_ONCE: Final = 2
+"""How many batches are learned when one is published."""
 
 
 @implementer(IBlockEventLog, IBlockEventPublisher)
@@ -48,6 +51,8 @@ class BlockEventLog:
     _is_own: bool = field(init=False, default=True)
     _begun: bool = field(init=False, default=False)
     _unknown: int = field(init=False, default=0)
+    _learned: int = field(init=False, default=0)
+    """The first batch whose blocks are not remembered."""
     _standing: StandingBlocks = field(init=False)
     _watchers: dict[object, Callable[[], object]] = field(init=False, factory=dict)
     closed: bool = field(init=False, default=False)
@@ -85,13 +90,16 @@ class BlockEventLog:
         return decode(self._window.payload(sequence), sequence)
 
     def picture(self) -> BlockPicture:
-        """Tell what was there before what is kept; see :class:`vllmsim.interfaces.IBlockEventLog`."""
-        return self._standing.picture(self.begin - 1, self._unknown)
+        """Tell what there is; see :class:`vllmsim.interfaces.IBlockEventLog`."""
+        return self._standing.picture(self._learned - 1, self._unknown)
 
     def publish(self, sequence: int, payload: bytes, events: int) -> None:
         """Keep a batch; see :class:`vllmsim.interfaces.IBlockEventPublisher`."""
         if self._is_own and self._window is not None:
             self._window.publish(sequence, payload, events)
+        # Those that were kept already when somebody watched first are learned bit by bit.
+        for _ in range(_AT_ONCE):
+            self._learn()
         self._tell()
 
     def close(self) -> None:
@@ -108,11 +116,18 @@ class BlockEventLog:
             self._window = ReplayWindow(self._steps, _MOST_BYTES, end=self._batcher.sequence)
         else:
             self._is_own = False
-        self._unknown = self._window.begin
+        self._unknown = self._learned = self._window.begin
         self._window.dropped = self._drop
 
+    def _learn(self) -> None:
+        if self._window is not None and self._learned < self._window.end:
+            self._standing.fold(self.read(self._learned).events)
+            self._learned += 1
+
     def _drop(self, sequence: int, payload: bytes) -> None:
-        self._standing.fold(decode(payload, sequence).events)
+        if sequence == self._learned:
+            self._standing.fold(decode(payload, sequence).events)
+            self._learned += 1
 
     def _tell(self) -> None:
         for told in tuple(self._watchers.values()):
