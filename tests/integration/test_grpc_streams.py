@@ -244,7 +244,7 @@ class DrainTests(CallingTestCase):
     def test_drain(self) -> None:
         """Streams end in peace while no call begins any more; the channel finds the next server on the port."""
         daemon = self.daemon
-        engine = self.engine(("grpc.initial_reconnect_backoff_ms", 100))
+        engine = self.engine(("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200))
         call = engine.Generate(prompt(range(30), sampling={"max_tokens": 30}, stream=True), timeout=PATIENCE)
         got = len(next(call).chunk.token_ids)
         daemon.process.send_signal(signal.SIGTERM)
