@@ -5,7 +5,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.web.doorway import PREFACE
-from vllmsim.web.http2.frames import PING, Broken, Frames, data_frame, goaway_frame
+from vllmsim.web.http2.frames import PING, Broken, Frames, data_frame, goaway_frame, ping_frame
 
 
 class FramesTests(SynchronousTestCase):
@@ -46,6 +46,10 @@ class WritingTests(SynchronousTestCase):
         """A frame of data is what others write."""
         for length in (0, 1, 255, 256, 70000):
             self.assertEqual(DataFrame(5, b"x" * length).serialize(), data_frame(5, b"x" * length))
+
+    def test_ping(self) -> None:
+        """A ping is what others write."""
+        self.assertEqual(PingFrame(0).serialize(), ping_frame())
 
     def test_goaway(self) -> None:
         """A goodbye is what others write."""

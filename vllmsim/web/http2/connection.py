@@ -254,13 +254,23 @@ class Http2Channel(Connection):
         return not self.streams
 
     def drain(self) -> None:
-        """Have the client send no more requests, and close the connection when it has all answers."""
-        self._leaving = True
+        """Have the client send no more requests, and close the connection when it has all answers.
+
+        Requests may be on their way. Not to refuse these, as some clients cannot bear that, the first goodbye is for
+        none of them, and a ping tells when the client has heard it.
+        """
         for stream in [each for each in self.streams.values() if each.complete]:
             stream.loseConnection()
         if self.idle:
             self.loseConnection()
         else:
+            goodbye = frames.goaway_frame(frames.LARGEST_NUMBER, ErrorCodes.NO_ERROR)
+            self.out.put_other(goodbye + frames.ping_frame())
+
+    def has_heard(self) -> None:
+        """Learn that the client has heard all so far: after a goodbye it sends no more requests."""
+        if self.site.closing and not self._leaving:
+            self._leaving = True
             self.out.put_other(frames.goaway_frame(self._h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR))
 
     def _break_off(self, code: int, why: str) -> None:

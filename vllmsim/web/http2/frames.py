@@ -27,13 +27,15 @@ CONTINUATION: Final = 9
 END_STREAM: Final = 1
 END_HEADERS: Final = 4
 LARGEST_WINDOW: Final = (1 << 31) - 1
-_LARGEST_NUMBER: Final = (1 << 31) - 1
+LARGEST_NUMBER: Final = (1 << 31) - 1
+"""The last stream that there can be."""
 
 _HEAD: Final = Struct(">HBBBL")
 _HEAD_LENGTH: Final = _HEAD.size
 _GOODBYE: Final = Struct(">LL")
 GOODBYE_LENGTH: Final = _GOODBYE.size
 INCREMENT_LENGTH: Final = 4
+_PING_LENGTH: Final = 8
 _SETTING: Final = 6
 OF_HEADS: Final = frozenset({HEADERS, PUSH_PROMISE, CONTINUATION})
 _USEFUL: Final = frozenset({HEADERS, CONTINUATION, RST_STREAM, GOAWAY})
@@ -81,6 +83,11 @@ def goaway_frame(last: int, code: int) -> bytes:
     :param last: the last stream that is answered.
     """
     return _pack_head(0, _GOODBYE.size, GOAWAY, 0, 0) + _GOODBYE.pack(last, code)
+
+
+def ping_frame() -> bytes:
+    """Write a frame that has to be answered."""
+    return _pack_head(0, _PING_LENGTH, PING, 0, 0) + bytes(_PING_LENGTH)
 
 
 class Broken(Exception):
@@ -142,7 +149,7 @@ class Frames:
         self._at = end
         if kind in OF_HEADS:
             self._follow(kind, flags, length)
-        return Frame(kind, flags, stream & _LARGEST_NUMBER, data[at:end])
+        return Frame(kind, flags, stream & LARGEST_NUMBER, data[at:end])
 
     def _begin(self) -> bool:
         """Read the preface."""

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset
+from h2.events import (
+    DataReceived,
+    Event,
+    PingAckReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+)
 from h2.settings import SettingCodes
 
 from vllmsim.web.http2 import frames
@@ -101,6 +109,8 @@ class Incoming:
             self._connection.begin(event.stream_id, event.headers, self.window)
         elif isinstance(event, RemoteSettingsChanged):
             self._change_settings(event)
+        elif isinstance(event, PingAckReceived):
+            self._connection.has_heard()
         elif isinstance(event, DataReceived | StreamEnded | StreamReset):
             stream = self._connection.streams.get(event.stream_id)
             # Its end may come with a head that was refused.
