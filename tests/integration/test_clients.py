@@ -1,6 +1,7 @@
 """Large client libraries against the daemon, where they are installed: ``make clients``."""
 
 import asyncio
+import gc
 import importlib.util
 import os
 from typing import Any
@@ -32,9 +33,17 @@ def needs(package: str) -> Any:
     return pytest.mark.skipif(missing, reason=f"{package} is not installed")
 
 
+class ForeignTestCase(DaemonTestCase):
+    """Tests with clients who leave connections behind."""
+
+    def tearDown(self) -> None:
+        """Have those found where they are no error."""
+        gc.collect()
+
+
 @needs("litellm")
 @pytest.mark.filterwarnings("ignore")
-class LiteLLMTests(DaemonTestCase):
+class LiteLLMTests(ForeignTestCase):
     """LiteLLM, which knows vLLM servers as ``hosted_vllm``."""
 
     words = ("--model", "m", "--mode", "echo", "--inter-token-latency", "1ms")
@@ -73,7 +82,7 @@ class LiteLLMTests(DaemonTestCase):
 
 @needs("langchain_openai")
 @pytest.mark.filterwarnings("ignore")
-class LangChainTests(DaemonTestCase):
+class LangChainTests(ForeignTestCase):
     """LangChain's OpenAI classes."""
 
     words = ("--model", "m", "--mode", "echo", "--inter-token-latency", "1ms")
@@ -89,7 +98,13 @@ class LangChainTests(DaemonTestCase):
         model = self.model()
         self.assertEqual("one two three", model.invoke("one two three").content)
         self.assertEqual("one two three", "".join(chunk.content for chunk in model.stream("one two three")))
-        self.assertEqual("one two three", asyncio.run(model.ainvoke("one two three")).content)
+        self.assertEqual("one two three", asyncio.run(self.ask(model)))
+
+    async def ask(self, model: Any) -> Any:
+        """Ask asynchronously, and close what only the loop that was used can close."""
+        answer = await model.ainvoke("one two three")
+        await model.root_async_client.close()
+        return answer.content
 
     def test_tools(self) -> None:
         """A bound tool is called."""
