@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.fakes import in_thread
+from tests.http2client import Http2Client
 from vllmsim.assembly.joining import RankGroup
 from vllmsim.assembly.shared import build_shared
 from vllmsim.assembly.trying import try_plugins
@@ -182,6 +183,13 @@ class RankTestCase(SynchronousTestCase):
         """Open a connection."""
         self.exchanges.append(Exchange(self.rank.site))
         return self.exchanges[-1]
+
+    def connect_http2(self, **options: Any) -> Http2Client:
+        """Open a connection that speaks HTTP/2; it is dropped after the test."""
+        client = Http2Client(self.rank.site, **options)
+        self.addCleanup(self.clock.advance, 0)
+        self.addCleanup(client.drop)
+        return client
 
     def get(self, path: str, **headers: str) -> Exchange:
         """Send a GET request on a new connection."""

@@ -14,13 +14,6 @@ _CHECK = "/grpc.health.v1.Health/Check"
 class CallsTests(RankTestCase):
     """A rank that speaks HTTP/2."""
 
-    def client(self) -> Http2Client:
-        """Connect to the rank."""
-        client = Http2Client(self.rank.site)
-        self.addCleanup(self.clock.advance, 0)
-        self.addCleanup(client.drop)
-        return client
-
     def check(self, client: Http2Client, **metadata: Any) -> Called:
         """Ask how it is."""
         called = call(client, _CHECK, HealthCheckResponse, HealthCheckRequest(), **metadata)
@@ -31,7 +24,7 @@ class CallsTests(RankTestCase):
     def test_both(self) -> None:
         """Calls and requests share a connection; what is sent with a call of no kind of gRPC's is a request."""
         self.make_rank()
-        client = self.client()
+        client = self.connect_http2()
         self.assertEqual((Code.OK, 1), (self.check(client).code, self.check(client).messages[0].status))
         page = client.send("GET", "/health")
         other = client.send("POST", _CHECK, b"", content_type="application/grpcx")
@@ -42,7 +35,7 @@ class CallsTests(RankTestCase):
     def test_every_service(self) -> None:
         """The services that are there are told with their health."""
         self.make_rank()
-        client = self.client()
+        client = self.connect_http2()
         called = call(client, "/grpc.health.v1.Health/List", HealthListResponse, HealthListRequest())
         self.clock.advance(0)
         client.pump()
@@ -51,7 +44,7 @@ class CallsTests(RankTestCase):
     def test_keys(self) -> None:
         """Keys are asked for where a model may be called; how the server is may be known to all."""
         self.make_rank("--api-key", "s3cret")
-        client = self.client()
+        client = self.connect_http2()
         self.assertEqual(Code.OK, self.check(client).code)
         told = {}
         for key in ("", "Bearer s3cret"):
@@ -64,7 +57,7 @@ class CallsTests(RankTestCase):
     def test_none(self) -> None:
         """Servers that only encode media have none, and where the operator wants no HTTP/2 none is spoken."""
         self.make_rank("--mm-encoder-only")
-        called = self.check(self.client())
+        called = self.check(self.connect_http2())
         self.assertEqual((404, None), (called.stream.status, called.code))
         self.make_rank("--no-grpc")
         self.assertIsNone(self.rank.site.http2)

@@ -4,7 +4,6 @@ from typing import Any
 
 from tests.grpc.calling import Called, call
 from tests.harness import RankTestCase
-from tests.http2client import Http2Client
 from vllmsim.api.controlservice.messages import CONTROL
 from vllmsim.api.frames import frame
 from vllmsim.api.inferenceservice.messages import GenerateRequest, GenerateResponse
@@ -12,16 +11,6 @@ from vllmsim.api.inferenceservice.messages import GenerateRequest, GenerateRespo
 
 class FrontEndTestCase(RankTestCase):
     """Calls the services of a rank."""
-
-    def connect_h2(self) -> Http2Client:
-        """Open a connection."""
-        client = Http2Client(self.rank.site)
-        self.addCleanup(self._leave, client)
-        return client
-
-    def _leave(self, client: Http2Client) -> None:
-        client.drop()
-        self.clock.advance(0)
 
     def generate(self, method: str = "Generate", **members: Any) -> Called:
         """Have a prompt continued; one that is not said is a text."""
@@ -31,7 +20,7 @@ class FrontEndTestCase(RankTestCase):
 
     def generate_with(self, body: Any, method: str = "Generate", **metadata: Any) -> Called:
         """Send a message as it is."""
-        called = call(self.connect_h2(), f"/vllm.Inference/{method}", GenerateResponse, frame(body), **metadata)
+        called = call(self.connect_http2(), f"/vllm.Inference/{method}", GenerateResponse, frame(body), **metadata)
         self.clock.advance(0)
         called.stream.client.pump()
         return called
@@ -40,7 +29,7 @@ class FrontEndTestCase(RankTestCase):
         """Call a method of those who operate the server."""
         request = CONTROL.message(f"{method}Request")(**members)
         answer = CONTROL.message(f"{method}Response")
-        called = call(self.connect_h2(), f"/vllm.Control/{method}", answer, request, **metadata or {})
+        called = call(self.connect_http2(), f"/vllm.Control/{method}", answer, request, **metadata or {})
         self.clock.advance(0)
         called.stream.client.pump()
         return called

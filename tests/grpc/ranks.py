@@ -4,7 +4,6 @@ from typing import Any
 
 from tests.grpc.calling import Called, call
 from tests.harness import RankTestCase
-from tests.http2client import Http2Client
 from vllmsim.grpc.status import Code
 
 PATH = "/vllm.grpc.engine.VllmEngine/"
@@ -18,10 +17,7 @@ class EngineTestCase(RankTestCase):
 
         :param answer: the type of what it answers with.
         """
-        client = Http2Client(self.rank.site)
-        self.addCleanup(self.clock.advance, 0)
-        self.addCleanup(client.drop)
-        return self.wait(call(client, PATH + method, answer, request, **metadata))
+        return self.wait(call(self.connect_http2(), PATH + method, answer, request, **metadata))
 
     def wait(self, called: Called, *seconds: float) -> Called:
         """Let time pass."""

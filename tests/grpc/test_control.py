@@ -47,7 +47,7 @@ class TellingTests(FrontEndTestCase):
     def test_unknown(self) -> None:
         """Methods that update weights are not implemented."""
         self.make_rank()
-        client = self.connect_h2()
+        client = self.connect_http2()
         stream = client.begin("POST", "/vllm.Control/UpdateWeights", content_type="application/grpc", te="trailers")
         stream.send(bytes(5), end=True)
         self.assertEqual(Code.UNIMPLEMENTED, Called(stream, None).code)

@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred
 from tests.api.engine.messages import generate
 from tests.grpc.calling import Called, call
 from tests.harness import RankTestCase
-from tests.http2client import Http2Client
 from vllmsim.grpc.status import Code
 
 GENERATE = "/vllm.grpc.engine.VllmEngine/Generate"
@@ -27,19 +26,9 @@ _GAP = 0.01
 class GenerateTestCase(RankTestCase):
     """Ranks that are called."""
 
-    def client(self) -> Http2Client:
-        """Open a connection."""
-        client = Http2Client(self.rank.site)
-        self.addCleanup(self._leave, client)
-        return client
-
-    def _leave(self, client: Http2Client) -> None:
-        client.drop()
-        self.clock.advance(0)
-
     def generate(self, request: Any, **metadata: Any) -> Called:
         """Call, and let an answer that takes no time come back."""
-        called = call(self.client(), GENERATE, pb.GenerateResponse, request, **metadata)
+        called = call(self.connect_http2(), GENERATE, pb.GenerateResponse, request, **metadata)
         self.settle(called)
         return called
 
@@ -274,7 +263,7 @@ class RefusalTests(GenerateTestCase):
     def test_full(self) -> None:
         """When the queue is full, the call is told to come again."""
         self.make_rank(*PACE, "--max-num-seqs", "1", "--max-waiting-queue-length", "1")
-        client = self.client()
+        client = self.connect_http2()
         calls = [call(client, GENERATE, pb.GenerateResponse, generate(text=FOUR, stream=True)) for _ in range(3)]
         self.settle(calls[2])
         self.assertEqual([None, None, Code.RESOURCE_EXHAUSTED], [each.code for each in calls])
@@ -292,7 +281,7 @@ class RefusalTests(GenerateTestCase):
             # HTTP/2 is learned in a thread, too.
             done, function, arguments = waiting.pop()
             done.callback(function(*arguments))
-        client = self.client()
+        client = self.connect_http2()
         while waiting:
             done, function, arguments = waiting.pop()
             done.callback(function(*arguments))
@@ -313,7 +302,7 @@ class LeavingTests(GenerateTestCase):
     def test_cancel(self) -> None:
         """A client that cancels frees the slot at once, and others of its connection go on."""
         self.make_rank(*PACE)
-        client = self.client()
+        client = self.connect_http2()
         one, other = (call(client, GENERATE, pb.GenerateResponse, generate(text=FOUR, stream=True)) for _ in range(2))
         self.settle(one, _GAP)
         self.assertEqual((2, 1), (self.rank.slots.running, len(one.messages)))
@@ -326,7 +315,7 @@ class LeavingTests(GenerateTestCase):
     def test_cancel_in_queue(self) -> None:
         """One that waits leaves the queue."""
         self.make_rank(*PACE, "--max-num-seqs", "1")
-        client = self.client()
+        client = self.connect_http2()
         one, other = (call(client, GENERATE, pb.GenerateResponse, generate(text=FOUR)) for _ in range(2))
         other.stream.cancel()
         self.finish(one)
@@ -373,7 +362,7 @@ class LeavingTests(GenerateTestCase):
     def test_same_id(self) -> None:
         """Two requests of one id are both answered; who aborts it ends both."""
         self.make_rank(*PACE, "--server-dev-mode")
-        client, request = self.client(), generate(text=FOUR, request_id="r")
+        client, request = self.connect_http2(), generate(text=FOUR, request_id="r")
         calls = [call(client, GENERATE, pb.GenerateResponse, request) for _ in range(4)]
         for called in calls[:2]:
             self.finish(called)
@@ -387,8 +376,7 @@ class LeavingTests(GenerateTestCase):
     def test_slow_reader(self) -> None:
         """A client that reads late gets every token, and holds up nobody."""
         self.make_rank("--mode", "echo")
-        client = Http2Client(self.rank.site, reads=False, settings={SettingCodes.INITIAL_WINDOW_SIZE: 64})
-        self.addCleanup(self._leave, client)
+        client = self.connect_http2(reads=False, settings={SettingCodes.INITIAL_WINDOW_SIZE: 64})
         called = call(client, GENERATE, pb.GenerateResponse, generate(text="word" + " word" * 199, stream=True))
         self.settle(called)
         self.assertTrue(self.idle())
@@ -415,7 +403,7 @@ class PreparedTests(GenerateTestCase):
                 done.callback(function(*arguments))
 
         self.make_rank("--mode", "echo", "--tokenizer", "builtin", threads=threads)
-        client = self.client()
+        client = self.connect_http2()
         work()
         called = call(client, GENERATE, pb.GenerateResponse, generate({"prompt_logprobs": 0}, text=FOUR, stream=True))
         self.settle(called)
@@ -492,7 +480,7 @@ class FailureTests(GenerateTestCase):
     def test_reset(self) -> None:
         """A call is reset as if its connection were; others of the connection are not."""
         self.serve({"reset": True, "header": "x-spoil"})
-        client = self.client()
+        client = self.connect_http2()
         spoilt = call(client, GENERATE, pb.GenerateResponse, generate(text=FOUR), x_spoil="yes")
         other = call(client, GENERATE, pb.GenerateResponse, generate(text=FOUR))
         self.finish(other)

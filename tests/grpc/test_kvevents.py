@@ -10,7 +10,6 @@ from twisted.internet.task import deferLater
 
 from tests.grpc.calling import Called, call
 from tests.harness import EPOCH, RankTestCase
-from tests.http2client import Http2Client
 from tests.kvcache.recording import RecordingPublisher
 from vllmsim import turns
 from vllmsim.api.engine.kvevents import KvEventWriter
@@ -36,16 +35,10 @@ class SubscriptionTestCase(RankTestCase):
                 rank.events.batcher.join(self.published[-1])
         return ranks[0]
 
-    def connect_calls(self, **options: Any) -> Http2Client:
-        """Open a connection to the first rank."""
-        client = Http2Client(self.rank.site, **options)
-        self.addCleanup(client.drop)
-        return client
-
     def subscribe(self, start: int = 0, *, early: bool = False, **options: Any) -> Called:
         """Subscribe on a connection of its own."""
         request = pb.SubscribeKvEventsRequest(start_sequence_number=start, load_records_before_first_batch=early)
-        return call(self.connect_calls(**options), PATH, pb.KvEventBatch, request)
+        return call(self.connect_http2(**options), PATH, pb.KvEventBatch, request)
 
     def told(self, called: Called) -> list[pb.KvEventBatch]:
         """Read the batches that have events, or might have had some."""
@@ -316,7 +309,7 @@ class PaceTests(SubscriptionTestCase):
     def test_deadline(self) -> None:
         """A subscription ends when its subscriber wants it to."""
         self.make()
-        client = self.connect_calls()
+        client = self.connect_http2()
         called = call(client, PATH, pb.KvEventBatch, pb.SubscribeKvEventsRequest(), grpc_timeout="2S")
         self.clock.advance(1.9)
         self.assertIsNone(called.code)

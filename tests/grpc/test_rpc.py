@@ -119,8 +119,8 @@ class MessageTests(NumbersTestCase):
 
     def test_nonsense(self) -> None:
         """What is no message of the method's type is not taken for one."""
-        self.assertFailed(Code.INTERNAL, self.ask("Double", frame(b"\xff\xff")), "none of the type")
-        self.assertFailed(Code.INTERNAL, self.ask("Count", frame(b"\xff\xff")), "none of the type")
+        self.assertFailed(Code.INTERNAL, self.ask("Double", frame(b"\xff\xff")), "deserializing")
+        self.assertFailed(Code.INTERNAL, self.ask("Count", frame(b"\xff\xff")), "deserializing")
         self.assertFailed(Code.INTERNAL, self.ask("Double", b"\x09\0\0\0\0"), "flags 9")
 
     def test_too_large(self) -> None:

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.api.test_sampling -*-
 """The fields that generating requests share, and the checks that vLLM makes before it looks at types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
@@ -14,7 +14,9 @@ from vllmsim.inference import Cut
 from vllmsim.sampling import Sampling
 
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-Stops = Annotated[list[str], Field(max_length=4)]
+MOST_STOPS: Final = 4
+"""The most stop strings (vLLM's ``VLLM_MAX_STOP_STRINGS``)."""
+Stops = Annotated[list[str], Field(max_length=MOST_STOPS)]
 
 _SALT_LENGTH: Final = 128
 
@@ -175,6 +177,15 @@ def check_logprobs(name: str, value: object) -> None:
     """
     if isinstance(value, int) and value < -1:
         raise InvalidParameter(f"`{name}` must be a positive value or -1.", name, value)
+
+
+def check_stops(stops: Sized) -> None:
+    """Check how many stop strings a call of gRPC has, whose messages do not say how many there may be.
+
+    :raises InvalidParameter: when there are too many.
+    """
+    if len(stops) > MOST_STOPS:
+        raise InvalidParameter(f"stop must have at most {MOST_STOPS} strings, got {len(stops)}.", "stop", len(stops))
 
 
 def check_salt(salt: object) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from vllmsim.assembly.once import Once
 from vllmsim.config.schema import Configuration
 
 if TYPE_CHECKING:
@@ -78,44 +79,33 @@ class Speaking:
 
     _surfaces: "Surfaces | None"
     _defer_to_thread: Callable[..., Deferred[Any]]
+    _modules: Once[list[Any]] = field(init=False)
     _http2: "Http2 | None" = field(init=False, default=None)
     _calls: "CallRoot | None" = field(init=False, default=None)
-    _waiting: list[Deferred[Any]] = field(init=False, factory=list)
+
+    @_modules.default
+    def _find_modules(self) -> Once[list[Any]]:
+        names = [_HTTP2] if self._surfaces is None else [_HTTP2, _CALLS, _TELLING]
+        return Once(self._defer_to_thread, lambda: [import_module(name) for name in names])
 
     def __call__(self) -> "Deferred[Http2]":
         """Find it.
 
         :return: fires when it is there, at once when it has been found before.
         """
-        waiting: Deferred[Any] = Deferred()
-        self._waiting.append(waiting)
-        if self._http2 is not None:
-            self._found(self._http2)
-        elif len(self._waiting) == 1:
-            names = [_HTTP2] if self._surfaces is None else [_HTTP2, _CALLS, _TELLING]
-            loading = self._defer_to_thread(_load, names)
-            loading.addCallback(self._make).addBoth(self._found)
-        return waiting
+        return self._modules().addCallback(self._make)
 
     def working(self) -> frozenset[str]:
         """List the paths of calls for which the model works; none before the first connection."""
         return frozenset() if self._calls is None else self._calls.working()
 
     def _make(self, modules: Sequence[Any]) -> "Http2":
-        http2: type[Http2] = modules[0].Http2
-        if self._surfaces is None:
-            self._http2 = http2()
-        else:
-            self._calls = modules[1].call_root(self._surfaces)
-            self._http2 = http2(modules[2].CallsOrRequests(self._calls))
+        """Make it, for the first who asks: in the reactor's thread, as what changes live is watched here."""
+        if self._http2 is None:
+            http2: type[Http2] = modules[0].Http2
+            if self._surfaces is None:
+                self._http2 = http2()
+            else:
+                self._calls = modules[1].call_root(self._surfaces)
+                self._http2 = http2(modules[2].CallsOrRequests(self._calls))
         return self._http2
-
-    def _found(self, result: Any) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            # A failure, too.
-            each.callback(result)
-
-
-def _load(names: Sequence[str]) -> list[Any]:
-    return [import_module(name) for name in names]

@@ -242,7 +242,7 @@ class Surfaces:
     def _pooling(self) -> PoolingRoutes:
         pools = self.pools
         return PoolingRoutes(
-            self.pool_answering(),
+            self.pool_answering,
             pools(EmbeddingDialect),
             pools(CohereDialect),
             pools(PoolingTaskDialect),
@@ -251,8 +251,9 @@ class Surfaces:
             pools(RerankDialect),
         )
 
+    @property
     def pool_answering(self) -> PoolAnswering:
-        """Make what answers requests that pool."""
+        """What answers requests that pool."""
         return PoolAnswering(self.doors.pooler, self.failing(self.in_turn), self.signature, self.in_turn)
 
     def failing(self, defer_to_thread: Callable[..., Deferred[Any]]) -> Failing:

@@ -163,7 +163,7 @@ def engine_calls(surfaces: Surfaces) -> Iterator[Implementation]:
     generate = surfaces.latest(lambda settings: GenerateDialect(settings, c.max_model_len))
     yield from surfaces.chosen([GenerateCalls(surfaces.answering, generate, telling.tokenizer)], [])
     embed = surfaces.pools(lambda settings: EmbedDialect(settings, surfaces.embeds))
-    yield EmbedCalls(surfaces.pool_answering(), embed)
+    yield EmbedCalls(surfaces.pool_answering, embed)
     doors = surfaces.doors
     profiler = surfaces.profiler if c.profiler_config else None
     yield OperationCalls(surfaces.clock, doors.health, doors.control, profiler)

@@ -17,15 +17,15 @@ Several classes may share the methods of one service. What none of them has is a
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from inspect import isawaitable
-from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from attrs import frozen
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from vllmsim.api.declared import read_message
 from vllmsim.grpc.rpc import Rpc
-from vllmsim.grpc.status import CallError, Code
 from vllmsim.turns import Turn
 
 Answer: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
@@ -118,18 +118,12 @@ class Implementation(Protocol):
     service: ClassVar[Service]
 
 
-_BROKEN: Final = "A message is none of the type that the method takes."
-
-
-def _parse(descriptor: MethodDescriptor, data: bytes) -> Message:
+def _parse(descriptor: MethodDescriptor, data: bytes) -> Any:
     """Read a message.
 
-    :raises CallError: when it is none.
+    :raises UnreadableMessage: when it is none.
     """
-    try:
-        return GetMessageClass(descriptor.input_type).FromString(data)
-    except DecodeError:
-        raise CallError(Code.INTERNAL, _BROKEN) from None
+    return read_message(GetMessageClass(descriptor.input_type), data)
 
 
 async def _answer_with_one(

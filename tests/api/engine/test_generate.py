@@ -275,10 +275,6 @@ class ParseTests(SynchronousTestCase):
         at_once = generate({"regex": "a+", "grammar_from_first_token": True})
         self.assertFalse(self.read(at_once, reasons=True).form.thinks)
 
-    def test_encoder(self) -> None:
-        """A server that only encodes says one token where nobody asks for more."""
-        self.assertEqual(1, self.read(generate(), encoder_only=True).sampling.max_tokens)
-
     def test_media(self) -> None:
         """Tokens stand for media that a router has prepared, or refers to."""
         image = pb.MultimodalInputs(

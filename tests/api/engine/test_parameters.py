@@ -52,11 +52,6 @@ class SamplingTests(SynchronousTestCase):
         )  # fmt: skip
         self.assertEqual(expected, read)
 
-    def test_limit(self) -> None:
-        """A server may have a limit for those that say none."""
-        self.assertEqual(1, read_sampling(pb.SamplingParams(), 1).max_tokens)
-        self.assertEqual(7, read_sampling(pb.SamplingParams(max_tokens=7), 1).max_tokens)
-
     def test_refusals(self) -> None:
         """There may be four stop strings, and of alternatives no fewer than none, but for all."""
         for wrong, text in (

@@ -132,9 +132,7 @@ class RankTests(RankTestCase):
         """Build a rank, and connect."""
         self.make_rank("--no-grpc", *words)
         self.rank.site.http2 = lambda: succeed(Http2())
-        client = Http2Client(self.rank.site)
-        self.addCleanup(client.drop)
-        return client
+        return self.connect_http2()
 
     def ask(self, client: Http2Client, **fields: Any) -> ClientStream:
         """Ask for a completion."""

@@ -4,28 +4,17 @@
 from collections.abc import Sequence
 
 from attrs import evolve, frozen
-from google.protobuf.message import DecodeError
 from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 
 from vllmsim.api.body import Head
+from vllmsim.api.declared import read_message
 from vllmsim.api.frames import frame
 from vllmsim.api.naming import Named
 from vllmsim.api.pooling.inputs import PoolingBody, PoolingCall, PoolingSettings, Reply
 from vllmsim.api.spoiling import MESSAGES
-from vllmsim.errors import InvalidRequest, PromptTooLong, UnreadableMessage
+from vllmsim.errors import InvalidRequest, PromptTooLong
 from vllmsim.inference import TokenPrompt
 from vllmsim.pooling import Pooled, PoolingInput, PoolingRequest
-
-
-def _read(body: bytes) -> pb.EmbedRequest:
-    """Read the message.
-
-    :raises UnreadableMessage: when it is none.
-    """
-    try:
-        return pb.EmbedRequest.FromString(body)
-    except DecodeError:
-        raise UnreadableMessage from None
 
 
 @frozen(eq=False)
@@ -40,7 +29,7 @@ class EmbedDialect:
 
     def parse(self, body: bytes, head: Head) -> PoolingCall:
         """Read a request; see :class:`vllmsim.api.pooling.inputs.PoolingDialect`."""
-        message, settings = _read(body), self._settings
+        message, settings = read_message(pb.EmbedRequest, body), self._settings
         if not message.HasField("tokenized"):
             raise InvalidRequest("EmbedRequest requires tokenized input")
         if not self._embeds:
@@ -61,7 +50,7 @@ class EmbedDialect:
 
     def named(self, body: bytes, head: Head) -> Named:
         """Tell what a request says of itself; see :mod:`vllmsim.api.naming`."""
-        _read(body)
+        read_message(pb.EmbedRequest, body)
         return Named(None, streamed=False)
 
 

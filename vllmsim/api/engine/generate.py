@@ -12,10 +12,10 @@ from functools import partial
 from typing import Final
 
 from attrs import evolve, frozen
-from google.protobuf.message import DecodeError
 from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 
 from vllmsim.api.body import Head
+from vllmsim.api.declared import read_message
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.engine.answer import GenerateReading, GenerateWhole
 from vllmsim.api.engine.logprobs import Given
@@ -27,7 +27,7 @@ from vllmsim.api.logprobs import alternatives
 from vllmsim.api.naming import Named
 from vllmsim.api.spoiling import MESSAGES
 from vllmsim.api.transfer import NO_TRANSFER, Transfer
-from vllmsim.errors import InvalidParameter, InvalidRequest, PromptTooLong, UnreadableMessage
+from vllmsim.errors import InvalidParameter, InvalidRequest, PromptTooLong
 from vllmsim.inference import Cut, Span, TextPrompt, TokenPrompt
 from vllmsim.sampling import Sampling
 
@@ -46,17 +46,6 @@ class Asked:
     priority: int | None = None
 
 
-def _read(body: bytes) -> pb.GenerateRequest:
-    """Read the message.
-
-    :raises UnreadableMessage: when it is none.
-    """
-    try:
-        return pb.GenerateRequest.FromString(body)
-    except DecodeError:
-        raise UnreadableMessage from None
-
-
 @frozen(eq=False)
 class GenerateDialect:
     """Reads requests to generate.
@@ -69,14 +58,14 @@ class GenerateDialect:
 
     def parse(self, body: bytes, head: Head) -> Call:
         """Read a request; see :class:`vllmsim.api.dialect.Dialect`."""
-        message, settings = _read(body), self._settings
+        message, settings = read_message(pb.GenerateRequest, body), self._settings
         model, given = settings.models.resolve(head.model), message.sampling_params
         transfer, tokenized, cut = read_transfer(message), message.HasField("tokenized"), read_cut(given)
         media, salt = self._read_media(message, model, fetched=transfer is not None) if tokenized else ((), None)
         if not tokenized and message.HasField("media_refs"):
             raise _not_both()
         prompt = self._read_ids(message.tokenized, media, cut) if tokenized else TextPrompt(message.text)
-        sampling = read_sampling(given, 1 if settings.encoder_only else None)
+        sampling = read_sampling(given)
         self._check_repetition(prompt, sampling)
         asked = Asked(head.model, message.request_id or head.request_id, transfer or NO_TRANSFER, salt)
         form = read_form(given, thinks=settings.reasons and tokenized)
@@ -103,7 +92,7 @@ class GenerateDialect:
 
     def named(self, body: bytes, head: Head) -> Named:
         """Tell what a request says of itself, whatever is wrong with the rest; see :mod:`vllmsim.api.naming`."""
-        return Named(head.model or None, _read(body).stream)
+        return Named(head.model or None, read_message(pb.GenerateRequest, body).stream)
 
     def _read_ids(self, given: pb.TokenizedInput, media: tuple[Span, ...], cut: Cut | None) -> TokenPrompt:
         ids, most = given.input_ids, self._max_model_len

@@ -6,38 +6,29 @@ Protocol buffers do not tell a number that is 0 from one that is not there, unle
 ``max_tokens``, ``seed`` and the numbers of log probabilities may be there, and 0.
 """
 
-from typing import Final
-
 from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 
-from vllmsim.api.sampling import check_logprobs
+from vllmsim.api.sampling import check_logprobs, check_stops
 from vllmsim.api.structuredoutputs import StructuredOutputs, structured_output
 from vllmsim.errors import InvalidParameter
 from vllmsim.inference import Cut
 from vllmsim.sampling import Sampling
 from vllmsim.structure import PLAIN, Form
 
-MOST_STOPS: Final = 4
-"""The most stop strings (vLLM's ``VLLM_MAX_STOP_STRINGS``)."""
 
-
-def read_sampling(given: pb.SamplingParams, most: int | None = None) -> Sampling:
+def read_sampling(given: pb.SamplingParams) -> Sampling:
     """Read how an answer is to be chosen and where it ends.
 
-    :param most: the most tokens of one that says nothing of that; None for all that the context holds.
     :raises InvalidParameter: for what the simulator does not check itself.
     """
-    if len(given.stop) > MOST_STOPS:
-        raise InvalidParameter(
-            f"stop must have at most {MOST_STOPS} strings, got {len(given.stop)}.", "stop", len(given.stop)
-        )
+    check_stops(given.stop)
     logprobs = given.logprobs if given.HasField("logprobs") else None
     prompt_logprobs = given.prompt_logprobs if given.HasField("prompt_logprobs") else None
     check_logprobs("logprobs", logprobs)
     check_logprobs("prompt_logprobs", prompt_logprobs)
     return Sampling(
         n=given.n or 1,
-        max_tokens=given.max_tokens if given.HasField("max_tokens") else most,
+        max_tokens=given.max_tokens if given.HasField("max_tokens") else None,
         min_tokens=given.min_tokens,
         stop=tuple(given.stop),
         stop_token_ids=tuple(given.stop_token_ids),

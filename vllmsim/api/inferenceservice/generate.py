@@ -26,7 +26,7 @@ from vllmsim.api.inferenceservice.answer import (
 )
 from vllmsim.api.inferenceservice.messages import GenerateRequest
 from vllmsim.api.naming import Named
-from vllmsim.api.sampling import check_salt
+from vllmsim.api.sampling import check_salt, check_stops
 from vllmsim.api.spoiling import MESSAGES
 from vllmsim.api.structuredoutputs import StructuredOutputs, structured_output
 from vllmsim.api.transfer import Transfer, TransferParams, transfer_of
@@ -37,8 +37,6 @@ from vllmsim.structure import PLAIN, Form
 
 _USUAL_TOKENS: Final = 20
 """How many tokens an answer has at most when a request does not say."""
-_MOST_STOPS: Final = 4
-"""The most stop strings (vLLM's ``VLLM_MAX_STOP_STRINGS``)."""
 _SHOWN: Final = 1024
 """How many characters of a name are shown."""
 
@@ -150,9 +148,7 @@ class InferenceDialect:
 
     def _sampling(self, asked: Any) -> Sampling:
         sampling, decoding, stopping, response = asked.sampling, asked.decoding, asked.stopping, asked.response
-        if len(stopping.stop_strings) > _MOST_STOPS:
-            count = len(stopping.stop_strings)
-            raise InvalidParameter(f"stop must have at most {_MOST_STOPS} strings, got {count}.", "stop", count)
+        check_stops(stopping.stop_strings)
         return Sampling(
             n=sampling.num_sequences or 1,
             max_tokens=stopping.max_new_tokens or _USUAL_TOKENS,
