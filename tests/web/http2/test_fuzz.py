@@ -1,9 +1,8 @@
 """Frames made by chance: whatever comes, nothing is logged, nothing is left, and others are served.
 
-``FUZZ_CASES`` says how many connections there are, and ``FUZZ_SEED`` which; ``make fuzz`` has thousands.
+``make fuzz`` has thousands.
 """
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 from hpack import Encoder
 from twisted.web.server import NOT_DONE_YET
 
+from tests.fuzz.report import play
 from tests.harness import Exchange
 from tests.http2client import Http2Client
 from tests.web.test_channel import Library
@@ -18,8 +18,7 @@ from tests.web.test_doorway import DoorwayTestCase
 from vllmsim.web.doorway import PREFACE
 from vllmsim.web.request import Request
 
-_CASES: Final = int(os.environ.get("FUZZ_CASES", "150"))
-_SEED: Final = int(os.environ.get("FUZZ_SEED", "2"))
+_CASES: Final = 150
 
 _FIELDS: Final = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a"), (b":authority", b"x")]
 _OTHER: Final = [
@@ -163,15 +162,19 @@ class FuzzTests(DoorwayTestCase):
     def test_chance(self) -> None:
         """Whatever frames come, in whatever pieces, no harm is done."""
         self.library = self.site.resource = Careless()
-        for number in range(_CASES):
-            self._play(random.Random(_SEED * 1_000_003 + number))
-            self.assertEqual([], self.flushLoggedErrors(), number)
-            self.assertEqual(set(), self.site.channels, number)
-            self.clock.advance(0)
-            self.assertEqual([], self.clock.getDelayedCalls(), number)
-            self.assertTrue(all(request.gone or request.finished for request in self.library.later), number)
-            self.library.later.clear()
+        figures = play("HTTP/2 frames", _CASES, self._try)
         self.assertEqual(b"/b \n", Http2Client(self.site).send("GET", "/b").body)
+        figures.tell()
+
+    def _try(self, chance: random.Random, _: int) -> None:
+        """Play one client, and see that nothing is left of it."""
+        self._play(chance)
+        self.assertEqual([], self.flushLoggedErrors())
+        self.assertEqual(set(), self.site.channels)
+        self.clock.advance(0)
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.assertTrue(all(request.gone or request.finished for request in self.library.later))
+        self.library.later.clear()
 
     def _play(self, chance: random.Random) -> None:
         """Play one client."""

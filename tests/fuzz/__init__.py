@@ -1,0 +1,1 @@
+"""What comes from strangers, by chance: whatever it is, nothing breaks, and others are served."""

@@ -1,0 +1,25 @@
+"""Tries all surfaces, or the one that ``FUZZ_SURFACE`` names, and prints a line for each and one for all."""
+
+import os
+import sys
+
+import pytest
+
+from tests.fuzz.report import PLAYED, SURFACES
+
+
+def main() -> int:
+    """Run the modules of the surfaces, and say what they have found.
+
+    :return: the exit status: 0 if nothing was found.
+    """
+    only = os.environ.get("FUZZ_SURFACE")
+    modules = [surface.module for name, surface in SURFACES.items() if only in {None, name}]
+    status = int(pytest.main(["-q", "--tb=short", *modules]))
+    print(*PLAYED, sep="\n")
+    findings = sum(len(figures.findings) for figures in PLAYED)
+    print(f"all: {sum(figures.cases for figures in PLAYED)} cases, {findings} findings")
+    return status
+
+
+sys.exit(main())
