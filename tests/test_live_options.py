@@ -213,6 +213,11 @@ def asked_for_error(case: LiveOptionTests) -> int:
     return case.post("/v1/chat/completions", {"messages": HI}, X_Return_Error="422").status
 
 
+def prompts(case: LiveOptionTests) -> int:
+    """Look at the status of an answer to three prompts."""
+    return case.post("/v1/completions", {"prompt": ["a", "b", "c"]}).status
+
+
 def waving(case: LiveOptionTests) -> float:
     """Look at the metric of sequences that run after a while."""
     case.clock.advance(3)
@@ -395,6 +400,9 @@ PROOFS = (
         '--fake-metrics {"running-requests":"ramp:1:101:10s"}',
     ),
     Proof("max-request-body-size-mb", 1, status(messages=[{"role": "user", "content": "x" * (1 << 20)}]), 200, 413),
+    Proof("max-json-depth", 3, status(metadata={"a": [{}]}), 200, 400),
+    Proof("max-json-items", 2, status(messages=HI * 3), 200, 400),
+    Proof("max-completion-prompts", 2, prompts, 200, 400),
     Proof("enable-request-id-headers", True, lambda case: "x-request-id" in case.answer().headers, False, True),
     Proof("enable-server-load-tracking", True, load, 0, 1, f"--max-num-seqs 1 {SLOW}"),
     Proof("stream-interval", 4, chunks, 9, 3),

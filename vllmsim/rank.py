@@ -11,6 +11,7 @@ from attrs import define, evolve
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
+from vllmsim.api.extent import Extent
 from vllmsim.assembly.access import Access
 from vllmsim.assembly.caching import Events, make_cache, make_events
 from vllmsim.assembly.composing import make_composer
@@ -191,7 +192,12 @@ def build_rank(
     taken_on = live.follow(rank_limits)
     slots = make_slots(live, taken_on, clock, pacer, partial(generate, model), models, metrics, measures.adapters)
     admission = Admission(
-        clock, tokenizer, c.max_model_len, c.max_logprobs, MediaCache(metrics, c.mm_processor_cache_gb)
+        clock,
+        tokenizer,
+        c.max_model_len,
+        c.max_logprobs,
+        MediaCache(metrics, c.mm_processor_cache_gb),
+        c.max_n_sequences,
     )
     backlog = Backlog(taken_on, metrics)
     simulator = RankSimulator(
@@ -313,6 +319,7 @@ def _make_site(
             c.max_request_body_size_mb << 20,
             c.timeout_keep_alive,
             c.send_timeout,
+            Extent(c.max_json_depth, c.max_json_items),
         ),
         chain=chain(),
         root_path=c.root_path,
@@ -321,7 +328,8 @@ def _make_site(
     site.http2 = http2
 
     def adapt(_: Configuration, now: Configuration) -> None:
-        site.limits = evolve(site.limits, body_bytes=now.max_request_body_size_mb << 20)
+        extent = Extent(now.max_json_depth, now.max_json_items)
+        site.limits = evolve(site.limits, body_bytes=now.max_request_body_size_mb << 20, extent=extent)
         site.chain = chain()
 
     live.watch(adapt)

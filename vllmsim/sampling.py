@@ -8,7 +8,7 @@ from attrs import frozen
 from vllmsim.errors import InvalidParameter, InvalidRequest
 
 MAX_SEQUENCES: Final = 16384
-"""The most choices of one prompt (vLLM's ``VLLM_MAX_N_SEQUENCES``)."""
+"""The most choices of one prompt, unless the configuration says otherwise."""
 
 
 @frozen
@@ -53,13 +53,14 @@ class Sampling:
         """Whether the answer shows every token for itself, so that a long one takes long to write."""
         return self.logprobs is not None or self.prompt_logprobs is not None
 
-    def check(self, limit: int) -> None:
+    def check(self, limit: int, sequences: int = MAX_SEQUENCES) -> None:
         """Check every range, in vLLM's order.
 
         :param limit: how many tokens a choice may have, as `max_tokens` and the context allow.
+        :param sequences: how many choices it may ask for.
         :raises InvalidRequest: for the first field out of range.
         """
-        self._check_count()
+        self._check_count(sequences)
         self._check_penalties()
         self._check_distribution()
         if self.min_tokens > limit:
@@ -71,12 +72,12 @@ class Sampling:
         if self.temperature == 0 and self.n > 1:
             raise InvalidRequest(f"n must be 1 when using greedy sampling, got {self.n}.")
 
-    def _check_count(self) -> None:
+    def _check_count(self, most: int) -> None:
         if self.n < 1:
             raise InvalidRequest(f"n must be at least 1, got {self.n}.")
-        if self.n > MAX_SEQUENCES:
+        if self.n > most:
             raise InvalidRequest(
-                f"n must be at most {MAX_SEQUENCES}, got {self.n}. "
+                f"n must be at most {most}, got {self.n}. "
                 "To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
             )
 

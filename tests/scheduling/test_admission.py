@@ -115,6 +115,13 @@ class AdmissionTests(SynchronousTestCase):
         self.admission = Admission(self.clock, self.tokenizer, 10, -1)
         self.bound(1, logprobs=-1)
 
+    def test_choices(self) -> None:
+        """No prompt has more choices than the server allows."""
+        self.bound(1, n=16_384)
+        self.admission = Admission(self.clock, self.tokenizer, 10, 20, max_sequences=2)
+        self.bound(1, n=2)
+        self.assertIn("n must be at most 2, got 3.", self.assertRaises(InvalidRequest, self.bound, 1, n=3).message)
+
     def test_chosen_tokens(self) -> None:
         """Tokens whose chance is to change must be tokens, and some must be allowed."""
         error = self.assertRaises(InvalidRequest, self.bound, 1, logit_bias=(1, 2**32))

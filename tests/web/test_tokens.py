@@ -76,7 +76,7 @@ class TokenTests(RankTestCase):
     def test_many_messages(self) -> None:
         """A conversation is as long as one of a chat may be."""
         messages = [{"role": "user", "content": "a"}] * 16_385
-        self.assertIn("too_long", self.post("/tokenize", {"messages": messages}).json()["error"]["message"])
+        self.assertIn("max-json-items", self.post("/tokenize", {"messages": messages}).json()["error"]["message"])
         self.assertEqual(200, self.post("/tokenize", {"messages": messages[1:]}).status)
 
     def test_unknown_ids(self) -> None:

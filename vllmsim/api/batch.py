@@ -8,7 +8,7 @@ choice for each; members that tell of a prompt are null, as there are several.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import orjson
 from attrs import evolve, frozen
@@ -23,8 +23,6 @@ from vllmsim.api.thresholds import threshold_of
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Answer, Prefill, TokenizedPrompt
 
-_MOST_CONVERSATIONS: Final = 1024
-
 
 class BatchBody(ChatBody):
     """A chat completion request with several conversations."""
@@ -32,7 +30,7 @@ class BatchBody(ChatBody):
     messages: Annotated[Listed[Listed[ChatMessage]], Field(min_length=1)]  # type: ignore[assignment]
 
 
-def _check(data: Mapping[str, Any]) -> None:
+def _check(data: Mapping[str, Any], most: int) -> None:
     if data.get("n") not in (None, 1, "1"):
         raise InvalidParameter("n must be 1 in a batch of conversations.", "n", data["n"])
     if data.get("stream"):
@@ -42,10 +40,8 @@ def _check(data: Mapping[str, Any]) -> None:
     if data.get("use_beam_search"):
         raise InvalidRequest("Beam search is not supported in a batch of conversations.")
     conversations = data.get("messages")
-    if isinstance(conversations, list) and len(conversations) > _MOST_CONVERSATIONS:
-        raise InvalidParameter(
-            f"At most {_MOST_CONVERSATIONS} conversations are allowed, got {len(conversations)}.", "messages"
-        )
+    if isinstance(conversations, list) and len(conversations) > most:
+        raise InvalidParameter(f"At most {most} conversations are allowed, got {len(conversations)}.", "messages")
     check_chat(data)
 
 
@@ -58,7 +54,7 @@ class BatchDialect:
     def parse(self, body: bytes, head: Head) -> Call:
         """Read a request; see :class:`vllmsim.api.dialect.Dialect`."""
         data = read_object(body, head)
-        _check(data)
+        _check(data, self._settings.most_prompts)
         batch = validate(BatchBody, data, body)
         settings = self._settings
         model = settings.models.resolve(batch.model)

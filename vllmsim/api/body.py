@@ -15,6 +15,7 @@ import orjson
 from attrs import frozen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vllmsim.api.extent import USUAL, Extent
 from vllmsim.errors import MalformedRequest
 
 M = TypeVar("M", bound=BaseModel)
@@ -53,6 +54,7 @@ class Head:
     :param cache_threshold: the X-Cache-Threshold-Finish-Reason header.
     :param priority: the X-Vllm-Priority header.
     :param model: the model that a gRPC call is for, as its metadata name it.
+    :param extent: how large the body may be in other ways than bytes.
     """
 
     content_type: str | None = None
@@ -62,12 +64,13 @@ class Head:
     cache_threshold: str | None = None
     priority: str | None = None
     model: str | None = None
+    extent: Extent = USUAL
 
 
 def read_object(body: bytes, head: Head) -> dict[str, Any]:
     """Read a JSON object.
 
-    :raises MalformedRequest: when the content type is not JSON, or the body is no JSON object.
+    :raises MalformedRequest: when the content type is not JSON, or the body is no JSON object or beyond its limits.
     """
     kind = (head.content_type or "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
@@ -81,6 +84,7 @@ def read_object(body: bytes, head: Head) -> dict[str, Any]:
     if not isinstance(value, dict):
         text = "Input should be a valid dictionary or object to extract fields from"
         raise _malformed([_error("model_attributes_type", ("body",), text, value)])
+    head.extent.check(value, body)
     return value
 
 

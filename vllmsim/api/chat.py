@@ -11,12 +11,12 @@ from pydantic import Field
 
 from vllmsim.api.body import Head, Listed, read_object, validate
 from vllmsim.api.chatanswer import ChatReading, ChatStream, ChatWhole
-from vllmsim.api.conversation import MOST_MESSAGES, ChatMessage, conversation_of, read_template
+from vllmsim.api.conversation import ChatMessage, conversation_of, read_template
 from vllmsim.api.dialect import Call, Settings, request_of
 from vllmsim.api.sampling import SamplingBody, check_logprobs, check_options
 from vllmsim.api.structuredoutputs import structured_output
 from vllmsim.api.thresholds import threshold_of
-from vllmsim.api.toolcalls import MOST_TOOLS, NO_TOOLS, ChatTool, check_tools, parse_calls, read_choice, use_tools
+from vllmsim.api.toolcalls import NO_TOOLS, ChatTool, check_tools, parse_calls, read_choice, use_tools
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Conversation, Template
 from vllmsim.sampling import Sampling
@@ -29,12 +29,12 @@ _MOST_MEDIA: Final = 999
 class ChatBody(SamplingBody):
     """A chat completion request."""
 
-    messages: Annotated[Listed[ChatMessage], Field(max_length=MOST_MESSAGES)]
+    messages: Listed[ChatMessage]
     logprobs: bool | None = False
     top_logprobs: int | None = 0
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    tools: Annotated[Listed[ChatTool], Field(max_length=MOST_TOOLS)] | None = None
+    tools: Listed[ChatTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     parallel_tool_calls: bool | None = True

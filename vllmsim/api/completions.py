@@ -23,7 +23,6 @@ from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Answer, Prefill, Prompt, TextPrompt, TokenizedPrompt, TokenPrompt
 from vllmsim.structure import PLAIN, Form
 
-_MOST_PROMPTS: Final = 1024
 _DEFAULT_MAX_TOKENS: Final = 16
 
 
@@ -56,14 +55,14 @@ def _ids(prompt: int | list[int]) -> tuple[int, ...]:
     return tuple(prompt) if isinstance(prompt, list) else (prompt,)
 
 
-def _check(data: Mapping[str, Any]) -> None:
+def _check(data: Mapping[str, Any], most: int) -> None:
     check_options(data)
     check_logprobs("logprobs", data.get("logprobs"))
     prompt = data.get("prompt")
     if isinstance(prompt, list) and not prompt:
         raise InvalidParameter("You must pass at least one prompt", "prompt")
-    if isinstance(prompt, list) and len(prompt) > _MOST_PROMPTS and not isinstance(prompt[0], int | float):
-        raise InvalidParameter(f"At most {_MOST_PROMPTS} prompts are allowed, got {len(prompt)}.", "prompt")
+    if isinstance(prompt, list) and len(prompt) > most and not isinstance(prompt[0], int | float):
+        raise InvalidParameter(f"At most {most} prompts are allowed, got {len(prompt)}.", "prompt")
     if data.get("prompt_embeds") is not None:
         # The words of a vLLM that was not started with that flag.
         raise InvalidRequest("You must set `--enable-prompt-embeds` to input `prompt_embeds`.", "prompt_embeds")
@@ -83,7 +82,7 @@ class CompletionDialect:
         :raises vllmsim.errors.InferenceError: when the body is wrong, or the model is not served.
         """
         data = read_object(body, head)
-        _check(data)
+        _check(data, self._settings.most_prompts)
         completion = validate(CompletionBody, data, body)
         settings = self._settings
         model = settings.models.resolve(completion.model)

@@ -15,9 +15,6 @@ from vllmsim.inference import PLAIN_TEMPLATE, Conversation, Media, MediaKind, Me
 
 Block = str | Mapping[str, Any]
 
-MOST_MESSAGES: Final = 16_384
-"""More than anybody says, and few enough to be read in no time."""
-
 _SOURCES: Final[Mapping[str, tuple[MediaKind, str]]] = {
     "image_url": ("image", "url"),
     "input_audio": ("audio", "data"),

@@ -43,6 +43,7 @@ class Settings:
     :param remote: what a decoding server is told of this one.
     :param trusts_templates: whether requests may bring chat templates of their own.
     :param block_size: tokens per block of the KV cache; None where none is simulated.
+    :param most_prompts: prompts of a text completion, and conversations of a batch.
     :param behaviour: how requests are served that are read with these settings.
     """
 
@@ -64,6 +65,7 @@ class Settings:
     remote: PrefillSource = field(factory=PrefillSource)
     trusts_templates: bool = False
     block_size: int | None = None
+    most_prompts: int = 1024
     behaviour: object = None
 
 

@@ -9,8 +9,8 @@ from attrs import frozen
 from pydantic import Field
 
 from vllmsim.api.body import Body, Head, Listed, read_object, validate
-from vllmsim.api.conversation import MOST_MESSAGES, ChatMessage, conversation_of, read_template
-from vllmsim.api.toolcalls import MOST_TOOLS, ChatTool
+from vllmsim.api.conversation import ChatMessage, conversation_of, read_template
+from vllmsim.api.toolcalls import ChatTool
 from vllmsim.inference import Conversation, TextPrompt
 from vllmsim.interfaces import IModelCatalogue
 
@@ -30,13 +30,13 @@ class TokenizeTextBody(_TokenBody):
 class TokenizeChatBody(_TokenBody):
     """A conversation to be tokenized."""
 
-    messages: Annotated[Listed[ChatMessage], Field(max_length=MOST_MESSAGES)]
+    messages: Listed[ChatMessage]
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     mm_processor_kwargs: dict[str, Any] | None = None
-    tools: Annotated[Listed[ChatTool], Field(max_length=MOST_TOOLS)] | None = None
+    tools: Listed[ChatTool] | None = None
 
 
 TokenizeBody = TokenizeTextBody | TokenizeChatBody

@@ -72,8 +72,6 @@ class ToolChoice:
 
 
 NO_TOOLS = ToolChoice("none")
-MOST_TOOLS: Final = 4_096
-"""More than any agent has, and few enough to be checked in no time."""
 _MOST_WEIGHT: Final = 50_000
 """Microseconds that the patterns of all tools may take to read and compile, as they estimate it."""
 

@@ -83,6 +83,7 @@ class Manners:
                 patience=c.nixl_abort_request_timeout,
             ),
             block_size=c.block_size if c.caches_prefixes else None,
+            most_prompts=c.max_completion_prompts,
             behaviour=behaviour,
         )
 

@@ -214,7 +214,7 @@ class Surfaces:
         """Make the routes for servers that share the work of an answer."""
         c, latest = self.configuration, self.latest
         gate = ScaleOutGate(c.enable_scale_out or c.tokens_only)
-        bounds = Bounds(c.max_model_len, c.max_logprobs)
+        bounds = Bounds(c.max_model_len, c.max_logprobs, c.max_n_sequences)
 
         def words(settings: Settings) -> Words:
             return Words(self.tokenizer, settings.tokens_as_ids)

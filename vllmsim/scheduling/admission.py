@@ -17,7 +17,7 @@ from zope.interface import implementer
 from vllmsim.errors import InvalidParameter, InvalidRequest
 from vllmsim.inference import Cut, Prompt, TokenizedPrompt
 from vllmsim.interfaces import IAdmission, ITokenizer
-from vllmsim.sampling import Sampling
+from vllmsim.sampling import MAX_SEQUENCES, Sampling
 from vllmsim.scheduling.mediacache import MediaCache
 from vllmsim.scheduling.prompts import PromptReader
 
@@ -33,6 +33,7 @@ class Admission:
     :param max_model_len: the most tokens of a prompt and its answer together.
     :param max_logprobs: the most alternatives a request may ask for; -1 for any number.
     :param media: remembers what prompts have beside text.
+    :param max_sequences: the most choices of a prompt.
     """
 
     _clock: IReactorTime
@@ -40,6 +41,7 @@ class Admission:
     _max_model_len: int
     _max_logprobs: int
     media: MediaCache | None = None
+    _max_sequences: int = MAX_SEQUENCES
     _reader: PromptReader = field(init=False)
 
     @_reader.default
@@ -91,7 +93,7 @@ class Admission:
         limit = remaining if asked is None else min(asked, remaining)
         if limit < 1:
             raise InvalidParameter(f"max_tokens must be at least 1, got {limit}.", "max_tokens", limit)
-        sampling.check(limit)
+        sampling.check(limit, self._max_sequences)
         self._check_logprobs("sample", "logprobs", sampling.logprobs)
         self._check_logprobs("prompt", "prompt_logprobs", sampling.prompt_logprobs)
         self._check_chosen(sampling)

@@ -156,6 +156,7 @@ class ReceivedRequest(server.Request):
             send_image=text(b"x-send-image") in _TRUE,
             cache_threshold=text(b"x-cache-threshold-finish-reason"),
             priority=text(b"x-vllm-priority"),
+            extent=self.site.limits.extent,
         )
 
     @property

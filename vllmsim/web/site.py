@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
+from vllmsim.api.extent import USUAL, Extent
 from vllmsim.interfaces import IHttpMetrics, IJournal
 from vllmsim.web.channel import Channel
 from vllmsim.web.connection import Connection
@@ -38,6 +39,7 @@ class Limits:
     :param body_bytes: the largest body.
     :param keep_alive: seconds between a response and the connection's next request.
     :param send: seconds in which a client must read something of what is written to it; 0 for as long as it likes.
+    :param extent: how large a body may be in other ways.
     """
 
     head_bytes: int
@@ -45,6 +47,7 @@ class Limits:
     body_bytes: int
     keep_alive: float
     send: float = 60.0
+    extent: Extent = USUAL
 
 
 class Awaited(Protocol):

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.golden import CHAT_PROMPT, EOS, HEAD, answer, normal, prompt, recorded, settings
 from tests.fakes import prefilled
+from vllmsim.api.body import Head
 from vllmsim.api.dialect import Settings
 from vllmsim.api.responses.answer import error_code
 from vllmsim.api.responses.dialect import ResponseCall, ResponsesDialect
@@ -48,11 +49,11 @@ THOUGHT_AND_CALL = composed(("reasoning", 1, 1, ["think", " a"], ""), ("call", 1
 """What the recorded model said whole: 29 tokens, some of them white space that its parser drops."""
 
 
-def call(body: dict[str, Any], store: ResponseStore | None = None, **more: Any) -> ResponseCall:
+def call(body: dict[str, Any], store: ResponseStore | None = None, head: Head = HEAD, **more: Any) -> ResponseCall:
     """Read a request as a server with the recorded context does."""
     facts: Settings = settings(**more)
     dialect = ResponsesDialect(facts, 256, store or ResponseStore())
-    return dialect.parse(json.dumps({"input": "hi", **body}).encode(), HEAD)
+    return dialect.parse(json.dumps({"input": "hi", **body}).encode(), head)
 
 
 def whole(body: dict[str, Any], said: Answer, asked: TokenizedPrompt = PROMPT, cached: int = 0, **more: Any) -> Any:

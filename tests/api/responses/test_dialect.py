@@ -9,6 +9,7 @@ from tests.api.golden import EOS, HEAD, answer, prompt, settings
 from tests.api.responses.test_answer import ABCD, PROMPT, WEATHER, call, composed
 from tests.fakes import prefilled
 from vllmsim.api.body import Head
+from vllmsim.api.extent import Extent
 from vllmsim.api.responses.dialect import ResponsesDialect
 from vllmsim.api.responses.store import ResponseStore
 from vllmsim.errors import (
@@ -22,6 +23,9 @@ from vllmsim.errors import (
 )
 from vllmsim.inference import Conversation, Message
 from vllmsim.sampling import Sampling
+
+LIBERAL = Head("application/json", extent=Extent(1000, 1 << 20))
+"""Of a server that takes bodies of any depth."""
 
 
 def sampling(**body: Any) -> Sampling:
@@ -100,7 +104,7 @@ class SamplingTests(SynchronousTestCase):
             ("tool_choice", {"type": "allowed_tools", "mode": "auto", "tools": [{**WEATHER, "x": deep}]}),
         ):
             body = {name: value} | ({"tools": [WEATHER]} if name == "tool_choice" else {})
-            self.assertRaises(InvalidRequest, call, body)
+            self.assertRaises(InvalidRequest, call, body, head=LIBERAL)
 
     def test_many_wrong_values(self) -> None:
         """Of a hundred thousand wrong values the first is reported."""
@@ -109,7 +113,7 @@ class SamplingTests(SynchronousTestCase):
             ("tools", [5] * 100_000, "body.tools.0"),
             ("include", ["x"] * 100_000, "body.include.0"),
         ):
-            error = self.assertRaises(MalformedRequest, call, {name: value})
+            error = self.assertRaises(MalformedRequest, call, {name: value}, head=LIBERAL)
             self.assertEqual(param, error.param)
             self.assertTrue(error.message.startswith("1 validation error:"))
 

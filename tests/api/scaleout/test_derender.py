@@ -10,7 +10,6 @@ from tests.api.scaleout.vocabulary import BOUNDS, Vocabulary
 from vllmsim.api.scaleout.derender import ChatDerenderer, CompletionDerenderer
 from vllmsim.api.scaleout.given import Bounds
 from vllmsim.errors import InvalidRequest, MalformedRequest, UnknownModel
-from vllmsim.sampling import MAX_SEQUENCES
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -126,8 +125,9 @@ class ChatTests(SynchronousTestCase):
 
     def test_too_many(self) -> None:
         """Choices and alternatives are counted too."""
-        many = given(*[[1]] * (MAX_SEQUENCES + 1))
-        self.assertRaises(InvalidRequest, self.read, {"generate_response": many})
+        bounded = ChatDerenderer(settings(), self.vocabulary.words, Bounds(20, -1, sequences=3))
+        many = json.dumps({"generate_response": given(*[[1]] * 4)}).encode()
+        self.assertRaises(InvalidRequest, bounded.answer, many, HEAD)
         response = given([1])
         alternatives = [{"token_id": 1, "logprob": -1}] * 3
         response["choices"][0]["logprobs"] = {"content": [{"token_id": 1, "logprob": -1, "top_logprobs": alternatives}]}

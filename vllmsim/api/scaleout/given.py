@@ -74,19 +74,21 @@ class Bounds:
 
     :param tokens: of a choice or a prompt.
     :param logprobs: alternatives per token; -1 for any number.
+    :param sequences: answers of a request, and choices of an answer.
     """
 
     tokens: int
     logprobs: int
+    sequences: int = MAX_SEQUENCES
 
     def check(self, answers: Sequence[GivenAnswer]) -> None:
         """Check generate responses.
 
         :raises InvalidRequest: for the first thing of which there is too much.
         """
-        self._check(len(answers), MAX_SEQUENCES, "generate_responses")
+        self._check(len(answers), self.sequences, "generate_responses")
         for answer in answers:
-            self._check(len(answer.choices), MAX_SEQUENCES, f"choices of {answer.request_id!r}")
+            self._check(len(answer.choices), self.sequences, f"choices of {answer.request_id!r}")
             self._check(len(answer.prompt_logprobs or ()), self.tokens, f"prompt_logprobs of {answer.request_id!r}")
             self._check_choices(answer.choices)
 

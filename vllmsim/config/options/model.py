@@ -22,6 +22,11 @@ class ModelOptions:
         "Seed of everything random; drawn and logged at the start if not given.")
     max_logprobs: int = option("model", Integer(least=-1), 20,
         "Most alternatives per token that a request may ask log probabilities for; -1 for any number.")
+    max_n_sequences: int = option("model", Integer(least=1), 16_384,
+        "Most choices of one prompt that a request may ask for.", environment="VLLM_MAX_N_SEQUENCES")
+    max_completion_prompts: int = option("model", Integer(least=1), 1024,
+        "Most prompts of a text completion, and conversations of a batch.", environment="VLLM_MAX_COMPLETION_PROMPTS",
+        live=True)
     stream_interval: int = option("model", Integer(least=1), 1,
         "Tokens per streamed chunk after the first.", unit="tokens", live=True)
     response_role: str = option("model", Text(), "assistant",

@@ -36,6 +36,11 @@ class ServingOptions:
         "Path under which a proxy shows the server: requests may have it before their paths, and need not.")
     max_request_body_size_mb: int = option("server", Integer(least=1, most=512), 4,
         "Largest request body.", unit="MiB", live=True)
+    max_json_depth: int = option("server", Integer(least=1, most=512), 128,
+        "Most levels of lists and objects, one in another, of a request body.", live=True)
+    max_json_items: int = option("server", Integer(least=1), 16_384,
+        "Most items of a list, or members of an object, in a request body: messages, prompts, tools and the like. Lists"
+        " of numbers do not count.", live=True)
     h11_max_incomplete_event_size: int = option("server", Integer(least=1), 4 * 1024 * 1024,
         "Largest request head, and largest line in it; beyond it the connection is closed.", unit="bytes")
     h11_max_header_count: int = option("server", Integer(least=1), 256,
