@@ -7,7 +7,7 @@ ARGS ?=
 FUZZ_CASES ?= 2000
 FUZZ_SEED ?= 2
 
-.PHONY: help run test lint unit fuzz test-oldest clients cluster bench docs sample dashboard tokenizer wheel deb clean
+.PHONY: help run test lint unit robust fuzz test-oldest clients cluster bench docs sample dashboard tokenizer wheel deb clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -15,7 +15,7 @@ help: ## list these targets
 run: $(VENV)/.run ## start the daemon on its defaults, port 8000; ARGS="--port 9000" adds options
 	$(BIN)/twistd -n --pidfile= vllmsim --config etc/vllmsim/sim.yaml $(ARGS)
 
-test: lint unit ## check everything: style, types, layers, tests with coverage
+test: lint unit robust ## check everything: style, types, layers, tests with coverage, hard times
 
 lint: $(VENV)/.dev ## check style, types and layers
 	$(BIN)/ruff format --check .
@@ -23,8 +23,14 @@ lint: $(VENV)/.dev ## check style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-unit: $(VENV)/.dev ## run the tests with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+# What load, faults and hostile input do; most of it waits, so that it goes beside the others.
+ROBUST = $(wildcard $(addprefix tests/,catalogue faults fuzz properties soak))
+
+unit: $(VENV)/.dev ## run the other tests with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term $(addprefix --ignore=,$(ROBUST))
+
+robust: $(VENV)/.dev ## try load, faults and hostile input, each for a short time
+	$(BIN)/python -m pytest $(ROBUST)
 
 fuzz: $(VENV)/.dev ## send every surface what nobody should; FUZZ_CASES says how many cases, FUZZ_SEED which
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m tests.fuzz
@@ -33,7 +39,7 @@ fuzz: $(VENV)/.dev ## send every surface what nobody should; FUZZ_CASES says how
 LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench clock data_parallel \
 	dataset_command datasets debian debian_boot disaggregated docs_pages example_plugin front_end grpc grpc_streams http2 journal kv_events_grpc kv_picture \
 	kv_subscriber live_configuration lora monitoring openai_embeddings openai_tools pacing prometheus retries scenario schemathesis \
-	tenants token_routes)) tests/cluster tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
+	tenants token_routes)) $(ROBUST) tests/cluster tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
 
 test-oldest: ## run the tests on the oldest libraries that are supported
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test
