@@ -72,7 +72,7 @@ def build_daemon(
         authority = _authority(configurations)
         build = partial(_supervise, configuration=configuration, authority=authority, seed=seed, announcer=announcer)
         take = authority.reload
-    observer = Destination(twistd, environ).observer(configuration.log_format, lives.values())
+    observer = Destination(twistd, environ, _reactor()).observer(configuration.log_format, lives.values())
     top = LoggedServices(observer, partial(name_doubts, loaded, environ))
     _prepare(top, configuration, build, announcer, environ)
     announcer.join(top)

@@ -15,6 +15,7 @@ from vllmsim.config.listing import help_text, print_config
 from vllmsim.config.loading import ConfigurationError, Loaded, load
 from vllmsim.config.plugins import has_plugins
 from vllmsim.daemon import build_daemon
+from vllmsim.printing import print_out
 
 
 class Options(usage.Options):
@@ -67,8 +68,7 @@ def _require_plugins(loaded: Loaded) -> None:
 
 
 def _print(text: str) -> NoReturn:
-    sys.stdout.write(text)
-    raise SystemExit(0)
+    raise SystemExit(print_out(text))
 
 
 def makeService(options: Options) -> MultiService:

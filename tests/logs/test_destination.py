@@ -6,10 +6,11 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from twisted.application.service import Application, IServiceCollection, Service
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import FileLogObserver, ILogObserver, Logger, LogLevel, capturedLogs
 from twisted.python import syslog
 from twisted.python.components import Componentized
@@ -38,16 +39,15 @@ class DestinationTests(SynchronousTestCase):
     def observer(self, log_format: str, *, level: str = "info", environ: Any = (), **words: Any) -> Any:
         """Make an observer."""
         lives = [LiveConfiguration(Configuration(log_level=parse_levels(level)))]
-        return Destination({**TWISTD, **words} if words.pop("twistd", True) else {}, dict(environ)).observer(
-            log_format, lives
-        )
+        twistd = {**TWISTD, **words} if words.pop("twistd", True) else {}
+        return Destination(twistd, dict(environ), MemoryReactorClock()).observer(log_format, lives)
 
     def said(self, log_format: str, **facts: Any) -> str:
         """See what is written of an event."""
         observer = self.observer(log_format, **facts)
         Logger("n", observer=observer).info("x")
         if facts.get("logfile"):
-            observer._observer._outFile.close()
+            observer._observer._outFile._place._log.close()
         return self.out.getvalue()
 
     def test_formats(self) -> None:
@@ -82,6 +82,11 @@ class DestinationTests(SynchronousTestCase):
         error = self.assertRaises(SystemExit, self.observer, "auto", nodaemon=False, logfile="-")
         self.assertIn("Daemons cannot log to stdout", str(error.code))
 
+    def test_unwritable(self) -> None:
+        """A file that cannot be written is a line, and the daemon does not start."""
+        error = self.assertRaises(SystemExit, self.observer, "auto", logfile="/dev/null/log")
+        self.assertEqual("vllmsim: cannot start: the log /dev/null/log: Not a directory", error.code)
+
     def test_syslog(self) -> None:
         """With --syslog the system's log has its own format, and ours the levels."""
         sent: list[Any] = []
@@ -102,10 +107,11 @@ class DestinationTests(SynchronousTestCase):
 
     def test_encoding(self) -> None:
         """A terminal that cannot show a character gets it as an escape."""
-        raw = io.BytesIO()
-        self.patch(sys, "stdout", io.TextIOWrapper(raw, "ascii"))
-        Logger("n", observer=self.observer("text")).info("\u00e4")
-        self.assertTrue(raw.getvalue().endswith(b" \\xe4\n"))
+        with TemporaryFile() as raw, io.TextIOWrapper(raw, "ascii") as terminal:
+            self.patch(sys, "stdout", terminal)
+            Logger("n", observer=self.observer("text")).info("\u00e4")
+            raw.seek(0)
+            self.assertTrue(raw.read().endswith(b" \\xe4\n"))
 
 
 class JournalTests(SynchronousTestCase):

@@ -2,23 +2,28 @@
 """Where the log of the daemon goes, as the command line of twistd says, and in which format.
 
 twistd asks an application for its observer before it makes one of its own, unless ``--logger`` names one. Ours writes
-to where twistd's would: to standard output, to ``--logfile``, or to the system's log with ``--syslog``.
+to where twistd's would: to standard output, to ``--logfile``, or to the system's log with ``--syslog``; and nobody
+waits for it: see :mod:`vllmsim.logs.output`.
 """
 
+import atexit
+import io
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 from twisted.application.service import MultiService
 from twisted.logger import FileLogObserver, ILogObserver, LegacyLogObserverWrapper, Logger
 from twisted.python.components import Componentized
+from twisted.python.logfile import LogFile
 
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loglevels import LogLevels
 from vllmsim.logs.formats import FORMATS
 from vllmsim.logs.levels import LevelGate
+from vllmsim.logs.output import Output
+from vllmsim.logs.places import FilePlace, StreamPlace
 
 _OUTPUT: Final = 1
 _ERRORS: Final = 2
@@ -76,13 +81,15 @@ class Destination:
 
     :param words: what the command line of twistd says; empty where another program than twistd has read ours.
     :param environ: the environment.
+    :param clock: the reactor.
     """
 
     _log: ClassVar[Logger] = Logger()
 
-    def __init__(self, words: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    def __init__(self, words: Mapping[str, Any], environ: Mapping[str, str], clock: Any) -> None:
         self._words = words
         self._environ = environ
+        self._clock = clock
 
     def observer(self, log_format: str, lives: Iterable[LiveConfiguration]) -> ILogObserver | None:
         """Make the observer.
@@ -90,6 +97,7 @@ class Destination:
         :param log_format: the option.
         :param lives: the configurations of the ranks, which say what levels are wanted.
         :return: None where another one has been chosen.
+        :raises SystemExit: when it cannot be.
         """
         lives = list(lives)
         if "nodaemon" not in self._words or self._words["logger"] is not None:
@@ -101,10 +109,14 @@ class Destination:
         # It comes with twistd, and knows files that turn, --syslog, and what a daemon cannot do.
         from twisted.scripts._twistd_unix import UnixAppLogger  # noqa: PLC0415 - see above
 
-        observer: Any = UnixAppLogger(self._words)._getLogObserver()  # noqa: SLF001
+        try:
+            observer: Any = UnixAppLogger(self._words)._getLogObserver()  # noqa: SLF001
+        except OSError as error:
+            where = self._words["logfile"] or "twistd.log"
+            raise SystemExit(f"vllmsim: cannot start: the log {where}: {error.strerror}") from error
         if isinstance(observer, FileLogObserver):
-            observer.formatEvent = FORMATS[self._settle(log_format)]
-            _bear_anything(sys.stdout)
+            output = output_of(observer._outFile, self._clock)  # noqa: SLF001
+            observer = FileLogObserver(output, FORMATS[self._settle(log_format)])
         else:
             observer = LegacyLogObserverWrapper(observer)
             if log_format != "auto":
@@ -147,7 +159,20 @@ def _peer(descriptor: int) -> str:
     return peer if isinstance(peer, str) else ""
 
 
-def _bear_anything(stream: Any) -> None:
-    """Have a stream write what it cannot encode as escapes, instead of losing the event."""
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="backslashreplace")
+def output_of(file: Any, clock: Any) -> Any:
+    """Make what writes to a file and waits for nobody.
+
+    :param file: a log file of Twisted's, or a stream.
+    :param clock: the reactor.
+    :return: `file` itself if it is nowhere that can be waited for.
+    """
+    if isinstance(file, LogFile):
+        output = Output(FilePlace(file), clock)
+    else:
+        try:
+            file.flush()
+            output = Output(StreamPlace(file.fileno()), clock, encoding=file.encoding)
+        except (io.UnsupportedOperation, AttributeError):
+            return file
+    atexit.register(output.close)
+    return output

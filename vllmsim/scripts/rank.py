@@ -20,6 +20,7 @@ from twisted.logger import Logger, globalLogBeginner
 from vllmsim.announcing import Load
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.daemon import RANKS, serve
+from vllmsim.logs.destination import output_of
 from vllmsim.logs.levels import LevelGate
 from vllmsim.logs.relay import Relay
 from vllmsim.processes.assignment import Assignment
@@ -47,9 +48,10 @@ def main() -> None:
     # In a thread, because it must end too when the reactor is busy, or does not run yet.
     Thread(target=_leave_with_supervisor, daemon=True).start()
     live = LiveConfiguration(assignment.configuration)
-    observer = LevelGate(Relay(sys.stdout, assignment.rank), [live])
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     from twisted.internet import reactor, stdio  # noqa: PLC0415 - the reactor is installed by this
+
+    observer = LevelGate(Relay(output_of(sys.stdout, reactor), assignment.rank), [live])
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
     configurations = RemoteConfigurations(live, reactor)
     tree = serve({assignment.rank: live}, configurations, assignment.seed, leave=None, trusted=assignment.trusted)

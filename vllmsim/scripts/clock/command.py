@@ -25,6 +25,7 @@ from vllmsim.config.arguments import scan
 from vllmsim.config.loading import ConfigurationError, gather, load
 from vllmsim.config.schema import Configuration
 from vllmsim.latency import LatencyModel
+from vllmsim.printing import print_out
 from vllmsim.scripts.clock.client import Client, NoFiles, Stream, allow_connections
 from vllmsim.scripts.clock.daemon import Daemon, NotStarted, free_port
 from vllmsim.scripts.clock.lateness import Asked, Run, Spread, compare
@@ -285,8 +286,8 @@ def run(words: Sequence[str]) -> int:
         return _complain(tell, f"the daemon did not start:\n{error}", 1)
     except OSError as error:
         return _complain(tell, f"the daemon cannot be reached: {error}", 1)
-    sys.stdout.write(report.json() if own.json else report.text())
-    return 1 if report.delivered.lost else 0
+    unprinted = print_out(report.json() if own.json else report.text(), "vllmsim bench clock")
+    return 1 if report.delivered.lost else unprinted
 
 
 def _complain(tell: Progress, problem: object, status: int) -> int:

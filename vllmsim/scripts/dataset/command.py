@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import provider
 
+from vllmsim.printing import print_out
 from vllmsim.scripts.dataset.faults import BuildError, UsageError
 from vllmsim.scripts.dataset.options import Plan, plan
 from vllmsim.scripts.dataset.progress import Progress
@@ -81,7 +82,8 @@ async def _work(reactor: Any, what: Plan) -> None:
     finally:
         globalLogPublisher.removeObserver(tell)
         ended.callback(None)
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    if unprinted := print_out("".join(f"{line}\n" for line in lines), "vllmsim-dataset"):
+        raise SystemExit(unprinted)
 
 
 def _complain(problem: object, status: int) -> int:

@@ -1,0 +1,1 @@
+"""What breaks around a daemon, or is broken: it loses no request, says what is wrong, and goes on when that is over."""
