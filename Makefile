@@ -6,8 +6,9 @@ ARGS ?=
 
 FUZZ_CASES ?= 2000
 FUZZ_SEED ?= 2
+SOAK_SECONDS ?= 3600
 
-.PHONY: help run test lint unit robust fuzz test-oldest clients cluster bench docs sample dashboard tokenizer wheel deb clean
+.PHONY: help run test lint unit robust fuzz soak test-oldest clients cluster bench docs sample dashboard tokenizer wheel deb clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,6 +35,9 @@ robust: $(VENV)/.dev ## try load, faults and hostile input, each for a short tim
 
 fuzz: $(VENV)/.dev ## send every surface what nobody should; FUZZ_CASES says how many cases, FUZZ_SEED which
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m tests.fuzz
+
+soak: $(VENV)/.dev ## put a server under mixed load for an hour, or SOAK_SECONDS, and see that nothing is lost or grows
+	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(ARGS)
 
 # What depends on no library's release, or needs long for what others try too.
 LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench clock data_parallel \

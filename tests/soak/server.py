@@ -1,0 +1,111 @@
+"""The daemon that is put under load: as many of its parts at work as one configuration has room for."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from shutil import which
+from subprocess import DEVNULL, Popen
+from typing import Any, Final
+
+from attrs import define, field
+
+from tests.integration.daemon import Daemon, free_port
+
+RANKS: Final = 2
+CONFIGURATION: Final[dict[str, Any]] = {
+    "model": "base",
+    "max-model-len": 2048,
+    "data-parallel-size": RANKS,
+    "data-parallel-internal-lb": True,
+    "max-num-seqs": 24,
+    "max-waiting-queue-length": 48,
+    "time-to-first-token": "80ms",
+    "time-to-first-token-std-dev": "20ms",
+    "inter-token-latency": "12ms",
+    "inter-token-latency-std-dev": "3ms",
+    "max-loras": 2,
+    "max-cpu-loras": 4,
+    "lora-load-time": "40ms",
+    "enable-kvcache": True,
+    "kv-cache-size": 2048,
+    "kv-cache-metrics": True,
+    "event-high-water-mark": 1000,
+    "kv-events-replay-queue-size": 8192,
+    "enable-sleep-mode": True,
+    "enable-server-load-tracking": True,
+    "enable-prompt-tokens-details": True,
+    "enable-responses-store": True,
+    "max-stored-responses": 200,
+    "journal-body-bytes": 256,
+    "log-format": "text",
+    "seed": 7,
+}
+
+
+@define(eq=False)
+class Server:
+    """A running daemon, and the Redis that it shares blocks through if there is one on this machine.
+
+    :param folder: where all its files are.
+    """
+
+    folder: Path
+    redis: Popen[bytes] | None = field(init=False, default=None)
+    daemon: Daemon = field(init=False)
+    configuration: dict[str, Any] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Start both."""
+        replay = free_port(RANKS)
+        self.configuration = {
+            **CONFIGURATION,
+            "request-log": str(self.request_log),
+            "zmq-endpoint": self.events("{rank}"),
+            "kv-events-replay-endpoint": f"tcp://127.0.0.1:{replay}",
+        }
+        if which("redis-server"):
+            path = self.folder / "redis.sock"
+            command = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--maxmemory", "64mb"]
+            self.redis = Popen([*command, "--maxmemory-policy", "allkeys-lru"], stdout=DEVNULL, cwd=self.folder)
+            self.configuration["kv-cache-backend"] = f"unix://{path}"
+        self.configure({})
+        self.daemon = Daemon("--config", str(self.folder / "sim.yaml"))
+        self.daemon.wait()
+
+    @property
+    def request_log(self) -> Path:
+        """Where requests are logged."""
+        return self.folder / "requests.jsonl"
+
+    def events(self, rank: object) -> str:
+        """Say where KV events of a rank are published."""
+        return f"ipc://{self.folder}/events-{rank}"
+
+    def replay(self, rank: int) -> str:
+        """Say where those that were missed can be had."""
+        address, _, port = self.configuration["kv-events-replay-endpoint"].rpartition(":")
+        return f"{address}:{int(port) + rank}"
+
+    def configure(self, changes: dict[str, Any]) -> None:
+        """Write the configuration file anew."""
+        path = self.folder / "sim.yaml"
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps({**self.configuration, **changes}))
+        new.replace(path)
+
+    def reload(self) -> None:
+        """Have the daemon read it."""
+        os.kill(self.daemon.process.pid, signal.SIGHUP)
+
+    def stop(self) -> int:
+        """Stop both.
+
+        :return: the daemon's exit status.
+        """
+        try:
+            return self.daemon.stop()
+        finally:
+            if self.redis is not None:
+                self.redis.terminate()
+                self.redis.wait()
