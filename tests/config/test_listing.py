@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from vllmsim.config.listing import help_text, options_table, print_config, sample_yaml
-from vllmsim.config.loading import Loaded, read_yaml
+from vllmsim.config.loading import read_yaml
 from vllmsim.config.names import all_options
 from vllmsim.config.schema import Configuration, own_options
 
@@ -48,14 +48,6 @@ class PrintConfigTests(SynchronousTestCase):
         self.assertEqual([], problems)
         given = {o.attribute: values[o.name][0] for o in own_options() if o.name in values}
         self.assertEqual(loaded.configuration, Configuration(**given))
-
-    def test_dates(self) -> None:
-        """What YAML knows and JSON does not is shown as text."""
-        values, problems = read_yaml("hf-overrides: {day: 2026-01-01}", "file")
-        self.assertEqual([], problems)
-        self.assertIn(
-            'hf-overrides: {"day": "2026-01-01"}  # file line 1', print_config(Loaded(Configuration(), values))
-        )
 
 
 class SampleTests(SynchronousTestCase):

@@ -158,10 +158,51 @@ class LoadTests(SynchronousTestCase):
         self.assertIn("it is not YAML", str(problem))
 
     def test_unreadable_values(self) -> None:
-        """A date that is none and a hundred thousand brackets are problems, not crashes."""
-        for text in ("model: 2001-99-99", "model: " + "[" * 100_000):
+        """What YAML may say and no option can be is a problem in one line that names its place, and no crash."""
+        for text, words in (
+            ("model: 2001-99-99", "model (f line 1): its value cannot be read: month must be in 1..12"),
+            ("\nmodel: 2001-01-01", "model (f line 2): its value cannot be read: 2001-01-01 is a date"),
+            ("model: !!int ''", "model (f line 1): its value cannot be read: it is not YAML: a value is not what"),
+            ("model: !!python/object:os.system x", "could not determine a constructor for the tag"),
+            ("model: &a [*a]", "found unconstructable recursive node"),
+            ("seed: 0x" + "F" * 2000, "an integer of 8000 bits"),
+            ("hf-overrides: {a: 1, a: 2}", "'a' is there twice, again in line 1"),
+            ("model: [" + "[" * 230 + "]" * 231, "nested too deeply"),
+            ("model: " + "[" * 100_000, "f (file): it is nested too deeply"),
+            ("? [x]\n: 1", "f (f line 1): the name of an option must be text"),
+            ('"a\\nb": 1', "'a\\nb' (f line 1): is no option"),
+            ("x" * 1000 + ": 1", "x" * 200 + "... (f line 1): is no option"),
+            ("".join(f"a{number}: 1\n" for number in range(501)), "it has 501 members"),
+            ("a: 1\n--- {b: 1}", "it is not YAML: but found another document"),
+            ("a: \0", "it is not YAML: the character #x0000 is not allowed"),
+        ):
             _, [problem] = read_yaml(text, "f")
-            self.assertIn("cannot be read", str(problem))
+            self.assertIn(words, str(problem))
+            self.assertNotIn("\n", str(problem))
+
+    def test_little_text(self) -> None:
+        """A few lines that are a thousand million values by aliases, or texts, or a file without end, cost nothing."""
+        for whole, words in (
+            ("[{}]", "more than 100000 values"),
+            ("{{{}}}", "more than 100000 values"),
+            ("{{<<: [{}]}}", "merge keys bring in more than 100000 members"),
+        ):
+            lines = ["a0: &a0 {x: y}"]
+            for level in range(1, 12):
+                members = ", ".join(
+                    f"k{number}: *a{level - 1}" if whole.startswith("{{{") else f"*a{level - 1}" for number in range(10)
+                )
+                lines.append(f"a{level}: &a{level} {whole.format(members)}")
+            _, problems = read_yaml("\n".join([*lines, "model: *a11"]), "f")
+            self.assertIn(words, str(problems[-1]))
+            keys = "\n".join(f"? {line}" for line in lines)
+            self.assertTrue(all("must be text" in str(problem) for problem in read_yaml(keys, "f")[1]))
+        _, [_, problem] = read_yaml(f"a: &a {'y' * 1000}\nmodel: [{'*a, ' * 2000}]", "f")
+        self.assertIn("its texts have more than 1048576 characters", str(problem))
+        [text] = self.problems("--config /dev/zero")
+        self.assertIn("has more than 1048576 bytes", text)
+        [text] = self.problems("--config /")
+        self.assertIn("Is a directory", text)
 
     def test_one_problem(self) -> None:
         """A single problem is counted as one."""

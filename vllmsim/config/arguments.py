@@ -41,7 +41,13 @@ class Problem:
     option: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.key} ({self.origin}): {self.fault}"
+        return f"{_printable(self.key)} ({self.origin}): {self.fault}"
+
+
+def _printable(key: str) -> str:
+    """Have what somebody gave as a name neither break the line nor fill the screen."""
+    shown = key if key.isprintable() else repr(key)
+    return shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "..."
 
 
 def problems_of(option: Option, key: str, value: object, error: Exception, origin: str) -> list[Problem]:

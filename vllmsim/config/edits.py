@@ -9,7 +9,7 @@ from attrs import define, evolve, field
 from vllmsim.config.arguments import problems_of
 from vllmsim.config.blocks import settle
 from vllmsim.config.kinds import UNREADABLE, Duration, List, Parsed
-from vllmsim.config.names import Meaning, find, suggest
+from vllmsim.config.names import MOST_NAMED, Meaning, find, suggest
 from vllmsim.config.option import Option
 from vllmsim.config.rules import broken
 from vllmsim.config.schema import Configuration
@@ -18,11 +18,8 @@ from vllmsim.durations import parse_duration
 from vllmsim.errors import InvalidRequest
 
 _MOST_SHOWN: Final = 200
-_MOST_KEYS: Final = 500
-"""More than there are options; nobody is told of so many faults."""
 _MOST_GUESSES: Final = 3
-_LONGEST_GUESSED: Final = 100
-"""Comparing a key with all names takes some milliseconds, and more if it is long."""
+"""Each takes some milliseconds."""
 
 Fault = tuple[str, str]
 """A key as it was given, and what is wrong with it as a sentence without its end."""
@@ -81,7 +78,7 @@ class Edit:
 
     def _guess(self, key: str) -> str | None:
         self._guesses += 1
-        return suggest(key) if self._guesses <= _MOST_GUESSES and len(key) <= _LONGEST_GUESSED else None
+        return suggest(key) if self._guesses <= _MOST_GUESSES else None
 
     def _take(self, meaning: Meaning, key: str, value: object) -> None:
         option = meaning.option
@@ -115,7 +112,7 @@ def read_edit(values: Mapping[str, object], *, whole: bool = False) -> Edit:
     :param whole: have null take the value away, and values that could change in part change as a whole.
     :raises InvalidRequest: when they are more than there are options; all else that is wrong is in what is returned.
     """
-    if len(values) > _MOST_KEYS:
+    if len(values) > MOST_NAMED:
         raise InvalidRequest(f"{len(values)} fields are more than there are options.")
     edit = Edit(whole=whole)
     for key, value in values.items():

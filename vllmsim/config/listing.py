@@ -40,7 +40,7 @@ def _scalar(kind: Kind, value: Any) -> str:
     """Write a value on one line of YAML, which JSON is."""
     if value is None:
         return "null"
-    return json.dumps(kind.to_value(value), ensure_ascii=False, default=str)
+    return json.dumps(kind.to_value(value), ensure_ascii=False)
 
 
 def _default(option: Option) -> str:

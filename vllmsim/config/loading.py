@@ -6,7 +6,7 @@ Every source is read to its end and all problems are reported together.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 
@@ -16,12 +16,18 @@ from vllmsim.config.arguments import Arguments, Problem, problems_of
 from vllmsim.config.blocks import settle, window_doubt
 from vllmsim.config.events import event_doubt
 from vllmsim.config.kinds import UNREADABLE
-from vllmsim.config.names import all_options, find, suggest
+from vllmsim.config.names import MOST_NAMED, all_options, find, suggest
 from vllmsim.config.option import Option
+from vllmsim.config.plain import PlainValues
 from vllmsim.config.rules import broken
 from vllmsim.config.schema import Configuration, own_options
 from vllmsim.config.tls import tls_doubt
 from vllmsim.errors import InvalidRequest
+
+_MOST_BYTES: Final = 1 << 20
+"""The longest configuration file, and the most characters that are in it when aliases are followed."""
+_MOST_VALUES: Final = 100_000
+"""The most values that are in it."""
 
 
 class ConfigurationError(Exception):
@@ -76,22 +82,22 @@ def read_yaml(text: str, name: str) -> tuple[dict[str, tuple[Any, str]], list[Pr
     :param name: how messages call it.
     :return: by option name, the values and the lines they come from; and every problem in it.
     """
-    import yaml  # noqa: PLC0415 - 20 ms that a start without a file can do without
+    from vllmsim.config.plainyaml import PlainLoader, explained  # noqa: PLC0415 - see there
 
     try:
-        loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        if root is None:
-            return {}, []
-        if not isinstance(root, yaml.MappingNode):
-            return {}, [Problem(name, "the file must be a map from options to values", f"line {_line(root)}")]
-        return _read_members(loader, root, name)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else "file"
-        return {}, [Problem(name, f"it is not YAML: {getattr(error, 'problem', None) or error}", where)]
-    except (ValueError, RecursionError) as error:
-        return {}, [Problem(name, f"it has a value that cannot be read: {error}", "file")]
+        loader = PlainLoader(text, _MOST_VALUES)
+        with explained():
+            root: Any = loader.get_single_node()
+    except ValueError as error:
+        line = getattr(error, "line", None)
+        return {}, [Problem(name, str(error), f"line {line}" if line else "file")]
+    if root is None:
+        return {}, []
+    if root.id != "mapping":
+        return {}, [Problem(name, "the file must be a map from options to values", f"line {_line(root)}")]
+    if len(root.value) > MOST_NAMED:
+        return {}, [Problem(name, f"it has {len(root.value)} members, which are more than there are options", "file")]
+    return _read_members(loader, root, name)
 
 
 def _line(node: Any) -> int:
@@ -101,25 +107,43 @@ def _line(node: Any) -> int:
 def _read_members(loader: Any, root: Any, name: str) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
     values: dict[str, tuple[Any, str]] = {}
     problems: list[Problem] = []
+    plain = PlainValues(_MOST_VALUES, _MOST_BYTES)
     for key_node, value_node in root.value:
-        key, value = str(loader.construct_object(key_node, deep=True)), loader.construct_object(value_node, deep=True)
-        origin = f"{name} line {_line(key_node)}"
+        key, origin = key_node.value, f"{name} line {_line(key_node)}"
+        if key_node.id != "scalar":
+            problems.append(Problem(name, "the name of an option must be text", origin))
+            continue
         meaning = find(key)
         if meaning is None:
             guess = suggest(key)
             problems.append(Problem(key, "is no option" + (f"; did you mean {guess}?" if guess else ""), origin))
-        elif meaning.option.name in values:
-            problems.append(
-                Problem(key, f"is there twice; first in {values[meaning.option.name][1]}", origin, meaning.option.name)
-            )
-        elif value is not None:
+            continue
+        option = meaning.option
+        if option.name in values:
+            fault = f"is there twice; first in {values[option.name][1]}"
+            problems.append(Problem(key, fault, origin, option.name))
+            continue
+        try:
+            value = _construct(loader, value_node, plain)
+        except ValueError as error:
+            problems.append(Problem(key, f"its value cannot be read: {error}", origin, option.name))
+            continue
+        if value is not None:
             try:
-                read = meaning.option.kind.from_value(value)
+                read = option.kind.from_value(value)
             except UNREADABLE as error:
-                problems += problems_of(meaning.option, key, value, error, origin)
+                problems += problems_of(option, key, value, error, origin)
             else:
-                values[meaning.option.name] = (not read if meaning.negated else read, origin)
+                values[option.name] = (not read if meaning.negated else read, origin)
     return values, problems
+
+
+def _construct(loader: Any, node: Any, plain: PlainValues) -> Any:
+    from vllmsim.config.plainyaml import explained  # noqa: PLC0415 - see there
+
+    with explained():
+        value = loader.construct_object(node, deep=True)
+    return plain.copy(value)
 
 
 def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
@@ -139,11 +163,15 @@ def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, tuple[Any, 
 
 def _read_file(path: str) -> tuple[dict[str, tuple[Any, str]], list[Problem]]:
     try:
-        text = Path(path).read_text("utf-8")
+        with Path(path).open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode()
     except OSError as error:
         return {}, [Problem("--config", f"cannot read {path!r}: {error.strerror}", "command line")]
     except UnicodeDecodeError:
         return {}, [Problem("--config", f"{path!r} is not UTF-8 text", "command line")]
+    if len(content) > _MOST_BYTES:
+        return {}, [Problem("--config", f"{path!r} has more than {_MOST_BYTES} bytes", "command line")]
     return read_yaml(text, path)
 
 

@@ -9,6 +9,7 @@ had for it.
 import difflib
 from collections.abc import Iterator
 from functools import cache
+from typing import Final
 
 from attrs import frozen
 
@@ -16,6 +17,11 @@ from vllmsim.config.kinds import Flag
 from vllmsim.config.option import Option
 from vllmsim.config.schema import own_options
 from vllmsim.config.vllm_flags import vllm_options
+
+MOST_NAMED: Final = 500
+"""More names than there are options; nobody is told of so many faults."""
+_LONGEST_GUESSED: Final = 100
+"""Comparing a name with all others takes some milliseconds, and more if it is long."""
 
 
 @frozen
@@ -81,5 +87,7 @@ def complete(prefix: str) -> list[str]:
 
 def suggest(name: str) -> str | None:
     """Guess which known name a wrong one was meant to be."""
+    if len(name) > _LONGEST_GUESSED:
+        return None
     matches = difflib.get_close_matches(name.replace("_", "-"), long_names(), n=1, cutoff=0.7)
     return matches[0] if matches else None
