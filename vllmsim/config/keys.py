@@ -2,14 +2,13 @@
 """API keys: which texts can be one, and files that have some. No message ever shows one."""
 
 import os
-import stat
 from collections.abc import Iterable
-from pathlib import Path
 from typing import ClassVar, Final
 
 from attrs import field, frozen
 
 from vllmsim.config.kinds import Kind, List
+from vllmsim.config.regular import read_regular
 
 MOST_KEYS: Final = 1024
 """A request's key is compared with all there are."""
@@ -105,19 +104,9 @@ def read_key_file(path: str) -> KeyFile:
     :raises ValueError: saying what is wrong with it, and nothing of what is in it.
     """
     try:
-        descriptor = os.open(Path(path), os.O_RDONLY | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path!r}: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        # What is no file may have no end, and nothing to read for ever.
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"cannot read {path!r}: it is no regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
+        content = read_regular(path, _MOST_BYTES + 1)
+    except ValueError as error:
+        raise ValueError(f"cannot read {path!r}: {error}") from None
     if len(content) > _MOST_BYTES:
         raise ValueError(f"{path!r} has more than {_MOST_BYTES} bytes")
     try:

@@ -26,6 +26,13 @@ class FileTests(SynchronousTestCase):
         path.write_text(text, "utf-8")
         return str(path)
 
+    def pipe(self) -> str:
+        """Make a pipe, to which nobody writes."""
+        path = self.write("")
+        Path(path).unlink()
+        os.mkfifo(path)
+        return path
+
     def problem(self, *words: str) -> str:
         """Tell what is wrong with a command line."""
         error = self.assertRaises(ConfigurationError, load_words, words, {})
@@ -61,7 +68,8 @@ class FileTests(SynchronousTestCase):
         """The server does not start with a file that is not there, or with a scenario that will not do."""
         for path, words in (
             ("/nowhere.yaml", "cannot read it: No such file or directory"),
-            (os.sep, "cannot read it: Is a directory"),
+            (os.sep, "cannot read it: it is no regular file"),
+            (self.pipe(), "cannot read it: it is no regular file"),
             ("a\0b", "cannot read it: embedded null byte"),
             ("17", "cannot read it: No such file or directory"),
             (self.write("name: [1"), "This is no scenario: it is not YAML"),

@@ -1,12 +1,12 @@
 # -*- test-case-name: tests.config.scenario.test_file -*-
 """The file of a scenario that begins with the server."""
 
-from pathlib import Path
 from typing import ClassVar
 
 from attrs import field, frozen
 
 from vllmsim.config.kinds import Kind
+from vllmsim.config.regular import read_regular
 from vllmsim.config.scenario.text import MOST_BYTES
 
 
@@ -35,10 +35,9 @@ class ScenarioPath(Kind):
     def from_text(self, text: str) -> ScenarioFile:
         """Read the file."""
         try:
-            with Path(text).open("rb") as file:
-                return ScenarioFile(text, file.read(MOST_BYTES + 1))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"cannot read it: {getattr(error, 'strerror', None) or error}") from None
+            return ScenarioFile(text, read_regular(text, MOST_BYTES + 1))
+        except ValueError as error:
+            raise ValueError(f"cannot read it: {error}") from None
 
     def to_value(self, value: ScenarioFile) -> str:
         """Write the path."""
