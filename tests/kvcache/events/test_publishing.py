@@ -269,6 +269,26 @@ class PublisherTests(TestCase):
         await self.until(lambda: slow.read()[-1] == count)
         self.assertEqual(dropped, self.metrics.dropped)
 
+    async def test_cannot_be_sent(self) -> None:
+        """Whatever ZeroMQ says of a message, the next is sent; the log tells of the first that is lost."""
+        sockets = self.bound()
+        subscriber = self.subscriber(sockets)
+        await self.join(sockets, subscriber)
+        dropped = self.metrics.dropped
+
+        def refuse(*_: object) -> None:
+            raise zmq.ZMQError(errno.ENOMEM)
+
+        patch = self.patch(publishing._Connection, "send", refuse)
+        for number in range(4):
+            sockets.publish(number, b"x", 3)
+        patch.restore()
+        sockets.publish(4, b"x", 1)
+        await self.until(lambda: subscriber.read() == [4])
+        self.assertEqual(dropped + 12, self.metrics.dropped)
+        [said] = self.complaints
+        self.assertIn("Cannot allocate memory. Further ones are only counted.", said)
+
     async def test_slow_with_large_messages(self) -> None:
         """Of large messages fewer may wait, so that those who do not read cost no more than they may."""
         self.patch(publishing, "_MOST_BYTES", 1 << 24)

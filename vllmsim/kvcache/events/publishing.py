@@ -98,6 +98,7 @@ class SocketPublisher:
     _watched: int = field(init=False, default=0)
     """For how many messages more to look whether somebody is left out."""
     _warned: bool = field(init=False, default=False)
+    _failed: bool = field(init=False, default=False)
     _attempts: int | None = field(init=False, default=0)
     """How often connecting has failed; None when it counts no more."""
 
@@ -132,9 +133,24 @@ class SocketPublisher:
         return str(self._connection.socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
 
     def publish(self, sequence: int, payload: bytes, events: int) -> None:
-        """Send a batch to all who can take it; see :class:`vllmsim.interfaces.IBlockEventPublisher`."""
-        message = [self._topic, sequence.to_bytes(8, "big"), payload]
-        room = self._allowance.take(len(payload))
+        """Send a batch to all who can take it; see :class:`vllmsim.interfaces.IBlockEventPublisher`.
+
+        One that ZeroMQ does not take is lost, and the next is sent all the same.
+        """
+        try:
+            self._send([self._topic, sequence.to_bytes(8, "big"), payload], events)
+        except zmq.ZMQError as error:
+            self._metrics.events_dropped(events)
+            if not self._failed:
+                self._failed = True
+                self._log.error(
+                    "KV events could not be sent at {endpoint}: {error}. Further ones are only counted.",
+                    endpoint=self._settings.endpoint,
+                    error=error,
+                )
+
+    def _send(self, message: list[bytes], events: int) -> None:
+        room = self._allowance.take(len(message[-1]))
         if room != self._room:
             self._make_room(room)
         try:
