@@ -47,7 +47,7 @@ class FuzzTestCase(DaemonTestCase):
 
     surface: ClassVar[str]
     """Its name in ``tests.fuzz.report.SURFACES``."""
-    words = ("--model", "m", "--max-num-seqs", "16")
+    words: tuple[str, ...] = ("--model", "m", "--max-num-seqs", "16")
     most_growth: ClassVar[int] = 32 * 1024
     """KiB by which resident memory may grow between the first quarter of the cases and their end."""
 

@@ -1,0 +1,438 @@
+"""12.1, faults 1 to 5b: what ended the original's process, or one of its threads for good."""
+
+import itertools
+import json
+import os
+import random
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Final
+
+import grpc
+import zmq
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from tests.catalogue import places
+from tests.catalogue.case import CHAT, COMPLETIONS, MESSAGES, RESPONSES, BrokenTestCase
+from tests.dataset.making import fill, ids_of, row_of
+from tests.integration.daemon import PATIENCE, free_port
+from tests.test_docs import EVERYTHING
+from vllmsim.dataset.records import hash_ids
+
+TOOLS: Final = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--model", "m", "--max-model-len", "512")
+ODD: Final[tuple[Any, ...]] = (
+    *(10**15, 2**63, 2**64, -1, 1.5, "7", 0, 2**31, 2**63 - 1, -(2**63), 10**400, 1e308),
+    *("x", None, True, [], {}, float("nan")),
+)
+"""What a field that is an integer may be given instead."""
+BAD_ANSWERS: Final = (
+    *(
+        "",
+        "{",
+        '{"Tokens": [1,',
+        "[]",
+        "{}",
+        "null",
+        "true",
+        "7",
+        "1e999",
+        '"Hi"',
+        "[[1]]",
+        "\0",
+        "\ufeff[]",
+        "[" * 9999,
+    ),
+    *(
+        '{"Tokens": null, "Strings": null}',
+        '{"Tokens": {"a": 1}, "Strings": 7}',
+        '{"Tokens": [-1]}',
+        '{"Strings": [null]}',
+    ),
+    *('{"Tokens": [4294967296]}', '{"Tokens": [1e30]}', '{"Tokens": [1.5], "Strings": ["a"]}', '["\\ud800"]'),
+    *(b"\xff\xfe", b"", 7, 2.5, float("inf")),
+)
+"""What ``gen_tokens`` may have that is no answer."""
+
+
+class StartTests(BrokenTestCase):
+    """Faults 1 and 5: what keeps it from starting."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Start none that serves."""
+
+    def setUp(self) -> None:
+        """Connect to none."""
+
+    def test_status(self) -> None:
+        """1, 5: A server that cannot start says why in a line and ends with status 1, however late that shows."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        folder.joinpath("text").write_text("no database", "utf-8")
+        fill(folder / "other.db", [], table="other")
+        wrong = {
+            ("--fake-metrics",): "--fake-metrics (command line): needs a value",
+            ("--dataset-path", f"{folder}/nothing"): "database file does not exist",
+            ("--dataset-path", f"{folder}/text"): "is no SQLite database",
+            ("--dataset-path", f"{folder}/other.db"): "there is no table 'llmd'",
+            ("--ssl-certfile", f"{folder}/text"): "text",
+        }
+        for words, said in wrong.items():
+            daemon = self.start(*words)
+            self.assertEqual(1, daemon.process.wait(PATIENCE), daemon.output())
+            self.assertIn(said, daemon.output())
+            self.assertNotIn("Traceback", daemon.output())
+
+    def test_encoder(self) -> None:
+        """4: A server that only encodes media may have a KV cache: requests are answered, and it sleeps and wakes."""
+        words = ("--mm-encoder-only", "--enable-kvcache", "--enable-sleep-mode", "--zmq-endpoint", "tcp://127.0.0.1:*")
+        self.daemon = self.start("--model", "m", *words)
+        self.daemon.wait()
+        self.connection = self.connect(self.daemon)
+        chat = {"messages": [{"role": "user", "content": "x " * 100}]}
+        bodies = (
+            (CHAT, chat),
+            (COMPLETIONS, {"prompt": "x " * 100}),
+            ("/inference/v1/generate", {"token_ids": [*range(1, 50)], "sampling_params": {}}),
+        )
+        for _ in range(2):
+            for path, body in bodies:
+                status, answer = self.ask(path, body)
+                self.assertEqual(200, status, answer)
+            for path in ("/sleep?level=1", "/wake_up", "/reset_prefix_cache"):
+                status, answer = self.ask(path, None)
+                self.assertEqual(200, status, answer)
+        self.assertIsNone(self.daemon.process.poll())
+        self.assertEqual(0, self.daemon.stop())
+        self.assertNotIn("Traceback", self.daemon.output())
+
+
+def overwrite(path: Path, first: int) -> None:
+    """Write nonsense over some bytes of a file, from a place on."""
+    chance = random.Random(first)
+    content = bytearray(path.read_bytes())
+    for _ in range(200):
+        content[chance.randrange(first, len(content))] = chance.randrange(256)
+    path.write_bytes(content)
+
+
+def instead(path: Path, make: Callable[[], object]) -> None:
+    """Have something else in the place of a file."""
+    path.unlink()
+    make()
+
+
+STATEMENTS: Final = (
+    "DELETE FROM llmd",
+    "DROP TABLE llmd",
+    "ALTER TABLE llmd RENAME TO other",
+    "ALTER TABLE llmd DROP COLUMN gen_tokens",
+    "ALTER TABLE llmd RENAME COLUMN n_gen_tokens TO length",
+    "UPDATE llmd SET gen_tokens = zeroblob(30000000), n_gen_tokens = -1",
+    "UPDATE llmd SET n_gen_tokens = 9223372036854775807",
+    "ALTER TABLE llmd RENAME TO other; CREATE VIEW llmd AS SELECT * FROM other",
+    "PRAGMA journal_mode = wal; DELETE FROM llmd",
+)
+"""What may become of a table."""
+CHANGES: Final[tuple[Callable[[Path], object], ...]] = (
+    lambda path: os.truncate(path, 0),
+    lambda path: os.truncate(path, 100),
+    lambda path: os.truncate(path, path.stat().st_size - 4096),
+    lambda path: overwrite(path, 0),
+    lambda path: overwrite(path, 100),
+    lambda path: overwrite(path, 4096),
+    lambda path: path.unlink(),
+    lambda path: instead(path, lambda: os.mkfifo(path)),
+    lambda path: instead(path, lambda: path.symlink_to(path)),
+)
+"""What may become of a file."""
+
+
+class DatasetTests(BrokenTestCase):
+    """Fault 2: a dataset that breaks while the server runs."""
+
+    folder: ClassVar[Path]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Start a daemon with a dataset for each thing that may become of one."""
+        cls.folder = Path(cls.enterClassContext(TemporaryDirectory()))
+        names = [str(number) for number in range(max(len(STATEMENTS), len(CHANGES)))]
+        paths = {name: str(cls.make(name)) for name in names}
+        adapters = [f"{name}=/adapters/{name}" for name in names]
+        datasets = ("--datasets", json.dumps({"m": str(cls.make("m")), **paths}))
+        cls.words = ("--model", "m", "--enable-lora", *datasets, "--lora-modules", *adapters)
+        super().setUpClass()
+
+    @classmethod
+    def make(cls, name: str) -> Path:
+        """Make a file, anew if it is there, that has a good row and many bad ones."""
+        bad = [(hash_ids(ids_of(f"bad{n}")), each, 3) for n, each in enumerate(BAD_ANSWERS)]
+        made, path = cls.folder / "made", cls.folder / name
+        fill(made, [row_of("hello", "I ", "am ", "fine."), *bad])
+        return made.rename(path)
+
+    def change(self, changes: Sequence[Callable[[Path], object]]) -> None:
+        """Change each file while it is used, and put a good one there again: it answers when that is there."""
+        for number in range(len(changes)):
+            self.answers(str(number))
+        for number, change in enumerate(changes):
+            name = str(number)
+            change(self.folder / name)
+            for prompt in ("hello", "bad0", "unknown"):
+                self.assertTrue(self.say(prompt, model=name), f"{number}, {prompt}")
+        for number in range(len(changes)):
+            self.make(str(number))
+        for number in range(len(changes)):
+            self.answers(str(number))
+        self.well()
+
+    def answers(self, name: str) -> None:
+        """Wait until a file is used."""
+        end = time.monotonic() + PATIENCE
+        while self.say("hello", model=name) != "I am fine.":
+            self.assertLess(time.monotonic(), end, name)
+            time.sleep(0.02)
+
+    def test_rows(self) -> None:
+        """2: A row that is no answer costs that answer alone, whatever is in it and wherever it is asked for."""
+        for number in range(len(BAD_ANSWERS)):
+            prompt = f"bad{number}"
+            self.assertTrue(self.say(prompt))
+            self.assertTrue(self.say(prompt, ignore_eos=True, max_tokens=9, n=2))
+            status, answer = self.ask(COMPLETIONS, {"prompt": prompt, "stream": True})
+            self.assertEqual((200, True), (status, answer.endswith(b"data: [DONE]\n\n")))
+        self.assertEqual("I am fine.", self.say("hello"))
+        self.well()
+
+    def test_table(self) -> None:
+        """2: A table that is emptied, dropped, renamed, robbed of a column or made a view costs no request."""
+
+        def run(script: str, path: Path) -> None:
+            with closing(sqlite3.connect(path)) as connection:
+                connection.executescript(script)
+
+        self.change([partial(run, script) for script in STATEMENTS])
+
+    def test_file(self) -> None:
+        """2: A file that is cut off, overwritten, gone, or has something else in its place costs no request."""
+        self.change(CHANGES)
+
+
+_P: Final = "p"
+
+
+def tool_schemas() -> list[Any]:
+    """Make parameters of which the original did not survive some, and others like them."""
+    odd: tuple[Any, ...] = (
+        None,
+        True,
+        -1,
+        1.5,
+        10**15,
+        2**64,
+        "x",
+        "[",
+        [],
+        {},
+        [{"type": "string"}],
+        ["a"],
+        [[]],
+        {"$ref": "#"},
+        float("nan"),
+    )
+    keys = (
+        "items",
+        "properties",
+        "required",
+        "minItems",
+        "maxItems",
+        "minLength",
+        "minimum",
+        "enum",
+        "type",
+        "pattern",
+        "anyOf",
+        "$ref",
+    )
+    kinds = ("array", "object", "string", "integer", ["array", "null"], "widget")
+    found: list[Any] = [{"type": "object", "properties": {_P: {"type": kind}}, "required": [_P]} for kind in kinds]
+    for kind, key, value in itertools.product(kinds, keys, odd):
+        found.append({"type": "object", "properties": {_P: {"type": kind, key: value}}, "required": [_P]})
+    found += [{"type": "object", key: value} for key, value in itertools.product(keys, odd)]
+    found += odd
+    # The original's own three: a list of items, bounds that are no numbers, and neither items nor properties.
+    both = {"type": "array", "items": [{"type": "string"}, {"type": "integer"}], "minItems": "2", "maxItems": [3]}
+    return [*found, {"type": "object", "properties": {_P: both, "q": {"type": "object"}}, "required": [_P, "q"]}]
+
+
+class ToolTestCase(BrokenTestCase):
+    """Tests that call tools with odd schemas."""
+
+    def asked(self, schema: Any) -> list[tuple[str, Any]]:
+        """Write the requests that must call a tool with such parameters."""
+        function = {"name": "f", "description": "d", "parameters": schema}
+        tool = {"name": "f", "description": "d", "input_schema": schema}
+        turn = [{"role": "user", "content": "x"}]
+        return [
+            (
+                CHAT,
+                {"messages": turn, "tools": [{"type": "function", "function": function}], "tool_choice": "required"},
+            ),
+            (RESPONSES, {"input": "x", "tools": [{"type": "function", **function}], "tool_choice": "required"}),
+            (MESSAGES, {"messages": turn, "max_tokens": 400, "tools": [tool], "tool_choice": {"type": "any"}}),
+        ]
+
+    def try_schemas(self) -> None:
+        """Hold that each is satisfied or refused, on all surfaces."""
+        served = refused = 0
+        for number, schema in enumerate(tool_schemas()):
+            for path, body in self.asked(schema):
+                status, answer = self.ask(path, {**body, "stream": number % 5 == 0})
+                self.assertIn(status, {200, 400}, (path, schema, answer))
+                served += status == 200
+                refused += status == 400
+        self.assertGreater(min(served, refused), 100)
+        self.well()
+
+
+class UncheckedTests(ToolTestCase):
+    """Fault 3 on a server that does not validate tools."""
+
+    words = (*TOOLS, "--skip-tool-validation")
+
+    def test_schemas(self) -> None:
+        """3: Where tools are not validated either, one of which nothing can be made is refused when it is called."""
+        self.try_schemas()
+
+
+class ServedTests(ToolTestCase):
+    """Faults 3, 5a and 5b: what clients send, and who hears of it."""
+
+    events: ClassVar[int]
+    undone: ClassVar[dict[str, str]] = {
+        "/start_profile": "/stop_profile",
+        "Sleep": "/wake_up",
+        "PauseGeneration": "/resume",
+    }
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Start a daemon that has everything."""
+        cls.events = free_port()
+        events = ("--enable-kvcache", "--zmq-endpoint", f"tcp://*:{cls.events}", "--event-batch-size", "1")
+        cls.words = (*TOOLS, "--omni", "--enable-sleep-mode", "--enable-responses-store", *EVERYTHING, *events)
+        super().setUpClass()
+
+    def test_schemas(self) -> None:
+        """3: A tool of which nothing can be made is refused, on every surface; any other is called."""
+        self.try_schemas()
+
+    def test_http(self) -> None:
+        """5a: No number in any field of any body costs more than its request: it is served, or refused as a mistake."""
+        document = json.loads(self.daemon.get("/openapi.json"))
+        before, sent = self.memory(), 0
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+                found = places.numbers(document["components"]["schemas"], body["schema"]) if body else ()
+                for place in sorted(found, key=str):
+                    for value in ODD:
+                        request = places.put(body.get("example") or {}, place, value)
+                        if place[-1] == "top_logprobs":
+                            request["logprobs"] = True
+                        status, answer = self.ask(path, request, method.upper())
+                        sent += 1
+                        self.assertIn(status, {200, 204, 400, 404, 409, 429}, (path, place, value, answer[:500]))
+                if path in self.undone:
+                    self.ask(self.undone[path], None)
+        self.assertGreater(sent, 5000)
+        self.assertLess(self.memory() - before, 100_000, "KiB more are resident")
+        self.well()
+
+    def test_grpc(self) -> None:
+        """5a: Nor does any in any field of any gRPC message."""
+        channel = grpc.insecure_channel(f"127.0.0.1:{self.daemon.port}")
+        self.addCleanup(channel.close)
+        database = ProtoReflectionDescriptorDatabase(channel)
+        pool = DescriptorPool(database)
+        sent = 0
+        for service in database.get_services():
+            for method in pool.FindServiceByName(service).methods:
+                for place in places.fields(method.input_type):
+                    for value in places.extremes(place[-1]):
+                        self.call(channel, method, place, value)
+                        sent += 1
+        self.assertGreater(sent, 200)
+        self.well()
+
+    def call(self, channel: grpc.Channel, method: Any, place: Any, value: float) -> None:
+        """Call a method with a value in a field; the answer must be one, or blame the client."""
+        request: Any = GetMessageClass(method.input_type)()
+        if method.name.startswith("Generate"):
+            (request.tokenized.input_ids if hasattr(request, "tokenized") else request.token_ids.ids).extend([1, 2])
+        places.put_field(request, place, value)
+        kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        read = GetMessageClass(method.output_type).FromString
+        call = getattr(channel, kind)(path, type(request).SerializeToString, read)
+        # A subscription has no end, so that it is given one.
+        seconds = 0.3 if method.name == "SubscribeKvEvents" else PATIENCE
+        given = iter([request]) if method.client_streaming else request
+        try:
+            answer = call(given, timeout=seconds)
+            if method.server_streaming:
+                list(answer)
+        except grpc.RpcError as error:
+            code = error.code()
+            fine = {"INVALID_ARGUMENT", "OUT_OF_RANGE", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
+            if seconds < 1:
+                fine.add("DEADLINE_EXCEEDED")
+            self.assertIn(code.name, fine, (path, [each.name for each in place], value, error.details()))
+        if method.name in self.undone:
+            self.ask(self.undone[method.name], None)
+
+    def subscribe(self) -> zmq.Socket[bytes]:
+        """Subscribe to all events."""
+        subscriber = zmq.Context().socket(zmq.SUB)
+        self.addCleanup(subscriber.context.destroy, 0)
+        subscriber.setsockopt(zmq.SUBSCRIBE, b"")
+        subscriber.connect(f"tcp://127.0.0.1:{self.events}")
+        return subscriber
+
+    def heard(self, subscriber: zmq.Socket[bytes]) -> int:
+        """Have prompts stored until a subscriber hears of one; tell the number of that batch."""
+        end = time.monotonic() + PATIENCE
+        while not subscriber.poll(20):
+            self.assertLess(time.monotonic(), end, "nothing is published any more")
+            self.say([random.randrange(1000, 30_000) for _ in range(40)], max_tokens=1)
+        return int.from_bytes(subscriber.recv_multipart()[1], "big")
+
+    def test_subscribers_leave(self) -> None:
+        """5b: A subscriber that leaves, or breaks off in the middle, ends the events for nobody else."""
+        last = -1
+        for number in range(4):
+            subscriber = self.subscribe()
+            heard = self.heard(subscriber)
+            self.assertGreater(heard, last)
+            last = heard
+            if number % 2:
+                subscriber.close(0)
+            else:
+                with closing(self.raw_subscriber()):
+                    self.heard(subscriber)
+                subscriber.context.destroy(0)
+        self.well()
+
+    def raw_subscriber(self) -> socket.socket:
+        """Connect as one who says a part of ZeroMQ's greeting and no more."""
+        connection = socket.create_connection(("127.0.0.1", self.events), PATIENCE)
+        connection.sendall(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL")
+        return connection
