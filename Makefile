@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
+AUDIT = build/audit
 
 FUZZ_CASES ?= 2000
 FUZZ_SEED ?= 2
 SOAK_SECONDS ?= 3600
 
-.PHONY: help run test lint unit robust fuzz soak test-oldest clients cluster bench docs sample dashboard tokenizer wheel deb clean
+.PHONY: help run test lint unit robust fuzz soak audit test-oldest clients cluster bench docs sample dashboard tokenizer wheel \
+	deb pins clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +47,9 @@ LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load a
 	kv_subscriber live_configuration lora monitoring openai_embeddings openai_tools pacing prometheus retries scenario schemathesis \
 	tenants token_routes)) $(ROBUST) tests/cluster tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
 
+audit: $(AUDIT)/.done ## look for faults in the program, and for known ones in the releases that the Debian package has
+	$(AUDIT)/bin/python -m tests.auditing
+
 test-oldest: ## run the tests on the oldest libraries that are supported
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt .venv-oldest/.test
 	.venv-oldest/bin/python -m pytest $(addprefix --ignore=,$(LONG))
@@ -79,7 +84,8 @@ DEB_PARTS = debian etc/grafana etc/prometheus etc/vllmsim examples twisted vllms
 DEB_FILES := $(shell find $(DEB_PARTS) -type f ! -name '*.pyc' ! -name dropin.cache ! -path '*.egg-info/*')
 DEB_TREE = build/deb/vllmsim
 # The package is for the distribution's own Python.
-DEB_PIP = /usr/bin/python3 -m pip --disable-pip-version-check wheel --quiet --wheel-dir
+DEB_PIP = /usr/bin/python3 -m pip --isolated --disable-pip-version-check wheel --quiet --wheel-dir
+PINNED = --no-index --find-links build/pinned
 
 deb: dist/.deb ## build and check the Debian package, dist/vllmsim_*.deb
 
@@ -87,7 +93,7 @@ dist/.deb: build/wheels/.done $(DEB_FILES)
 	@rm -rf build/deb dist/vllmsim_*.deb
 	@mkdir -p $(DEB_TREE) dist
 	@cp -r --parents $(DEB_PARTS) $(DEB_TREE)
-	@$(DEB_PIP) $(DEB_TREE)/wheels --no-deps ./$(DEB_TREE)
+	@$(DEB_PIP) $(DEB_TREE)/wheels $(PINNED) --no-deps ./$(DEB_TREE)
 	@cp build/wheels/*.whl $(DEB_TREE)/wheels
 	# Nothing is compiled.
 	cd $(DEB_TREE) && dpkg-buildpackage --build=binary --unsigned-changes --ignore-builtin-builddeps
@@ -95,13 +101,35 @@ dist/.deb: build/wheels/.done $(DEB_FILES)
 	@mv build/deb/vllmsim_*.deb dist
 	@touch $@
 
-build/wheels/.done: setup.cfg
+# Nothing is downloaded that debian/wheels.txt has no hash of, and nothing else is used.
+build/wheels/.done: setup.cfg pyproject.toml debian/wheels.txt
 	@echo "downloading what vllmsim needs, for /usr/bin/python3"
-	@rm -rf build/wheels build/metadata
+	@rm -rf build/pinned build/wheels build/metadata
 	@mkdir -p build/metadata/vllmsim
 	@cp --parents setup.cfg pyproject.toml README.rst LICENSE vllmsim/__init__.py build/metadata
-	@$(DEB_PIP) build/wheels './build/metadata[grpc,otel]'
+	@/usr/bin/python3 -m pip --disable-pip-version-check download --quiet --dest build/pinned --no-deps \
+	  --only-binary :all: --require-hashes --requirement debian/wheels.txt
+	@$(DEB_PIP) build/wheels $(PINNED) './build/metadata[grpc,otel]' || { \
+	  echo "debian/wheels.txt does not go with setup.cfg: make pins writes it anew" >&2; exit 1; }
 	@rm -rf build/metadata build/wheels/vllmsim-*.whl
+	@touch $@
+
+PINS = build/pins
+# Pinned too, as what it writes is compared.
+UV = uv==0.13.9
+
+pins: $(PINS)/.done ## write debian/wheels.txt, the releases and hashes of what the Debian package has; ARGS=--upgrade for new ones
+	.ci/pin-wheels $(PINS)/bin/uv $(ARGS)
+
+# Pinned, because each release finds something new.
+$(AUDIT)/.done: Makefile
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip --disable-pip-version-check install --quiet bandit==1.9.4 pip-audit==2.10.1
+	@touch $@
+
+$(PINS)/.done: Makefile
+	@$(PYTHON) -m venv $(PINS)
+	@$(PINS)/bin/python -m pip --disable-pip-version-check install --quiet $(UV)
 	@touch $@
 
 clean: ## remove everything that was made
