@@ -58,7 +58,7 @@ class ServiceTests(SynchronousTestCase):
     def test_unserved(self) -> None:
         """A socket that systemd has passed and nobody serves is named."""
         self.patch(os, "environ", {**os.environ, "LISTEN_FDNAMES": "http:admin"})
-        top = self.make("--admin-endpoint", "9001")
+        top = self.make("--admin-endpoint", "9001", "--host", "127.0.0.1")
         self.patch(MultiService, "startService", lambda _: None)
         with capturedLogs() as events:
             top.startService()

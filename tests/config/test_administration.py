@@ -76,15 +76,3 @@ class EndpointTests(SynchronousTestCase):
         ):
             self.assertEqual(fault, self.refused(*words))
         self.endpoints("--admin-endpoint", "8000", "--uds", "/x")
-
-    def test_open(self) -> None:
-        """Whoever has keys is told that administrators need none, unless they do or are somewhere else."""
-        key = ("--api-key", "a")
-        for words, doubts in (
-            ((), 0),
-            (key, 1),
-            (("--tenants", '[{"name":"t","keys":["k"]}]'), 1),
-            ((*key, "--admin-api-key", "b"), 0),
-            ((*key, "--admin-endpoint", "9001"), 0),
-        ):
-            self.assertEqual(doubts, len(load_words(words, {}).doubts), words)

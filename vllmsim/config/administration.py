@@ -57,11 +57,3 @@ def admin_fault(configuration: Configuration) -> str | None:
         taken.add(c.data_parallel_supervisor_port)
     shared = sorted(taken.intersection(ports))
     return f"port {shared[0]} is taken already: it is this server's own" if shared else None
-
-
-def admin_doubt(configuration: Configuration) -> str:
-    """Say that keys keep nobody out who can administer the server; empty where they do, or there are none."""
-    c = configuration
-    if c.admin_endpoint or c.admin_api_key or not (c.api_key or c.api_key_file or c.tenants):
-        return ""
-    return "There are keys, and /admin/config and the like need none: anyone may change them. See admin-api-key."

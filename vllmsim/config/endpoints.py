@@ -62,6 +62,11 @@ def endpoint_words(endpoint: str) -> EndpointWords:
     return EndpointWords(kind[0], positional, {word[0]: word[1] for word in others if len(word) > 1})
 
 
+def endpoint_arguments(words: EndpointWords) -> dict[str, str]:
+    """Name the arguments of an endpoint, as far as their order is known."""
+    return dict(zip(_ARGUMENTS.get(words.kind, ()), words.positional, strict=False)) | words.named
+
+
 def endpoint_fault(endpoint: str) -> str | None:
     """Say what is wrong with an endpoint string, as far as it tells; None of kinds that say it well themselves."""
     try:
@@ -73,11 +78,10 @@ def endpoint_fault(endpoint: str) -> str | None:
 
 
 def _argument_fault(words: EndpointWords, known: tuple[str, ...]) -> str | None:
-    given = dict(zip(known, words.positional, strict=False))
+    given = endpoint_arguments(words)
     unknown = [*words.positional[len(known) :], *(name for name in words.named if name not in known)]
     if unknown:
         return f"{words.kind} has no argument {unknown[0]!r}; it has {', '.join(known)}"
-    given |= words.named
     if not given.get(known[0]):
         return f"it names no {known[0]}"
     for name, digits, most in (("port", _DECIMAL, _MOST_PORTS), ("backlog", _DECIMAL, None), ("mode", _OCTAL, None)):

@@ -11,7 +11,6 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from vllmsim.config.access import middleware_doubt
-from vllmsim.config.administration import admin_doubt
 from vllmsim.config.arguments import Arguments, Problem, problems_of
 from vllmsim.config.blocks import settle, window_doubt
 from vllmsim.config.events import event_doubt
@@ -69,7 +68,6 @@ class Loaded:
             window_doubt(_or_default(window.option, asked), c),
             event_doubt(c),
             tls_doubt(c),
-            admin_doubt(c),
             middleware_doubt(c),
         )
         return [each for each in told if each]

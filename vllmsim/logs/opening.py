@@ -1,10 +1,11 @@
 # -*- test-case-name: tests.test_tap -*-
-"""What the log says first: what will not be as it seems."""
+"""What the log says first: what will not be as it seems, and what is open to everybody."""
 
 from collections.abc import Mapping
 
 from twisted.logger import Logger
 
+from vllmsim.config.exposure import exposure
 from vllmsim.config.loading import Loaded
 from vllmsim.config.schema import Configuration
 
@@ -17,6 +18,8 @@ def name_doubts(loaded: Loaded, environ: Mapping[str, str]) -> None:
         _log.warn("{option} ({origin}) is accepted and has no effect.", option=option.name, origin=origin)
     for doubt in loaded.doubts:
         _log.warn("{doubt}", doubt=doubt)
+    if exposed := exposure(loaded.configuration):
+        _log.warn("{exposed}", exposed=exposed)
     if "LISTEN_FDNAMES" in environ:
         _name_unserved(loaded.configuration, environ)
 

@@ -1,0 +1,1 @@
+"""Promises of ``docs/threat-model.rst``, held against the daemon."""
