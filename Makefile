@@ -27,7 +27,7 @@ lint: $(VENV)/.dev ## check style, types and layers
 	$(BIN)/lint-imports --no-logo
 
 # What load, faults and hostile input do; most of it waits, so that it goes beside the others.
-ROBUST = $(wildcard $(addprefix tests/,catalogue faults fuzz properties soak))
+ROBUST = $(wildcard $(addprefix tests/,catalogue faults fuzz properties security soak))
 
 unit: $(VENV)/.dev ## run the other tests with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(addprefix --ignore=,$(ROBUST))

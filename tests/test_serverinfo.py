@@ -10,8 +10,14 @@ class ServerInfoTests(SynchronousTestCase):
 
     def test_environment(self) -> None:
         """VLLM's variables are shown, in order; of those that may be secret just that they are there."""
-        environ = {"VLLM_PORT": "1", "VLLM_API_KEY": "a", "VLLM_S3_ACCESS_KEY_ID": "b", "HF_TOKEN": "c"}
-        expected = {"VLLM_API_KEY": "***", "VLLM_PORT": "1", "VLLM_S3_ACCESS_KEY_ID": "***"}
+        environ = {
+            "VLLM_PORT": "1",
+            "VLLM_API_KEY": "a",
+            "VLLM_S3_ACCESS_KEY_ID": "b",
+            "HF_TOKEN": "c",
+            "VLLM_X": "http://a:b@c",
+        }
+        expected = {"VLLM_API_KEY": "***", "VLLM_PORT": "1", "VLLM_S3_ACCESS_KEY_ID": "***", "VLLM_X": "http://***@c"}
         self.assertEqual(expected, describe_environment(environ))
 
     def test_system(self) -> None:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vllmsim import VLLM_VERSION, __version__
+from vllmsim.secrecy import MASK, looks_secret, open_text
 
-_SECRET_WORDS: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD")
-_MASK: Final = "***"
+_SECRET_WORDS: Final = ("KEY", "PASS")
 _PACKAGES: Final = ("Twisted", "klein", "attrs", "Automat", "prometheus-client", "pydantic", "orjson", "PyYAML")
 
 
 def describe_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Show the variables that are vLLM's; of those that sound secret, only that they are set."""
     return {
-        name: _MASK if any(word in name for word in _SECRET_WORDS) else value
+        name: MASK if looks_secret(name) or any(word in name for word in _SECRET_WORDS) else open_text(value)
         for name, value in sorted(environ.items())
         if name.startswith("VLLM_")
     }

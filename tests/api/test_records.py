@@ -1,5 +1,6 @@
 """What is shown of a request."""
 
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -66,6 +67,20 @@ class RecordTests(SynchronousTestCase):
             "body": {"model": "x"},
         }  # fmt: skip
         self.assertEqual(expected, self.check(record))
+
+    def test_query(self) -> None:
+        """Arguments of a query that are called like secrets are shown by their hashes, all else as it was sent."""
+        for sent, shown in (
+            ("/x?a=1&api%5Fkey=s%33cret&b=", f"/x?a=1&api%5Fkey=sha256:{sha256(b's3cret').hexdigest()[:12]}&b="),
+            ("/x?token", "/x?token"),
+            ("/x?token=", "/x?token="),
+            ("/x?", "/x?"),
+            ("http://me:pass@host/x", "http://***@host/x"),
+        ):
+            facts = http()
+            facts.path = sent
+            record = RequestRecord("/x", 1, 0, "m", 1.0, 1.0, facts)
+            self.assertEqual(shown, self.check(record)["path"])
 
     def test_new(self) -> None:
         """Of a request that has just come little is known."""

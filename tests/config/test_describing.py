@@ -7,6 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from vllmsim.config.describing import describe_configuration
+from vllmsim.config.listing import print_config
+from vllmsim.config.loading import ConfigurationError
 from vllmsim.config.schema import own_options
 
 
@@ -32,3 +34,19 @@ class DescribingTests(SynchronousTestCase):
         """An address is shown without what signs its reader in."""
         configuration = evolve(load_words([], {}).configuration, dataset_url="https://me:secret@host/x@y")
         self.assertEqual("https://***@host/x@y", describe_configuration(configuration)["dataset-url"])
+
+    def test_within(self) -> None:
+        """What is secret within a value is shown nowhere: not here, not by --print-config, not where it is refused."""
+        words = (
+            *("--datasets", '{"m":{"path":"/x","url":"https://me:hunter2@host/x?sig=hunter2"}}'),
+            *("--dataset-path", "/x", "--dataset-url", "https://host/x?sig=hunter2"),
+            *("--render-url", "http://me:hun@ter2@host", "--failure-rules", '[{"api-key":"hunter2","status":500}]'),
+            *("--kv-transfer-config.kv_connector_extra_config", '{"password":"hunter2"}'),
+        )
+        loaded = load_words(words, {})
+        for shown in (json.dumps(describe_configuration(loaded.configuration)), print_config(loaded)):
+            self.assertNotRegex(shown, "hunter2|ter2")
+            self.assertIn("https://host/x?***", shown)
+            self.assertIn('"api-key": "***"', shown)
+        wrong = ("--lora-modules", '{"name":7,"path":"http://me:hunter2@host"}')
+        self.assertNotIn("hunter2", str(self.assertRaises(ConfigurationError, load_words, wrong, {})))

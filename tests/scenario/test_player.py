@@ -212,6 +212,15 @@ class OptionTests(ScenarioTestCase):
         self.wait(2)
         self.assertEqual(before, self.live.current.fake_metrics)
 
+    def test_secrets_go_back(self) -> None:
+        """What is shown to nobody is as it was too: the key that a failure rule is for."""
+        self.make_rank("--failure-rules", '[{"api-key": "sk-one", "status": 500}]')
+        before = self.live.current.failure_rules
+        self.begin({"at": "0s", "set": {"failure-rules": []}}, duration="1s")
+        self.assertEqual((), self.live.current.failure_rules)
+        self.wait(2)
+        self.assertEqual(before, self.live.current.failure_rules)
+
 
 class RoundTests(ScenarioTestCase):
     """From the beginning to the end, and over again."""

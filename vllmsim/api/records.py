@@ -3,24 +3,21 @@
 
 One JSON object for each request. ``times`` are seconds since its arrival; ``arrived`` is since the epoch. What of the
 body is kept is shown as the JSON that it is, or as text when it was cut or is no JSON. Keys, tokens and cookies in
-headers are never shown: a few digits of their hash are, so that one key can be told from another.
+headers and queries are never shown: a few digits of their hash are, so that one key can be told from another.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any, Final
+from urllib.parse import unquote, unquote_to_bytes
 
 import orjson
 from attrs import asdict
 
 from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.sampling import Sampling
+from vllmsim.secrecy import looks_secret, open_text
 
-_SECRETS: Final = re.compile(
-    r"auth|cookie|api[-_]?key|(?:^|(?<!idempotency)[-_])key$|token(?!s)|secret|passw|passphrase|credential|signature",
-    re.IGNORECASE,
-)
 _SCHEMES: Final = frozenset({b"basic", b"bearer"})
 _DIGITS: Final = 12
 _USUAL: Final = asdict(Sampling())
@@ -49,7 +46,7 @@ def record_object(record: RequestRecord, *, body: bool) -> dict[str, Any]:
         "route": record.route,
         "tenant": record.tenant,
         "method": None if http is None else http.method,
-        "path": None if http is None else http.path,
+        "path": None if http is None else _path(http.path),
         "state": record.state,
         "outcome": record.outcome,
         "status": (http.status or None) if http is not None else None,
@@ -110,9 +107,16 @@ def _shown(name: str, value: bytes) -> str:
     return _hidden(value) if looks_secret(name) else value.decode("latin-1")
 
 
-def looks_secret(name: str) -> bool:
-    """Tell whether what has such a name, as a header or an argument of a query, is a secret."""
-    return _SECRETS.search(name) is not None
+def _path(path: str) -> str:
+    """Show a path with its query, but for the arguments that are secrets."""
+    bare, mark, query = path.partition("?")
+    return f"{open_text(bare)}{mark}{'&'.join(map(_argument, query.split('&')))}"
+
+
+def _argument(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    secret = value and looks_secret(unquote(name))
+    return f"{name}={_hidden(unquote_to_bytes(value))}" if secret else f"{name}{equals}{value}"
 
 
 def _hidden(value: bytes) -> str:

@@ -16,6 +16,7 @@ from attrs import define, evolve, field, frozen
 from vllmsim.config.kinds import FALSE, TRUE, UNREADABLE, Flag, Json, List
 from vllmsim.config.names import Meaning, complete, find, short_names, suggest
 from vllmsim.config.option import Option
+from vllmsim.secrecy import open_value
 
 _WORDS: Final = TRUE | FALSE
 REQUESTS: Final = frozenset({"help", "help-plugins", "version", "print-config", "check-config"})
@@ -59,7 +60,7 @@ def problems_of(option: Option, key: str, value: object, error: Exception, origi
     if faults is not None:
         return [Problem(f"{key}.{member}", fault, origin, option.name) for member, fault in faults]
     detail = f"; {error}" if str(error) not in option.kind.allowed and _own_words(error) else ""
-    shown = "what is given" if option.secret else repr(value)
+    shown = "what is given" if option.secret else repr(open_value(value))
     if len(shown) > _MOST_SHOWN:
         shown = shown[:_MOST_SHOWN] + "..."
     return [Problem(key, f"{shown} will not do: it must be {option.kind.allowed}{detail}", origin, option.name)]

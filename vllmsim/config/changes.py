@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from vllmsim.config.describing import MASK, describe_configuration, written
+from vllmsim.config.describing import describe_configuration, written
 from vllmsim.config.edits import Edit, Fault, read_edit
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
@@ -25,6 +25,7 @@ from vllmsim.config.schema import Configuration, own_options
 from vllmsim.config.wording import VALUES
 from vllmsim.errors import Conflict, InvalidRequest
 from vllmsim.interfaces import IConfigurations
+from vllmsim.secrecy import MASK
 
 REMEMBERED: Final = 100
 """How many changes can be undone, and how many are told of."""

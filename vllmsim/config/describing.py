@@ -1,19 +1,15 @@
 # -*- test-case-name: tests.config.test_describing -*-
 """Shows a configuration to who may not see secrets."""
 
-import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from vllmsim.config.kinds import Kind
 from vllmsim.config.names import find
 from vllmsim.config.option import Option
 from vllmsim.config.schema import Configuration, own_options
-
-MASK: Final = "***"
-"""What stands for a secret."""
-_USER: Final = re.compile(r"(?<=://)[^/@]*@")
+from vllmsim.secrecy import MASK, open_value
 
 
 def describe_configuration(configuration: Configuration) -> dict[str, Any]:
@@ -24,9 +20,8 @@ def describe_configuration(configuration: Configuration) -> dict[str, Any]:
 
 
 def written(kind: Kind, value: Any) -> Any:
-    """Write a value as a file would have it, but for what an address has before its host."""
-    shown = None if value is None else kind.to_value(value)
-    return _USER.sub(f"{MASK}@", shown) if isinstance(shown, str) else shown
+    """Write a value as a file would have it, but for what in it is secret, such as a password in an address."""
+    return None if value is None else open_value(kind.to_value(value))
 
 
 def masked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, Final
 
+from vllmsim.config.describing import written
 from vllmsim.config.kinds import Duration, Flag, Kind
 from vllmsim.config.loading import Loaded
 from vllmsim.config.names import all_options, find
 from vllmsim.config.option import Option, by_group
+from vllmsim.secrecy import MASK
 
 _WIDTH: Final = 100
 _INDENT: Final = 8
@@ -37,10 +39,8 @@ time that a configuration asks for.
 
 
 def _scalar(kind: Kind, value: Any) -> str:
-    """Write a value on one line of YAML, which JSON is."""
-    if value is None:
-        return "null"
-    return json.dumps(kind.to_value(value), ensure_ascii=False)
+    """Write a value on one line of YAML, which JSON is; secrets are not shown."""
+    return json.dumps(written(kind, value), ensure_ascii=False)
 
 
 def _default(option: Option) -> str:
@@ -111,7 +111,7 @@ def print_config(loaded: Loaded) -> str:
             given, origin = loaded.values.get(option.name, (None, "default"))
             value = getattr(loaded.configuration, option.attribute, given)
             hidden = option.secret and value not in {None, option.default}
-            shown_value = '"***"' if hidden else _scalar(option.kind, value)
+            shown_value = f'"{MASK}"' if hidden else _scalar(option.kind, value)
             lines.append(f"{option.name}: {shown_value}  # {origin}")
     return "\n".join(lines).lstrip() + "\n"
 

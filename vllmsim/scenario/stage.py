@@ -87,7 +87,7 @@ class Stage:
     def former_options(self) -> dict[str, object]:
         """List the options that have still the value that a scenario has given them, and what they were before."""
         return {
-            name: written(_option(name).kind, self._before[name])
+            name: None if self._before[name] is None else _option(name).kind.to_value(self._before[name])
             for name, value in self._given.items()
             if self._value(name) == value != self._before[name]
         }

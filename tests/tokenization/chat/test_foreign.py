@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import resource
 import time
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -22,8 +24,8 @@ class ForeignTests(SynchronousTestCase):
     """A process that may be lost."""
 
     def setUp(self) -> None:
-        """Have one that is soon out of patience."""
-        self.foreign = ForeignTemplates(in_thread, 0.3)
+        """Have one that has time, as this machine may be busy."""
+        self.foreign = ForeignTemplates(in_thread, 20.0)
         self.addCleanup(self.foreign.close)
 
     def render(self, source: str) -> Deferred[str]:
@@ -42,13 +44,27 @@ class ForeignTests(SynchronousTestCase):
         self.assertEqual("no", self.refused("{{ raise_exception('no') }}"))
         self.assertIs(first, self.foreign._process)
 
+    def test_secrets(self) -> None:
+        """The process knows none of the server's variables that may be secret, and no more of its descriptors."""
+        self.patch(os, "environ", {**os.environ, "VLLM_API_KEY": "hunter2", "TZ": "UTC"})
+        self.successResultOf(self.render("x"))
+        assert self.foreign._process is not None
+        process = Path(f"/proc/{self.foreign._process.pid}")
+        variables = process.joinpath("environ").read_bytes().split(b"\0")
+        self.assertIn(b"TZ=UTC", variables)
+        self.assertFalse([each for each in variables if b"hunter2" in each])
+        self.assertEqual({"0", "1", "2"}, {each.name for each in process.joinpath("fd").iterdir()})
+
     def test_endless(self) -> None:
         """A template that takes too long is given up, and the next one is rendered."""
+        self.foreign._patience = 0.3
         started = time.monotonic()
         loops = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
         for source in (loops, "{{ 9 ** (9 ** 9) }}"):
             self.assertIn("more than 0.3 seconds", self.refused(source))
         self.assertLess(time.monotonic() - started, 10)
+        self.foreign._patience = 20.0
+        self.foreign.close()
         self.assertEqual("hi é", self.successResultOf(self.render("{{ messages[0].content }}")))
 
     def test_memory(self) -> None:

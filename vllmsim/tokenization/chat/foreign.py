@@ -11,6 +11,7 @@ text, or ``-`` and why there is none.
 """
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -36,6 +37,8 @@ _MOST_REASON: Final = 4096
 _MOST_MEMORY: Final = 512 << 20
 _REMEMBERED: Final = 16
 _TOO_DEEP: Final = "What the chat template is told is nested too deeply."
+_KEPT: Final = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ")
+"""Variables that the process has of ours: what it runs is a stranger's, and others may be keys."""
 _START: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); from vllmsim.tokenization.chat.foreign import main; main(sys.argv)"
 )
@@ -103,7 +106,8 @@ class ForeignTemplates:
     def _start(self) -> "subprocess.Popen[bytes]":
         root = Path(__file__).parents[3]
         words = [sys.executable, "-I", "-c", _START, str(root), str(self._patience)]
-        return subprocess.Popen(words, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)  # noqa: S603 - words of ours
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        return subprocess.Popen(words, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment)  # noqa: S603 - words of ours
 
 
 def _send(stream: IO[bytes], message: bytes) -> None:

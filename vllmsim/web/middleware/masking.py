@@ -15,9 +15,8 @@ from urllib.parse import unquote
 
 from attrs import define, field
 
-from vllmsim.api.records import looks_secret
+from vllmsim.secrecy import MASK, looks_secret
 
-MASK: Final = "***"
 _SCHEME: Final = re.compile("(?:basic|bearer|digest|negotiate) ", re.IGNORECASE)
 _LETTER: Final = r"[\w./+=~-]"
 _WORD: Final = re.compile(f"{_LETTER}+")
