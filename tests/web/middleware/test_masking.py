@@ -4,7 +4,8 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.web.middleware.masking import MASK, Masking, as_text, headers_shown, on_one_line
+from vllmsim.secrecy import MASK
+from vllmsim.web.middleware.masking import Masking, as_text, headers_shown, on_one_line
 
 NAMES = frozenset({"api-key", "hf-token", "tenants"})
 
