@@ -320,6 +320,7 @@ def _make_site(
             c.timeout_keep_alive,
             c.send_timeout,
             Extent(c.max_json_depth, c.max_json_items),
+            c.receive_timeout,
         ),
         chain=chain(),
         root_path=c.root_path,

@@ -4,6 +4,7 @@ import gc
 import weakref
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -22,6 +23,8 @@ from tests.wires import Wire
 from vllmsim.web import channel, connection
 from vllmsim.web.request import Request
 from vllmsim.web.site import Limits, Site
+
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Library(Routeless):
@@ -148,9 +151,22 @@ class ComingTests(ChannelTestCase):
         self.assertEqual(["/a xy", "/b ", "/c "], self.bodies())
 
     def test_connect(self) -> None:
-        """A client that takes this server for a proxy is told that it is none."""
-        self.exchange.send_bytes(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\nhello")
-        self.assertEqual("x:1 ", self.bodies()[0])
+        """A client that takes this server for a proxy is told that it is none; what it sends on is no request."""
+        for length in ("", "Content-Length: 40\r\n"):
+            self.setUp()
+            self.exchange.send_bytes(f"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n{length}\r\n".encode() + GET)
+            self.exchange.send_bytes(GET)
+            self.assertEqual((["x:1 "], True), (self.bodies(), self.transport.disconnecting))
+
+    def test_turns(self) -> None:
+        """Requests that come all at once are answered in several turns, so that others have theirs."""
+        self.exchange.send_bytes(GET * 100)
+        self.assertTrue(0 < len(self.bodies()) < 50)
+        self.assertEqual("paused", self.transport.producerState)
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.assertEqual((["/a "] * 100, "producing"), (self.bodies(), self.transport.producerState))
 
     def test_smuggled(self) -> None:
         """A request whose length is told in two ways is none."""
@@ -165,6 +181,29 @@ class ComingTests(ChannelTestCase):
         for _ in range(201):
             self.exchange.send_bytes(b"x" * 10)
         self.assertEqual(400, self.exchange.status)
+
+    def test_never_ending_trailer(self) -> None:
+        """What is sent behind a body, or between its pieces, is bounded too."""
+        for rest in (b"0\r\nX: ", b"1;x="):
+            self.setUp()
+            self.exchange.send_bytes(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + rest)
+            for _ in range(201):
+                self.exchange.send_bytes(b"x" * 10)
+            self.assertEqual(400, self.exchange.status)
+
+    def test_long_target(self) -> None:
+        """A target is at most 64 KiB long, however large a head may be."""
+        self.site.limits = evolve(self.site.limits, head_bytes=1 << 20)
+        self.exchange.send("GET", "/?" + "x" * 65534)
+        self.assertEqual(200, self.exchange.status)
+        self.assertEqual(400, Exchange(self.site).send("GET", "/?" + "x" * 65535).status)
+
+    def test_length_of_zeros(self) -> None:
+        """A length may begin with any number of zeros."""
+        self.site.limits = evolve(self.site.limits, head_bytes=1 << 20)
+        head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000
+        self.exchange.send_bytes(head + b"3\r\n\r\nabc").send_bytes(head + b"\r\n\r\n")
+        self.assertEqual(["/a abc", "/a "], self.bodies())
 
     def test_bug(self) -> None:
         """An error of ours in reading a request is logged, and refused like bytes that are none."""
@@ -214,6 +253,25 @@ class IdleTests(ChannelTestCase):
         self.clock.advance(59)
         self.exchange.send_bytes(b" HTTP/1.1\r\n\r\n")
         self.assertEqual(["/later ", "/b "], self.bodies())
+
+    def test_bit_by_bit(self) -> None:
+        """A request that comes bit by bit is waited for a minute, from its own beginning."""
+        self.exchange.send("GET", "/a")
+        head = b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n"
+        for piece in (head[:9], head[9:], *[b"x"] * 10):
+            self.exchange.send_bytes(piece)
+            self.assertFalse(self.transport.disconnecting)
+            self.clock.advance(5)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_large_body(self) -> None:
+        """A body that comes on may take longer."""
+        self.site.limits = evolve(self.site.limits, body_bytes=1 << 20)
+        self.exchange.send_bytes(b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 160000\r\n\r\n")
+        for _ in range(10):
+            self.exchange.send_bytes(b"x" * 16_000)
+            self.clock.advance(20)
+        self.assertEqual(200, self.exchange.status)
 
     def test_forgotten(self) -> None:
         """A connection that is gone is forgotten at once, without the collector of garbage."""

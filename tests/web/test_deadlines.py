@@ -45,6 +45,14 @@ class DeadlineTests(SynchronousTestCase):
         self.clock.advance(3)
         self.assertEqual(["c", "a"], self.expired)
 
+    def test_keep(self) -> None:
+        """Who is waited for already has no more time for being waited for again."""
+        self.deadlines.keep("a")
+        self.clock.advance(3)
+        self.deadlines.keep("a")
+        self.clock.advance(2)
+        self.assertEqual(["a"], self.expired)
+
     def test_none_left(self) -> None:
         """A timer for nobody does nothing."""
         self.deadlines.start("a")

@@ -39,10 +39,18 @@ class RootTests(RankTestCase):
         self.assertEqual(404, self.get("/nope/").status)
 
     def test_strange_paths(self) -> None:
-        """Paths that are no text, stars and absolute addresses are answered in JSON."""
-        for path in ("/%ff", "*", "http://x/health", "//", "/v1/models%2f"):
+        """Paths that are no text, stars and addresses of nothing are answered in JSON."""
+        for path in ("/%ff", "*", "http://x", "http://x?/health", "ftp://x/health", "//", "//x/health", "/health%00"):
             exchange = self.get(path)
             self.assertEqual((404, "application/json"), (exchange.status, exchange.headers["content-type"]))
+
+    def test_other_spellings(self) -> None:
+        """A target may be a whole address, as proxies are sent it, and any character of a path in percent signs."""
+        for path in ("http://x/health", "HTTPS://me@x:1/health?a=b", "/%68ealth", "/he%61lth?x"):
+            self.assertEqual(200, self.get(path).status, path)
+        for path in ("http://x/v1/models/?a", "/v1/models%2f?a", "/v1/models%2F?a"):
+            exchange = self.get(path)
+            self.assertEqual((307, "http://example.test/v1/models?a"), (exchange.status, exchange.headers["location"]))
 
     def test_strange_headers(self) -> None:
         """Headers that are no UTF-8 do no harm, and a request id that is none comes back as it is read."""

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from vllmsim.web.connection import Connection
+from vllmsim.web.deadlines import HEADWAY
 from vllmsim.web.request import Request
 from vllmsim.web.sending import Write, hurry, write_to
 
@@ -23,6 +24,10 @@ _NO_REQUEST: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
     b"Content-Length: 30\r\n\r\nInvalid HTTP request received."
 )
+_LARGEST_TARGET: Final = 1 << 16
+"""The largest target of a request: what is in it is parsed at once."""
+_AT_ONCE: Final = 32
+"""How many requests that came together are answered in one turn of the reactor."""
 _TLS: Final = b"\x16\x03"
 """How a handshake begins."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -42,7 +47,9 @@ class Channel(Connection):
     _coming: Request | None = None
     _head: "list[tuple[bytes, bytes]] | None" = None
     _head_bytes = 0
-    _head_fed = 0
+    _fed = 0
+    """Bytes since the head began, it was complete, or the latest of the body came."""
+    _headway = 0
     _target = b""
     _served: Request | None = None
     _room: Deferred[None] | None = None
@@ -65,15 +72,15 @@ class Channel(Connection):
     # What comes in
 
     def dataReceived(self, data: bytes) -> None:
-        """Read a piece of a request. A client that has begun one may take its time, as far as the site allows."""
+        """Read a piece of a request."""
         if self._deaf:
             return
         self.site.resting.stop(self)
-        if self._head is not None:
-            self._head_fed += len(data)
+        if self._mid_request:
+            self._fed += len(data)
         try:
             self._parse(data)
-            if self._head is not None:
+            if self._mid_request:
                 self._check_head()
         except (HttpParserError, _TooMuch) as error:
             if isinstance(error, HttpParserCallbackError) and not isinstance(error.__context__, _TooMuch):
@@ -89,19 +96,21 @@ class Channel(Connection):
             try:
                 self._parser.feed_data(data)
             except HttpParserUpgrade as upgrade:
-                data = self._without_upgrade() + data[upgrade.args[0] :]
+                if self._head is None:
+                    # Nothing here is a tunnel, and what is sent into one is no request.
+                    self._deaf = True
+                    return
+                data = self._without_upgrade(self._head) + data[upgrade.args[0] :]
                 self._parser = HttpRequestParser(self)
             else:
                 return
 
-    def _without_upgrade(self) -> bytes:
+    def _without_upgrade(self, head: "list[tuple[bytes, bytes]]") -> bytes:
         """Write the head that was just read as that of a request which offers no other protocol.
 
         Nothing is upgraded here, but the parser stops behind such a head and takes what follows for the other protocol.
         """
-        if self._head is None:
-            return b""
-        parser, kept = self._parser, [pair for pair in self._head if pair[0].lower() != b"upgrade"]
+        parser, kept = self._parser, [pair for pair in head if pair[0].lower() != b"upgrade"]
         lines = [b"%b %b HTTP/%b" % (parser.get_method(), self._target, parser.get_http_version().encode())]
         return b"\r\n".join([*lines, *map(b": ".join, kept), b"", b""])
 
@@ -109,11 +118,14 @@ class Channel(Connection):
         """Learn that a request begins."""
         if self._deaf:
             raise _TooMuch
-        self._target, self._head, self._head_bytes, self._head_fed = b"", [], 0, 0
+        self._target, self._head, self._head_bytes, self._fed = b"", [], 0, 0
+        self._headway = HEADWAY
 
     def on_url(self, piece: bytes) -> None:
         """Take a piece of the target."""
         self._target += piece
+        if len(self._target) > _LARGEST_TARGET:
+            raise _TooMuch
         self._head_bytes = max(self._head_bytes, len(self._target))
         self._check_head()
 
@@ -126,10 +138,8 @@ class Channel(Connection):
 
     def _check_head(self) -> None:
         limits, head = self.site.limits, self._head
-        # What is parsed, and what was fed since the head began: a line without an end is in the second alone.
-        if max(self._head_bytes, self._head_fed) > limits.head_bytes or (
-            head is not None and len(head) > limits.headers
-        ):
+        # What is parsed, and what was fed: a line without an end is in the second alone, and what is behind a body too.
+        if max(self._head_bytes, self._fed) > limits.head_bytes or (head is not None and len(head) > limits.headers):
             raise _TooMuch
 
     def on_headers_complete(self) -> None:
@@ -139,7 +149,7 @@ class Channel(Connection):
         if parser.should_upgrade() and parser.get_method() != b"CONNECT":
             return
         request = self._coming = Request(self, parser.get_method(), self._target, parser.get_http_version(), self._head)
-        self._head = None
+        self._head, self._head_bytes, self._fed = None, 0, 0
         if request.expects and not request.chain.admits(request):
             request.hopeless = True
         if request.hopeless:
@@ -150,6 +160,8 @@ class Channel(Connection):
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
         request = self._coming
+        self._fed = 0
+        self._headway += len(piece)
         if request is not None:
             request.take(piece)
             if request.hopeless:
@@ -165,7 +177,7 @@ class Channel(Connection):
         """Have the request answered in its turn."""
         request, self._coming = self._coming, None
         if request is not None:
-            request.persistent = self._parser.should_keep_alive()
+            request.persistent = self._parser.should_keep_alive() and request.method != b"CONNECT"
             self._waiting.append(request)
 
     # Who is answered
@@ -183,16 +195,24 @@ class Channel(Connection):
         """Whether the client has all answers and has not begun to ask for another."""
         return not (self._busy or self._mid_request or self._refused)
 
+    @property
+    def _may_serve(self) -> bool:
+        return bool(self._waiting) and self._served is None and not self.full and not self._closing
+
     def _serve_next(self) -> None:
         """Answer what waits, one after another; read on when nothing waits."""
         if self._choosing:
             return
         self._choosing = True
-        while self._waiting and self._served is None and not self.full and not self._closing:
+        count = 0
+        while self._may_serve and count < _AT_ONCE:
+            count += 1
             self._served = self._waiting.pop(0)
             self.site.coming.stop(self)
             self._served.process()
         self._choosing = False
+        if self._may_serve:
+            self.site.clock.callLater(0, self._serve_next)
         if not self._closing:
             self._read_if(nothing_waits=not self._waiting)
             if not self._busy:
@@ -212,8 +232,11 @@ class Channel(Connection):
         if self._refused:
             self.write(_NO_REQUEST)
             self.loseConnection()
-        elif self._mid_request:
+        elif self._mid_request and self._headway >= HEADWAY:
+            self._headway = 0
             self.site.coming.start(self)
+        elif self._mid_request:
+            self.site.coming.keep(self)
         elif self.site.closing:
             self.loseConnection()
         elif self._had_one:

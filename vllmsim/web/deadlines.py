@@ -3,12 +3,14 @@
 
 from collections.abc import Callable
 from math import inf
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 T = TypeVar("T")
+HEADWAY: Final = 16_384
+"""How many bytes of a body have a client waited for anew. Those who send fewer in all their time are not worth it."""
 
 
 @define(eq=False)
@@ -32,6 +34,11 @@ class Deadlines(Generic[T]):
         self._due[who] = self._clock.seconds() + self._seconds
         if self._call is None and self._seconds < inf:
             self._call = self._clock.callLater(self._seconds, self._ring)
+
+    def keep(self, who: T) -> None:
+        """Wait for someone as before, or from now on if that one is not waited for."""
+        if who not in self._due:
+            self.start(who)
 
     def stop(self, who: T) -> None:
         """Wait no more. Harmless for one who is not waited for."""

@@ -1,9 +1,11 @@
 # -*- test-case-name: tests.web.test_request -*-
 """What is received of an exchange over HTTP: its head, and its body as far as that is not too large."""
 
+import re
 from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.web import server
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from vllmsim.web.site import Site
 
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_ADDRESS: Final = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
+"""What stands before the path of a target that is a whole address, as clients of proxies write it."""
+_LONGEST_NUMBER: Final = 20
+"""How many digits of a length are read: more mean the same, and Python does not read any number of them."""
 PATIENCE: Final = 16
 """How many times the body limit is read and thrown away, so that the client may finish and see the error."""
 
@@ -44,6 +50,10 @@ class ReceivedRequest(server.Request):
     channel: "Channel"  # type: ignore[assignment]
     site: "Site"  # type: ignore[assignment]
     content: BytesIO
+    target: bytes
+    """What was asked for: a path as it was sent, and a query."""
+    path: bytes
+    """Its path, without what is written in percent signs."""
     body = b""
     """The body; empty for one that is thrown away."""
     persistent = False
@@ -66,7 +76,9 @@ class ReceivedRequest(server.Request):
         self._connection = channel
         self.site = channel.site
         self.method, self.uri, self.clientproto = method, target, b"HTTP/" + version.encode()
-        self.path, _, query = target.partition(b"?")
+        self.target = _ADDRESS.sub(b"", target, 1)
+        path, _, query = self.target.partition(b"?")
+        self.path = unquote_to_bytes(path) if b"%" in path else path
         if self.site.root_path:
             self.path = _below(self.site.root_path, self.path)
         self.args = parse_qs(query, 1) if query else {}
@@ -192,4 +204,4 @@ def _utf8(text: bytes) -> str:
 
 def length_of(header: bytes | None) -> int:
     """Read the header that tells a body's length; 0 where it does not."""
-    return int(header) if header is not None and header.isdigit() else 0
+    return int(header.lstrip(b"0")[:_LONGEST_NUMBER] or b"0") if header is not None and header.isdigit() else 0

@@ -1,10 +1,10 @@
 # -*- test-case-name: tests.web.test_root -*-
 """The root of a rank's URL tree: finds the route, and answers where there is none as vLLM's server does."""
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, TypeAlias
-from urllib.parse import unquote_to_bytes
+from typing import Any, Final, TypeAlias
 
 import orjson
 from attrs import Factory, frozen
@@ -18,6 +18,7 @@ from vllmsim.web.described import dialect_of, is_remembered, operation, works
 from vllmsim.web.guarding import Guard
 from vllmsim.web.request import NO_ROUTE, Dialect, Request
 
+_LAST_SLASH: Final = re.compile(rb"(?:/|%2f)\Z", re.IGNORECASE)
 Endpoint: TypeAlias = Callable[..., Any]
 
 
@@ -48,7 +49,7 @@ class _Route:
         if not (path.startswith(before) and path.endswith(after)):
             return None
         try:
-            segment = unquote_to_bytes(path[len(before) : len(path) - len(after)]).decode("utf-8")
+            segment = path[len(before) : len(path) - len(after)].decode("utf-8")
         except UnicodeDecodeError:
             return None
         return {name.decode(): segment} if segment and "/" not in segment else None
@@ -163,8 +164,8 @@ class RankResource(Resource):
             return
         scheme = b"https" if request.isSecure() else b"http"
         host = request.getHeader(b"host")
-        path, *query = request.uri.partition(b"?")
-        location = (scheme + b"://" + host if host else b"") + path[:-1] + b"".join(query)
+        path, *query = request.target.partition(b"?")
+        location = (scheme + b"://" + host if host else b"") + _LAST_SLASH.sub(b"", path) + b"".join(query)
         request.setHeader(b"Location", location)
         request.answer(307, b"", None)
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from vllmsim.web.http2.connection import Http2
 
 _NO_CHAIN: Final = Chain()
-_COMING: Final = 60.0
-"""Seconds between a connection and its first request, and between one piece of a request and the next."""
 
 
 @frozen
@@ -40,6 +38,8 @@ class Limits:
     :param keep_alive: seconds between a response and the connection's next request.
     :param send: seconds in which a client must read something of what is written to it; 0 for as long as it likes.
     :param extent: how large a body may be in other ways.
+    :param receive: seconds in which a client must begin its first request, send a request's head with the first 16 KiB
+        of the body, and each further 16 KiB; 0 for as long as it likes.
     """
 
     head_bytes: int
@@ -48,6 +48,7 @@ class Limits:
     keep_alive: float
     send: float = 60.0
     extent: Extent = USUAL
+    receive: float = 60.0
 
 
 class Awaited(Protocol):
@@ -115,7 +116,7 @@ class Site(Factory):
         self.journal = journal
         self.channels: set[Connection] = set()
         self.closing = False
-        self.coming: Deadlines[Awaited] = Deadlines(clock, _COMING, _lose)
+        self.coming: Deadlines[Awaited] = Deadlines(clock, limits.receive or inf, _lose)
         self.resting: Deadlines[Awaited] = Deadlines(clock, limits.keep_alive, _lose)
         self.sending: Deadlines[Awaited] = Deadlines(clock, limits.send or inf, _stalled)
         self._second = 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from h2.errors import ErrorCodes
 from hpack import Encoder
 from hyperframe.frame import (
+    DataFrame,
     Frame,
     GoAwayFrame,
     HeadersFrame,
@@ -167,6 +168,19 @@ class IdleTests(ConnectionTestCase):
             self.assertFalse(self.closed)
             self.clock.advance(1)
             self.assertTrue(self.closed)
+
+    def test_bit_by_bit(self) -> None:
+        """A frame that comes bit by bit is waited for a minute; one behind others that have come is waited for anew."""
+        frame = DataFrame(1, b"x" * 9).serialize()
+        for size, closed in ((1, True), (len(frame), False)):
+            self.client = Http2Client(self.site)
+            self.client.begin("POST", "/later")
+            self.client.protocol.dataReceived(frame[:3])
+            for start in range(3, 3 + 7 * size, size):
+                self.clock.advance(8)
+                self.client.protocol.dataReceived((frame * 9)[start : start + size])
+            self.clock.advance(4)
+            self.assertEqual(closed, self.closed)
 
     def test_forgotten(self) -> None:
         """A connection that is gone is forgotten at once, without the collector of garbage."""

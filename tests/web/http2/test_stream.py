@@ -12,6 +12,7 @@ from tests.http2client import ClientStream, Http2Client
 from tests.web.test_doorway import DoorwayTestCase
 from vllmsim.errors import QueueFull
 from vllmsim.interfaces import IDoorkeeper, IExchange
+from vllmsim.web.deadlines import HEADWAY
 from vllmsim.web.http2 import burden
 from vllmsim.web.http2.connection import Http2
 from vllmsim.web.http2.request import StreamRequest
@@ -213,13 +214,17 @@ class BodyTests(StreamTestCase):
         self.assertTrue(self.client.transport.disconnecting)
 
     def test_does_not_come(self) -> None:
-        """A body that does not come on is waited for a minute; one that does, bit by bit, is taken."""
-        slow, gone = self.client.begin("POST", "/b"), self.client.begin("POST", "/b")
+        """A body that comes on is waited for a minute again; one that does not, or bit by bit, is broken off."""
+        self.site.limits = evolve(self.site.limits, body_bytes=1 << 20)
+        large, small, gone = (self.client.begin("POST", "/b") for _ in range(3))
         for _ in range(3):
             self.clock.advance(30)
-            slow.send(b"x")
-        self.assertEqual((None, ErrorCodes.INTERNAL_ERROR), (slow.reset, gone.reset))
-        self.assertEqual(b"/b xxx\n", slow.end().body)
+            large.send(b"x" * HEADWAY)
+            if small.reset is None:
+                small.send(b"x")
+        broken_off = ErrorCodes.INTERNAL_ERROR
+        self.assertEqual((None, broken_off, broken_off), (large.reset, small.reset, gone.reset))
+        self.assertEqual(3 * HEADWAY, large.end().body.count(b"x"))
 
     def test_length(self) -> None:
         """A body that is not as long as it says is refused."""

@@ -47,6 +47,9 @@ class ServingOptions:
         "Most headers of a request.")
     timeout_keep_alive: float = option("server", Duration(positive=True, unit="s"), 5.0,
         "How long a connection may be idle after a response.", unit="s", environment="VLLM_HTTP_TIMEOUT_KEEP_ALIVE")
+    receive_timeout: float = option("server", Duration(unit="s"), 60.0,
+        "How long a client may take to begin its first request, for a request's head and the first 16 KiB of its body,"
+        " and for each further 16 KiB, before it is cut off; 0 for ever.", unit="s")
     send_timeout: float = option("server", Duration(unit="s"), 60.0,
         "How long a client may read nothing of what is written to it before it is cut off; 0 for ever.", unit="s")
     startup_duration: float = option("server", Duration(), 0.0,

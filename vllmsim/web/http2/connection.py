@@ -153,8 +153,10 @@ class Http2Channel(Connection):
         self.out.flush()
         if more:
             self._rest = self.site.clock.callLater(0, self._read_on)
-        elif self._incoming.waits:
+        elif self._incoming.waits and self._incoming.advanced:
             self.site.coming.start(self)
+        elif self._incoming.waits:
+            self.site.coming.keep(self)
         elif self._had_one:
             self.site.coming.stop(self)
 

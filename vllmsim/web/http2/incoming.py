@@ -68,6 +68,11 @@ class Incoming:
         """Whether a frame, or a head, has begun and is not complete."""
         return self._frames.waits
 
+    @property
+    def advanced(self) -> bool:
+        """Whether the latest reading went through a frame."""
+        return self._work > 0
+
     def read(self) -> bool:
         """Go through the frames that are there, but not for too long.
 

@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
+from vllmsim.web.deadlines import HEADWAY
 from vllmsim.web.http2.frames import data_frame
 from vllmsim.web.http2.outgoing import LARGEST_FRAME
 from vllmsim.web.received import PATIENCE
@@ -63,7 +64,7 @@ class Stream:
         self._sent = 0
         """How much of the first that waits is sent."""
         self._room: Deferred[None] | None = None
-        self._unacknowledged = 0
+        self._unacknowledged = self._headway = 0
         self._wasted = 0
 
     # What comes in
@@ -91,7 +92,10 @@ class Stream:
         if request is None or (self._processed and request.hopeless):
             self._waste(size)
             return
-        self.site.coming.start(self)
+        self._headway += size
+        if self._headway >= HEADWAY:
+            self._headway = 0
+            self.site.coming.start(self)
         request.take(piece)
         if not request.streams_in:
             self._body_bytes += len(piece)

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from attrs import field, frozen
 from zope.interface import implementer
@@ -71,7 +70,7 @@ class ApiKeys:
     @staticmethod
     def _guards(exchange: IExchange) -> bool:
         path: bytes = exchange.path
-        return unquote_to_bytes(path).startswith(_GUARDED) and exchange.method != b"OPTIONS"
+        return path.startswith(_GUARDED) and exchange.method != b"OPTIONS"
 
     def end(self, exchange: IExchange) -> None:
         """Have nothing to do."""
