@@ -19,6 +19,7 @@ from vllmsim.metrics.failures import FailureMetrics
 from vllmsim.metrics.families import RankMetrics
 from vllmsim.metrics.http import HttpMetrics
 from vllmsim.metrics.process import ProcessMetrics
+from vllmsim.metrics.restarts import RestartMetrics
 from vllmsim.metrics.transfer import TransferMetrics
 from vllmsim.scripts.clock import command as clock
 from vllmsim.scripts.dataset import options
@@ -115,6 +116,7 @@ class DocumentationTests(RankTestCase):
             adapters=AdapterMetrics(LiveConfiguration(Configuration(enable_lora=True)), lambda: 1.0),
         )  # fmt: skip
         BackendMetrics(metrics.own)
+        RestartMetrics(metrics.own).pacer_restarted()
         metrics.operation_began("sleep")()
         http = HttpMetrics(1.0)
         http.exchange_finished("/v1/models", "GET", 200, 0.1, 0, 0)

@@ -36,6 +36,7 @@ from vllmsim.interfaces import IBlockStore, IConfigurations, IHttpMetrics, ILoad
 from vllmsim.journal.journal import Journal
 from vllmsim.kvcache.outside.backend import make_store
 from vllmsim.metrics.backend import BackendMetrics
+from vllmsim.metrics.restarts import RestartMetrics
 from vllmsim.metrics.statslog import StatsLog
 from vllmsim.models import ModelCatalogue
 from vllmsim.randomness import Randomness, derive
@@ -55,6 +56,7 @@ from vllmsim.scheduling.pooling import RankPooler
 from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
+from vllmsim.scheduling.watchdog import PacerWatchdog
 from vllmsim.web.middleware.chain import Chain
 from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
@@ -73,6 +75,7 @@ class Rank:
     simulator: RankSimulator
     slots: SequenceSlots
     pacer: TokenPacer
+    watchdog: PacerWatchdog
     lifecycle: RankLifecycle
     health: RankHealth
     backlog: Backlog
@@ -91,6 +94,7 @@ class Rank:
     def start(self) -> None:
         """Begin to serve."""
         self.pacer.start()
+        self.watchdog.start()
         self.slots.start()
         self.lifecycle.start()
         if self.store is not None:
@@ -104,6 +108,7 @@ class Rank:
         if self.log is not None:
             self.log.stop()
         self.slots.stop()
+        self.watchdog.stop()
         self.pacer.stop()
         self.lifecycle.stop()
         self.journal.stop()
@@ -282,6 +287,7 @@ def build_rank(
         simulator,
         slots,
         pacer,
+        PacerWatchdog(clock, pacer, RestartMetrics(metrics.own).pacer_restarted),
         lifecycle,
         health,
         backlog,

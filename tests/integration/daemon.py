@@ -9,8 +9,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import MappingProxyType
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -40,9 +42,16 @@ class Daemon:
 
     :param words: its command line.
     :param program: how it is started: twistd unless said otherwise.
+    :param variables: of its environment, beside our own.
     """
 
-    def __init__(self, *words: str, port: int | None = None, program: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        *words: str,
+        port: int | None = None,
+        program: list[str] | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.port = port or free_port()
         self.log = TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
         command = program or [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "vllmsim"]
@@ -52,7 +61,7 @@ class Daemon:
             cwd=ROOT,
             stdout=self.log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env={**environment, **variables},
         )
 
     def url(self, path: str = "") -> str:

@@ -263,6 +263,21 @@ class TimerAlarmTests(DelayedCallAlarmTests):
         self.alarm.close()
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    def test_closed_by_others(self) -> None:
+        """When somebody has closed the timer, delayed calls keep the deadlines, and the number is left to others."""
+        number = self.timer.fileno()
+        os.close(number)
+        self.alarm.set(self.after(STEP))
+        others = os.open(os.devnull, os.O_RDONLY)
+        self.addCleanup(os.close, others)
+        self.assertEqual((number, -1), (others, self.timer.fileno()))
+        Clock.advance(self.clock, 2 * STEP)
+        self.clock.advance(2 * STEP)
+        self.assertEqual(1, len(self.rung))
+        self.alarm.close()
+        os.fstat(others)
+        self.assertEqual([], self.reactor.readers)
+
     def test_given_up_while_idle(self) -> None:
         """When the reactor gives the timer up while none is set, nothing is."""
         self.timer.connectionLost(Failure(ConnectionLost()))

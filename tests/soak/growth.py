@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import linear_regression, median
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field, frozen
 
 WARM_UP: Final = 0.15
 """The share of the time that does not count."""
 KB: Final = 1024
+_SHOWN: Final = 15
 
 
 @frozen
@@ -19,6 +20,7 @@ class Sample:
     :param at: in seconds from the beginning.
     :param resident: bytes of memory.
     :param busy: seconds of a core since its beginning.
+    :param calls: what is to be called later.
     """
 
     at: float
@@ -26,9 +28,10 @@ class Sample:
     threads: int
     resident: int
     busy: float
+    calls: int
 
 
-def sample(pid: int, at: float) -> Sample:
+def sample(pid: int, at: float, calls: int) -> Sample:
     """Look at a process."""
     folder = Path(f"/proc/{pid}")
     status = dict(line.split(":", 1) for line in (folder / "status").read_text("ascii").splitlines())
@@ -39,6 +42,7 @@ def sample(pid: int, at: float) -> Sample:
         int(status["Threads"]),
         int(status["VmRSS"].split()[0]) * KB,
         (int(ticks[11]) + int(ticks[12])) / 100,
+        calls,
     )
 
 
@@ -75,10 +79,24 @@ class Growth:
 
     pid: int
     samples: list[Sample] = field(init=False, factory=list)
+    types: list[tuple[float, dict[str, int]]] = field(init=False, factory=list)
 
-    def look(self, at: float) -> None:
-        """Look at it now."""
-        self.samples.append(sample(self.pid, at))
+    def look(self, at: float, census: dict[str, Any]) -> None:
+        """Look at it now.
+
+        :param census: what it says of itself; see :mod:`tests.soak.plugin`.
+        """
+        self.samples.append(sample(self.pid, at, census["calls"]))
+        if "types" in census:
+            self.types.append((at, census["types"]))
+
+    def most_grown(self) -> list[tuple[str, int, int]]:
+        """Find the types of which there are most more objects than after the warm-up; with both numbers."""
+        if len(self.types) < 3:
+            return []
+        (_, before), (_, after) = self.types[1], self.types[-1]
+        grown = sorted(((after[name] - before.get(name, 0), name) for name in after), reverse=True)
+        return [(name, before.get(name, 0), after[name]) for _, name in grown[:_SHOWN]]
 
     def trend(self, name: str, length: float) -> Trend:
         """Find out how something has changed, by the name that :class:`Sample` has for it."""

@@ -13,9 +13,16 @@ if TYPE_CHECKING:
     from tests.soak.soak import Soak
 
 _LONG: Final = 120.0
-"""Seconds from which on growth and freezes say something."""
+"""Seconds from which on freezes and most growth say something."""
+_SETTLED: Final = 1200.0
+"""Seconds after whose warm-up all that is bounded is full: journals, windows of events, stored responses, caches."""
 _FREEZE: Final = 1.0
+_SHOWN: Final = 20
 _MB: Final = 1024 * KB
+_REST: Final = {"descriptors": 3, "threads": 10, "delayed calls": 10, "coroutines": 20, "Deferreds": 200}
+"""By how many there may be more at rest than before there was any load: what is made once, and kept."""
+_TRENDS: Final = (("descriptors", 1, 0.5), ("calls", 1, 1.0), ("resident", _MB, 0.05))
+"""The share by which figures under load may grow after the warm-up. The load itself goes up and down."""
 
 
 @frozen
@@ -51,9 +58,23 @@ def _ms(delays: Sequence[float], share: float) -> str:
     return f"{1e3 * delays[min(len(delays) - 1, int(share * len(delays)))]:.1f} ms" if delays else "none"
 
 
+def _resting(name: str, before: int, after: int) -> Row:
+    most = before + _REST[name]
+    return Row(f"{name} at rest, before and after", f"{before}, {after}", f"at most {most}", after <= most)
+
+
+def _trend(soak: "Soak", name: str, unit: int, most: float) -> Row:
+    trend = soak.growth.trend(name, soak.seconds)
+    bound = most * trend.before
+    figure = f"{trend.before / unit:.4g} -> {trend.after / unit:.4g}, {trend.slope / unit:+.1f} per hour"
+    held = soak.seconds >= _SETTLED
+    what = f"{name} under load{', MB' if unit == _MB else ''}"
+    return Row(what, figure, f"{bound / unit:+.1f}" if held else "", not held or trend.after - trend.before <= bound)
+
+
 def rows(soak: "Soak") -> list[Row]:
     """Make the table."""
-    books, length, long = soak.books, soak.seconds, soak.seconds >= _LONG
+    books, long = soak.books, soak.seconds >= _LONG
     ways = Counter[str]()
     for (_, how), count in books.ways.items():
         ways[how] += count
@@ -76,13 +97,8 @@ def rows(soak: "Soak") -> list[Row]:
         ),
         Row("share of a core", f"{soak.growth.share():.0%}"),
     ]
-    for name, unit, most in (("descriptors", 1, 5), ("threads", 1, 2), ("resident", _MB, None)):
-        trend = soak.growth.trend(name, length)
-        bound = 0.1 * trend.before / unit if most is None else most
-        grown = (trend.after - trend.before) / unit
-        figure = f"{trend.before / unit:.6g} -> {trend.after / unit:.6g}, {trend.slope / unit:+.2f} per hour"
-        what = f"{name}, MB" if unit == _MB else name
-        found.append(Row(what, figure, f"at most {bound:+.1f}" if long else "", not long or grown <= bound))
+    found += [_resting(name, *(each[name] for each in soak.resting)) for name in _REST]
+    found += [_trend(soak, name, unit, most) for name, unit, most in _TRENDS]
     for what, told in (("/health", soak.probe), ("a sleep (control)", soak.control)):
         delays = told["delays"]
         found.append(Row(f"{what}: median, p99, worst", ", ".join(_ms(delays, share) for share in (0.5, 0.99, 1))))
@@ -90,6 +106,8 @@ def rows(soak: "Soak") -> list[Row]:
     found.append(
         Row("longest freeze", f"{worst:.2f} s", f"below {_FREEZE} s" if long else "", not long or worst < _FREEZE)
     )
+    restarts = soak.scraper.total("vllmsim:pacer_restarts_total")
+    found.append(Row("pacers restarted", f"{restarts:g}", "0", not restarts))
     found.append(Row("troubles", f"{len(soak.troubles)}", "0", not soak.troubles))
     return found
 
@@ -109,4 +127,9 @@ def report(soak: "Soak") -> tuple[str, bool]:
         "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])).rstrip()
         for row in cells
     ]
-    return "\n".join([*lines, "", *soak.troubles[:40], ""]), all(row.kept for row in table)
+    grown = (
+        [f"{name}: {before} -> {after}" for name, before, after in soak.growth.most_grown()]
+        if soak.seconds >= _LONG
+        else []
+    )
+    return "\n".join([*lines, "", *grown, "", *soak.troubles[:_SHOWN], ""]), all(row.kept for row in table)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from tests.integration.daemon import Daemon, free_port
+from tests.integration.daemon import ROOT, Daemon, free_port
 
 RANKS: Final = 2
 CONFIGURATION: Final[dict[str, Any]] = {
@@ -31,7 +31,7 @@ CONFIGURATION: Final[dict[str, Any]] = {
     "kv-cache-size": 2048,
     "kv-cache-metrics": True,
     "event-high-water-mark": 1000,
-    "kv-events-replay-queue-size": 8192,
+    "kv-events-replay-queue-size": 2048,
     "enable-sleep-mode": True,
     "enable-server-load-tracking": True,
     "enable-prompt-tokens-details": True,
@@ -39,8 +39,10 @@ CONFIGURATION: Final[dict[str, Any]] = {
     "max-stored-responses": 200,
     "journal-body-bytes": 256,
     "log-format": "text",
+    "middleware": ["census"],
     "seed": 7,
 }
+_PLUGIN: Final = Path(__file__).with_name("plugin")
 
 
 @define(eq=False)
@@ -70,7 +72,8 @@ class Server:
             self.redis = Popen([*command, "--maxmemory-policy", "allkeys-lru"], stdout=DEVNULL, cwd=self.folder)
             self.configuration["kv-cache-backend"] = f"unix://{path}"
         self.configure({})
-        self.daemon = Daemon("--config", str(self.folder / "sim.yaml"))
+        folders = os.pathsep.join(map(str, (ROOT, _PLUGIN)))
+        self.daemon = Daemon("--config", str(self.folder / "sim.yaml"), variables={"PYTHONPATH": folders})
         self.daemon.wait()
 
     @property

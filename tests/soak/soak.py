@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from tests.soak.asker import Asker
 from tests.soak.books import Books
-from tests.soak.growth import Growth
+from tests.soak.growth import WARM_UP, Growth, sample
 from tests.soak.operating import Operator
 from tests.soak.processes import Program
 from tests.soak.scraping import Scraper
@@ -18,6 +19,8 @@ from tests.soak.server import RANKS, Server
 _CLIENTS: Final = 2
 _QUIET: Final = 20.0
 """Seconds that everything may take to come to rest."""
+_SPARE: Final = 3
+"""Descriptors that a server may have more than before it had served anybody: what it opens once and keeps."""
 _RESTING: Final = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc",
     "vllm:num_requests_waiting_by_reason", "vllm:num_requests_kv_fetch_by_stage")  # fmt: skip
 
@@ -43,6 +46,8 @@ class Soak:
     probe: dict[str, Any] = field(init=False, factory=dict)
     control: dict[str, Any] = field(init=False, factory=dict)
     mirrors: list[dict[str, Any]] = field(init=False, factory=list)
+    resting: list[dict[str, int]] = field(init=False, factory=list)
+    """What the server has without any load: before, and in the end."""
     _mirrors: list[Program] = field(init=False, factory=list)
     _programs: list[Program] = field(init=False, factory=list)
     _begun: float = field(init=False, default=0.0)
@@ -73,6 +78,7 @@ class Soak:
         probes = [await self._start("tests.soak.probe", each, pid) for each in (port, 0)]
         mirrors = [await self._start("tests.soak.mirror", server.events(n), server.replay(n)) for n in range(RANKS)]
         clients = [await self._start("tests.soak.client") for _ in range(_CLIENTS)]
+        self.resting.append(await self._look())
         self._begun = time.monotonic()
         for number, client in enumerate(clients):
             client.tell({"seed": self.seed + number, "name": f"c{number}", "port": port, "rate": self.rate / _CLIENTS})
@@ -93,14 +99,17 @@ class Soak:
 
     async def _watch(self, over: asyncio.Event) -> None:
         """Follow the request log, and look at the process now and then."""
-        next_look = 0.0
+        next_look, next_count, asker = 0.0, 0.0, Asker(self.server.daemon.port)
         while not over.is_set():
             at = time.monotonic() - self._begun
             if at >= next_look:
-                self.growth.look(at)
+                counts = at >= next_count
+                self.growth.look(at, await asker.ask("/census?types" if counts else "/census"))
                 next_look = at + min(5.0, self.seconds / 60)
+                next_count += self.seconds * WARM_UP if counts else 0
             self.books.follow()
             await asyncio.sleep(0.25)
+        asker.close()
 
     async def _rest(self) -> None:
         """Wait until nothing goes on any more."""
@@ -125,8 +134,35 @@ class Soak:
             if mirror["lost"] or mirror["copies"] != there:
                 self.troubles.append(f"rank {number} has {there} blocks, its events tell of {mirror['copies']}")
         self.scraper.close()
+        await self._leave()
         # Connections are closed in the next turn.
         await asyncio.sleep(0.1)
+
+    async def _look(self) -> dict[str, int]:
+        """Count what the server has."""
+        asker = Asker(self.server.daemon.port)
+        census = await asker.ask("/census?types")
+        asker.close()
+        now = sample(self.server.daemon.process.pid, 0.0, census["calls"])
+        types = census["types"]
+        return {
+            "descriptors": now.descriptors,
+            "threads": now.threads,
+            "delayed calls": now.calls,
+            "coroutines": types.get("builtins.coroutine", 0),
+            "Deferreds": types.get("twisted.internet.defer.Deferred", 0),
+        }
+
+    async def _leave(self) -> None:
+        """Wait until the server has closed what nobody uses, and count what it has left."""
+        begun = time.monotonic()
+        while True:
+            left = await self._look()
+            before = self.resting[0]
+            if left["descriptors"] <= before["descriptors"] + _SPARE or time.monotonic() - begun > _QUIET:
+                self.resting.append(left)
+                return
+            await asyncio.sleep(0.5)
 
     def _close(self, status: int) -> None:
         self.troubles += self.scraper.troubles + self.operator.troubles + self.books.close()

@@ -8,6 +8,7 @@ the reactor reads as it reads sockets is not, so that one is used where reactor 
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from attrs import define, field
@@ -72,7 +73,7 @@ class DelayedCallAlarm:
     def cancel(self) -> None:
         """Do not ring."""
         call, self._call, self._deadline = self._call, None, None
-        if call is not None:
+        if call is not None and call.active():
             call.cancel()
 
     def close(self) -> None:
@@ -90,7 +91,7 @@ class TimerAlarm:
     """Rings by a timer of the kernel.
 
     A delayed call rings where that is as good and costs less: when the deadline has passed already. If the reactor ever
-    ceases to read the timer, delayed calls ring at all deadlines.
+    ceases to read the timer, or the timer is no more there, delayed calls ring at all deadlines.
 
     :param timer: its file descriptor, which is closed with the alarm.
     """
@@ -117,9 +118,17 @@ class TimerAlarm:
         delay = deadline - self._clock.seconds()
         if delay <= 0 or self._timer < 0:
             self._delayed.set(deadline)
-        else:
-            self._delayed.cancel()
+            return
+        self._delayed.cancel()
+        try:
             timerfd.arm(self._timer, delay)
+        except OSError as error:
+            # Somebody has closed the file, and may have opened another in its place: it is no more ours to close.
+            self._cease(error)
+            with suppress(OSError):
+                self._reactor.removeReader(self)
+            self._timer = -1
+            self._delayed.set(deadline)
 
     def cancel(self) -> None:
         """Do not ring. The timer may still come, and nothing is done then."""
@@ -130,7 +139,8 @@ class TimerAlarm:
         """Have the reactor read no more, and give the timer back."""
         self.cancel()
         if self._timer >= 0:
-            self._reactor.removeReader(self)
+            with suppress(OSError):
+                self._reactor.removeReader(self)
             self._discard()
 
     def fileno(self) -> int:
@@ -153,7 +163,7 @@ class TimerAlarm:
         """Go on with delayed calls: the reactor has ceased to read the timer."""
         if self._timer < 0:
             return
-        _log.warn("The reactor gave the pacer's timer up; delayed calls take its place: {reason}", reason=reason.value)
+        self._cease(reason.value)
         self._discard()
         if self._deadline is not None:
             self._delayed.set(self._deadline)
@@ -169,6 +179,10 @@ class TimerAlarm:
         self._delayed.cancel()
         self._ring()
 
+    def _cease(self, reason: object) -> None:
+        _log.warn("The pacer's timer is lost; delayed calls take its place: {reason}", reason=reason)
+
     def _discard(self) -> None:
         timer, self._timer = self._timer, -1
-        os.close(timer)
+        with suppress(OSError):
+            os.close(timer)

@@ -137,12 +137,19 @@ class TokenPacer:
     def stop(self) -> None:
         """Emit nothing more; everything in the heap is forgotten."""
         self._heap.clear()
-        if self._loop.running:
-            self._loop.stop()
-        self._nap.cancel()
-        if self._alarm is not None:
-            self._alarm.close()
-            self._alarm = None
+        self._halt()
+
+    def restart(self) -> None:
+        """Go on with a new alarm, at once: for a pacer that nothing wakes any more."""
+        self._halt()
+        self.start()
+
+    def overdue(self) -> object | None:
+        """Tell what is due and next to be emitted, if anything is; the same object until that is done."""
+        self._forget_discarded()
+        if self._heap and self._frozen_at is None and self._heap[0][0] < self.seconds():
+            return self._heap[0]
+        return None
 
     def watch(self, ticked: Callable[[], None]) -> None:
         """Have somebody else called too, from now on, after each tick in which something was emitted."""
@@ -197,6 +204,18 @@ class TokenPacer:
         if self._heap and self._heap[0][2] is place:
             self._set_alarm()
 
+    def _halt(self) -> None:
+        if self._loop.running:
+            self._loop.stop()
+        self._nap.cancel()
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
+
+    def _forget_discarded(self) -> None:
+        while self._heap and self._heap[0][2].paced is None:
+            heapq.heappop(self._heap)
+
     def _run(self) -> None:
         self._loop.start(0).addErrback(self._restart)
 
@@ -230,9 +249,8 @@ class TokenPacer:
         """While the loop naps, wake it for the earliest deadline and no other."""
         if self._alarm is None or not self._nap.lasts:
             return
+        self._forget_discarded()
         heap = self._heap
-        while heap and heap[0][2].paced is None:
-            heapq.heappop(heap)
         if not heap or self._frozen_at is not None:
             self._alarm.cancel()
             return
