@@ -107,12 +107,12 @@ class WatchdogTests(SynchronousTestCase):
         """Where no alarm can be had the log says so, and the next look but one tries again."""
         self.begin(deaf=1)
         ticker = self.add()
-        alarm, alarms = pacing.open_alarm, [OSError("no files are left")]
+        alarm, alarms = self.open, [OSError("no files are left")]
 
         def open_late(clock: Clock, ring: object) -> Alarm:
             if alarms:
                 raise alarms.pop()
-            return alarm(clock, ring)  # type: ignore[arg-type]
+            return alarm(clock, ring)
 
         self.patch(pacing, "open_alarm", open_late)
         self.clock.pump([INTERVAL / 4] * 16)
