@@ -9,8 +9,8 @@ FUZZ_CASES ?= 2000
 FUZZ_SEED ?= 2
 SOAK_SECONDS ?= 3600
 
-.PHONY: help run test lint unit robust fuzz soak audit test-oldest clients cluster bench docs sample dashboard tokenizer wheel \
-	deb pins clean
+.PHONY: help run test lint unit robust fuzz soak faults audit test-oldest clients cluster bench docs sample dashboard tokenizer \
+	wheel deb pins clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -40,6 +40,9 @@ fuzz: $(VENV)/.dev ## send every surface what nobody should; FUZZ_CASES says how
 
 soak: $(VENV)/.dev ## put a server under mixed load for an hour, or SOAK_SECONDS, and see that nothing is lost or grows
 	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(ARGS)
+
+faults: $(VENV)/.dev ## kill, stop, starve and cut off daemons under load, many times over
+	FAULTS_FULL=1 $(BIN)/python -m pytest -s tests/faults
 
 # What depends on no library's release, or needs long for what others try too.
 LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench clock data_parallel \

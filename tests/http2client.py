@@ -41,6 +41,27 @@ class Goodbye:
 
 
 @define(eq=False)
+class Parting:
+    """Takes those frames off behind which h2 would hear nothing more, as clients do that wait for their answers."""
+
+    goodbyes: list[Goodbye] = field(factory=list)
+    """Each GOAWAY of the server's."""
+    _begun: bytes = b""
+
+    def without_goodbyes(self, data: bytes) -> bytes:
+        """Take what came, and give all other frames that are whole."""
+        data, kept = self._begun + data, []
+        while len(data) >= _HEAD and len(data) >= (end := _HEAD + int.from_bytes(data[:3], "big")):
+            frame, data = data[:end], data[end:]
+            if frame[3] == _GOAWAY:
+                self.goodbyes.append(Goodbye(*(int.from_bytes(frame[at : at + 4], "big") for at in (9, 13))))
+            else:
+                kept.append(frame)
+        self._begun = data
+        return b"".join(kept)
+
+
+@define(eq=False)
 class ClientStream:
     """One exchange, and what came back on it.
 
@@ -151,12 +172,10 @@ class Http2Client:
     protocol: Any = field(init=False)
     h2: H2Connection = field(init=False)
     streams: dict[int, ClientStream] = field(init=False, factory=dict)
-    goodbyes: list[Goodbye] = field(init=False, factory=list)
-    """Each GOAWAY of the server's."""
     seen: list[Any] = field(init=False, factory=list)
     """All that h2 has told, in order."""
     _gone: bool = field(init=False, default=False)
-    _begun: bytes = field(init=False, default=b"")
+    _parting: Parting = field(init=False, factory=Parting)
 
     def __attrs_post_init__(self) -> None:
         """Connect, and say the preface."""
@@ -175,6 +194,11 @@ class Http2Client:
         self.h2.clear_outbound_data_buffer()
         self.h2.initiate_connection()
         self.pump()
+
+    @property
+    def goodbyes(self) -> list[Goodbye]:
+        """Each GOAWAY of the server's."""
+        return self._parting.goodbyes
 
     def open(self, fields: Fields, *, end: bool = False) -> ClientStream:
         """Open a stream with a head as it is."""
@@ -212,24 +236,12 @@ class Http2Client:
             clock.advance(0)
             data = self.transport.value()
             self.transport.clear()
-            self._hear(self.h2.receive_data(self._without_goodbyes(data)))
+            self._hear(self.h2.receive_data(self._parting.without_goodbyes(data)))
             reply = self.h2.data_to_send()
             if not self._gone and reply:
                 self.protocol.dataReceived(reply)
             if not (data or reply):
                 return
-
-    def _without_goodbyes(self, data: bytes) -> bytes:
-        """Take off those frames behind which h2 would hear nothing more, as clients do that wait for their answers."""
-        data, kept = self._begun + data, []
-        while len(data) >= _HEAD and len(data) >= (end := _HEAD + int.from_bytes(data[:3], "big")):
-            frame, data = data[:end], data[end:]
-            if frame[3] == _GOAWAY:
-                self.goodbyes.append(Goodbye(*(int.from_bytes(frame[at : at + 4], "big") for at in (9, 13))))
-            else:
-                kept.append(frame)
-        self._begun = data
-        return b"".join(kept)
 
     def _hear(self, events: Iterable[Any]) -> None:
         for event in events:

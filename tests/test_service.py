@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.threadpool import ThreadPool
@@ -72,6 +73,12 @@ class ServiceTests(SynchronousTestCase):
         self.reactor.advance(0)
         return exchange
 
+    def stop(self, service: RankService) -> Deferred[None]:
+        """Stop a rank, and let in whoever has come already."""
+        stopped = service.stopService()
+        self.reactor.advance(0)
+        return stopped
+
     def test_ranks(self) -> None:
         """Each rank has a port and metrics of its own."""
         self.services("--data-parallel-size 3 --port 9000")
@@ -130,7 +137,7 @@ class ServiceTests(SynchronousTestCase):
         exchange = self.exchange(1).send("GET", "/admin/config?rank=1")
         self.assertEqual(1, exchange.json()["data-parallel-rank"])
         exchange.drop()
-        for stopped in [each.stopService() for each in services]:
+        for stopped in [self.stop(each) for each in services]:
             self.successResultOf(stopped)
 
     def test_told(self) -> None:
@@ -180,18 +187,41 @@ class ServiceTests(SynchronousTestCase):
         """A rank that is idle stops at once and leaves no timer."""
         [service] = self.services()
         exchange = self.chat()
-        stopped = service.stopService()
+        stopped = self.stop(service)
         self.assertNoResult(stopped)
         self.assertTrue(exchange.transport.disconnecting)
         exchange.drop()
         self.successResultOf(stopped)
         self.assertEqual([], self.reactor.getDelayedCalls())
 
+    def test_stop_in_front_of_a_queue(self) -> None:
+        """Whoever the system has let in when a rank stops, and sends what it wants, is told that it stops."""
+        [service] = self.services()
+        stopped = service.stopService()
+        late = [self.chat() for _ in range(3)]
+        self.reactor.advance(0)
+        for exchange in late:
+            self.assertEqual((503, True), (exchange.status, exchange.transport.disconnecting))
+            exchange.drop()
+        self.successResultOf(stopped)
+
+    def test_stop_while_clients_never_cease_to_come(self) -> None:
+        """A rank stops also when there are new connections in every moment."""
+        [service] = self.services()
+        stopped, came = service.stopService(), [self.chat()]
+        while not came[-1].transport.disconnecting:
+            came.append(self.chat())
+        self.assertLess(len(came), 200)
+        for exchange in came:
+            exchange.drop()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+
     def test_stop_with_requests(self) -> None:
         """A rank finishes what it has, and closes its connections then."""
         [service] = self.services("--time-to-first-token 1s")
         exchange, idle = self.chat(), self.exchange()
-        stopped = service.stopService()
+        stopped = self.stop(service)
         self.assertNoResult(stopped)
         self.assertEqual((True, False), (idle.transport.disconnecting, exchange.transport.disconnecting))
         idle.drop()
@@ -206,7 +236,7 @@ class ServiceTests(SynchronousTestCase):
         [service] = self.services()
         exchange = self.exchange().send("GET", "/admin/requests?wait_for=5&timeout=60")
         self.assertEqual(0, exchange.status)
-        stopped = service.stopService()
+        stopped = self.stop(service)
         self.assertEqual((200, True), (exchange.status, exchange.transport.disconnecting))
         exchange.drop()
         self.successResultOf(stopped)
@@ -229,7 +259,7 @@ class ServiceTests(SynchronousTestCase):
             operator.drop()
             self.reactor.advance(5)
             self.assertEqual(0, exchange.status)
-            stopped = service.stopService()
+            stopped = self.stop(service)
             self.reactor.advance(1)
             self.assertEqual((200, True), (exchange.status, exchange.complete))
             exchange.drop()
@@ -239,7 +269,7 @@ class ServiceTests(SynchronousTestCase):
         """A rank that cannot finish in time tells its clients, and cuts off who does not read."""
         [service] = self.services("--time-to-first-token 1h --shutdown-timeout 2")
         exchange = self.chat()
-        stopped = service.stopService()
+        stopped = self.stop(service)
         self.reactor.advance(2)
         self.assertEqual(503, exchange.status)
         self.assertNoResult(stopped)
@@ -274,7 +304,7 @@ class ServiceTests(SynchronousTestCase):
         """Administrators' connections end with the others."""
         [service] = self.services("--port 9000 --admin-endpoint 9100")
         idle = self.exchange(1)
-        stopped = service.stopService()
+        stopped = self.stop(service)
         self.assertTrue(idle.transport.disconnecting)
         self.assertNoResult(stopped)
         idle.drop()

@@ -11,6 +11,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -26,6 +27,7 @@ from vllmsim.listening import Listener, StartError, keyring_for
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
+from vllmsim.turns import when_read
 
 if TYPE_CHECKING:
     from vllmsim.assembly.joining import RankGroup
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 _FLUSH_TIMEOUT: Final = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
+_LAST_TURNS: Final = 100
+"""Turns of the reactor, at the most, in which connections are still taken when the rank stops."""
 _HOW: Final = {
     False: "have a port each; with data-parallel-internal-lb they have one, as vLLM's have",
     True: "have one port, and each request goes to the rank with the least to do",
@@ -137,6 +141,7 @@ class RankService(Service):
         rank.control.resume()
         rank.control.wake_up(())
         rank.journal.release()
+        await self._let_in()
         for listener in self._listeners:
             await listener.stopService()
         closed = [site.close() for site in self._sites]
@@ -154,7 +159,9 @@ class RankService(Service):
             try:
                 await each
             except DeferredTimeoutError:
-                site.abort()
+                site.dismiss()
+                # What is said last is sent in the next turn.
+                await deferLater(self._clock, 0)
         rank.stop()
         if rank.request_log is not None:
             await rank.request_log.stop()
@@ -162,6 +169,18 @@ class RankService(Service):
             await rank.store.stop()
         if rank.events is not None:
             await rank.events.close()
+
+    async def _let_in(self) -> None:
+        """Take the connections that the system has accepted already, and read what they have sent.
+
+        It would reset them when the port is closed, and their clients would not know what became of their requests.
+        """
+        for _ in range(_LAST_TURNS):
+            met, read = sum(site.met for site in self._sites), Deferred[None]()
+            when_read(self._clock, read.callback, None)
+            await read
+            if met == sum(site.met for site in self._sites):
+                return
 
     async def _drain(self) -> None:
         for rank in self._ranks:

@@ -1,7 +1,8 @@
 # -*- test-case-name: tests.test_turns -*-
-"""How long work may go on before other events are let in."""
+"""How long work may go on before other events are let in, and when all that has come is read."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -54,3 +55,11 @@ class SharedTurn:
 
     def _renew(self) -> None:
         self._spent = 0.0
+
+
+def when_read(clock: IReactorTime, function: Callable[..., Any], *arguments: Any) -> None:
+    """Call a function when the reactor has read what has come so far, on each of its connections.
+
+    A call that is due may come in the same turn, before the reactor reads. One that this makes comes behind it.
+    """
+    clock.callLater(0, clock.callLater, 0, function, *arguments)

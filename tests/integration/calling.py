@@ -16,10 +16,11 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import grpc
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from smg_grpc_proto import vllm_engine_pb2 as pb
 from smg_grpc_proto import vllm_engine_pb2_grpc as stubs
 
+from tests.http2client import Parting
 from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase
 from tests.tls.authority import Authority
 from tests.tls.client import believing
@@ -170,7 +171,7 @@ class Wire:
         self.bodies: dict[int, bytes] = {}
         self.ended: set[int] = set()
         self.reset: dict[int, int] = {}
-        self.gone: int | None = None
+        self._parting = Parting()
         self.closed = False
         self.flush()
 
@@ -209,7 +210,7 @@ class Wire:
         """
         data = self.socket.recv(1 << 16)
         self.closed = not data
-        for event in self.h2.receive_data(data) if data else ():
+        for event in self.h2.receive_data(self._parting.without_goodbyes(data)) if data else ():
             if isinstance(event, ResponseReceived | TrailersReceived):
                 assert event.stream_id is not None
                 self.headers.setdefault(event.stream_id, {}).update(dict(event.headers or ()))  # type: ignore[arg-type]
@@ -221,10 +222,13 @@ class Wire:
                 self.ended.add(event.stream_id or 0)
             elif isinstance(event, StreamReset):
                 self.reset[event.stream_id or 0] = int(event.error_code or 0)
-            elif isinstance(event, ConnectionTerminated):
-                self.gone = int(event.error_code or 0)
         self.flush()
         return not self.closed
+
+    @property
+    def gone(self) -> int | None:
+        """What the server's goodbye gave as the reason; None before there is one."""
+        return self._parting.goodbyes[-1].code if self._parting.goodbyes else None
 
     def status(self, stream: int) -> tuple[int, str]:
         """Read until a stream has ended.

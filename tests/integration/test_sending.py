@@ -59,7 +59,7 @@ class SendingTests(TestCase):
 
         async def stop() -> None:
             await listening.stopService()
-            rank.site.abort()
+            rank.site.dismiss()
             await deferLater(reactor, 0.05)
             rank.lifecycle.drain()
             rank.stop()

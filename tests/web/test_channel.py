@@ -97,6 +97,54 @@ class ComingTests(ChannelTestCase):
             (["/later/1 ", "/later/2 ", "/now "], "producing"), (self.bodies(), self.transport.producerState)
         )
 
+    def test_order_while_closing(self) -> None:
+        """Requests that wait behind one when the server stops are answered too, and the last is told to be it."""
+        for path in ("/later/1", "/later/2", "/now"):
+            self.exchange.send("GET", path)
+        closed = self.site.close()
+        for request in (self.library.later[0], None):
+            self.library.answer(request or self.library.later[1])
+        self.assertEqual(["/later/1 ", "/later/2 ", "/now "], self.bodies())
+        self.assertEqual(1, self.exchange.raw.count(b"connection: close"))
+        self.assertIn(b"connection: close", self.exchange.raw.rpartition(b"HTTP/1.1")[2])
+        self.assertTrue(self.transport.disconnecting)
+        self.exchange.drop()
+        self.successResultOf(closed)
+
+    def test_more_while_closing(self) -> None:
+        """What a client has sent before it could know that the server stops is read before its connection is closed."""
+        self.exchange.send("GET", "/later")
+        self.library.later[0].write(b"some")
+        closed = self.site.close()
+        self.library.later[0].finish()
+        self.assertFalse(self.transport.disconnecting)
+        self.exchange.send("GET", "/now")
+        self.assertTrue(self.exchange.raw.endswith(b"/now \n"), self.exchange.raw)
+        self.assertTrue(self.transport.disconnecting)
+        self.exchange.drop()
+        self.clock.advance(0)
+        self.successResultOf(closed)
+
+    def test_silence_while_closing(self) -> None:
+        """Who has sent nothing more has the connection closed at once."""
+        self.exchange.send("GET", "/later")
+        self.library.later[0].write(b"some")
+        self.site.close()
+        self.library.later[0].finish()
+        self.clock.advance(0)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_dismissed(self) -> None:
+        """Who has sent a head and half a body when the server waits no more is told so; there is no answer to less."""
+        self.exchange.send_bytes(b"POST /now HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf")
+        head = Exchange(self.site).send_bytes(b"POST /now HT")
+        self.site.close()
+        self.assertEqual(b"", self.exchange.raw)
+        self.site.dismiss()
+        self.assertEqual((503, True), (self.exchange.status, self.transport.disconnecting))
+        self.assertIn(b"The server is shutting down.", self.exchange.raw)
+        self.assertEqual((b"", True), (head.raw, head.transport.disconnecting))
+
     def test_no_request_behind_one(self) -> None:
         """Bytes that are no request are refused when what came before them is answered, and nothing after is heard."""
         self.exchange.send("GET", "/later").send_bytes(b"nonsense\r\n\r\n").send("GET", "/now")

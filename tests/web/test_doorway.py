@@ -149,7 +149,7 @@ class FindingTests(DoorwayTestCase):
         self.assertTrue(transport.disconnecting)
 
     def test_late(self) -> None:
-        """When it does not come in time, the client is told, and the log; a site that closes only says goodbye."""
+        """When it does not come in time, the client is told, and the log; a site that waits no more says goodbye."""
         for hasty in (False, True):
             found: Deferred[Http2] = Deferred()
             self.site.http2 = lambda found=found: found
@@ -157,6 +157,8 @@ class FindingTests(DoorwayTestCase):
             with capturedLogs() as events:
                 if hasty:
                     self.site.close()
+                    self.assertFalse(client.transport.disconnecting)
+                    self.site.dismiss()
                 else:
                     self.clock.advance(60)
             client.pump()
@@ -165,6 +167,20 @@ class FindingTests(DoorwayTestCase):
             self.assertEqual(0 if hasty else 1, len(events))
             client.drop()
             found.callback(Http2())
+
+    def test_found_while_closing(self) -> None:
+        """Requests that came before the site closed, and what they are to be answered with, are answered."""
+        found: Deferred[Http2] = Deferred()
+        self.site.http2 = lambda: found
+        client = Http2Client(self.site)
+        stream = client.send("GET", "/a")
+        closing = self.site.close()
+        found.callback(Http2())
+        client.pump()
+        self.assertEqual((200, True), (stream.status, stream.ended))
+        self.assertEqual(([0], True), ([each.code for each in client.goodbyes], client.transport.disconnecting))
+        client.drop()
+        self.successResultOf(closing)
 
     def test_gone(self) -> None:
         """A client that leaves before it is there leaves nothing."""

@@ -172,7 +172,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual([], self.metrics.heard)
 
     def test_closing(self) -> None:
-        """The site closes idle connections, waits for busy ones, and can abort them."""
+        """The site closes idle connections, waits for busy ones, and can do without these."""
         self.successResultOf(Site(self.resource, self.clock, self.metrics, LIMITS).close())
         exchange = self.send(path="/wait")
         idle = self.send()
@@ -180,7 +180,7 @@ class SiteTests(SynchronousTestCase):
         self.assertTrue(idle.transport.disconnecting)
         idle.drop()
         self.assertNoResult(closed)
-        self.site.abort()
+        self.site.dismiss()
         self.assertTrue(exchange.transport.disconnected)
         exchange.drop()
         self.successResultOf(closed)

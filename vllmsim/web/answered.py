@@ -138,7 +138,8 @@ class AnsweredRequest(ReceivedRequest):
             data = b""
         for name, values in self.responseHeaders.getAllRawHeaders():
             lines += [b"%b: %b\r\n" % (name.lower(), value) for value in values]
-        if not self.persistent or self.site.closing:
+        self.persistent = self.persistent and not self.channel.closing
+        if not self.persistent:
             lines.append(b"connection: close\r\n")
         elif self.clientproto != b"HTTP/1.1":
             lines.append(b"connection: keep-alive\r\n")

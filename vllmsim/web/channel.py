@@ -15,6 +15,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vllmsim.turns import when_read
 from vllmsim.web.connection import Connection
 from vllmsim.web.deadlines import HEADWAY
 from vllmsim.web.request import Request
@@ -199,6 +200,25 @@ class Channel(Connection):
     def _may_serve(self) -> bool:
         return bool(self._waiting) and self._served is None and not self.full and not self._closing
 
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is closed behind the answer that is being written."""
+        return self.site.closing and not self._waiting
+
+    def dismiss(self) -> None:
+        """Tell a client who has no answer yet that the server stops; close the connection now if that is too late."""
+        served, coming = self._served, self._coming
+        if served is not None and not served.startedWriting:
+            served.dismiss()
+        elif served is None and coming is not None:
+            coming.hopeless = True
+            self._give_up(coming)
+            self._serve_next()
+        elif self._head is not None and not self._busy:
+            self.loseConnection()
+        else:
+            self.abort()
+
     def _serve_next(self) -> None:
         """Answer what waits, one after another; read on when nothing waits."""
         if self._choosing:
@@ -238,7 +258,8 @@ class Channel(Connection):
         elif self._mid_request:
             self.site.coming.keep(self)
         elif self.site.closing:
-            self.loseConnection()
+            # What has come meanwhile is read before: a connection that is closed in front of it is reset.
+            when_read(self.site.clock, self.drain)
         elif self._had_one:
             self.site.resting.start(self)
 
@@ -246,7 +267,7 @@ class Channel(Connection):
         """Learn that an answer is complete."""
         self._served = None
         self._had_one = True
-        if request.persistent and not self.site.closing:
+        if request.persistent:
             self._serve_next()
         else:
             self.loseConnection()

@@ -80,6 +80,10 @@ class Connection(Protocol):
         """Close the connection now; what is not sent yet is thrown away."""
         self.socket.abortConnection()
 
+    def dismiss(self) -> None:
+        """Wait for nobody any more, as the server stops: tell those who can be told, and close the connection."""
+        self.abort()
+
     # What requests want to know
 
     def isSecure(self) -> bool:

@@ -13,6 +13,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vllmsim.turns import when_read
 from vllmsim.web.channel import Channel
 from vllmsim.web.connection import Connection
 
@@ -57,8 +58,12 @@ class Doorway(Connection):
 
     @property
     def idle(self) -> bool:
-        """Whether there is nobody to answer yet: always."""
-        return True
+        """Whether there is nobody to answer yet. Who waits for us may have sent requests."""
+        return not self._finding
+
+    def dismiss(self) -> None:
+        """Close the connection."""
+        self.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Look at the first bytes."""
@@ -95,7 +100,10 @@ class Doorway(Connection):
     def _found(self, http2: "Http2") -> None:
         if not self._closing:
             self._read_on()
-            self._become(http2.connect(self.site))
+            channel = http2.connect(self.site)
+            self._become(channel)
+            if self.site.closing:
+                when_read(self.site.clock, channel.drain)
 
     def _missing(self, reason: Failure) -> None:
         """Do without HTTP/2 from now on."""

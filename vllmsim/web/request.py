@@ -122,6 +122,8 @@ class Request(AnsweredRequest):
     def _why_hopeless(self) -> InferenceError:
         if self._oversize:
             return self._too_large()
+        if self.site.closing:
+            return _stopping()
         # Who would not have let it in has done so all the same.
         return Unavailable("The body of the request was not asked for, as it had no chance then. Please try again.")
 
@@ -201,6 +203,13 @@ class Request(AnsweredRequest):
         else:
             self.answer(error.status, ERROR_BODIES[self.dialect](error))
 
+    def dismiss(self) -> None:
+        """Tell the client, who has no answer yet, that the server stops, if what answers can be stopped."""
+        if self._answering is None:
+            self.channel.abort()
+        else:
+            self._answering.cancel()
+
     def hang_up(self, *, reset: bool = False) -> None:
         """Close the connection where the response stands, which then is not complete.
 
@@ -251,6 +260,8 @@ class Request(AnsweredRequest):
             return reason
         if isinstance(error, InferenceError):
             self.fail(error)
+        elif isinstance(error, CancelledError) and self.site.closing:
+            self.fail(_stopping())
         else:
             self.fail_unexpectedly(reason)
         self.finish()
@@ -284,3 +295,8 @@ class Request(AnsweredRequest):
             length_of(self._received.get(b"content-length")),
             self.length or 0,
         )
+
+
+def _stopping() -> Unavailable:
+    """Make the error of those who have no answer when the server stops."""
+    return Unavailable("The server is shutting down.")

@@ -116,6 +116,8 @@ class Site(Factory):
         self.journal = journal
         self.channels: set[Connection] = set()
         self.closing = False
+        self.met = 0
+        """How many connections there have been."""
         self.coming: Deadlines[Awaited] = Deadlines(clock, limits.receive or inf, _lose)
         self.resting: Deadlines[Awaited] = Deadlines(clock, limits.keep_alive, _lose)
         self.sending: Deadlines[Awaited] = Deadlines(clock, limits.send or inf, _stalled)
@@ -128,6 +130,7 @@ class Site(Factory):
         """Make a connection of this site."""
         made: Connection = Channel() if self.http2 is None else Doorway()
         made.site = self
+        self.met += 1
         return made
 
     def acceptableProtocols(self) -> list[bytes]:
@@ -182,7 +185,7 @@ class Site(Factory):
             channel.drain()
         return waiting
 
-    def abort(self) -> None:
-        """Close every connection now."""
+    def dismiss(self) -> None:
+        """Close every connection now; clients who have no answer yet are told that the server stops."""
         for channel in list(self.channels):
-            channel.abort()
+            channel.dismiss()

@@ -327,11 +327,15 @@ class ClosingTests(ConnectionTestCase):
         self.client.drop()
         self.successResultOf(closing)
 
-    def test_aborted(self) -> None:
-        """All connections may be closed at once."""
-        self.later()
-        self.site.abort()
-        self.assertTrue(self.client.transport.disconnected)
+    def test_dismissed(self) -> None:
+        """When the server waits no more, clients know which of their requests have not begun, and that it stops."""
+        begun, half = self.later(), self.client.begin("POST", "/b", content_length="9")
+        self.site.close()
+        self.site.dismiss()
+        self.client.pump()
+        self.assertEqual((ErrorCodes.INTERNAL_ERROR, ErrorCodes.REFUSED_STREAM), (begun.reset, half.reset))
+        self.assertTrue(self.client.goodbyes)
+        self.assertTrue(self.closed)
 
     def test_goodbye(self) -> None:
         """A client that says goodbye has all its answers, and then the connection is closed."""

@@ -19,6 +19,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vllmsim.turns import when_read
 from vllmsim.web.connection import Connection
 from vllmsim.web.http2 import frames
 from vllmsim.web.http2.allowance import Allowance
@@ -84,6 +85,7 @@ class Http2Channel(Connection):
     _had_one = False
     _lasting = False
     _leaving = False
+    _parting = False
     _muted = False
     _heard_in_vain = 0
     _listens = True
@@ -245,15 +247,18 @@ class Http2Channel(Connection):
         """Close the connection when nobody needs it any more, or wait for the next request."""
         if self.streams or self._closing:
             return
-        if self._leaving or self.site.closing:
+        if self._leaving:
             self.loseConnection()
+        elif self.site.closing:
+            # What has come meanwhile is read before: a connection that is closed in front of it is reset.
+            when_read(self.site.clock, self.drain)
         elif not self._lasting:
             self.site.resting.start(self)
 
     @property
     def idle(self) -> bool:
-        """Whether the client has all answers."""
-        return not self.streams
+        """Whether the client has all answers, and all that it has sent so far is read."""
+        return not self.streams and self._rest is None
 
     def drain(self) -> None:
         """Have the client send no more requests, and close the connection when it has all answers.
@@ -265,7 +270,10 @@ class Http2Channel(Connection):
             stream.loseConnection()
         if self.idle:
             self.loseConnection()
-        else:
+        elif not self.streams:
+            when_read(self.site.clock, self.drain)
+        elif not self._parting:
+            self._parting = True
             goodbye = frames.goaway_frame(frames.LARGEST_NUMBER, ErrorCodes.NO_ERROR)
             self.out.put_other(goodbye + frames.ping_frame())
 
@@ -274,6 +282,12 @@ class Http2Channel(Connection):
         if self.site.closing and not self._leaving:
             self._leaving = True
             self.out.put_other(frames.goaway_frame(self._h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR))
+
+    def dismiss(self) -> None:
+        """Close the connection; clients who have no answer yet are told that the server stops."""
+        for stream in list(self.streams.values()):
+            stream.dismiss()
+        self.loseConnection()
 
     def _break_off(self, code: int, why: str) -> None:
         """Close the connection, as the client does what it must not do."""

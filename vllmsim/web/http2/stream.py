@@ -278,6 +278,15 @@ class Stream:
         """Break off an answer that the client has no room for."""
         self._close(ErrorCodes.CANCEL)
 
+    def dismiss(self) -> None:
+        """Tell a client who has no answer yet that the server stops."""
+        if self._request is None or self.answered:
+            return
+        if self._processed:
+            self._request.dismiss()
+        else:
+            self._close(ErrorCodes.REFUSED_STREAM)
+
     def abort(self) -> None:
         """Break the answer off now."""
         self._close(ErrorCodes.INTERNAL_ERROR)
