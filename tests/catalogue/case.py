@@ -16,6 +16,12 @@ MESSAGES = "/v1/messages"
 class BrokenTestCase(FuzzTestCase):
     """Tests after which the daemon is as well as it was."""
 
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Start it; it waits for what a slow machine sends."""
+        cls.words = (*cls.words, "--timeout-keep-alive", "600")
+        super().setUpClass()
+
     def setUp(self) -> None:
         """Connect."""
         self.connection = self.connect(self.daemon)

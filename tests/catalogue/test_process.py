@@ -92,7 +92,7 @@ class StartTests(BrokenTestCase):
 
     def test_encoder(self) -> None:
         """4: A server that only encodes media may have a KV cache: requests are answered, and it sleeps and wakes."""
-        words = ("--mm-encoder-only", "--enable-kvcache", "--enable-sleep-mode", "--zmq-endpoint", "tcp://127.0.0.1:*")
+        words = ("--mm-encoder-only", "--enable-kvcache", "--enable-sleep-mode", "--timeout-keep-alive", "600")
         self.daemon = self.start("--model", "m", *words)
         self.daemon.wait()
         self.connection = self.connect(self.daemon)
