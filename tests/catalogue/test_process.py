@@ -1,4 +1,4 @@
-"""12.1, faults 1 to 5b: what ended the original's process, or one of its threads for good."""
+"""Faults 1 to 5b: what ended the original's process, or one of its threads for good."""
 
 import itertools
 import json
@@ -73,19 +73,21 @@ class StartTests(BrokenTestCase):
         """Connect to none."""
 
     def test_status(self) -> None:
-        """1, 5: A server that cannot start says why in a line and ends with status 1, however late that shows."""
+        """1, 5, 17: A server that cannot start says why in a line and ends with status 1, however late that shows."""
         folder = Path(self.enterContext(TemporaryDirectory()))
         folder.joinpath("text").write_text("no database", "utf-8")
         fill(folder / "other.db", [], table="other")
-        wrong = {
+        wrong: dict[tuple[str, ...], str] = {
             ("--fake-metrics",): "--fake-metrics (command line): needs a value",
             ("--dataset-path", f"{folder}/nothing"): "database file does not exist",
             ("--dataset-path", f"{folder}/text"): "is no SQLite database",
             ("--dataset-path", f"{folder}/other.db"): "there is no table 'llmd'",
             ("--ssl-certfile", f"{folder}/text"): "text",
         }
+        port = free_port(2)
+        wrong["-dp", "2", "--enable-kvcache", "--zmq-endpoint", f"tcp://*:{port + 1}"] = "Address already in use"
         for words, said in wrong.items():
-            daemon = self.start(*words)
+            daemon = self.start(*words, port=port)
             self.assertEqual(1, daemon.process.wait(PATIENCE), daemon.output())
             self.assertIn(said, daemon.output())
             self.assertNotIn("Traceback", daemon.output())
@@ -287,7 +289,10 @@ class ToolTestCase(BrokenTestCase):
                 {"messages": turn, "tools": [{"type": "function", "function": function}], "tool_choice": "required"},
             ),
             (RESPONSES, {"input": "x", "tools": [{"type": "function", **function}], "tool_choice": "required"}),
-            (MESSAGES, {"messages": turn, "max_tokens": 400, "tools": [tool], "tool_choice": {"type": "any"}}),
+            (
+                MESSAGES,
+                {"model": "m", "messages": turn, "max_tokens": 400, "tools": [tool], "tool_choice": {"type": "any"}},
+            ),
         ]
 
     def try_schemas(self) -> None:
