@@ -288,3 +288,11 @@ class TroubleTests(CorpusTestCase):
         self.assertEqual("row 1 is gone", str(self.assertRaises(BadRecordError, self.say, memory, 1)))
         self.database([], "DROP TABLE llmd")
         self.assertIn("no such table", str(self.assertRaises(DatasetError, self.say, corpus, 1)))
+
+    def test_large_hash(self) -> None:
+        """A hash that is none is not read, however long it is."""
+        self.database([(bytes(32 << 20), '["a"]', 1), *ROWS])
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(connection.close)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1 << 20)
+        self.assertEqual(5, len(find_places(connection, "llmd")))

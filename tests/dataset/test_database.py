@@ -94,9 +94,31 @@ class VerifyTests(DatabaseTestCase):
         fill(self.path, [], "CREATE VIEW seen AS SELECT * FROM real", table="real")
         self.assertIn("seen is a view or a table without rowid", self.fault("seen"))
 
+    def test_odd_names(self) -> None:
+        """Whatever a file calls its tables, and says of them, the message is a line that is not too long."""
+        for name in ("a\nb\x1b", "x" * 9999):
+            self.path.unlink(missing_ok=True)
+            fill(self.path, [], table=name)
+            fault = self.fault()
+            self.assertTrue(fault.isprintable())
+            self.assertLess(len(fault), 5000)
+        for value in (b"llmd", b"\xff", None, 7):
+            self.path.unlink()
+            self.database([])
+            with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+                connection.execute("PRAGMA writable_schema = ON")
+                connection.execute("UPDATE sqlite_master SET name = ?", [value])
+            self.assertTrue(self.fault().isprintable())
+
 
 class FileTests(DatabaseTestCase):
     """Whether a file is a database that can be read."""
+
+    def test_beside(self) -> None:
+        """A pipe in the place of a journal, at whose end nobody writes, keeps nobody waiting."""
+        self.database([])
+        os.mkfifo(f"{self.path}-journal")
+        self.assertEqual(f"database file has something beside it that is not a file: {self.path}-journal", self.fault())
 
     def test_missing(self) -> None:
         """A file that is missing, or is none, is told as such."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 from attrs import define, field, frozen
 
 from vllmsim.dataset.database import DatasetError, DatasetLockedError, Stamp, connect, told_of, verify
+from vllmsim.dataset.effort import Effort
 from vllmsim.dataset.places import Choice, Places, find_places
 from vllmsim.dataset.records import LONGEST_ANSWER, BadRecordError, Saved, create_index, decode_answer, quoted
 from vllmsim.dataset.sidefile import load_places, save_places
@@ -58,6 +59,7 @@ class Corpus:
     unkept: str | None
     watched: bool
     _connection: sqlite3.Connection
+    _effort: Effort
     _failure: DatasetError | None = field(init=False, default=None)
 
     @property
@@ -112,6 +114,7 @@ class Corpus:
 
     def _read(self, choice: Choice) -> tuple[Any, ...] | None:
         """Read a row; None if it is gone, or is of another prompt than it should be."""
+        self._effort.find()
         select = f"SELECT gen_tokens, prompt_hash FROM {quoted(self.table)} WHERE _rowid_ = ?"  # noqa: S608 - quoted
         row: tuple[Any, ...] | None = self._connection.execute(select, [choice.number]).fetchone()
         if row is not None and choice.prompt_hash not in {None, row[1]}:
@@ -135,15 +138,20 @@ def open_corpus(
     :raises DatasetLockedError: when the file is locked.
     :raises DatasetError: when it is no dataset.
     """
+    effort = Effort()
     with told_of(path):
         connection = connect(path, stamp, PATIENCE)
         try:
+            effort.find()
+            effort.watch(connection)
             indexed = verify(connection, path, table)
             if in_memory:
                 connection = _copy(connection)
+                effort.watch(connection)
             unkept = None
             places = _known_places(path, table, stamp, former)
             if places is None:
+                effort.go_through(stamp.identity.size + stamp.identity.log[0])
                 places = find_places(connection, table, None if indexed else tell or _say_nothing)
                 if not in_memory and stamp.identity.size >= _SMALL:
                     unkept = _keep(path, table, stamp, places)
@@ -151,7 +159,7 @@ def open_corpus(
         except BaseException:
             connection.close()
             raise
-    return Corpus(path, table, stamp, places, None if indexed else unkept, not in_memory, connection)
+    return Corpus(path, table, stamp, places, None if indexed else unkept, not in_memory, connection, effort)
 
 
 def _known_places(path: str, table: str, stamp: Stamp, former: Corpus | None) -> Places | None:

@@ -16,20 +16,27 @@ from urllib.parse import quote
 
 from attrs import evolve, frozen
 
-from vllmsim.dataset.records import COLUMNS, quoted
+from vllmsim.dataset.records import COLUMNS, LONGEST_ANSWER, quoted
 
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _UNFINISHED: Final = frozenset({sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY})
 _HEADER: Final = 100
 _COUNTER: Final = slice(24, 28)
 _COOKIE: Final = slice(40, 44)
+_BESIDE: Final = ("-journal", "-wal", "-shm")
+_LONGEST: Final = 2**31 - 1
 _WRITE_VERSION: Final = 18
 _LOGS: Final = 2
+_MOST_SHOWN: Final = 4000
 _MAGIC: Final = b"SQLite format 3\0"
 
 
 class DatasetError(Exception):
-    """A dataset cannot be used; the message names the file and says why."""
+    """A dataset cannot be used; the message names the file and says why, in a line whatever the file has in it."""
+
+    def __init__(self, message: str) -> None:
+        shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message[:_MOST_SHOWN])
+        super().__init__(shown + "..." * (len(message) > _MOST_SHOWN))
 
 
 class DatasetLockedError(DatasetError):
@@ -102,6 +109,7 @@ class Stamp:
         :raises DatasetError: when it is no database.
         """
         identity = Identity.of(path)
+        _check_beside(path)
         try:
             with Path(path).open("rb") as file:
                 header = file.read(_HEADER)
@@ -127,6 +135,14 @@ class Stamp:
         return [identity.size, identity.modified, *identity.log, *self.counters]
 
 
+def _check_beside(path: str) -> None:
+    """See that what SQLite reads beside a file are files: it would wait for ever for who writes to a pipe."""
+    for suffix in _BESIDE:
+        beside = Path(path + suffix)
+        if beside.exists() and not beside.is_file():
+            raise DatasetError(f"database file has something beside it that is not a file: {beside}")
+
+
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
@@ -146,8 +162,14 @@ def told_of(path: str) -> Iterator[None]:
         reason = str(error)
         if code in _UNFINISHED:
             reason = "a program stopped while it wrote to it; opening it with sqlite3 puts it right"
+        elif code == sqlite3.SQLITE_INTERRUPT:
+            reason = "it takes more work than a file of its size should"
         elif code & 0xFF == sqlite3.SQLITE_CORRUPT:
             reason = f"it is damaged or has been cut off ({error})"
+        raise DatasetError(f"failed to read database: {path}: {reason}") from error
+    except UnicodeDecodeError as error:
+        # SQLite's message names something in the file, which is no text.
+        reason = error.object.decode("utf-8", "replace")
         raise DatasetError(f"failed to read database: {path}: {reason}") from error
 
 
@@ -163,7 +185,13 @@ def connect(path: str, stamp: Stamp, patience: float) -> sqlite3.Connection:
     if stamp.logs and stamp.identity.log == (0, 0) and not os.access(place.parent, os.W_OK):
         # SQLite would want to make a log, where it cannot. There is none, so that the file has everything.
         address += "&immutable=1"
-    return sqlite3.connect(address, timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
+    connection = sqlite3.connect(address, timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
+    # Nothing that the file has can be longer than the file. What it says of its tables calls no function that does
+    # anything, and what is on its pages is looked at more closely.
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(max(LONGEST_ANSWER, stamp.identity.size), _LONGEST))
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    return connection
 
 
 def look(path: Path) -> str | None:
@@ -191,7 +219,8 @@ def verify(connection: sqlite3.Connection, path: str, table: str) -> bool:
     :raises DatasetError: with all that is wrong with it.
     :raises sqlite3.Error: when it cannot be read.
     """
-    kinds = dict(connection.execute("SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')"))
+    named = "type IN ('table', 'view') AND typeof(name) = 'text'"
+    kinds = dict(connection.execute(f"SELECT name, type FROM sqlite_master WHERE {named}"))  # noqa: S608 - ours
     name = next((each for each in kinds if each.lower() == table.lower()), None)
     if name is None:
         tables = ", ".join(sorted(kinds)) or "none"

@@ -117,8 +117,7 @@ def find_places(connection: sqlite3.Connection, table: str, tell: Callable[[floa
         execute(
             "INSERT INTO placed (number, length, key)"  # noqa: S608 - only numbers of ours
             f" SELECT number, min(length, {_LONGEST}),"
-            f" CASE WHEN typeof(hash) = 'blob' AND length(hash) = {_HASH} THEN substr(hash, 1, {_KEY}) END"
-            " FROM found WHERE typeof(length) = 'integer' AND length > 0 ORDER BY length, number"
+            " hash FROM found WHERE length > 0 ORDER BY length, number"
         )
         numbers, lengths, keys, places = array("q"), array("I"), array("Q"), array("I")
         for some in _runs(execute("SELECT number, length FROM placed ORDER BY place")):
@@ -140,7 +139,13 @@ def find_places(connection: sqlite3.Connection, table: str, tell: Callable[[floa
 def _gather(connection: sqlite3.Connection, table: str, tell: Callable[[float], object] | None) -> None:
     """Copy what is looked for."""
     name = f"main.{quoted(table)}"
-    copy = f"INSERT INTO found (number, length, hash) SELECT _rowid_, n_gen_tokens, prompt_hash FROM {name}"  # noqa: S608
+    # Of what is something else nothing is read: it may be as large as the file.
+    length = "CASE WHEN typeof(n_gen_tokens) = 'integer' THEN n_gen_tokens END"
+    is_hash = f"typeof(prompt_hash) = 'blob' AND length(prompt_hash) = {_HASH}"
+    copy = (
+        f"INSERT INTO found (number, length, hash) SELECT _rowid_, {length},"  # noqa: S608 - quoted, and ours
+        f" CASE WHEN {is_hash} THEN substr(prompt_hash, 1, {_KEY}) END FROM {name}"
+    )
     if tell is None:
         connection.execute(copy)
         return
