@@ -28,6 +28,7 @@ SURFACES: Final = {
     "described requests": Surface("tests/integration/test_schemathesis.py", 4),
     "HTTP/2 frames": Surface("tests/web/http2/test_fuzz.py", 16),
     "YAML": Surface("tests/fuzz/test_yaml.py", 10),
+    "SQLite": Surface("tests/fuzz/test_sqlite.py", 4),
 }
 SEED: Final = int(os.environ.get("FUZZ_SEED", "2"))
 _ENOUGH: Final = 10
