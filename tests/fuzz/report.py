@@ -27,6 +27,7 @@ class Surface:
 SURFACES: Final = {
     "described requests": Surface("tests/integration/test_schemathesis.py", 4),
     "HTTP/2 frames": Surface("tests/web/http2/test_fuzz.py", 16),
+    "HTTP bytes": Surface("tests/fuzz/test_http_bytes.py", 25),
     "YAML": Surface("tests/fuzz/test_yaml.py", 10),
     "SQLite": Surface("tests/fuzz/test_sqlite.py", 4),
 }

@@ -230,6 +230,12 @@ class ComingTests(ChannelTestCase):
             self.exchange.send_bytes(b"x" * 10)
         self.assertEqual(400, self.exchange.status)
 
+    def test_much_behind_a_head(self) -> None:
+        """What comes in one piece with the rest of a head is no part of it."""
+        self.exchange.send_bytes(b"GET /a HTTP/1.1\r\nHost:").send_bytes(b" x\r\nX: y\r\n\r\n" + GET * 99)
+        self.clock.pump([0] * 9)
+        self.assertEqual(["/a "] * 100, self.bodies())
+
     def test_never_ending_trailer(self) -> None:
         """What is sent behind a body, or between its pieces, is bounded too."""
         for rest in (b"0\r\nX: ", b"1;x="):

@@ -81,8 +81,7 @@ class Channel(Connection):
             self._fed += len(data)
         try:
             self._parse(data)
-            if self._mid_request:
-                self._check_head()
+            self._check_rest()
         except (HttpParserError, _TooMuch) as error:
             if isinstance(error, HttpParserCallbackError) and not isinstance(error.__context__, _TooMuch):
                 self._log.failure("While reading a request")
@@ -139,8 +138,12 @@ class Channel(Connection):
 
     def _check_head(self) -> None:
         limits, head = self.site.limits, self._head
-        # What is parsed, and what was fed: a line without an end is in the second alone, and what is behind a body too.
-        if max(self._head_bytes, self._fed) > limits.head_bytes or (head is not None and len(head) > limits.headers):
+        if self._head_bytes > limits.head_bytes or (head is not None and len(head) > limits.headers):
+            raise _TooMuch
+
+    def _check_rest(self) -> None:
+        # What has begun is then all that was fed: a line without an end, or one behind a body.
+        if self._mid_request and self._fed > self.site.limits.head_bytes:
             raise _TooMuch
 
     def on_headers_complete(self) -> None:
