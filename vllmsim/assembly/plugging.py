@@ -165,5 +165,5 @@ def guarded(seam: type[IFactory], name: str, own: Surroundings, guard: Callable[
     made, kind = create(seam, name, own), SEAMS[seam].kind
     try:
         return guard(made, Blame(kind, name))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise PluginError(f"the {kind} {name} cannot be: {tell(error)}") from error

@@ -138,7 +138,7 @@ def search() -> tuple[list[Plugin], list[Broken]]:
                     broken.append(each)
                 else:
                     found.setdefault((id(each.factory), each.seam), each)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever strangers' modules raise
+        except BaseException as error:  # noqa: BLE001 - whatever strangers' modules raise
             broken.append(Broken(_spelled(module, file), tell(error)))
     return list(found.values()), broken
 
@@ -183,8 +183,8 @@ def make(plugin: Plugin, surroundings: T) -> Any:
         made = plugin.factory.create(evolve(surroundings, options=options))
         fault = _fault(plugin.seam, made)
     except ValueError as error:
-        raise PluginError(f"the {kind} {plugin.name} says: {_line(str(error) or repr(error))}") from error
-    except (Exception, SystemExit) as error:
+        raise PluginError(f"the {kind} {plugin.name} says: {_line(_words(error) or type(error).__name__)}") from error
+    except BaseException as error:
         raise PluginError(f"the {kind} {plugin.name} in {plugin.file} cannot be made: {tell(error)}") from error
     if fault:
         raise PluginError(f"the {kind} {plugin.name} in {plugin.file} makes {fault}")
@@ -209,7 +209,14 @@ def tell(error: BaseException) -> str:
     """Say on a line what has been raised, and where."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{_line(f'{type(error).__name__}: {error}')}{where}"
+    return f"{_line(f'{type(error).__name__}: {_words(error)}')}{where}"
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as another:  # noqa: BLE001 - it is as much a stranger's as the first
+        return f"it cannot be told, but raises {type(another).__name__}"
 
 
 def _line(text: str) -> str:

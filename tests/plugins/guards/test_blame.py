@@ -19,6 +19,11 @@ async def fail_later(error: BaseException) -> None:
     raise error
 
 
+async def give_later(value: object) -> object:
+    """Give a value when it is awaited."""
+    return value
+
+
 class BlameTests(GuardTestCase):
     """Calls of a plugin."""
 
@@ -66,6 +71,35 @@ class BlameTests(GuardTestCase):
         self.assertBroken("KeyError: 1", self.blame.wait, fail_later, KeyError(1))
         self.assertBroken("SystemExit: ", self.blame.wait, fail_later, SystemExit())
         self.assertBroken("TypeError: ", self.blame.wait, int)
+
+    def test_fatal(self) -> None:
+        """What is no Exception is a mistake like others, though it would end the program, or whoever waits."""
+        for error in (KeyboardInterrupt(), GeneratorExit()):
+            kind = type(error).__name__
+            self.assertBroken(kind, self.blame.call, fail, error)
+            self.assertBroken(kind, self.blame.wait, fail_later, error)
+        self.assertBroken("what it gives at last is something to wait for", self.blame.wait, give_later, Deferred())
+
+    def test_speechless(self) -> None:
+        """So is one that cannot be told of."""
+
+        class Speechless(Exception):
+            def __str__(self) -> str:
+                raise KeyboardInterrupt
+
+        self.assertBroken("Speechless: it cannot be told, but raises Keyb", self.blame.call, fail, Speechless())
+
+    def test_cancelling_breaks(self) -> None:
+        """One that breaks when it is cancelled is let go like others."""
+
+        def refuse(_: object) -> None:
+            raise KeyError("not me")
+
+        waiting: Deferred[None] = Deferred(refuse)
+        result = Deferred.fromCoroutine(self.blame.wait(lambda: waiting))
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertBlamed("KeyError: 'not me'")
 
     def test_cancelled(self) -> None:
         """When nobody waits any more a plugin hears of it, and need not agree; what it cancels itself is a mistake."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import define
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -75,6 +76,7 @@ class FailureTests(GuardTestCase):
             (Fault("x", delay=math.inf), "waits inf s"),
             (Fault("x", headers={"A": "b\r\nC: d"}), "has a header that is none"),
             (Fault("x", headers={"": "b"}), "has a header that is none"),
+            (Fault("x", headers=Deferred()), "has a header that is none"),  # type: ignore[arg-type]
             (Fault("x", disturbance=Disturbance(-1)), "disturbs an answer as none can be"),
             (Fault("x", disturbance=Disturbance(0, 1, -1)), "disturbs an answer as none can be"),
             (Fault("x", disturbance=3), "disturbs an answer as none can be"),  # type: ignore[arg-type]

@@ -103,7 +103,8 @@ class TokenizerTests(GuardTestCase):
             ("text_of", (1,), 7, "it gives a int for a text"),
             ("decode", ([1],), "\udfff", "it gives a text with half of a character"),
             ("tag", ("<x>",), Tokens([], []), "it makes no token of '<x>'"),
-            ("describe", (), 3, "TypeError"),
+            ("describe", (), 3, "it tells of itself by a int"),
+            ("describe", (), Deferred(), "it tells of itself by a Deferred"),
             ("describe", (), {"made": object()}, "TypeError"),
         ):
             with self.subTest(name):

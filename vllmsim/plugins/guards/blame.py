@@ -13,12 +13,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from vllmsim.errors import InferenceError
 from vllmsim.plugins.registry import tell
 
-MISTAKES: Final = (Exception, SystemExit)
-"""What is a mistake, if it is no error that a client may be told of."""
+MISTAKES: Final = BaseException
+"""What is a mistake, if it is no error that a client may be told of. Nothing that a plugin raises ends the program."""
 _MOST_KINDS: Final = 100
 CLOSING: Final = 5.0
 """Seconds that something may take to close; then nobody waits any more."""
@@ -28,6 +29,13 @@ T = TypeVar("T")
 
 class Nonsense(ValueError):
     """A plugin gives what cannot be; the text says what is wrong with it."""
+
+
+def _endurable(result: Any) -> Any:
+    """Have the one error that ends whoever waits be another."""
+    if isinstance(result, Failure) and result.check(GeneratorExit):
+        return Failure(Nonsense("GeneratorExit"))
+    return result
 
 
 @define(eq=False)
@@ -80,18 +88,24 @@ class Blame:
         def give_up(_: "Deferred[T]") -> None:
             nonlocal given_up
             given_up = True
-            working.cancel()
+            try:
+                working.cancel()
+            except MISTAKES as error:
+                self.tell(error)
 
         async def work() -> T:
-            return await function(*arguments)
+            result = await function(*arguments)
+            if isinstance(result, Deferred):
+                raise Nonsense("what it gives at last is something to wait for")
+            return result
 
         # What the plugin cancels for itself is its mistake, and looks the same.
         waiting: Deferred[T] = Deferred(give_up)
         working = Deferred.fromCoroutine(work())
-        working.addBoth(lambda result: None if given_up else waiting.callback(result))
+        working.addBoth(lambda result: None if given_up else waiting.callback(_endurable(result)))
         try:
             return await waiting
-        except InferenceError:
+        except (InferenceError, GeneratorExit):
             raise
         except MISTAKES as error:
             if given_up and isinstance(error, CancelledError):

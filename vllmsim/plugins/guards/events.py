@@ -2,15 +2,14 @@
 """A publisher of KV events that comes from a plugin."""
 
 from collections.abc import Mapping
-from typing import Any
 
-import orjson
 from attrs import define
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from vllmsim.interfaces import IBlockEventOutlet, ICacheMetrics
 from vllmsim.plugins.guards.blame import MISTAKES, Blame
+from vllmsim.plugins.guards.tokens import checked_description
 from vllmsim.plugins.registry import tell
 
 
@@ -47,11 +46,10 @@ class GuardedOutlet:
     def describe(self) -> Mapping[str, object]:
         """Tell where it is, as far as it says what JSON can say."""
         try:
-            described: dict[str, Any] = orjson.loads(orjson.dumps(dict(self._outlet.describe())))
+            return checked_description(self._outlet.describe())
         except MISTAKES as error:
             self._blame.tell(error)
             return {}
-        return described
 
     async def close(self) -> None:
         """Close it. Nothing that goes wrong with it keeps the program from ending."""

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.plugins.guards.test_failures -*-
 """Failures on purpose that come from a plugin."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Final, get_args
 
@@ -29,7 +29,7 @@ class GuardedFailure:
     @property
     def active(self) -> bool:
         """Whether any request may fail."""
-        return bool(self._blame.call(lambda: self._failure.active))
+        return self._blame.call(lambda: bool(self._failure.active))  # type: ignore[no-any-return]
 
     def consider(self) -> Callable[[Facts], Fault | None]:
         """Take what decides now; see :class:`vllmsim.interfaces.IFailure`."""
@@ -46,12 +46,12 @@ def _checked(fault: Any) -> Fault | None:
         return None
     if not isinstance(fault, Fault):
         raise Nonsense(f"it decides on a {type(fault).__name__}, which is no Fault")
-    told = fault.name, *fault.headers.items()
+    headers = fault.headers.items() if isinstance(fault.headers, Mapping) else [(None, None)]
     for wrong, what in (
         (not isinstance(fault.name, str), "has no name"),
         (not _is_refusal(fault.refusal), "refuses with what is no error that a client can be told"),
         (not _is_time(fault.delay, LONGEST), f"waits {fault.delay!r:.60} s"),
-        (not all(_is_header(*header) for header in told[1:]), "has a header that is none"),
+        (not all(_is_header(*header) for header in headers), "has a header that is none"),
         (not _is_disturbance(fault.disturbance), "disturbs an answer as none can be"),
         (not _is_damage(fault.damage), "damages an answer as none can be"),
     ):

@@ -74,7 +74,8 @@ class GuardedDoorkeeper(GuardedMiddleware):
     def admits(self, exchange: IExchange) -> bool:
         """Tell whether it will; see :class:`vllmsim.interfaces.IDoorkeeper`. If that breaks, :meth:`begin` decides."""
         try:
-            return bool(self._blame.call(self._middleware.admits, GuardedExchange(exchange, self._blame)))
+            shown = GuardedExchange(exchange, self._blame)
+            return self._blame.call(lambda: bool(self._middleware.admits(shown)))  # type: ignore[no-any-return]
         except InferenceError:
             return True
 

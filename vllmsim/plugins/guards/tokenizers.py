@@ -3,7 +3,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import orjson
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -11,7 +10,7 @@ from zope.interface import implementer
 from vllmsim.inference import Conversation, TextPrompt, TokenizedPrompt, Tokens
 from vllmsim.interfaces import ITokenizer
 from vllmsim.plugins.guards.blame import Blame, Nonsense
-from vllmsim.plugins.guards.tokens import checked, checked_text, checked_texts
+from vllmsim.plugins.guards.tokens import checked, checked_description, checked_text, checked_texts
 
 
 @implementer(ITokenizer)
@@ -98,7 +97,7 @@ class GuardedTokenizer:
         return self._blame.call(self._describe)  # type: ignore[no-any-return]
 
     def _describe(self) -> Mapping[str, object]:
-        described: dict[str, object] = orjson.loads(orjson.dumps(dict(self._tokenizer.describe())))
+        described = checked_description(self._tokenizer.describe())
         return {"tokenizer_class": type(self._tokenizer).__name__, **described}
 
     async def close(self) -> None:

@@ -1,9 +1,11 @@
 # -*- test-case-name: tests.plugins.guards.test_tokens -*-
 """Looks at tokens that a plugin gives, of which nothing is certain."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
+
+import orjson
 
 from vllmsim.inference import Tokens
 from vllmsim.plugins.guards.blame import Nonsense
@@ -63,6 +65,17 @@ def checked_text(text: object) -> str:
     except UnicodeEncodeError:
         raise Nonsense("it gives a text with half of a character") from None
     return text
+
+
+def checked_description(told: object) -> dict[str, object]:
+    """Check what is told of something, and make of it what JSON says.
+
+    :raises Nonsense: when that is nothing.
+    """
+    if not isinstance(told, Mapping):
+        raise Nonsense(f"it tells of itself by {_kind(told)}")
+    described: dict[str, object] = orjson.loads(orjson.dumps(dict(told)))
+    return described
 
 
 def _kind(value: object) -> str:
