@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase
 
-FULL: Final = bool(os.environ.get("FAULTS_FULL"))
-"""Whether there is time for the full length, as ``make faults`` has it."""
 TWISTD: Final = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
 _GAUGES: Final = re.compile(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", re.MULTILINE)
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")

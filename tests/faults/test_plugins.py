@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.dropins import drop_in
 from tests.faults import evil
-from tests.faults.case import FULL, FaultTestCase, figure
+from tests.faults.case import FaultTestCase, figure
+from tests.faults.clients import FULL
 from tests.folders import make_folder
 from tests.harness import Exchange, RankTestCase
 from tests.integration.daemon import ROOT, Daemon

@@ -88,10 +88,7 @@ class Blame:
         def give_up(_: "Deferred[T]") -> None:
             nonlocal given_up
             given_up = True
-            try:
-                working.cancel()
-            except MISTAKES as error:
-                self.tell(error)
+            working.cancel()
 
         async def work() -> T:
             result = await function(*arguments)
