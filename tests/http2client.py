@@ -174,7 +174,8 @@ class Http2Client:
     streams: dict[int, ClientStream] = field(init=False, factory=dict)
     seen: list[Any] = field(init=False, factory=list)
     """All that h2 has told, in order."""
-    _gone: bool = field(init=False, default=False)
+    gone: bool = field(init=False, default=False)
+    """Whether the connection has come to its end."""
     _parting: Parting = field(init=False, factory=Parting)
 
     def __attrs_post_init__(self) -> None:
@@ -238,7 +239,7 @@ class Http2Client:
             self.transport.clear()
             self._hear(self.h2.receive_data(self._parting.without_goodbyes(data)))
             reply = self.h2.data_to_send()
-            if not self._gone and reply:
+            if not self.gone and reply:
                 self.protocol.dataReceived(reply)
             if not (data or reply):
                 return
@@ -255,6 +256,6 @@ class Http2Client:
 
     def drop(self) -> None:
         """Go away without a word. Harmless for one that is gone."""
-        if not self._gone:
-            self._gone = True
+        if not self.gone:
+            self.gone = True
             self.protocol.connectionLost(Failure(ConnectionLost()))

@@ -1,15 +1,12 @@
 """Subscribers over gRPC and over ZeroMQ know of the same blocks, whenever they come and whatever happens."""
 
 import os
-from collections import Counter
 from random import Random
 from typing import Any, Final
 
-import msgpack
-from attrs import define, field
-
 from tests.grpc.calling import Called
 from tests.grpc.test_kvevents import SubscriptionTestCase
+from tests.kvcache.known import KnownBlocks
 from vllmsim.grpc.status import Code
 
 _STEPS: Final = int(os.environ.get("VLLMSIM_KV_STEPS", "500"))
@@ -18,38 +15,18 @@ _MOST: Final = 40
 """How many subscribe at the same time."""
 
 
-@define(eq=False)
-class Blocks:
-    """The blocks that there are, as far as one is told."""
+class Blocks(KnownBlocks):
+    """The blocks that there are, as far as one is told over either."""
 
-    known: Counter[int] = field(factory=Counter)
-
-    def _remove(self, block: int) -> None:
-        self.known[block] -= 1
-        if not self.known[block]:
-            del self.known[block]
-
-    def read_zmq(self, payload: bytes) -> dict[int, int]:
-        """Learn what a batch over ZeroMQ tells."""
-        for event in msgpack.unpackb(payload)[1]:
-            if event[0] == "AllBlocksCleared":
-                self.known.clear()
-            elif event[0] == "BlockStored":
-                self.known.update(event[1])
-            else:
-                for block in event[1]:
-                    self._remove(block)
-        return dict(self.known)
-
-    def read(self, batch: Any) -> dict[int, int]:
+    def read_grpc(self, batch: Any) -> dict[int, int]:
         """Learn what a batch over gRPC tells."""
         for event in batch.events:
             if event.HasField("cleared"):
-                self.known.clear()
-            self.known.update(block.block_hash % 2**64 for block in event.stored.blocks)
+                self.clear()
+            self.add([block.block_hash % 2**64 for block in event.stored.blocks])
             for block in event.removed.block_hashes:
-                self._remove(block % 2**64)
-        return dict(self.known)
+                self.remove(block % 2**64)
+        return self.known
 
 
 class KvEventsAtRandomTests(SubscriptionTestCase):
@@ -88,10 +65,10 @@ class KvEventsAtRandomTests(SubscriptionTestCase):
             number = message.sequence_number
             if last < 0 and start:
                 self.assertIn(number, (start, start + 1))
-                told.known.update(states[number - 1])
+                told.add(states[number - 1])
             elif last >= 0:
                 self.assertEqual(last + 1, number)
-            known, last = told.read(message), number
+            known, last = told.read_grpc(message), number
             snapshot = message.snapshot
             if not message.HasField("snapshot") or snapshot.index == snapshot.count - 1:
                 self.assertEqual(states[number], known)
@@ -113,7 +90,7 @@ class KvEventsAtRandomTests(SubscriptionTestCase):
                     self.act(chance)
                 self.clock.advance(chance.choice((0, 0.01, 0.1)))
                 for _, payload, _ in self.published[0].batches[len(states) :]:
-                    states.append(everything.read_zmq(payload))
+                    states.append(everything.read(payload))
                 if chance.random() < 0.02:
                     start = max(0, chance.choice((0, len(states) - 1, len(states) - chance.randrange(1, 10))))
                     places.append((start, self.subscribe(start)))

@@ -1,0 +1,197 @@
+"""A rank, or several, with a clock of its own: what can be asked of it, and what is looked at after each step."""
+
+import gc
+import json
+from collections import Counter
+from typing import Any, ClassVar, Final
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+
+from tests.harness import RankTestCase
+from tests.properties.asked import Asked
+from tests.properties.books import Books
+from tests.properties.callers import Http2Caller, HttpCaller
+from tests.properties.figures import Figures
+from tests.properties.ledger import Ledger
+from tests.properties.listening import Errors
+from tests.properties.options import Setting, settings
+from vllmsim.records import RequestRecord
+
+_GAUGES: Final = (
+    "vllm:num_requests_waiting", "vllm:num_requests_running", "vllm:num_requests_waiting_by_reason",
+    "vllm:kv_cache_usage_perc", "vllm:lora_requests_info", "vllmsim:lora_adapters",
+)  # fmt: skip
+_MOST_WAITS: Final = 300
+"""How many times time passes, at the end, before whoever still waits waits for ever."""
+_A_WHILE: Final = 4.0
+"""Seconds by which it does."""
+
+
+class RankMachine(RuleBasedStateMachine):
+    """What all rules share."""
+
+    ledger: Ledger
+    steps: ClassVar[Counter[str]] = Counter()
+    """How much has been done by all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.test = RankTestCase()
+        self.callers: list[HttpCaller | Http2Caller] = []
+        self.ledger = Ledger()
+        self.errors = Errors()
+        self.books: list[Books] = []
+        self.faked = False
+        self.begun = False
+
+    @initialize(setting=settings())
+    def begin(self, setting: Setting) -> None:
+        """Start the ranks."""
+        self.errors.__enter__()
+        ranks = self.test.make_ranks(*setting.words)
+        self.ranks, self.setting = ranks, setting
+        self.clock = self.test.clock
+        self.books = [
+            Books(rank, number, self.test.lives[number]) for number, rank in zip(self.test.lives, ranks, strict=True)
+        ]
+        for rank in ranks:
+            rank.journal.observers.append(self.ledger)
+        self.begun = True
+        self.steps["examples"] += 1
+
+    # What rules use
+
+    def ask(self, caller: HttpCaller | Http2Caller, asked: Asked) -> None:
+        """Send a request."""
+        asked.number = len(self.ledger.asked)
+        self.ledger.asked.append(asked)
+        self.steps["requests"] += asked.remembered
+        caller.ask(asked)
+        self.settle()
+
+    def operate(self, method: str, path: str, value: Any = None, **headers: str) -> Asked:
+        """Do what an operator does, on a connection of its own; what takes time is answered later."""
+        caller = HttpCaller(self.ranks[0].site, self.clock, len(self.callers))
+        self.callers.append(caller)
+        body = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
+        asked = Asked(0, "other", method, path, body, {"content-type": "application/json", **headers})
+        self.ask(caller, asked)
+        return asked
+
+    def connect(self) -> HttpCaller:
+        """Open a connection."""
+        self.callers.append(caller := HttpCaller(self.ranks[0].site, self.clock, len(self.callers)))
+        return caller
+
+    def connect_http2(self, *, reads: bool = True) -> Http2Caller:
+        """Open one that speaks HTTP/2."""
+        self.callers.append(caller := Http2Caller(self.ranks[0].site, self.clock, len(self.callers), reads))
+        return caller
+
+    def settle(self) -> None:
+        """Have everything done that takes no time."""
+        for _ in range(8):
+            self.clock.advance(0)
+        for caller in self.callers:
+            caller.listen()
+
+    def records(self) -> list[RequestRecord]:
+        """List what the journals remember."""
+        return [record for rank in self.ranks for record in rank.journal.records()]
+
+    # What is looked at
+
+    @invariant()
+    def books_are_right(self) -> None:
+        """All is counted as it is, and nothing has gone wrong inside."""
+        if not self.begun:
+            return
+        self.steps["steps"] += 1
+        self.settle()
+        assert not self.errors.heard, "\n".join(self.errors.heard)
+        for each in self.books:
+            each.check()
+        records = self.records()
+        under_way = [record for record in records if record.outcome is None]
+        self.ledger.check(under_way)
+        self.check_gauges(under_way)
+
+    def check_gauges(self, under_way: list[RequestRecord]) -> None:
+        """As many sequences wait and run by the journal as in the ranks, and by the metrics."""
+        page = self.scrape(*_GAUGES)
+        for books in self.books:
+            engine = str(books.number)
+            mine = [record for record in under_way if record.rank == books.number]
+            waiting, running = sum(each.waiting for each in mine), sum(each.running for each in mine)
+            assert (waiting, running) == (len(books.sequences) - books.running, books.running), mine
+            served = sum(bool(each.waiting or each.running) for each in mine)
+            pooled = sum(each.sampling is None and each.queued is not None for each in mine)
+            assert len(books.rank.simulator.requests) == served + pooled, (served, pooled, mine)
+            if self.faked or not self.shows(books):
+                continue
+            gauges = tuple(page.total(f"num_requests_{name}", engine=engine) for name in ("waiting", "running"))
+            assert gauges == (waiting, running)
+            by_reason = page.total("num_requests_waiting_by_reason", engine=engine)
+            assert by_reason == waiting
+            if books.pool is not None:
+                usage = page.total("kv_cache_usage_perc", engine=engine)
+                assert round(usage, 9) == round(books.pool.used / books.pool.usable, 9)
+            self.check_adapters(page, books)
+
+    def shows(self, books: Books) -> bool:
+        """Tell whether a rank's figures are on the page of the first port."""
+        return books is self.books[0] or self.setting.balances
+
+    def scrape(self, *names: str) -> Figures:
+        """Read some metrics, or all, at the first port."""
+        asked = self.operate("GET", "/metrics?" + "&".join(f"name[]={name}" for name in names))
+        assert (asked.status, asked.complete) == (200, True), asked
+        self.callers.pop().drop()
+        return Figures.read(asked.answer.decode())
+
+    def check_adapters(self, page: Figures, books: Books) -> None:
+        """The metrics name the adapters that sequences use, and count those that are on the GPU."""
+        gpu = page.values("vllmsim:lora_adapters", place="gpu", engine=str(books.number))
+        slots = books.queue.adapters
+        if gpu:
+            assert gpu == [len(slots._users) + len(slots._idle)]
+
+    def teardown(self) -> None:
+        """Everyone comes to an end in time, and leaves nothing."""
+        if not self.begun:
+            return
+        try:
+            self.finish()
+        finally:
+            self.errors.__exit__(None, None, None)
+            self.test.doCleanups()
+        del self.callers, self.ranks
+        self.books.clear()
+        gc.collect()
+        assert not self.errors.heard, "\n".join(self.errors.heard)
+
+    def finish(self) -> None:
+        """Have everything that stands in the way go, and wait."""
+        self.operate("POST", "/admin/scenario/stop")
+        self.operate("POST", "/resume")
+        self.operate("POST", "/wake_up")
+        for caller in self.callers:
+            caller.read_on()
+        for _ in range(_MOST_WAITS):
+            if not any(len(rank.simulator.requests) for rank in self.ranks):
+                break
+            self.clock.advance(_A_WHILE)
+            self.settle()
+        self.books_are_right()
+        for books in self.books:
+            books.check_rest()
+        for caller in [*self.callers]:
+            caller.drop()
+        self.settle()
+        self.books_are_right()
+        assert not [record for record in self.records() if record.outcome is None]
+        assert not self.ledger.unfinished()
+        for books in self.books:
+            if not self.faked and self.shows(books):
+                self.ledger.check_totals(self.scrape(), str(books.number), books.number)

@@ -1,0 +1,62 @@
+"""How ranks are set up: a few options of each kind, with which a small load is a large one."""
+
+from attrs import frozen
+from hypothesis import strategies as st
+
+_WORDS = (
+    "--model", "m", "--lora-modules", '[{"name": "a", "path": "/a"}, {"name": "b", "path": "/b"}]',
+    "--enable-sleep-mode", "--enable-server-load-tracking", "--zmq-endpoint=",
+)  # fmt: skip
+_BLOCK = 8
+
+
+@frozen
+class Setting:
+    """A command line, and what rules want to know of it.
+
+    :param balances: whether several ranks have one port.
+    """
+
+    words: tuple[str, ...]
+    ranks: int = 1
+    balances: bool = False
+
+
+@st.composite
+def settings(draw: st.DrawFn) -> Setting:
+    """Draw some options."""
+    words = [*_WORDS]
+    # Each is most often, and when all else is left out, as it is without it.
+    blocks = draw(st.sampled_from((None, 3, 5, 9, 20)))
+    if blocks is not None:
+        words += ["--enable-kvcache", "--kv-cache-size", str(blocks), "--block-size", str(_BLOCK)]
+        words += ["--event-batch-size", draw(st.sampled_from(("16", "1", "3")))]
+        words += ["--event-flush-interval", draw(st.sampled_from(("0", "10ms", "1s")))]
+    words += ["--max-num-seqs", str(draw(st.integers(1, 4)))]
+    words += ["--max-waiting-queue-length", str(draw(st.sampled_from((1000, 2, 5))))]
+    words += ["--time-to-first-token", draw(st.sampled_from(("0", "1s", "300ms")))]
+    words += ["--inter-token-latency", draw(st.sampled_from(("0", "1s", "300ms")))]
+    words += ["--max-loras", str(draw(st.integers(1, 2))), "--lora-load-time", draw(st.sampled_from(("0", "1s")))]
+    words += ["--mode", draw(st.sampled_from(("echo", "random")))]
+    ranks, balances = draw(st.sampled_from(((1, False), (1, False), (2, True), (2, False))))
+    if ranks > 1:
+        words += ["--data-parallel-size", str(ranks)]
+    if balances:
+        words += ["--data-parallel-internal-lb"]
+    for more in (
+        ("--scheduling-policy", "priority"),
+        ("--enable-responses-store",),
+        ("--lora-info-exact",),
+        ("--max-cpu-loras", "2"),
+        ("--max-num-queued-reqs", "5"),
+        ("--max-num-queued-tokens", "40"),
+        ("--stream-interval", "3"),
+        ("--journal-size", "3"),
+        ("--global-cache-hit-threshold", "0.3"),
+        ("--enable-force-include-usage",),
+        ("--reasoning-parser", "qwen3"),
+        ("--rate-limit", '{"requests-per-minute": 20, "tokens-per-minute": 300}'),
+    ):
+        if draw(st.integers(0, 3)) == 3:
+            words += more
+    return Setting(tuple(words), ranks, balances)
