@@ -8,8 +8,10 @@ AUDIT = build/audit
 FUZZ_CASES ?= 2000
 FUZZ_SEED ?= 2
 SOAK_SECONDS ?= 3600
+PROPERTY_EXAMPLES ?= 2000
+PROPERTY_SEED ?= 1
 
-.PHONY: help run test lint unit robust fuzz soak faults audit test-oldest clients cluster bench docs sample dashboard tokenizer \
+.PHONY: help run test lint unit robust fuzz soak faults properties audit test-oldest clients cluster bench docs sample dashboard tokenizer \
 	wheel deb pins clean
 
 help: ## list these targets
@@ -43,6 +45,9 @@ soak: $(VENV)/.dev ## put a server under mixed load for an hour, or SOAK_SECONDS
 
 faults: $(VENV)/.dev ## kill, stop, starve and cut off daemons under load, many times over
 	FAULTS_FULL=1 $(BIN)/python -m pytest -s tests/faults
+
+properties: $(VENV)/.dev ## have ranks live thousands of lives; PROPERTY_EXAMPLES and PROPERTY_SEED say how many and which
+	PROPERTY_EXAMPLES=$(PROPERTY_EXAMPLES) PROPERTY_SEED=$(PROPERTY_SEED) $(BIN)/python -m pytest -q -s tests/properties
 
 # What depends on no library's release, or needs long for what others try too.
 LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench clock data_parallel \

@@ -20,6 +20,7 @@ class Told:
     :param endings: how often each choice has ended.
     :param prompt_tokens: as the usage has them; None if it is not told.
     :param failed: whether it tells that something went wrong in its middle.
+    :param queued: whether it tells that the answer is made in the background.
     """
 
     endings: Counter[int] = field(factory=Counter)
@@ -27,6 +28,7 @@ class Told:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     failed: bool = False
+    queued: bool = False
 
     def end(self, index: int, reason: str | None) -> None:
         """Learn that a choice has ended, if it says why."""
@@ -34,7 +36,9 @@ class Told:
             self.endings[index] += 1
             self.reasons.add(reason)
 
-    def count(self, usage: Mapping[str, Any] | None, read: str = "prompt_tokens", said: str = "completion_tokens") -> None:
+    def count(
+        self, usage: Mapping[str, Any] | None, read: str = "prompt_tokens", said: str = "completion_tokens"
+    ) -> None:
         """Learn the usage."""
         if usage:
             self.prompt_tokens, self.completion_tokens = usage.get(read), usage[said]
@@ -105,7 +109,8 @@ def _responses(asked: Asked) -> Told:
             told.end(0, value["status"])
             told.count(value["usage"], "input_tokens", "output_tokens")
         else:
-            told.failed = value["status"] != "queued"
+            told.queued = value["status"] in {"queued", "in_progress"}
+            told.failed = not told.queued
         return told
     events = _events(asked)
     assert [data["sequence_number"] for _, data in events] == list(range(len(events))), events
@@ -133,7 +138,7 @@ def _messages(asked: Asked) -> Told:
     told = Told()
     if not asked.streams:
         value = json.loads(asked.answer)
-        told.end(0, str(value["stop_reason"]))
+        told.end(0, str(value.get("stop_reason")))
         told.count(value["usage"], "input_tokens", "output_tokens")
         return told
     events = _events(asked)
@@ -180,13 +185,15 @@ def _engine(asked: Asked) -> Told:
             assert not told.endings[complete.index]
             told.end(complete.index, complete.finish_reason)
             told.prompt_tokens = complete.prompt_tokens
-            told.completion_tokens = (told.completion_tokens or 0) + complete.completion_tokens
             assert len(complete.output_ids) == complete.completion_tokens, complete
-            assert not asked.streams or ids[complete.index] == complete.completion_tokens, complete
+            if not asked.streams:
+                # In a stream these are the tokens of the last chunk once more.
+                ids[complete.index] += complete.completion_tokens
         else:
             assert asked.streams
             assert not told.endings[message.chunk.index], message
             ids[message.chunk.index] += len(message.chunk.token_ids)
+    told.completion_tokens = ids.total()
     return told
 
 

@@ -6,7 +6,9 @@ from attrs import define, field
 
 from vllmsim.records import RequestRecord
 
-Surface: TypeAlias = Literal["chat", "completions", "responses", "messages", "generate", "pooling", "engine", "inference", "other"]
+Surface: TypeAlias = Literal[
+    "chat", "completions", "responses", "messages", "generate", "pooling", "engine", "inference", "other"
+]
 PROBE: Final = "x-probe"
 """The header, or the metadata, that says which request it is."""
 

@@ -1,10 +1,10 @@
 """Requests on every surface, drawn at random: small ones, many of which share the beginnings of their prompts."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import evolve
+import attrs
 from hypothesis import strategies as st
 from smg_grpc_proto.generated import vllm_engine_pb2 as pb
 
@@ -12,14 +12,13 @@ from tests.properties.asked import Asked, Surface
 from vllmsim.api.frames import frame
 from vllmsim.api.inferenceservice.messages import GenerateRequest
 
-MODELS: Final = ("m", "a", "b", "nix")
 _WORDS: Final = "one two three four five six seven eight nine ten eleven twelve"
 _SCHEMA: Final = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
 _TOOLS: Final = [{"type": "function", "function": {"name": "f", "parameters": _SCHEMA}}]
 
-ids = st.tuples(st.integers(1, 3), st.integers(1, 30)).map(lambda two: list(range(two[0], two[0] + two[1])))
+ids = st.tuples(st.integers(1, 3), st.integers(1, 20)).map(lambda two: list(range(two[0], two[0] + two[1])))
 texts = st.integers(1, 12).map(lambda count: " ".join(_WORDS.split()[:count]))
-models = st.sampled_from((None, "m", "a", "b", "nix"))
+models = st.sampled_from((None, "a", "b", "m", "a", "b", None, "nix"))
 limits = st.integers(1, 12)
 streams = st.booleans()
 _odds: Final[dict[str, st.SearchStrategy[Any]]] = {
@@ -44,8 +43,7 @@ _transfers = st.sampled_from(
 def _some(of: Mapping[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
     """Draw a few members, most often none."""
     one = st.sampled_from(sorted(of)).flatmap(lambda name: st.fixed_dictionaries({name: of[name]}))
-    few = st.lists(one, max_size=2).map(lambda parts: {name: value for part in parts for name, value in part.items()})
-    return few
+    return st.lists(one, max_size=2).map(lambda parts: {name: value for part in parts for name, value in part.items()})
 
 
 def _json(
@@ -64,21 +62,18 @@ def _json(
     )
 
 
-_headers = st.one_of(
-    st.just({}),
-    st.sampled_from(
-        (
-            {"X-Request-Id": "twin"},
-            {"X-Return-Error": "503"},
-            {"X-Return-Error": "429"},
-            {"X-Vllm-Priority": "-3"},
-            {"X-Data-Parallel-Rank": "1"},
-            {"Authorization": "Bearer key-1"},
-            {"Authorization": "Bearer key-2"},
-            {"Connection": "close"},
-            {"X-Team": "red"},
-        )
-    ),
+_headers: Final[st.SearchStrategy[dict[str, str]]] = st.sampled_from(
+    (
+        *[{}] * 10,
+        {"X-Request-Id": "twin"},
+        {"X-Return-Error": "503"},
+        {"X-Vllm-Priority": "-3"},
+        {"X-Data-Parallel-Rank": "1"},
+        {"Authorization": "Bearer key-1"},
+        {"Authorization": "Bearer key-2"},
+        {"Connection": "close"},
+        {"X-Team": "red"},
+    )
 )
 _usage = st.sampled_from((None, {"include_usage": True}, {"include_usage": True, "continuous_usage_stats": True}))
 
@@ -86,10 +81,14 @@ _usage = st.sampled_from((None, {"include_usage": True}, {"include_usage": True,
 @st.composite
 def completions(draw: st.DrawFn) -> Asked:
     """Have prompts completed."""
-    prompts: Any = draw(st.one_of(ids, texts, st.lists(ids, min_size=1, max_size=3), st.lists(texts, min_size=1, max_size=3)))
+    prompts: Any = draw(
+        st.one_of(ids, texts, st.lists(ids, min_size=1, max_size=3), st.lists(texts, min_size=1, max_size=3))
+    )
     count = len(prompts) if isinstance(prompts, list) and not isinstance(prompts[0], int) else 1
     n, stream = draw(st.integers(1, 3)), draw(streams)
-    more = draw(_some({**_odds, "echo": st.just(value=True), "logprobs": st.integers(0, 2), "kv_transfer_params": _transfers}))
+    more = draw(
+        _some({**_odds, "echo": st.just(value=True), "logprobs": st.integers(0, 2), "kv_transfer_params": _transfers})
+    )
     body = {"prompt": prompts, "n": n, "max_tokens": draw(limits), "stream": stream, "model": draw(models), **more}
     if stream:
         body["stream_options"] = draw(_usage)
@@ -164,7 +163,11 @@ def messages(draw: st.DrawFn) -> Asked:
 def generates(draw: st.DrawFn) -> Asked:
     """Send token ids for token ids."""
     n = draw(st.integers(1, 3))
-    sampling = {"n": n, "max_tokens": draw(limits), **draw(_some({"ignore_eos": st.just(value=True), "logprobs": st.integers(0, 1)}))}
+    sampling = {
+        "n": n,
+        "max_tokens": draw(limits),
+        **draw(_some({"ignore_eos": st.just(value=True), "logprobs": st.integers(0, 1)})),
+    }
     body = {
         "token_ids": draw(ids),
         "sampling_params": sampling,
@@ -181,7 +184,9 @@ def generates(draw: st.DrawFn) -> Asked:
 def pools(draw: st.DrawFn) -> Asked:
     """Have vectors or scores made."""
     path, name = draw(
-        st.sampled_from((("/v1/embeddings", "input"), ("/pooling", "input"), ("/classify", "input"), ("/rerank", "documents")))
+        st.sampled_from(
+            (("/v1/embeddings", "input"), ("/pooling", "input"), ("/classify", "input"), ("/rerank", "documents"))
+        )
     )
     body: dict[str, Any] = {name: draw(st.lists(texts, min_size=1, max_size=4)), "model": draw(models)}
     if path == "/rerank":
@@ -192,14 +197,15 @@ def pools(draw: st.DrawFn) -> Asked:
 @st.composite
 def wrongs(draw: st.DrawFn) -> Asked:
     """Ask for what cannot be, or is too much."""
-    asked, way = draw(right), draw(st.integers(0, len(_WAYS) + 1))
+    asked: Asked = draw(right)
+    way = draw(st.integers(0, len(_WAYS) + 1))
     assert asked.body is not None
     value = json.loads(asked.body)
     if way < len(_WAYS):
-        return evolve(asked, body=json.dumps({**value, **_WAYS[way]}).encode(), choices=None)
+        return attrs.evolve(asked, body=json.dumps({**value, **_WAYS[way]}).encode(), choices=None)
     if way == len(_WAYS):
-        return evolve(asked, body=asked.body[:-3], choices=None)
-    return evolve(asked, path="/v1/nowhere", choices=None)
+        return attrs.evolve(asked, body=asked.body[:-3], choices=None)
+    return attrs.evolve(asked, path="/v1/nowhere", choices=None)
 
 
 _WAYS: Final[tuple[dict[str, Any], ...]] = (
@@ -211,13 +217,24 @@ _WAYS: Final[tuple[dict[str, Any], ...]] = (
     {"n": 100, "sampling_params": {"n": 100}},
 )  # fmt: skip
 """What makes a request wrong, or too much."""
+_ONE_WRONG_IN: Final = 8
 
 right = st.one_of(completions(), chats(), responses(), messages(), generates(), pools())
 
-_metadata = st.sampled_from(({}, {}, {"x-return-error": "503"}, {"grpc-timeout": "2S"}, {"grpc-timeout": "700m"}))
+
+def _among(number: int) -> st.SearchStrategy[Asked]:
+    return wrongs() if number == _ONE_WRONG_IN - 1 else right
 
 
-def _call(surface: Surface, path: str, body: bytes, choices: int | None, metadata: Mapping[str, str], *, streams: bool) -> Asked:
+anything = st.integers(0, _ONE_WRONG_IN - 1).flatmap(_among)
+_metadata = st.sampled_from(
+    ({}, {}, {}, {}, {"x-return-error": "503"}, {"grpc-timeout": "2S"}, {"grpc-timeout": "700m"})
+)
+
+
+def _call(
+    surface: Surface, path: str, body: bytes, choices: int | None, metadata: Mapping[str, str], *, streams: bool
+) -> Asked:
     headers = {"content-type": "application/grpc", "te": "trailers", **metadata}
     return Asked(0, surface, "POST", path, frame(body), headers, streams, choices)
 
@@ -254,4 +271,3 @@ def inference_calls(draw: st.DrawFn) -> Asked:
 
 
 calls = st.one_of(engine_calls(), inference_calls())
-Ask = Callable[[Asked], None]

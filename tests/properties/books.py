@@ -100,7 +100,9 @@ class Books:
         assert slots.running >= most or not self.queue.runnable(), "somebody waits who may run"
         lines = sum(len(line.sequences) for line in (self.queue._base, *self.queue._lines.values()))
         assert lines == self.queue.count
-        away = sum(len(line.sequences) for line in self.queue._lines.values() if not self.queue.adapters.holds(line.adapter))
+        away = sum(
+            len(line.sequences) for line in self.queue._lines.values() if not self.queue.adapters.holds(line.adapter)
+        )
         assert away == self.queue._count_away
 
     def check_backlog(self) -> None:

@@ -119,7 +119,7 @@ class Http2Caller(Shown):
 
     @client.default
     def _connect(self) -> Http2Client:
-        settings = {} if self.reads else {SettingCodes.INITIAL_WINDOW_SIZE: 300}
+        settings: dict[SettingCodes | int, int] = {} if self.reads else {SettingCodes.INITIAL_WINDOW_SIZE: 300}
         pipe = Pipe(self.clock)
         client = Http2Client(self.site, self.reads, settings, pipe)
         pipe.protocol = client.protocol
@@ -139,7 +139,9 @@ class Http2Caller(Shown):
 
     def ask(self, asked: Asked) -> None:
         """Begin an exchange."""
-        stream = self.client.begin(asked.method, asked.path, end=asked.body is None, **{PROBE: str(asked.number)}, **asked.headers)
+        stream = self.client.begin(
+            asked.method, asked.path, end=asked.body is None, **{PROBE: str(asked.number)}, **asked.headers
+        )
         self.waiting[asked] = stream
         if asked.body is not None:
             stream.send(asked.body, end=True)
@@ -150,7 +152,12 @@ class Http2Caller(Shown):
         self.client.gone = self.pipe.lost
         self.client.pump()
         for asked, stream in [*self.waiting.items()]:
-            asked.status, asked.fields, asked.answer, asked.trailers = stream.status, stream.headers, stream.body, stream.trailers
+            asked.status, asked.fields, asked.answer, asked.trailers = (
+                stream.status,
+                stream.headers,
+                stream.body,
+                stream.trailers,
+            )
             asked.complete = stream.ended
             if stream.ended or stream.reset is not None or self.pipe.lost:
                 asked.over = True

@@ -108,28 +108,24 @@ def check_record(record: RequestRecord) -> None:
 
 def check_asked(asked: Asked, record: RequestRecord) -> None:
     """Find that a client has seen what the journal tells."""
-    if record.outcome == "injected":
-        return
-    if asked.left or not asked.complete:
+    if record.outcome == "injected" or asked.left or not asked.complete:
         return
     if record.route == NO_ROUTE:
         assert (asked.status, record.outcome) == (404, "completed"), record
-        return
-    if asked.status != _OK:
+    elif asked.status != _OK:
         expected = {"refused", "failed", "disconnected"} if asked.status in _REFUSED else {"invalid"}
         assert record.outcome in expected, (asked.status, asked.answer, record)
-        return
-    if asked.surface in {"engine", "inference"} and asked.trailers.get("grpc-status", "0") != "0":
-        return
-    if "grpc-status" in asked.fields:
-        return
+    elif {**asked.fields, **asked.trailers}.get("grpc-status", "0") == "0":
+        _check_answer(asked, record)
+
+
+def _check_answer(asked: Asked, record: RequestRecord) -> None:
     told = read_answer(asked)
     if told.failed:
         assert record.outcome in {"failed", "refused", "aborted"}, (asked.answer, record)
         return
     assert record.outcome in {"completed", "aborted", "refused"}, record
-    if b'"queued"' in asked.answer and not asked.streams:
-        # It is made in the background.
+    if told.queued:
         return
     if asked.choices is not None:
         assert told.endings == Counter(range(asked.choices)), (asked.answer, told)

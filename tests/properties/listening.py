@@ -1,12 +1,14 @@
 """Everything that goes to the log as an error, so that nothing goes wrong unseen."""
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from attrs import define, field
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 
+@implementer(ILogObserver)
 @define(eq=False)
 class Errors:
     """Remembers errors that are logged while it listens."""
@@ -20,7 +22,7 @@ class Errors:
             failure = event.get("log_failure")
             self.heard.append(formatEvent(event) + ("" if failure is None else "\n" + failure.getTraceback()))
 
-    def __enter__(self) -> "Errors":
+    def __enter__(self) -> Self:
         """Begin to listen."""
         globalLogPublisher.addObserver(self)
         return self
