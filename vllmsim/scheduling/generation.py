@@ -34,6 +34,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
     finished = False
     try:
         answer = await _compose(model, sequence)
+        sequence.submission.composed(len(answer))
         allocated = _allocate(model, sequence, answer)
         if allocated.called:
             blocks = await allocated

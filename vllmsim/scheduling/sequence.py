@@ -33,6 +33,8 @@ class Submission:
     record: RequestRecord = field(factory=partial(RequestRecord, ""))
     _started: bool = field(init=False, default=False)
     _refused: dict[int, bool] = field(init=False, factory=dict)
+    _composed: int = field(init=False, default=0)
+    """How many tokens its answers have, as far as they are known."""
 
     def started(self, prefill: Prefill) -> None:
         """Tell the sink, once, that the first token of any choice is due.
@@ -42,6 +44,14 @@ class Submission:
         if not self._started:
             self._started = True
             self.sink.started(self.prompts, prefill)
+
+    def composed(self, tokens: int) -> None:
+        """Count the tokens of one more answer.
+
+        :raises vllmsim.errors.InvalidRequest: when all answers have too many together to be kept.
+        """
+        self._composed += tokens
+        self.behaviour.allow(self._composed)
 
     def refuses(self, choice: int, refused: bool) -> bool:
         """Decide whether a prompt is refused for how little of it is cached.

@@ -27,6 +27,9 @@ class ModelOptions:
     max_completion_prompts: int = option("model", Integer(least=1), 1024,
         "Most prompts of a text completion, and conversations of a batch.", environment="VLLM_MAX_COMPLETION_PROMPTS",
         live=True)
+    max_answer_tokens: int = option("model", Integer(least=1), 4_194_304,
+        "Most tokens that all choices of a request may have together; as many as the context has are always allowed.",
+        live=True)
     stream_interval: int = option("model", Integer(least=1), 1,
         "Tokens per streamed chunk after the first.", unit="tokens", live=True)
     response_role: str = option("model", Text(), "assistant",
