@@ -174,6 +174,46 @@ class RouteTests(RankTestCase):
             self.assertEqual("sunny", answer["output"][0]["content"][0]["text"])
 
 
+class LeavingTests(RankTestCase):
+    """Clients that leave."""
+
+    def test_everywhere(self) -> None:
+        """19: Whatever a client has asked for, and whenever it leaves, nothing of it goes on or counts as a success."""
+        words = ("--max-num-seqs", "2", "--time-to-first-token", "1s", "--inter-token-latency", "1s", "--mode", "echo")
+        self.make_rank("m", *words, "--enable-kvcache", "--zmq-endpoint", "")
+        text = "x " * 40
+        generating: list[tuple[str, dict[str, Any]]] = [
+            (CHAT, {"messages": turn(text), "n": 3}),
+            (COMPLETIONS, {"prompt": [text] * 3, "max_tokens": 9}),
+            (RESPONSES, {"input": text}),
+            (MESSAGES, {"model": "m", "messages": turn(text), "max_tokens": 9}),
+            ("/inference/v1/generate", {"token_ids": [*range(40)], "sampling_params": {"n": 3, "max_tokens": 9}}),
+        ]
+        others: list[tuple[str, dict[str, Any]]] = [
+            ("/v1/chat/completions/batch", {"messages": [turn(text)] * 3}),
+            ("/generative_scoring", {"query": "q", "items": ["a", "b", "c"], "label_token_ids": [1, 2]}),
+            ("/v1/embeddings", {"input": ["a", "b", "c"]}),
+            ("/rerank", {"query": "a", "documents": ["a", "b", "c"]}),
+        ]
+        for path, body in [*generating, *others, *((path, {**body, "stream": True}) for path, body in generating)]:
+            # Of others some sequences have ended well after a second.
+            for seconds in (0, 0.5) if (path, body) in others else (0, 0.5, 1.5, 3.5):
+                asked = self.post(path, body)
+                self.clock.pump([0.25] * int(seconds * 4))
+                self.assertFalse(asked.complete, (path, asked.raw))
+                asked.drop()
+                self.clock.advance(0)
+                self.assertEqual([], self.busy(), (path, seconds))
+                self.clock.advance(60)
+
+    def busy(self) -> list[str]:
+        """List the metrics of sequences that are not 0."""
+        names = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "request_success_total")
+        lines = self.get("/metrics").body.decode().splitlines()
+        begins = tuple(f"vllm:{name}{{" for name in names)
+        return [line for line in lines if line.startswith(begins) and not line.endswith(" 0.0")]
+
+
 class HeadTests(RankTestCase):
     """Requests that are too large, or none at all."""
 

@@ -1,5 +1,7 @@
 """Faults 48 to 58: the KV cache and what is told of it."""
 
+import math
+
 from tests.harness import RankTestCase
 from tests.kvcache.recording import RecordingPublisher
 from vllmsim.config.events import event_settings
@@ -22,6 +24,18 @@ class CacheTests(RankTestCase):
         self.clock.pump([0.1] * 9)
         self.assertEqual((200, True, "[DONE]"), (long.status, long.complete, long.events()[-1]))
         self.assertEqual(0, self.sample(usage))
+
+    def test_no_number(self) -> None:
+        """50: No metric is ever something else than a number, whether there is a cache or not, used or not."""
+        for words in ((), ("--enable-kvcache", "--zmq-endpoint", ""), ("--enable-kvcache", "--kv-cache-size", "2")):
+            self.make_rank("m", *words)
+            for _ in range(2):
+                values = [
+                    line.split()[-1] for line in self.get("/metrics").body.decode().splitlines() if line[0] != "#"
+                ]
+                self.assertEqual([], [value for value in values if not math.isfinite(float(value))])
+                self.complete("x " * 40)
+                self.post("/reset_prefix_cache", b"")
 
     def test_one_name(self) -> None:
         """54: Topics and hashes have one name, the first that is served: who reads the topic can hash prompts."""

@@ -311,11 +311,22 @@ class ToolTestCase(BrokenTestCase):
 class UncheckedTests(ToolTestCase):
     """Fault 3 on a server that does not validate tools."""
 
-    words = (*TOOLS, "--skip-tool-validation")
+    words = (*TOOLS, "--skip-tool-validation", "--max-model-len", "131072")
 
     def test_schemas(self) -> None:
         """3: Where tools are not validated either, one of which nothing can be made is refused when it is called."""
         self.try_schemas()
+
+    def test_many_tokens(self) -> None:
+        """5a: Answers that would fill the memory together are refused before they are made."""
+        before = self.memory()
+        for stream in (False, True):
+            asked = {"prompt": "x", "n": 1000, "max_tokens": 130_000, "ignore_eos": True, "stream": stream}
+            status, answer = self.ask(COMPLETIONS, asked)
+            self.assertEqual(400, status)
+            self.assertIn(b"more than 4194304 tokens", answer)
+        self.assertLess(self.memory() - before, 100_000, "KiB more are resident")
+        self.well()
 
 
 class ServedTests(ToolTestCase):
