@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.faults.neighbour import Neighbour, answering, endless
 from vllmsim.tracing.collector import choose
 from vllmsim.tracing.exporting import (
     BoundedProcessor,
@@ -22,6 +23,7 @@ from vllmsim.tracing.exporting import (
     make_provider,
     make_resource,
     queue_room,
+    short_session,
 )
 
 NAME: Final = "OTEL_BSP_MAX_QUEUE_SIZE"
@@ -136,6 +138,17 @@ class ResourceTests(SynchronousTestCase):
 
 class ExporterTests(SynchronousTestCase):
     """Who speaks with the collector."""
+
+    def test_long_answers(self) -> None:
+        """Of an answer that is long, or does not say how long it is, nothing is kept; a short one is there."""
+        for behave, expected in (
+            (answering("200 OK", b"{}"), b"{}"), (answering("400 No", b"x" * 100_000), b""), (endless, b""),
+        ):  # fmt: skip
+            neighbour = Neighbour(behave)
+            self.addCleanup(neighbour.close)
+            with short_session() as session:
+                answer = session.post(f"http://127.0.0.1:{neighbour.port}/", data=b"x", timeout=10)
+                self.assertEqual(expected, answer.content)
 
     def test_protocols(self) -> None:
         """The one that speaks the protocol; TLS is for https alone."""

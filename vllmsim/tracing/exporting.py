@@ -10,7 +10,7 @@ with ``OTEL_BSP_``, ``OTEL_EXPORTER_OTLP_`` (headers, certificates, timeout, com
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field
 from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE
@@ -24,6 +24,9 @@ SCOPE: Final = "vllm.llm_engine"
 """What vLLM calls what makes the spans of requests."""
 _QUEUE: Final = 2048
 _BATCH: Final = 512
+_PROVIDER: Final = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER"
+_LONGEST_ANSWER: Final = 1 << 16
+"""Bytes of an answer that are read; a collector says a few."""
 
 
 def make_exporter(destination: Destination) -> SpanExporter:
@@ -35,7 +38,29 @@ def make_exporter(destination: Destination) -> SpanExporter:
         return grpc.OTLPSpanExporter(destination.url, insecure=True)
     from opentelemetry.exporter.otlp.proto.http import trace_exporter as http  # noqa: PLC0415 - likewise
 
-    return http.OTLPSpanExporter(destination.url)
+    # Who provides a session of its own knows what it does.
+    session = None if os.environ.get(_PROVIDER) else short_session()
+    return http.OTLPSpanExporter(destination.url, session=session)
+
+
+def short_session() -> Any:
+    """Make what sends requests over HTTP, and keeps nothing of a long answer: of that its status alone matters."""
+    import requests  # noqa: PLC0415 - it comes with the exporter
+
+    session = requests.Session()
+    session.stream = True
+    session.hooks["response"].append(_shorten)
+    return session
+
+
+def _shorten(response: Any, *_: object, **__: object) -> None:
+    length = response.headers.get("Content-Length", "")
+    if not length.isdecimal() or int(length) > _LONGEST_ANSWER:
+        response._content = b""  # noqa: SLF001 - else it is read, however long it is
+        response.close()
+    else:
+        # The connection is free for the next once this is read.
+        response.content  # noqa: B018
 
 
 @define(eq=False)
