@@ -27,6 +27,7 @@ from vllmsim.logs.destination import Destination, LoggedServices
 from vllmsim.logs.opening import name_doubts
 from vllmsim.randomness import fresh_seed
 from vllmsim.stopping import SignalService
+from vllmsim.threads import PoolThread
 from vllmsim.tuning import building
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ def _reactor() -> Any:
 
     # Deadlines must not move when the wall clock is set.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    reactor.getThreadPool().threadFactory = PoolThread  # type: ignore[attr-defined]
     return reactor
 
 

@@ -2,8 +2,7 @@
 """A rank as a service: it listens, serves, and stops in order."""
 
 import time
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Coroutine, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -12,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from vllmsim.announcing import Load
@@ -27,6 +25,7 @@ from vllmsim.listening import Listener, StartError, keyring_for
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
+from vllmsim.threads import Threads
 from vllmsim.turns import when_read
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 
 _FLUSH_TIMEOUT: Final = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
+_END_TIMEOUT: Final = 5.0
+"""Seconds that each thing which a rank has used may take to end."""
 _LAST_TURNS: Final = 100
 """Turns of the reactor, at the most, in which connections are still taken when the rank stops."""
 _HOW: Final = {
@@ -164,11 +165,11 @@ class RankService(Service):
                 await deferLater(self._clock, 0)
         rank.stop()
         if rank.request_log is not None:
-            await rank.request_log.stop()
+            await _within(self._clock, "The request log", rank.request_log.stop())
         if rank.store is not None:
-            await rank.store.stop()
+            await _within(self._clock, "The store of KV blocks", rank.store.stop())
         if rank.events is not None:
-            await rank.events.close()
+            await _within(self._clock, "KV events", rank.events.close())
 
     async def _let_in(self) -> None:
         """Take the connections that the system has accepted already, and read what they have sent.
@@ -193,9 +194,15 @@ class RankServices(MultiService):
     _log: ClassVar[Logger] = Logger()
 
     def __init__(
-        self, shared: Shared, scenarios: Scenarios, scenario: Scenario | None, keyring: "Keyring | None" = None
+        self,
+        clock: IReactorTime,
+        shared: Shared,
+        scenarios: Scenarios,
+        scenario: Scenario | None,
+        keyring: "Keyring | None" = None,
     ) -> None:
         super().__init__()
+        self._clock = clock
         self._keyring = keyring
         self._shared = shared
         self._scenarios = scenarios
@@ -232,7 +239,7 @@ class RankServices(MultiService):
     async def _stop(self) -> None:
         await self._scenarios.stop()
         await super().stopService()
-        await self._shared.close()
+        await _within(self._clock, "What ranks share", self._shared.close())
 
 
 def rank_services(
@@ -251,7 +258,7 @@ def rank_services(
     :raises vllmsim.listening.StartError: when one cannot be.
     :raises SystemExit: when what they share cannot be; the message says why.
     """
-    in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    in_thread = Threads(reactor).defer
     first = next(iter(lives.values())).current
     shared = build_shared(first, reactor, in_thread)
     group = _group(lives, first) if len(lives) > 1 else None
@@ -263,7 +270,7 @@ def rank_services(
     admin_endpoints = {number: admin_endpoint_of(first, number) for number in numbers}
     every = filter(None, chain(*endpoints.values(), admin_endpoints.values()))
     keyring = keyring_for(every, reactor, first.ssl_keyfile_password, trusted)
-    services = RankServices(shared, scenarios, _scenario(first), keyring)
+    services = RankServices(reactor, shared, scenarios, _scenario(first), keyring)
     ranks = [
         build_rank(
             live,
@@ -292,6 +299,18 @@ def rank_services(
     if group is not None:
         _log.info("Ranks {first} to {last} {how}.", first=min(lives), last=max(lives), how=_HOW[group.balances])
     return services
+
+
+async def _within(clock: IReactorTime, what: str, ending: Coroutine[Deferred[Any], Any, Any] | Deferred[Any]) -> None:
+    """Wait until something has ended, but not for ever: a thread that it needs may hang.
+
+    :param what: names it in the log.
+    """
+    ended = ending if isinstance(ending, Deferred) else Deferred.fromCoroutine(ending)
+    try:
+        await ended.addTimeout(_END_TIMEOUT, clock)
+    except DeferredTimeoutError:
+        _log.warn("{what} has not ended after {seconds} s, and is left.", what=what, seconds=_END_TIMEOUT)
 
 
 def _endpoints(first: Configuration, number: int) -> list[str]:
