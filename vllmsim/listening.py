@@ -4,7 +4,7 @@
 import atexit
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,17 +39,23 @@ class Listener(Service):
     :param endpoint: where, in Twisted's endpoint syntax.
     :param factory: makes the connections.
     :param keyring: has the certificates of endpoints that speak TLS; they have their own without one.
+    :param bound: makes of the endpoint the one that is used.
     :raises StartError: when the endpoint is none.
     """
 
     def __init__(
-        self, endpoint: str, factory: IProtocolFactory, reactor: Any, keyring: "Keyring | None" = None
+        self,
+        endpoint: str,
+        factory: IProtocolFactory,
+        reactor: Any,
+        keyring: "Keyring | None" = None,
+        bound: Callable[[IStreamServerEndpoint], IStreamServerEndpoint] = lambda endpoint: endpoint,
     ) -> None:
         self._endpoint = endpoint
         try:
             words = endpoint_words(endpoint)
             self._path = _path(words)
-            service = StreamServerEndpointService(_endpoint(endpoint, words, reactor, keyring), factory)
+            service = StreamServerEndpointService(bound(_endpoint(endpoint, words, reactor, keyring)), factory)
         except Exception as error:
             raise StartError(endpoint, error) from error
         # As twisted.application.strports has it.

@@ -18,6 +18,7 @@ from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.scenario.values import Scenario
 from vllmsim.config.schema import Configuration
+from vllmsim.crowding import Room
 from vllmsim.identity import admin_endpoint_of, endpoint_of, grpc_endpoint_of, url_of
 from vllmsim.inference import RankLoad
 from vllmsim.interfaces import IConfigurations
@@ -63,6 +64,7 @@ class RankService(Service):
     :param admin_endpoint: where to listen for administrators, if that is elsewhere.
     :param keyring: has the certificates, where one of them needs any.
     :param shutdown_timeout: seconds that requests may take to end.
+    :param room: that there is for connections.
     :raises vllmsim.listening.StartError: when the endpoint is none.
     """
 
@@ -77,7 +79,9 @@ class RankService(Service):
         shutdown_timeout: float,
         reactor: Any,
         admin_endpoint: str | None = None,
-        keyring: "Keyring | None" = None,
+        *,
+        keyring: "Keyring | None",
+        room: Room,
     ) -> None:
         self._rank = rank
         self._ranks = ranks
@@ -85,11 +89,11 @@ class RankService(Service):
         self._shutdown_timeout = shutdown_timeout
         self._clock: IReactorTime = reactor
         self._sites = [rank.site]
-        self._listeners = [Listener(endpoint, rank.site, reactor, keyring) for endpoint in endpoints]
+        self._listeners = [Listener(endpoint, rank.site, reactor, keyring, room.bound) for endpoint in endpoints]
         self._admin_endpoint = admin_endpoint if endpoints else None
         if rank.admin is not None and self._admin_endpoint is not None:
             self._sites.append(rank.admin)
-            self._listeners.append(Listener(self._admin_endpoint, rank.admin, reactor, keyring))
+            self._listeners.append(Listener(self._admin_endpoint, rank.admin, reactor, keyring, room.bound))
 
     @property
     def load(self) -> RankLoad:
@@ -285,6 +289,7 @@ def rank_services(
         )
         for number, live in lives.items()
     ]
+    room = Room(reactor)
     for number, rank in zip(lives, ranks, strict=True):
         RankService(
             rank,
@@ -294,7 +299,8 @@ def rank_services(
             first.shutdown_timeout,
             reactor,
             admin_endpoints[number],
-            keyring,
+            keyring=keyring,
+            room=room,
         ).setServiceParent(services)
     if group is not None:
         _log.info("Ranks {first} to {last} {how}.", first=min(lives), last=max(lives), how=_HOW[group.balances])

@@ -190,10 +190,13 @@ class _Contexts:
 
 @implementer(IListeningPort)
 class _Port:
-    """A port whose certificate is watched while it is open."""
+    """A port whose certificate is watched while it is open.
+
+    :param inner: takes the connections.
+    """
 
     def __init__(self, port: IListeningPort, certificates: Certificates, door: _Door) -> None:
-        self._port = port
+        self.inner = port
         self._certificates = certificates
         self._door = door
         self._open = True
@@ -204,7 +207,7 @@ class _Port:
 
         :raises twisted.internet.error.CannotListenError: when that is not possible.
         """
-        self._port.startListening()
+        self.inner.startListening()
         if not self._open:
             self._open = True
             self._certificates.start()
@@ -217,13 +220,13 @@ class _Port:
         if self._open:
             self._open = False
             self._certificates.stop()
-        closed: Deferred[Any] = maybeDeferred(self._port.stopListening)
+        closed: Deferred[Any] = maybeDeferred(self.inner.stopListening)
         self._door.close()
         return closed
 
     def getHost(self) -> IAddress:
         """Name the address."""
-        return self._port.getHost()
+        return self.inner.getHost()
 
 
 @implementer(IStreamServerEndpoint)
