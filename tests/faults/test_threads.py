@@ -112,6 +112,7 @@ class HangingTests(FaultTestCase):
             time.sleep(LONG + 2)
         late = self.client(daemon, "a thread", stream=False)
         begin = time.monotonic()
+        late.connection.settimeout(2 * WAIT)
         self.assertIn(b"503", late.read_some())
         self.assertLess(time.monotonic() - begin, 2 * WAIT)
         self.served(daemon, 20)
