@@ -59,6 +59,7 @@ class FuzzTestCase(DaemonTestCase):
         """
         self._read = 0
         self.complete()
+        self.warm_up()
         self.resident, self.descriptors = self.memory(), self.open_descriptors()
         warm = cases(self.surface, default) // _WARM
 
@@ -72,6 +73,9 @@ class FuzzTestCase(DaemonTestCase):
         figures = play(self.surface, default, case, look=look)
         self.survived(figures)
         return figures
+
+    def warm_up(self) -> None:
+        """Make the daemon as large as it may be, before memory is looked at for the first time."""
 
     def look(self) -> None:
         """Hold that the daemon lives and that its log tells of no fault since it was last looked at.

@@ -28,6 +28,7 @@ SURFACES: Final = {
     "described requests": Surface("tests/integration/test_schemathesis.py", 4),
     "HTTP/2 frames": Surface("tests/web/http2/test_fuzz.py", 16),
     "HTTP bytes": Surface("tests/fuzz/test_http_bytes.py", 25),
+    "JSON bodies": Surface("tests/fuzz/test_json_bodies.py", 15),
     "YAML": Surface("tests/fuzz/test_yaml.py", 10),
     "SQLite": Surface("tests/fuzz/test_sqlite.py", 4),
     "gRPC frames": Surface("tests/fuzz/test_grpc_frames.py", 8),
@@ -117,7 +118,8 @@ def play(
             figures.count(refused=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             again = f"make fuzz FUZZ_SEED={SEED} FUZZ_CASE={number} FUZZ_SURFACE='{surface}'"
-            figures.findings.append(f"{surface}, case {number}: {type(error).__name__}: {error}\nagain: {again}")
+            reasons = "\n".join(f"{type(each).__name__}: {each}" for each in (error, error.__cause__) if each)
+            figures.findings.append(f"{surface}, case {number}: {reasons}\nagain: {again}")
             if len(figures.findings) >= _ENOUGH:
                 break
         else:

@@ -8,8 +8,9 @@ from random import Random
 
 from tests.fuzz.answers import Answer, read_answers
 from tests.fuzz.daemon import FuzzTestCase
-from tests.fuzz.exchanges import HEAD_BYTES, HEADERS, KINDS, LAST, POST, Exchange, request
+from tests.fuzz.exchanges import KINDS, Exchange
 from tests.fuzz.report import Refused
+from tests.fuzz.requests import HEAD_BYTES, HEADERS, LAST, POST, request
 from tests.integration.daemon import PATIENCE
 
 
@@ -24,7 +25,7 @@ class HttpTests(FuzzTestCase):
 
     def test_survives(self) -> None:
         """Whatever bytes come, requests are answered in their order, what is none is refused, and others are served."""
-        self.fuzz(4000, self.one)
+        self.fuzz(3000, self.one)
 
     def one(self, chance: Random, number: int) -> None:
         """Play one connection."""
