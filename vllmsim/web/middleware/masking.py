@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from attrs import define, field
 
-from vllmsim.secrecy import MASK, looks_secret
+from vllmsim.secrecy import MASK, looks_secret, open_text
 
 _SCHEME: Final = re.compile("(?:basic|bearer|digest|negotiate) ", re.IGNORECASE)
 _LETTER: Final = r"[\w./+=~-]"
@@ -120,9 +120,9 @@ class Masking:
 
 
 def open_target(target: str) -> str:
-    """Mask those arguments of a request's target that are called like secrets."""
+    """Mask those arguments of a request's target that are called like secrets, and who signs in at its host."""
     path, mark, query = target.partition("?")
-    return f"{path}{mark}{'&'.join(map(_argument, query.split('&')))}" if mark else target
+    return f"{open_text(path)}{mark}{'&'.join(map(_argument, query.split('&')))}"
 
 
 def _argument(argument: str) -> str:
