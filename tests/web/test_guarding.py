@@ -5,6 +5,57 @@ from tests.harness import Exchange, RankTestCase
 KEY = "schlüssel"
 
 
+class PageTests(RankTestCase):
+    """Pages in browsers."""
+
+    def status(self, path: str = "/admin/config", method: str = "POST", **headers: str) -> int:
+        """Send what a page can without asking."""
+        return self.connect().send(method, path, b"{}", **headers).status
+
+    def test_foreign(self) -> None:
+        """A page of another origin changes nothing, whatever browser shows it; who is no browser is not asked."""
+        self.make_rank()
+        for path in ("/admin/config", "/pause", "/sleep", "/abort_requests", "/collective_rpc"):
+            for headers in (
+                {"Origin": "http://evil.example"},
+                {"Origin": "null"},
+                {"Origin": "http://example.test:8001"},
+                {"Origin": "http://example.test", "Sec_Fetch_Site": "same-site"},
+                {"Sec_Fetch_Site": "cross-site"},
+            ):
+                self.assertEqual(403, self.status(path, **headers), (path, headers))
+        self.assertEqual(405, self.status("/pause", "GET", Origin="http://evil.example"))
+        self.assertEqual({"is_paused": False}, self.get("/is_paused").json())
+
+    def test_own(self) -> None:
+        """The server's own pages may, behind a proxy with TLS too; so may programs, and anyone may look."""
+        self.make_rank()
+        for headers in (
+            {},
+            {"Origin": "http://example.test"},
+            {"Origin": "https://example.test"},
+            {"Origin": "https://proxy.example", "Sec_Fetch_Site": "same-origin"},
+            {"Sec_Fetch_Site": "none"},
+        ):
+            self.assertEqual(200, self.status(**headers), headers)
+        self.assertEqual(200, self.status(method="GET", Origin="http://evil.example"))
+
+    def test_allowed(self) -> None:
+        """Pages may whose origin is allowed, from the moment on when it is."""
+        self.make_rank("--allowed-origins", '["https://ours.example"]')
+        self.assertEqual(200, self.status(Origin="https://ours.example", Sec_Fetch_Site="cross-site"))
+        self.assertEqual(403, self.status(Origin="https://evil.example"))
+        self.assertEqual(403, self.status(Sec_Fetch_Site="cross-site"))
+        self.assertEqual(200, self.connect().send("POST", "/admin/config", b'{"allowed-origins": ["*"]}').status)
+        self.assertEqual(200, self.status(Origin="https://evil.example"))
+
+    def test_first(self) -> None:
+        """A page is refused before a key is asked for, so that none is tried from a browser."""
+        self.make_rank("--admin-api-key", KEY)
+        headers = {"Origin": "http://evil.example", "Authorization": "Bearer wrong"}
+        self.assertEqual(403, self.status(**headers))
+
+
 class GuardTests(RankTestCase):
     """The administrator's key."""
 

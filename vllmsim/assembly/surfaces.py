@@ -56,7 +56,7 @@ from vllmsim.web.exposition import ExpositionRoutes
 from vllmsim.web.failing import Failing
 from vllmsim.web.failures import FailureRoutes
 from vllmsim.web.fakemetrics import FakeMetricsRoutes
-from vllmsim.web.guarding import Guard
+from vllmsim.web.guarding import Guard, PageGuard
 from vllmsim.web.inference import InferenceRoutes
 from vllmsim.web.invocations import InvocationRoutes, Surface
 from vllmsim.web.journal import JournalRoutes
@@ -125,6 +125,8 @@ class Surfaces:
         pooling = self._pooling()
         apps = self.chosen([*self._generating(answering)], [pooling.app])
         resource = RankResource([*apps, self._invocations(answering, pooling).app, *self._common()])
+        for app in self._development():
+            resource.add(app, self._pages)
         if not c.admin_endpoint:
             self._administer(resource)
         return self._explained(resource)
@@ -153,7 +155,11 @@ class Surfaces:
         key = self.configuration.admin_api_key
         guard = Guard(key.encode()) if key else None
         for app in self._administered():
-            resource.add(app, guard)
+            resource.add(app, self._pages, guard)
+
+    @property
+    def _pages(self) -> PageGuard:
+        return PageGuard(lambda: self.live.current.allowed_origins)
 
     def _explained(self, resource: RankResource) -> RankResource:
         if not self.configuration.disable_fastapi_docs:
@@ -297,7 +303,6 @@ class Surfaces:
         if c.allow_runtime_lora_updating:
             yield AdapterRoutes(self.adapter_loading()).app
         yield ScalingRoutes(c.data_parallel_size).app
-        yield from self._development()
 
     def _load(self) -> int:
         """Tell how many requests are not answered yet, if that is to be told."""

@@ -15,7 +15,7 @@ from werkzeug.routing import Rule
 
 from vllmsim.api.description import Operation
 from vllmsim.web.described import dialect_of, is_remembered, operation, works
-from vllmsim.web.guarding import Guard
+from vllmsim.web.guarding import Guard, PageGuard
 from vllmsim.web.request import NO_ROUTE, Dialect, Request
 
 _LAST_SLASH: Final = re.compile(rb"(?:/|%2f)\Z", re.IGNORECASE)
@@ -75,10 +75,11 @@ class RankResource(Resource):
         for app in apps:
             self.add(app)
 
-    def add(self, app: Klein, guard: Guard | None = None) -> None:
+    def add(self, app: Klein, pages: PageGuard | None = None, guard: Guard | None = None) -> None:
         """Add the routes of an app.
 
-        :param guard: looks at each request first.
+        :param pages: looks at each request first.
+        :param guard: looks at it then.
         """
         for rule in app.url_map.iter_rules():
             template = rule.rule.replace("<", "{").replace(">", "}")
@@ -86,7 +87,9 @@ class RankResource(Resource):
             route = routes.setdefault(template.encode(), _Route(template))
             for method in _methods(rule):
                 endpoint = partial(app.execute_endpoint, rule.endpoint)
-                route.methods[method.encode()] = endpoint if guard is None else partial(_guarded, guard, endpoint)
+                for each in (guard, pages):
+                    endpoint = endpoint if each is None else partial(_guarded, each, endpoint)
+                route.methods[method.encode()] = endpoint
                 self._endpoints[template, method] = app.endpoints[rule.endpoint], guard is not None
                 route.dialects[method.encode()] = dialect_of(app.endpoints[rule.endpoint])
                 if works(app.endpoints[rule.endpoint]):
@@ -170,7 +173,7 @@ class RankResource(Resource):
         request.answer(307, b"", None)
 
 
-def _guarded(guard: Guard, endpoint: Endpoint, request: Request, **varying: str) -> Any:
+def _guarded(guard: Guard | PageGuard, endpoint: Endpoint, request: Request, **varying: str) -> Any:
     guard.check(request)
     return endpoint(request, **varying)
 
