@@ -1,8 +1,10 @@
 """The documentation says what is there."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import TestCase
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
 from twisted.trial.unittest import SynchronousTestCase
@@ -77,6 +79,15 @@ def tables(page: str, width: int) -> list[dict[str, str]]:
 def routes() -> list[dict[str, Any]]:
     """Read the page of routes: each row with its paths one by one."""
     return [row | {"paths": re.findall("``(.*?)``", row["path"])} for row in tables("routes.rst", 5)]
+
+
+def named_test(name: str) -> object:
+    """Find a test that a page names, without the package of all; what is none has no attribute of it."""
+    module, case, method = f"tests.{name}".rsplit(".", 2)
+    found = getattr(import_module(module), case)
+    if not issubclass(found, TestCase | SynchronousTestCase):
+        raise TypeError(name)
+    return getattr(found, method)
 
 
 class HeaderTests(SynchronousTestCase):

@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from unittest import TestCase
 
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.test_docs import ROOT
+from tests.test_docs import ROOT, named_test
 
 HERE = Path(__file__).parent
 NUMBERS = [*map(str, range(1, 6)), "5a", "5b", *map(str, range(6, 76)), *"abcdefgh"]
@@ -38,15 +36,6 @@ def rows() -> Iterator[Row]:
         yield Row(found[1], there, here, tuple(re.findall("``(.*?)``", tests)))
 
 
-def find(name: str) -> object:
-    """Find a test by its name; what is none has no attribute of it."""
-    module, case, method = f"tests.{name}".rsplit(".", 2)
-    found = getattr(import_module(module), case)
-    if not issubclass(found, TestCase | SynchronousTestCase):
-        raise TypeError(name)
-    return getattr(found, method)
-
-
 class ListingTests(SynchronousTestCase):
     """docs/known-faults.rst."""
 
@@ -62,7 +51,7 @@ class ListingTests(SynchronousTestCase):
         for row in rows():
             for name in row.tests:
                 self.assertRegex(name, r"(^|\.)test_\w+\.\w+Tests\.test_\w+$")
-                self.assertTrue(callable(find(name)), name)
+                self.assertTrue(callable(named_test(name)), name)
 
     def test_bound(self) -> None:
         """The tests that were written for it say for which of its numbers, and it names them there and nowhere else."""
@@ -74,7 +63,7 @@ class ListingTests(SynchronousTestCase):
                 if case:
                     own = f"catalogue.{path.stem}.{case}"
                 elif path.stem != "test_listing":
-                    said = str(find(f"{own}.{method}").__doc__).partition(": ")[0]
+                    said = str(named_test(f"{own}.{method}").__doc__).partition(": ")[0]
                     bound[f"{own}.{method}"] = set(said.split(", "))
         named: dict[str, set[str]] = {}
         for row in rows():

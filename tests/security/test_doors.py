@@ -1,5 +1,7 @@
 """No way of writing a path leads past the keys."""
 
+from gzip import compress
+
 from tests.harness import RankTestCase
 
 KEY, ADMIN = "sk-one", "sk-admin"
@@ -62,6 +64,16 @@ class DoorTests(RankTestCase):
         self.make_rank("--api-key", KEY, "--root-path", "/pfx")
         for path in OPEN:
             self.assertEqual(set(), self.served(path), path)
+
+    def test_compressed(self) -> None:
+        """A body that is said to be compressed is not inflated: it is no JSON, however much would come out of it."""
+        self.make_rank()
+        bomb = compress(b"[" * 10_000_000)
+        exchange = self.connect().send_bytes(
+            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(bomb), bomb)
+        )
+        self.assertEqual((400, "Bad Request"), (exchange.status, exchange.json()["error"]["type"]))
 
     def test_administrators(self) -> None:
         """Nor does who has no key of administrators, with a client's key or without."""

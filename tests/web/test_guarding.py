@@ -1,6 +1,9 @@
 """Who may administer."""
 
+from hmac import compare_digest
+
 from tests.harness import Exchange, RankTestCase
+from vllmsim.web import guarding
 
 KEY = "schlüssel"
 
@@ -49,6 +52,19 @@ class PageTests(RankTestCase):
         self.assertEqual(200, self.connect().send("POST", "/admin/config", b'{"allowed-origins": ["*"]}').status)
         self.assertEqual(200, self.status(Origin="https://evil.example"))
 
+    def test_bodies(self) -> None:
+        """Where a model works, bodies must say that they are JSON, which takes a page the server's leave."""
+        self.make_rank()
+        for path, body in (
+            ("/v1/completions", b'{"prompt":"x","max_tokens":1}'),
+            ("/tokenize", b'{"prompt":"x"}'),
+            ("/v1/load_lora_adapter", b'{"lora_name":"a","lora_path":"b"}'),
+            ("/adapters", b'{"name":"a","src":"b"}'),
+        ):
+            for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+                self.assertEqual(400, self.connect().send("POST", path, body, Content_Type=kind).status, path)
+            self.assertEqual(400, self.connect().send("POST", path, body).status, path)
+
     def test_first(self) -> None:
         """A page is refused before a key is asked for, so that none is tried from a browser."""
         self.make_rank("--admin-api-key", KEY)
@@ -93,6 +109,20 @@ class GuardTests(RankTestCase):
             self.assertEqual(409 if path.endswith("undo") else 200, exchange.status)
         for path in ("/health", "/v1/models", "/openapi.json", "/docs", "/metrics"):
             self.assertEqual(200, self.get(path).status)
+
+    def test_constant(self) -> None:
+        """Whatever is said is compared with the key as digests of one length: the time tells nothing."""
+        compared: list[tuple[int, int]] = []
+
+        def compare(a: bytes, b: bytes) -> bool:
+            compared.append((len(a), len(b)))
+            return compare_digest(a, b)
+
+        self.patch(guarding, "compare_digest", compare)
+        self.make_rank("--admin-api-key", "admin")
+        for key in ("admin", "a", "x" * 1000):
+            self.get("/admin/config", Authorization=f"Bearer {key}")
+        self.assertEqual([(32, 32)] * 3, compared)
 
     def test_all(self) -> None:
         """No route for administrators is without a guard, and none of them is at the ranks' port beside their own."""

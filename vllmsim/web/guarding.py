@@ -5,9 +5,9 @@ In no case may a page of another origin, which has the browser of whoever looks 
 or a text. That takes no leave of the server's, and reaches what listens for one machine alone.
 """
 
-import hmac
 from collections.abc import Callable, Collection
 from hashlib import sha256
+from hmac import compare_digest
 from typing import Final
 
 from attrs import field, frozen
@@ -42,7 +42,7 @@ class Guard:
         said = request.getHeader(b"authorization") or b""
         scheme, key = said[: len(_SCHEME)], said[len(_SCHEME) :].strip()
         # Digests have one length, so that the comparison tells nothing of the key's.
-        if scheme.lower() == _SCHEME and hmac.compare_digest(_digest(key), self._key):
+        if scheme.lower() == _SCHEME and compare_digest(_digest(key), self._key):
             return
         request.setHeader(b"WWW-Authenticate", b"Bearer")
         raise Unauthorized("This route needs the administrator's key: Authorization: Bearer KEY.")

@@ -1,10 +1,12 @@
 """API keys, as vLLM asks for them."""
 
+from hmac import compare_digest
 from typing import cast
 
 from twisted.logger import ILogObserver, globalLogPublisher
 
 from tests.harness import Exchange, RankTestCase
+from vllmsim.web.middleware import apikeys
 
 KEYS = ("--api-key", "sk-one", "sk-two")
 BEARER = "Bearer sk-one"
@@ -88,6 +90,21 @@ class ApiKeyTests(RankTestCase):
         self.assertEqual(401, self.models(*[b"Bearer x"] * 4000, b"Bearer sk-one"))
         self.make_rank(*KEYS)
         self.assertEqual(400, self.models(*[b"Bearer sk-one"] * 4000))
+
+    def test_every_key(self) -> None:
+        """A key is compared with all there are, whichever it is, as digests of one length: the time tells nothing."""
+        compared: list[tuple[int, int]] = []
+
+        def compare(a: bytes, b: bytes) -> bool:
+            compared.append((len(a), len(b)))
+            return compare_digest(a, b)
+
+        self.patch(apikeys, "compare_digest", compare)
+        self.make_rank("--api-key", "one", "second", "the-third")
+        for key, status in (("one", 200), ("the-third", 200), ("o", 401), ("x" * 1000, 401)):
+            del compared[:]
+            self.assertEqual(status, self.get("/v1/models", Authorization=f"Bearer {key}").status)
+            self.assertEqual([(32, 32)] * 3, compared, key)
 
     def test_latin(self) -> None:
         """A key that is not ASCII is found by its Latin-1 bytes, as in vLLM."""
