@@ -54,9 +54,21 @@ class PartTests(SynchronousTestCase):
             again.discard()
             self.assertEqual([], self.names())
 
+    def test_secrets(self) -> None:
+        """Nothing of an address is on the disk, which may have a password or a signature in it."""
+        url = "https://me:hunter2@host/d?sig=hunter2"
+        part = self.take(url)
+        part.restart(url, '"v"')
+        part.write(b"abc")
+        part.keep()
+        self.assertNotIn(b"hunter2", (self.directory / "d.part.etag").read_bytes())
+        again = self.take(url)
+        self.assertEqual(3, again.size)
+        again.discard()
+
     def test_nonsense_record(self) -> None:
         """A record that says nothing, or a part without a record, is of no use."""
-        for record in (b"", b"[]", b"{}", b"\xff", b'{"url": 1}'):
+        for record in (b"", b"[]", b"{}", b"\xff", b'{"of": 1}'):
             (self.directory / "d.part").write_bytes(b"abc")
             (self.directory / "d.part.etag").write_bytes(record)
             part = self.take()

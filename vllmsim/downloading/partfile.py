@@ -2,8 +2,8 @@
 """A file that is being downloaded: ``NAME.part`` beside where ``NAME`` will be.
 
 Who writes it holds a lock on it, so that of several processes that want the same file one fetches it. What identifies
-the version that it is a part of, the URL and the server's entity tag, is in ``NAME.part.etag``; a part without that is
-of no use to a later start, and never left behind.
+the version that it is a part of, a hash of the URL and the server's entity tag, is in ``NAME.part.etag``; a part
+without that is of no use to a later start, and never left behind.
 
 The file is published by a rename: who looks for it finds it whole or not at all.
 """
@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -78,7 +79,7 @@ class PartFile:
         """Find out what the part is a part of."""
         try:
             record = json.loads(self._record.read_bytes())
-            known = record["etag"] if record["url"] == url else ""
+            known = record["etag"] if record["of"] == _digest(url) else ""
         except (OSError, ValueError, TypeError, KeyError):
             known = ""
         if known:
@@ -96,7 +97,7 @@ class PartFile:
         self._file.truncate()
         self.etag, self.size = etag, 0
         if etag:
-            self._record.write_text(json.dumps({"url": url, "etag": etag}))
+            self._record.write_text(json.dumps({"of": _digest(url), "etag": etag}))
 
     def write(self, data: bytes) -> None:
         """Add bytes."""
@@ -150,6 +151,11 @@ class PartFile:
         # What is not written yet may have no place.
         with suppress(OSError):
             self._file.close()
+
+
+def _digest(url: str) -> str:
+    """Identify an address, which may have a password or a signature in it that the disk is not to have."""
+    return sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
