@@ -103,6 +103,7 @@ class HangingTests(FaultTestCase):
         """Other threads take the places of those that hang, and when there are too many who waits is told."""
         daemon = self.hang()
         hung = [self.client(daemon, _HUNG) for _ in range(_THREADS)]
+        time.sleep(1)
         begin = time.monotonic()
         self.assertIn(b"200 OK", self.client(daemon, "a thread").read_some())
         replaced = time.monotonic() - begin
