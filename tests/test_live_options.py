@@ -403,7 +403,7 @@ PROOFS = (
     Proof("max-json-depth", 3, status(metadata={"a": [{}]}), 200, 400),
     Proof("max-json-items", 2, status(messages=HI * 3), 200, 400),
     Proof("max-completion-prompts", 2, prompts, 200, 400),
-    Proof("max-answer-tokens", 9, status(n=3, max_tokens=9, ignore_eos=True), 200, 400, "--max-model-len 20"),
+    Proof("max-answer-tokens", 9, status(n=3, max_tokens=9, ignore_eos=True), 200, 400),
     Proof("enable-request-id-headers", True, lambda case: "x-request-id" in case.answer().headers, False, True),
     Proof("enable-server-load-tracking", True, load, 0, 1, f"--max-num-seqs 1 {SLOW}"),
     Proof("stream-interval", 4, chunks, 9, 3),

@@ -9,6 +9,18 @@ from vllmsim.errors import InvalidParameter, InvalidRequest
 
 MAX_SEQUENCES: Final = 16384
 """The most choices of one prompt, unless the configuration says otherwise."""
+MOST_ALTERNATIVES: Final = 128
+"""What "all of the vocabulary" means where the vocabulary has no end."""
+
+
+def entries(alternatives: int | None) -> int:
+    """Tell how many tokens are told for one: itself, and its alternatives.
+
+    :param alternatives: how many are asked for; -1 for all, None without log probabilities.
+    """
+    if alternatives is None:
+        return 1
+    return 1 + (MOST_ALTERNATIVES if alternatives < 0 else min(alternatives, MOST_ALTERNATIVES))
 
 
 @frozen

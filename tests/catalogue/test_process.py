@@ -320,8 +320,12 @@ class UncheckedTests(ToolTestCase):
     def test_many_tokens(self) -> None:
         """5a: Answers that would fill the memory together are refused before they are made."""
         before = self.memory()
-        for stream in (False, True):
-            asked = {"prompt": "x", "n": 1000, "max_tokens": 130_000, "ignore_eos": True, "stream": stream}
+        for asked in (
+            {"prompt": "x", "n": 1000, "max_tokens": 130_000, "ignore_eos": True},
+            {"prompt": "x", "n": 1000, "max_tokens": 130_000, "ignore_eos": True, "stream": True},
+            {"prompt": ["x"] * 500, "max_tokens": 4096, "min_tokens": 4096, "logprobs": 20},
+            {"prompt": "x " * 60_000, "n": 500, "prompt_logprobs": 20, "max_tokens": 1},
+        ):
             status, answer = self.ask(COMPLETIONS, asked)
             self.assertEqual(400, status)
             self.assertIn(b"more than 4194304 tokens", answer)

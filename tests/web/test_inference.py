@@ -625,7 +625,7 @@ class RobustnessTests(RankTestCase):
 
     def test_too_many_tokens(self) -> None:
         """Choices that say more together than can be kept are refused when that is known; one alone is not."""
-        self.make_rank("m", "--max-answer-tokens", "60", "--max-model-len", "100", "--mode", "echo")
+        self.make_rank("m", "--max-answer-tokens", "100", "--max-model-len", "200", "--mode", "echo")
         text, long = "x " * 39, {"ignore_eos": True}
         for stream in (False, True):
             for refused in (
@@ -633,12 +633,14 @@ class RobustnessTests(RankTestCase):
                 self.chat(n=3, max_tokens=40, min_tokens=40, stream=stream),
                 self.complete([text] * 3, max_tokens=50, stream=stream),
                 self.chat(text, n=3, stream=stream),
+                self.complete(n=2, max_tokens=9, logprobs=5, stream=stream, **long),
+                self.complete(text, n=2, max_tokens=1, prompt_logprobs=1),
             ):
                 self.assertIn(b"more than 100 tokens together", refused.body)
                 self.assertTrue(refused.complete)
                 self.assertEqual(400 if not stream else refused.status, refused.status)
         self.assertEqual(80, self.complete(text, n=2, max_tokens=40).json()["usage"]["completion_tokens"])
-        self.assertEqual(99, self.complete(max_tokens=99, **long).json()["usage"]["completion_tokens"])
+        self.assertEqual(199, self.complete(max_tokens=199, logprobs=5, **long).json()["usage"]["completion_tokens"])
         for gauge in ("running", "waiting"):
             self.assertEqual(0, self.sample(f'vllm:num_requests_{gauge}{{engine="0",model_name="m"}}'))
 

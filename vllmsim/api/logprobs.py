@@ -11,11 +11,10 @@ from typing import Any, Final
 from attrs import frozen
 
 from vllmsim.inference import Answer, TokenizedPrompt
+from vllmsim.sampling import MOST_ALTERNATIVES
 
 PERIOD: Final = 3
 """After so many tokens, log probabilities begin anew."""
-_MOST_ALTERNATIVES: Final = 128
-"""What "all of the vocabulary" means where the vocabulary has no end."""
 
 
 def logprob(position: int, rank: int) -> float:
@@ -32,7 +31,7 @@ def alternatives(count: int) -> range:
 
     :param count: how many are shown, the token itself included; -1 for all.
     """
-    return range(1, _MOST_ALTERNATIVES if count < 0 else min(count, _MOST_ALTERNATIVES))
+    return range(1, MOST_ALTERNATIVES if count < 0 else min(count, MOST_ALTERNATIVES))
 
 
 @frozen

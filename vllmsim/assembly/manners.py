@@ -50,7 +50,7 @@ class Manners:
         # It remembers what it has made of schemas, unless that is otherwise now.
         self._composer = self._composer.adapted(habits(c))
         threshold = c.global_cache_hit_threshold if c.caches_prefixes else None
-        return Behaviour(self._latencies(c), threshold, self._composer, max(c.max_answer_tokens, c.max_model_len))
+        return Behaviour(self._latencies(c), threshold, self._composer, c.max_answer_tokens)
 
     def settings(self, configuration: Configuration, behaviour: Behaviour) -> Settings:
         """Make what dialects share.

@@ -18,7 +18,7 @@ class Behaviour:
     :param hit_threshold: the share of a prompt that must be cached for it to be served, where its request does not
         say; None where no cache is simulated, so that no request is refused for that.
     :param composer: what answers are made of; None for who has no answers, as one that pools.
-    :param most_tokens: how many tokens all choices of a request may have together; None for any number.
+    :param most_tokens: how many tokens the choices of a request may tell together; None for any number.
     """
 
     latency: ILatencyModel
@@ -29,11 +29,11 @@ class Behaviour:
     def allow(self, tokens: int) -> None:
         """Hold that the answers of a request can be kept.
 
-        :param tokens: how many they have together.
+        :param tokens: how many they tell together.
         :raises InvalidRequest: when that is too many.
         """
         if self.most_tokens is not None and tokens > self.most_tokens:
             raise InvalidRequest(
-                f"The answers would have more than {self.most_tokens} tokens together, which is the most that one "
-                "request may have. Please reduce the number of choices or prompts, or max_tokens."
+                f"The answers would tell more than {self.most_tokens} tokens together, their alternatives counted. "
+                "Please reduce the number of choices or prompts, their length, or log probabilities."
             )

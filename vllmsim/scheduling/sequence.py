@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from vllmsim.inference import NOTHING_SAID, Adapter, Answer, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt
 from vllmsim.interfaces import ITokenSink
 from vllmsim.records import RequestRecord
-from vllmsim.sampling import Sampling
+from vllmsim.sampling import Sampling, entries
 from vllmsim.scheduling.behaviour import Behaviour
 
 
@@ -34,7 +34,7 @@ class Submission:
     _started: bool = field(init=False, default=False)
     _refused: dict[int, bool] = field(init=False, factory=dict)
     _composed: int = field(init=False, default=0)
-    """How many tokens its answers have, as far as they are known."""
+    """How many tokens its answers tell, as far as they are known."""
 
     def started(self, prefill: Prefill) -> None:
         """Tell the sink, once, that the first token of any choice is due.
@@ -45,13 +45,31 @@ class Submission:
             self._started = True
             self.sink.started(self.prompts, prefill)
 
+    def expect(self, limits: Several[int]) -> None:
+        """Refuse what is sure to tell more than can be kept, before any of it is made.
+
+        :param limits: the most tokens of an answer to each prompt.
+        :raises vllmsim.errors.InvalidRequest: when there are several choices, with too many tokens together.
+        """
+        sampling = self.request.sampling
+        told = sum([limit if sampling.ignore_eos else sampling.min_tokens for limit in limits])
+        told *= entries(sampling.logprobs)
+        if sampling.prompt_logprobs is not None:
+            told += entries(sampling.prompt_logprobs) * sum([len(prompt.ids) for prompt in self.prompts])
+        self._allow(told * sampling.n)
+
     def composed(self, tokens: int) -> None:
         """Count the tokens of one more answer.
 
-        :raises vllmsim.errors.InvalidRequest: when all answers have too many together to be kept.
+        :raises vllmsim.errors.InvalidRequest: when there are several, with too many together.
         """
-        self._composed += tokens
-        self.behaviour.allow(self._composed)
+        self._composed += tokens * entries(self.request.sampling.logprobs)
+        self._allow(self._composed)
+
+    def _allow(self, tokens: int) -> None:
+        # One alone is as long as the context, which is the operator's business.
+        if len(self.prompts) * self.request.sampling.n > 1:
+            self.behaviour.allow(tokens)
 
     def refuses(self, choice: int, refused: bool) -> bool:
         """Decide whether a prompt is refused for how little of it is cached.

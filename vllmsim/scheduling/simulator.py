@@ -94,15 +94,14 @@ class RankSimulator:
         prompts = await admission.read(request.prompts, request.cut)
         record.prompt_tokens = sum([len(prompt.ids) for prompt in prompts])
         limits = [admission.limit(prompt, request.sampling) for prompt in prompts]
-        sampling = request.sampling
-        behaviour.allow(sampling.n * sum([limit if sampling.ignore_eos else sampling.min_tokens for limit in limits]))
+        submission = Submission(request, prompts, sink, behaviour, record)
+        submission.expect(limits)
         hashed = await self._hash(prompts, request)
         # From here to the queue nobody else comes between.
-        self._require_room(len(prompts) * sampling.n, request.adapter)
-        submission = Submission(request, prompts, sink, behaviour, record)
+        self._require_room(len(prompts) * request.sampling.n, request.adapter)
         sequences = list(self._spread(submission, hashed, limits, arrival, arrived))
         lengths = await self._run(sequences)
-        n = sampling.n
+        n = request.sampling.n
         for first in range(0, len(lengths), n):
             if not any(sequence.aborted for sequence in sequences[first : first + n]):
                 self._metrics.prompt_finished(n, max(lengths[first : first + n]))

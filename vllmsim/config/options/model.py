@@ -28,7 +28,8 @@ class ModelOptions:
         "Most prompts of a text completion, and conversations of a batch.", environment="VLLM_MAX_COMPLETION_PROMPTS",
         live=True)
     max_answer_tokens: int = option("model", Integer(least=1), 4_194_304,
-        "Most tokens that all choices of a request may have together; as many as the context has are always allowed.",
+        "Most tokens that several choices of a request may tell together, counting the alternatives that log"
+        " probabilities show; one choice is bounded by the context.",
         live=True)
     stream_interval: int = option("model", Integer(least=1), 1,
         "Tokens per streamed chunk after the first.", unit="tokens", live=True)
