@@ -92,7 +92,7 @@ class CollectorTests(FaultTestCase):
         return made
 
     def test_http(self) -> None:
-        """Whatever it does over HTTP, requests are answered, memory stays, few lines are logged, and the end is near."""
+        """Whatever it does over HTTP, requests are answered, memory stays, little is logged, and the end is near."""
         neighbour = self.neighbour()
         faults = dict(list(FAULTS.items())[: None if FULL else SOME])
         self.stand("HTTP", f"http://127.0.0.1:{neighbour.port}/v1/traces", neighbour, faults)

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from unittest import skipUnless
 
@@ -226,4 +228,48 @@ class RequestLogTests(FaultTestCase):
         subprocess.run([*enter, "remount,rw", str(folder)], check=True)
         self.until(lambda: "is written again; 0 lines are lost" in daemon.output())
         self.assertEqual(20, len(disk.path("requests").read_text("ascii").splitlines()))
+        self.ended(daemon)
+
+
+class DatasetTests(FaultTestCase):
+    """Datasets."""
+
+    def build(self, folder: Path, count: int) -> list[str]:
+        """Write conversations, and make the words that have a dataset built of them into a folder."""
+        source = make_folder(self) / "conversations.jsonl"
+        turns = [{"role": "user", "content": "hi " * 50}, {"role": "assistant", "content": "well " * 200}]
+        lines = [json.dumps({"messages": [{**turns[0], "content": f"{each} hi"}, turns[1]]}) for each in range(count)]
+        source.write_text("\n".join(lines))
+        command = str(Path(sys.executable).with_name("vllmsim-dataset"))
+        return [command, str(source), "--output-path", str(folder), "--output-file", "made"]
+
+    @skipUnless(may_mount(), "needs the right to mount")
+    def test_built(self) -> None:
+        """A dataset for which there is no room is a line and a status, and nothing of it is left."""
+        folder = make_folder(self)
+        words = self.build(folder, 500)
+        script = '"$@"; status=$?; ls -A "$0"; exit $status'
+        program = Disk(folder, 256).program("sh", "-c", script, str(folder), *words)
+        done = subprocess.run(program, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+        self.assertEqual((1, ""), (done.returncode, done.stdout), done.stderr)
+        told = done.stderr.splitlines()
+        self.assertIn("vllmsim-dataset: ", told[-1])
+        self.assertRegex(told[-1], "No space left on device|database or disk is full")
+        self.assertNotIn("Traceback", done.stderr)
+
+    @skipUnless(may_mount(), "needs the right to mount")
+    def test_served(self) -> None:
+        """A dataset on a disk that is full is served, from the start on."""
+        folder = make_folder(self)
+        made = make_folder(self)
+        subprocess.run(self.build(made, 50), capture_output=True, cwd=ROOT, timeout=60, check=True)
+        disk = Disk(folder, 1024)
+        copy = f"cp {made}/made.sqlite3 {folder}/; cat /dev/zero > {folder}/ballast; "
+        program = disk.program("sh", "-c", copy + 'exec "$@"', "sh", *TWISTD, "vllmsim")
+        daemon = self.start("--dataset-path", str(folder / "made.sqlite3"), program=program)
+        daemon.wait()
+        status, answer = self.ask(daemon, "/v1/chat/completions", messages=[{"role": "user", "content": "7 hi"}])
+        self.assertEqual(200, status)
+        self.assertTrue(answer["choices"][0]["message"]["content"].startswith("well well"), answer)
+        self.served(daemon, 20)
         self.ended(daemon)
