@@ -4,6 +4,7 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
+from unittest import skipUnless
 from unittest.mock import patch
 
 from tests.faults.case import FaultTestCase, figure, memory
@@ -104,6 +105,7 @@ class CollectorTests(FaultTestCase):
         with patch.dict(os.environ, {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}):
             self.stand("gRPC", f"http://127.0.0.1:{neighbour.port}", neighbour, {name: FAULTS[name] for name in names})
 
+    @skipUnless(FULL, "needs long for what the others try too")
     def test_tls(self) -> None:
         """So it is where the collector does not speak TLS though it should."""
         neighbour = self.neighbour()

@@ -108,7 +108,7 @@ class StreamTests(LogTestCase):
         daemon, reading = self.piped(
             *LOUD, "--data-parallel-processes", "--data-parallel-supervisor-port", str(free_port())
         )
-        self.ask_long(daemon)
+        self.ask_long(daemon, 20)
         os.close(reading)
         self.ask_long(daemon, 10)
         self.ended(daemon)

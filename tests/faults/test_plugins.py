@@ -11,7 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import globalLogBeginner, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.dropins import drop_in
@@ -147,6 +147,11 @@ class PluginTests(SynchronousTestCase):
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
+        # Where nobody has said where the log goes, it comes out on standard error: thousands of lines.
+        usual: Any = globalLogBeginner._temporaryObserver
+        if usual is not None:
+            globalLogPublisher.removeObserver(usual)
+            self.addCleanup(globalLogPublisher.addObserver, usual)
 
     def play(self, seam: Any, product: Any, member: str, act: str, when: str) -> str:
         """Have a plugin break in one way, and look what that costs.
