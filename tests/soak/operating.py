@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from tests.soak import calls
 from tests.soak.asker import Asker, Refused
 from tests.soak.asking import ADAPTERS
 from tests.soak.server import Server
+from tests.soak.subscribing import subscribe
 
 _RULES: Final[Sequence[dict[str, Any]]] = (
     {"name": "full", "status": 503, "retry-after": 1, "rate": 30},
@@ -70,7 +72,7 @@ class Operator:
             if not acts:
                 acts = [self._latencies, self._failures, self._by_chance, self._slots, self._file, self._scenario,
                         self._pause, self._sleep, self._abort, self._forget, self._journal, self._pages,
-                        self._logs, self._wait]  # fmt: skip
+                        self._logs, self._wait, self._subscribe]  # fmt: skip
                 self.random.shuffle(acts)
             act = acts.pop()
             try:
@@ -172,6 +174,12 @@ class Operator:
 
     async def _wait(self) -> None:
         await self._asker.ask("/admin/requests?wait_for=5&timeout=2&limit=5&since=0")
+
+    async def _subscribe(self) -> None:
+        rude = self.random.random() < 0.5
+        reply = await subscribe(self.server.daemon.port, self.random.uniform(0.1, 2), rude=rude)
+        if not reply.left:
+            raise Refused(f"the subscription has ended: {reply.trouble} {calls.code(reply)}")
 
     async def _pages(self) -> None:
         for page in _PAGES:

@@ -92,9 +92,13 @@ def rows(soak: "Soak") -> list[Row]:
             f"{soak.scraper.pages}, {soak.scraper.series[0]}, {soak.scraper.series[-1]}",
         ),
         *(
-            Row(f"KV events of rank {number}", f"{each['events']} in {each['batches']} batches, {each['lost']} lost")
+            Row(
+                f"KV events of rank {number}",
+                f"{each['events']} in {each['batches']} batches, {each['lost']} lost; {len(each['blocks'])} blocks",
+            )
             for number, each in enumerate(soak.mirrors)
         ),
+        Row("other subscribers", ", ".join(f"{name} {count}" for name, count in sorted(soak.subscribers.items()))),
         Row("share of a core", f"{soak.growth.share():.0%}"),
     ]
     found += [_resting(name, *(each[name] for each in soak.resting)) for name in _REST]

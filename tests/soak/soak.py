@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -15,6 +16,7 @@ from tests.soak.operating import Operator
 from tests.soak.processes import Program
 from tests.soak.scraping import Scraper
 from tests.soak.server import RANKS, Server
+from tests.soak.subscribing import pictures, subscribe
 
 _CLIENTS: Final = 2
 _QUIET: Final = 20.0
@@ -46,6 +48,7 @@ class Soak:
     probe: dict[str, Any] = field(init=False, factory=dict)
     control: dict[str, Any] = field(init=False, factory=dict)
     mirrors: list[dict[str, Any]] = field(init=False, factory=list)
+    subscribers: Counter[str] = field(init=False, factory=Counter)
     resting: list[dict[str, int]] = field(init=False, factory=list)
     """What the server has without any load: before, and in the end."""
     _mirrors: list[Program] = field(init=False, factory=list)
@@ -77,6 +80,10 @@ class Soak:
         self.operator = Operator(server, random, pause=min(3.0, self.seconds / 60))
         probes = [await self._start("tests.soak.probe", each, pid) for each in (port, 0)]
         mirrors = [await self._start("tests.soak.mirror", server.events(n), server.replay(n)) for n in range(RANKS)]
+        restless = [
+            await self._start("tests.soak.restless", self.seed + n, server.events(n), server.replay(n))
+            for n in range(RANKS)
+        ]
         clients = [await self._start("tests.soak.client") for _ in range(_CLIENTS)]
         self.resting.append(await self._look())
         self._begun = time.monotonic()
@@ -94,6 +101,8 @@ class Soak:
         await asyncio.gather(*reading, *(client.wait() for client in clients))
         over.set()
         await asyncio.gather(*watching)
+        for each in restless:
+            self.subscribers.update(await each.last())
         self.probe, self.control = [await each.last() for each in probes]
         self._mirrors = mirrors
 
@@ -128,11 +137,16 @@ class Soak:
         """Hold the pictures of the KV caches against the caches."""
         await asyncio.sleep(0.5)
         self.mirrors = [await each.last() for each in self._mirrors]
+        told = pictures(await subscribe(self.server.daemon.port, 2.0))
         await self.scraper.scrape()
-        for number, mirror in enumerate(self.mirrors):
-            there = self.scraper.total("vllmsim:kv_blocks", engine=str(number), state="cached")
-            if mirror["lost"] or mirror["copies"] != there:
-                self.troubles.append(f"rank {number} has {there} blocks, its events tell of {mirror['copies']}")
+        for rank, mirror in enumerate(self.mirrors):
+            blocks = mirror["blocks"]
+            there = self.scraper.total("vllmsim:kv_blocks", engine=str(rank), state="cached")
+            if mirror["lost"] or len(blocks) != there or blocks != told.get(rank, []):
+                over_grpc = len(told.get(rank, []))
+                self.troubles.append(
+                    f"rank {rank} has {there} blocks; {len(blocks)} by its events, {over_grpc} by those over gRPC"
+                )
         self.scraper.close()
         await self._leave()
         # Connections are closed in the next turn.
