@@ -1,6 +1,8 @@
 """KV events on real sockets of this machine, read with pyzmq alone."""
 
 import errno
+import os
+import sys
 import tempfile
 import time
 from typing import Any
@@ -11,12 +13,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from tests.integration.daemon import free_port
+from tests.integration.daemon import ROOT, free_port
 from tests.kvcache.recording import EventCounts
 from vllmsim.config.events import EventSettings, endpoint_of_rank
 from vllmsim.interfaces import IBlockEventPublisher
@@ -292,6 +295,7 @@ class PublisherTests(TestCase):
     async def test_slow_with_large_messages(self) -> None:
         """Of large messages fewer may wait, so that those who do not read cost no more than they may."""
         self.patch(publishing, "_MOST_BYTES", 1 << 24)
+        self.patch(publishing, "_GIVEN_UP", 0.05)
         sockets = self.bound(hwm=1000)
         first = self.subscriber(sockets, hwm=1)
         await self.join(sockets, first)
@@ -310,6 +314,13 @@ class PublisherTests(TestCase):
         for number in range(count):
             sockets.publish(number, payload, 1)
         self.assertIn(count - (self.metrics.dropped - before), range(26, 50))
+
+    async def test_come_and_go(self) -> None:
+        """Subscribers may come and go as they like, also while messages are so large that fewer may wait."""
+        for seconds, most_bytes in (("2", 64 << 20), ("4", 1 << 16)):
+            words = ("-m", "tests.kvcache.events.coming_and_going", seconds, str(most_bytes))
+            out, err, status = await getProcessOutputAndValue(sys.executable, words, os.environ, ROOT)
+            self.assertEqual((b"", b"", 0), (out, err, status))
 
     async def test_gone(self) -> None:
         """For one that we connect to and that is gone no more than the queue is kept; it gets that when it is back."""

@@ -14,6 +14,7 @@ whose queue was full until half of it is read, and refuses nothing for its sake.
 more for its connection: that is how we know that events are lost, and a monitor tells which connections there are.
 """
 
+import math
 import select
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,6 +37,8 @@ _CONNECT_TIMEOUT: Final = 5000
 """Milliseconds that an attempt to connect may take."""
 _MOST_BYTES: Final = 64 << 20
 """How large all messages together may be that wait for a subscriber."""
+_GIVEN_UP: Final = 1.0
+"""Seconds after which nothing is left of a connection that was lost."""
 _CALM: Final = 10
 """After so many messages in a row that the kernel takes for everyone nobody is left out any more."""
 _MONITORED: Final = (
@@ -94,7 +97,9 @@ class SocketPublisher:
     """The file descriptors of those who connected to us."""
     _allowance: Allowance = field(init=False)
     _room: int = field(init=False)
-    """The high-water mark that all connections have; 0 while that is not sure."""
+    """The high-water mark that all connections have; 0 while that is not sure. New ones begin with the usual one."""
+    _left: float = field(init=False, default=-math.inf)
+    """When a connection was last lost."""
     _watched: int = field(init=False, default=0)
     """For how many messages more to look whether somebody is left out."""
     _warned: bool = field(init=False, default=False)
@@ -174,11 +179,18 @@ class SocketPublisher:
         self._connection.shutdown()
 
     def _make_room(self, room: int) -> None:
+        """Have all connections have a high-water mark, unless one was lost just now.
+
+        ZeroMQ tells both ends of each queue, and does not look whether the other end of one that is being given up is
+        still there: if it is not, the process crashes. What is heard of last is told to the monitor before that.
+        """
         socket = self._connection.socket
         # Connections that are new get to know it too, once the socket has heard of them.
         socket.get(zmq.EVENTS)
-        socket.set(zmq.SNDHWM, room)
-        self._room = room
+        self._monitor.doRead()
+        if self._factory.reactor.seconds() - self._left >= _GIVEN_UP:
+            socket.set(zmq.SNDHWM, room)
+            self._room = room
 
     def _send_to_others(self, message: list[bytes]) -> None:
         socket = self._connection.socket
@@ -210,8 +222,11 @@ class SocketPublisher:
             self._subscribers.add(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._subscribers.discard(value)
+            self._left = self._factory.reactor.seconds()
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._room, self._attempts = 0, None
+            self._attempts = None
+            if self._room != self._settings.hwm:
+                self._room = 0
         elif self._attempts is not None:
             self._attempts += 1
             if self._attempts == self._settings.connect_attempts:
