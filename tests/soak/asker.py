@@ -1,6 +1,7 @@
 """Asks one server for things, one after the other, and reads JSON."""
 
 import json
+import ssl
 from typing import Any
 
 from attrs import define, field
@@ -18,11 +19,12 @@ class Asker:
     """What operators and tools have in the place of an SDK."""
 
     port: int
+    tls: ssl.SSLContext | None = None
     _http1: Http1 = field(init=False)
 
     @_http1.default
     def _make_http1(self) -> Http1:
-        return Http1(self.port)
+        return Http1(self.port, self.tls)
 
     async def fetch(self, path: str, body: Any = None, method: str = "", kind: str = "application/json") -> bytes:
         """Ask for something.

@@ -18,6 +18,7 @@ from tests.soak.answers import read
 from tests.soak.asking import Mixture
 from tests.soak.http1 import Http1
 from tests.soak.http2 import Http2
+from tests.tls.client import believing
 
 _MOST: Final = 400
 """Requests of a process that may be under way."""
@@ -81,7 +82,10 @@ async def main() -> None:
     os.nice(5)
     words = json.loads(sys.stdin.readline())
     random = Random(words["seed"])
-    clients = Clients(Mixture(random, words["name"]), Http1(words["port"]), Http2(words["port"]), words["rate"])
+    port, secure = words["port"], words["secure"]
+    # Each protocol has a context of its own: what is offered in the handshake differs.
+    wires = (Http1(port, believing() if secure else None), Http2(port, believing() if secure else None))
+    clients = Clients(Mixture(random, words["name"]), *wires, words["rate"])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
     running = asyncio.create_task(clients.run(stop))

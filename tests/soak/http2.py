@@ -226,6 +226,8 @@ class Http2:
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
+        if self.tls is not None:
+            self.tls.set_alpn_protocols(["h2"])
         _, connection = await loop.create_connection(Connection, "127.0.0.1", self.port, ssl=self.tls)
         return connection
 

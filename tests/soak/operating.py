@@ -77,8 +77,8 @@ class Operator:
             act = acts.pop()
             try:
                 await act()
-            except Refused as error:
-                self.troubles.append(f"{act.__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - the others have their turns whatever goes wrong
+                self.troubles.append(f"{act.__name__}: {type(error).__name__}: {error}")
             self.done[act.__name__.strip("_")] += 1
             await _rest(stop, self.random.expovariate(1 / self.pause))
         self._asker.close()
@@ -90,8 +90,8 @@ class Operator:
             name = self.random.choice(ADAPTERS)
             try:
                 await self._turn(asker, loaded, name)
-            except Refused as error:
-                self.troubles.append(f"adapters: {error}")
+            except Exception as error:  # noqa: BLE001 - likewise
+                self.troubles.append(f"adapters: {type(error).__name__}: {error}")
             self.done["adapters"] += 1
             await _rest(stop, self.random.expovariate(1.5))
         for name in sorted(loaded):

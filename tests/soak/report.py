@@ -1,13 +1,14 @@
 """What a soak has shown, as a table of figures with their bounds."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
 from tests.soak.growth import KB
 from tests.soak.probe import INTERVAL
+from tests.soak.side import Side
 
 if TYPE_CHECKING:
     from tests.soak.soak import Soak
@@ -18,6 +19,7 @@ _SETTLED: Final = 1200.0
 """Seconds after whose warm-up all that is bounded is full: journals, windows of events, stored responses, caches."""
 _FREEZE: Final = 1.0
 _SHOWN: Final = 20
+_SHARES: Final = {"median": 0.5, "p99": 0.99, "worst": 1.0}
 _MB: Final = 1024 * KB
 _REST: Final = {"descriptors": 3, "threads": 10, "delayed calls": 10, "coroutines": 20, "Deferreds": 200}
 """By how many there may be more at rest than before there was any load: what is made once, and kept."""
@@ -29,11 +31,12 @@ _TRENDS: Final = (("descriptors", 1, 0.5), ("calls", 1, 1.0), ("resident", _MB, 
 class Row:
     """A figure.
 
-    :param bound: what it must be; empty for one that tells something alone.
+    :param cells: of the server over cleartext, and of that over TLS where it has one.
+    :param bound: what they must be; empty for those that tell something alone.
     """
 
     name: str
-    figure: str
+    cells: Sequence[str]
     bound: str = ""
     kept: bool = True
 
@@ -58,62 +61,80 @@ def _ms(delays: Sequence[float], share: float) -> str:
     return f"{1e3 * delays[min(len(delays) - 1, int(share * len(delays)))]:.1f} ms" if delays else "none"
 
 
-def _resting(name: str, before: int, after: int) -> Row:
-    most = before + _REST[name]
-    return Row(f"{name} at rest, before and after", f"{before}, {after}", f"at most {most}", after <= most)
+def _books(sides: Sequence[Side]) -> list[Row]:
+    every = [side.books for side in sides]
+    ways = [Counter[str]() for _ in every]
+    for way, books in zip(ways, every, strict=True):
+        for (_, how), count in books.ways.items():
+            way[how] += count
+    agreed = [books.settled + books.unseen for books in every]
+    sent = [books.sent for books in every]
+    return [
+        Row("requests sent", [*map(str, sent)]),
+        *(Row(f"- {how}", [str(way[how]) for way in ways]) for how in sorted({*ways[0], *ways[1]})),
+        Row("- in both books", [*map(str, agreed)], "all", agreed == sent),
+        Row("tokens in whole answers", [str(books.tokens) for books in every]),
+    ]
 
 
-def _trend(soak: "Soak", name: str, unit: int, most: float) -> Row:
-    trend = soak.growth.trend(name, soak.seconds)
-    bound = most * trend.before
-    figure = f"{trend.before / unit:.4g} -> {trend.after / unit:.4g}, {trend.slope / unit:+.1f} per hour"
+def _resting(sides: Sequence[Side], name: str, most: int) -> Row:
+    both = [tuple(each[name] for each in side.resting) for side in sides]
+    kept = all(after <= before + most for before, after in both)
+    return Row(f"{name} at rest", [f"{before} -> {after}" for before, after in both], f"at most {most:+d}", kept)
+
+
+def _trend(soak: "Soak", sides: Sequence[Side], name: str, unit: int, most: float) -> Row:
+    trends = [side.growth.trend(name, soak.seconds) for side in sides]
     held = soak.seconds >= _SETTLED
-    what = f"{name} under load{', MB' if unit == _MB else ''}"
-    return Row(what, figure, f"{bound / unit:+.1f}" if held else "", not held or trend.after - trend.before <= bound)
+    return Row(
+        f"{name} under load{', MB' if unit == _MB else ''}",
+        [f"{each.before / unit:.4g} -> {each.after / unit:.4g}, {each.slope / unit:+.1f} per hour" for each in trends],
+        f"at most {most:+.0%}" if held else "",
+        not held or all(each.after <= each.before * (1 + most) for each in trends),
+    )
 
 
 def rows(soak: "Soak") -> list[Row]:
     """Make the table."""
-    books, long = soak.books, soak.seconds >= _LONG
-    ways = Counter[str]()
-    for (_, how), count in books.ways.items():
-        ways[how] += count
-    agreed = books.settled + books.unseen
-    found = [
-        Row("requests sent", f"{books.sent}"),
-        *(Row(f"- {how}", f"{count}") for how, count in sorted(ways.items())),
-        Row("- in the server's books too", f"{agreed}", f"{books.sent}", agreed == books.sent),
-        Row("tokens in whole answers", f"{books.tokens}"),
-        Row("sequences finished", ", ".join(f"{name} {count}" for name, count in sorted(books.finished.items()))),
-        Row("outcomes", ", ".join(f"{name} {count}" for name, count in sorted(books.outcomes.items()))),
-        Row("operator", ", ".join(f"{name} {count}" for name, count in sorted(soak.operator.done.items()))),
-        Row(
-            "scrapes, series at first and last",
-            f"{soak.scraper.pages}, {soak.scraper.series[0]}, {soak.scraper.series[-1]}",
-        ),
-        *(
-            Row(
-                f"KV events of rank {number}",
-                f"{each['events']} in {each['batches']} batches, {each['lost']} lost; {len(each['blocks'])} blocks",
-            )
-            for number, each in enumerate(soak.mirrors)
-        ),
-        Row("other subscribers", ", ".join(f"{name} {count}" for name, count in sorted(soak.subscribers.items()))),
-        Row("share of a core", f"{soak.growth.share():.0%}"),
-    ]
-    found += [_resting(name, *(each[name] for each in soak.resting)) for name in _REST]
-    found += [_trend(soak, name, unit, most) for name, unit, most in _TRENDS]
-    for what, told in (("/health", soak.probe), ("a sleep (control)", soak.control)):
-        delays = told["delays"]
-        found.append(Row(f"{what}: median, p99, worst", ", ".join(_ms(delays, share) for share in (0.5, 0.99, 1))))
+    sides, long = (soak.plain, soak.secure), soak.seconds >= _LONG
+    delays = [("/health", soak.probe["delays"]), ("a sleep (control)", soak.control["delays"])]
     worst = max(freezes(soak.probe, soak.control), default=0.0)
-    found.append(
-        Row("longest freeze", f"{worst:.2f} s", f"below {_FREEZE} s" if long else "", not long or worst < _FREEZE)
-    )
-    restarts = soak.scraper.total("vllmsim:pacer_restarts_total")
-    found.append(Row("pacers restarted", f"{restarts:g}", "0", not restarts))
-    found.append(Row("troubles", f"{len(soak.troubles)}", "0", not soak.troubles))
-    return found
+    restarts = [side.scraper.total("vllmsim:pacer_restarts_total") for side in sides]
+    return [
+        *_books(sides),
+        Row("share of a core", [f"{side.growth.share():.0%}" for side in sides]),
+        Row("scrapes", [f"{side.scraper.pages}" for side in sides]),
+        Row("series, first -> last", [f"{side.scraper.series[0]} -> {side.scraper.series[-1]}" for side in sides]),
+        *(_resting(sides, name, most) for name, most in _REST.items()),
+        *(_trend(soak, sides, *each) for each in _TRENDS),
+        *(Row(f"{what}, {name}", [_ms(told, share)]) for what, told in delays for name, share in _SHARES.items()),
+        Row("longest freeze", [f"{worst:.2f} s"], f"below {_FREEZE:g} s" if long else "", not long or worst < _FREEZE),
+        Row("pacers restarted", [f"{each:g}" for each in restarts], "0", not any(restarts)),
+        Row("troubles", [str(len(soak.troubles))], "0", not soak.troubles),
+    ]
+
+
+def _details(soak: "Soak") -> list[str]:
+    """Tell how much of what there was."""
+
+    def counts(counted: Mapping[str, int]) -> str:
+        return ", ".join(f"{name} {count}" for name, count in sorted(counted.items()))
+
+    books = soak.plain.books
+    lines = [
+        f"over cleartext, outcomes: {counts(books.outcomes)}",
+        f"over cleartext, sequences finished: {counts(books.finished)}",
+        f"over TLS, outcomes: {counts(soak.secure.books.outcomes)}",
+        f"operator: {counts(soak.operator.done)}",
+        f"restless subscribers: {counts(soak.subscribers)}",
+    ]
+    for rank, each in enumerate(soak.mirrors):
+        told = f"{each['events']} in {each['batches']} batches, {each['lost']} lost"
+        lines.append(f"KV events of rank {rank}: {told}; {len(each['blocks'])} blocks in the end")
+    if soak.seconds >= _LONG:
+        grown = soak.plain.growth.most_grown()
+        lines += [f"objects under load: {name}: {before} -> {after}" for name, before, after in grown]
+    return lines
 
 
 def report(soak: "Soak") -> tuple[str, bool]:
@@ -122,18 +143,9 @@ def report(soak: "Soak") -> tuple[str, bool]:
     :return: the text, and whether all is well.
     """
     table = rows(soak)
-    cells = [
-        ("figure", "value", "bound", ""),
-        *((r.name, r.figure, r.bound, "" if r.kept else "NOT KEPT") for r in table),
-    ]
-    widths = [max(len(row[column]) for row in cells) for column in range(3)]
-    lines = [
-        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])).rstrip()
-        for row in cells
-    ]
-    grown = (
-        [f"{name}: {before} -> {after}" for name, before, after in soak.growth.most_grown()]
-        if soak.seconds >= _LONG
-        else []
-    )
-    return "\n".join([*lines, "", *grown, "", *soak.troubles[:_SHOWN], ""]), all(row.kept for row in table)
+    cells = [["figure", "cleartext", "over TLS", "bound", ""]]
+    cells += [[r.name, *[*r.cells, ""][:2], r.bound, "" if r.kept else "NOT KEPT"] for r in table]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    text = [*lines, "", *_details(soak), "", *soak.troubles[:_SHOWN], ""]
+    return "\n".join(text), all(row.kept for row in table)

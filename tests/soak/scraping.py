@@ -1,6 +1,7 @@
 """Scrapes a server as Prometheus does, and holds each page against the one before."""
 
 import asyncio
+import ssl
 from typing import Any, Final
 
 from attrs import define, field
@@ -40,6 +41,7 @@ class Scraper:
     """Asks for the metrics, and finds what cannot be."""
 
     port: int
+    tls: ssl.SSLContext | None = None
     pages: int = field(init=False, default=0)
     series: list[int] = field(init=False, factory=list)
     troubles: list[str] = field(init=False, factory=list)
@@ -48,7 +50,7 @@ class Scraper:
 
     @_asker.default
     def _make_asker(self) -> Asker:
-        return Asker(self.port)
+        return Asker(self.port, self.tls)
 
     async def run(self, stop: asyncio.Event, interval: float = 1.0) -> None:
         """Scrape until it is over."""

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import ssl
+import time
 from pathlib import Path
 from shutil import which
 from subprocess import DEVNULL, Popen
@@ -10,7 +12,8 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from tests.integration.daemon import ROOT, Daemon, free_port
+from tests.integration.daemon import PATIENCE, ROOT, Daemon, free_port
+from tests.tls.client import believing
 
 RANKS: Final = 2
 CONFIGURATION: Final[dict[str, Any]] = {
@@ -42,6 +45,21 @@ CONFIGURATION: Final[dict[str, Any]] = {
     "middleware": ["census"],
     "seed": 7,
 }
+SECURE: Final[dict[str, Any]] = {
+    **{name: CONFIGURATION[name] for name in ("model", "max-model-len", "max-num-seqs", "middleware", "seed")},
+    "tokenizer": "builtin",
+    "mode": "echo",
+    "time-to-first-token": "50ms",
+    "inter-token-latency": "8ms",
+    "reasoning-parser": "qwen3",
+    "scheduling-policy": "priority",
+    "stream-interval": 3,
+    "max-loras": 2,
+    "journal-size": 200,
+    "enable-server-load-tracking": True,
+    "self-signed-certs": True,
+}
+"""Another server, over TLS: one rank, real tokens, reasoning."""
 _PLUGIN: Final = Path(__file__).with_name("plugin")
 
 
@@ -50,31 +68,42 @@ class Server:
     """A running daemon, and the Redis that it shares blocks through if there is one on this machine.
 
     :param folder: where all its files are.
+    :param secure: whether it is the one over TLS, which has no KV cache.
     """
 
     folder: Path
+    secure: bool = False
     redis: Popen[bytes] | None = field(init=False, default=None)
     daemon: Daemon = field(init=False)
     configuration: dict[str, Any] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Start both."""
-        replay = free_port(RANKS)
-        self.configuration = {
-            **CONFIGURATION,
-            "request-log": str(self.request_log),
-            "zmq-endpoint": self.events("{rank}"),
-            "kv-events-replay-endpoint": f"tcp://127.0.0.1:{replay}",
-        }
+        self.configuration = {**(SECURE if self.secure else CONFIGURATION), "request-log": str(self.request_log)}
+        if not self.secure:
+            self._cache()
+        self.configure({})
+        folders = os.pathsep.join(map(str, (ROOT, _PLUGIN)))
+        self.daemon = Daemon("--config", str(self.folder / "sim.yaml"), variables={"PYTHONPATH": folders})
+        begun = time.monotonic()
+        while "startup complete" not in self.daemon.output():
+            if self.daemon.process.poll() is not None or time.monotonic() - begun > PATIENCE:
+                raise AssertionError(self.daemon.output())
+            time.sleep(0.05)
+
+    def _cache(self) -> None:
+        self.configuration["zmq-endpoint"] = self.events("{rank}")
+        self.configuration["kv-events-replay-endpoint"] = f"tcp://127.0.0.1:{free_port(RANKS)}"
         if which("redis-server"):
             path = self.folder / "redis.sock"
             command = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--maxmemory", "64mb"]
             self.redis = Popen([*command, "--maxmemory-policy", "allkeys-lru"], stdout=DEVNULL, cwd=self.folder)
             self.configuration["kv-cache-backend"] = f"unix://{path}"
-        self.configure({})
-        folders = os.pathsep.join(map(str, (ROOT, _PLUGIN)))
-        self.daemon = Daemon("--config", str(self.folder / "sim.yaml"), variables={"PYTHONPATH": folders})
-        self.daemon.wait()
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What its clients believe: any certificate; None where it speaks cleartext."""
+        return believing() if self.secure else None
 
     @property
     def request_log(self) -> Path:

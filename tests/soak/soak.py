@@ -1,7 +1,6 @@
-"""The whole of it: a server under load for some time, and what is to be said of that at its end."""
+"""The whole of it: servers under load for some time, and what is to be said of that at its end."""
 
 import asyncio
-import time
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -9,27 +8,20 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from tests.soak.asker import Asker
-from tests.soak.books import Books
-from tests.soak.growth import WARM_UP, Growth, sample
 from tests.soak.operating import Operator
 from tests.soak.processes import Program
-from tests.soak.scraping import Scraper
 from tests.soak.server import RANKS, Server
+from tests.soak.side import Side
 from tests.soak.subscribing import pictures, subscribe
 
 _CLIENTS: Final = 2
-_QUIET: Final = 20.0
-"""Seconds that everything may take to come to rest."""
-_SPARE: Final = 3
-"""Descriptors that a server may have more than before it had served anybody: what it opens once and keeps."""
-_RESTING: Final = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc",
-    "vllm:num_requests_waiting_by_reason", "vllm:num_requests_kv_fetch_by_stage")  # fmt: skip
+_SECURE: Final = 0.1
+"""The share of requests that go to the server over TLS."""
 
 
 @define(eq=False)
 class Soak:
-    """Puts a server under load.
+    """Puts servers under load.
 
     :param folder: for all files.
     :param rate: requests in a second.
@@ -39,34 +31,36 @@ class Soak:
     seconds: float
     seed: int
     rate: float
-    server: Server = field(init=False)
-    books: Books = field(init=False)
-    growth: Growth = field(init=False)
-    scraper: Scraper = field(init=False)
+    plain: Side = field(init=False)
+    secure: Side = field(init=False)
     operator: Operator = field(init=False)
     troubles: list[str] = field(init=False, factory=list)
     probe: dict[str, Any] = field(init=False, factory=dict)
     control: dict[str, Any] = field(init=False, factory=dict)
     mirrors: list[dict[str, Any]] = field(init=False, factory=list)
     subscribers: Counter[str] = field(init=False, factory=Counter)
-    resting: list[dict[str, int]] = field(init=False, factory=list)
-    """What the server has without any load: before, and in the end."""
-    _mirrors: list[Program] = field(init=False, factory=list)
     _programs: list[Program] = field(init=False, factory=list)
-    _begun: float = field(init=False, default=0.0)
 
     async def run(self) -> None:
         """Do all of it."""
-        self.server = Server(self.folder)
+        rates = (self.rate * (1 - _SECURE), self.rate * _SECURE)
+        self.plain = Side("plain", self._server(secure=False), self.seconds, self.seed, rates[0], _CLIENTS)
         try:
-            await self._load()
-            await self._rest()
-            await self._compare()
+            self.secure = Side("secure", self._server(secure=True), self.seconds, self.seed + _CLIENTS, rates[1], 1)
+            try:
+                await self._load()
+            finally:
+                for program in self._programs:
+                    program.kill()
+                self.secure.close(self.folder)
         finally:
-            for program in self._programs:
-                program.kill()
-            status = self.server.stop()
-        self._close(status)
+            self.plain.close(self.folder)
+        self.troubles += [*self.plain.troubles, *self.secure.troubles, *self.operator.troubles]
+
+    def _server(self, *, secure: bool) -> Server:
+        folder = self.folder / ("secure" if secure else "plain")
+        folder.mkdir()
+        return Server(folder, secure=secure)
 
     async def _start(self, module: str, *words: object) -> Program:
         program = await Program.start(module, *words)
@@ -74,127 +68,37 @@ class Soak:
         return program
 
     async def _load(self) -> None:
-        server, random = self.server, Random(self.seed)
+        server, stop = self.plain.server, asyncio.Event()
         pid, port = server.daemon.process.pid, server.daemon.port
-        self.books, self.growth, self.scraper = Books(server.request_log), Growth(pid), Scraper(port)
-        self.operator = Operator(server, random, pause=min(3.0, self.seconds / 60))
+        self.operator = Operator(server, Random(self.seed), pause=min(3.0, self.seconds / 60))
         probes = [await self._start("tests.soak.probe", each, pid) for each in (port, 0)]
-        mirrors = [await self._start("tests.soak.mirror", server.events(n), server.replay(n)) for n in range(RANKS)]
-        restless = [
-            await self._start("tests.soak.restless", self.seed + n, server.events(n), server.replay(n))
-            for n in range(RANKS)
-        ]
-        clients = [await self._start("tests.soak.client") for _ in range(_CLIENTS)]
-        self.resting.append(await self._look())
-        self._begun = time.monotonic()
-        for number, client in enumerate(clients):
-            client.tell({"seed": self.seed + number, "name": f"c{number}", "port": port, "rate": self.rate / _CLIENTS})
-        stop, over = asyncio.Event(), asyncio.Event()
-        reading = [asyncio.create_task(client.read(self.books.told)) for client in clients]
-        busy = [asyncio.create_task(each) for each in (self.operator.run(stop), self.operator.churn(stop))]
-        watching = [asyncio.create_task(each) for each in (self.scraper.run(over), self._watch(over))]
+        events = [(server.events(rank), server.replay(rank)) for rank in range(RANKS)]
+        mirrors = [await self._start("tests.soak.mirror", *each) for each in events]
+        restless = [await self._start("tests.soak.restless", self.seed, *each) for each in events]
+        loads = [asyncio.create_task(each.load(self._start, stop)) for each in (self.plain, self.secure)]
+        acts = [asyncio.create_task(each) for each in (self.operator.run(stop), self.operator.churn(stop))]
         await asyncio.sleep(self.seconds)
         stop.set()
-        await asyncio.gather(*busy)
-        for client in clients:
-            client.end()
-        await asyncio.gather(*reading, *(client.wait() for client in clients))
-        over.set()
-        await asyncio.gather(*watching)
+        await asyncio.gather(*acts, *loads)
         for each in restless:
             self.subscribers.update(await each.last())
         self.probe, self.control = [await each.last() for each in probes]
-        self._mirrors = mirrors
+        await asyncio.gather(self.plain.rest(), self.secure.rest())
+        await self._compare(mirrors)
+        await asyncio.gather(self.plain.leave(), self.secure.leave())
 
-    async def _watch(self, over: asyncio.Event) -> None:
-        """Follow the request log, and look at the process now and then."""
-        next_look, next_count, asker = 0.0, 0.0, Asker(self.server.daemon.port)
-        while not over.is_set():
-            at = time.monotonic() - self._begun
-            if at >= next_look:
-                counts = at >= next_count
-                self.growth.look(at, await asker.ask("/census?types" if counts else "/census"))
-                next_look = at + min(5.0, self.seconds / 60)
-                next_count += self.seconds * WARM_UP if counts else 0
-            self.books.follow()
-            await asyncio.sleep(0.25)
-        asker.close()
-
-    async def _rest(self) -> None:
-        """Wait until nothing goes on any more."""
-        begun = time.monotonic()
-        while True:
-            await self.scraper.scrape()
-            busy = {name: value for name in _RESTING if (value := self.scraper.total(name))}
-            if not busy:
-                return
-            if time.monotonic() - begun > _QUIET:
-                self.troubles.append(f"not at rest: {busy}")
-                return
-            await asyncio.sleep(0.2)
-
-    async def _compare(self) -> None:
+    async def _compare(self, mirrors: list[Program]) -> None:
         """Hold the pictures of the KV caches against the caches."""
-        await asyncio.sleep(0.5)
-        self.mirrors = [await each.last() for each in self._mirrors]
-        told = pictures(await subscribe(self.server.daemon.port, 2.0))
-        await self.scraper.scrape()
+        # Events wait for each other for a hundredth of this.
+        await asyncio.sleep(1.0)
+        self.mirrors = [await each.last() for each in mirrors]
+        told = pictures(await subscribe(self.plain.server.daemon.port, 2.0))
+        await self.plain.scraper.scrape()
         for rank, mirror in enumerate(self.mirrors):
             blocks = mirror["blocks"]
-            there = self.scraper.total("vllmsim:kv_blocks", engine=str(rank), state="cached")
+            there = self.plain.scraper.total("vllmsim:kv_blocks", engine=str(rank), state="cached")
             if mirror["lost"] or len(blocks) != there or blocks != told.get(rank, []):
                 over_grpc = len(told.get(rank, []))
                 self.troubles.append(
-                    f"rank {rank} has {there} blocks; {len(blocks)} by its events, {over_grpc} by those over gRPC"
+                    f"rank {rank} has {there:g} blocks; {len(blocks)} by its events, {over_grpc} by those over gRPC"
                 )
-        self.scraper.close()
-        await self._leave()
-        # Connections are closed in the next turn.
-        await asyncio.sleep(0.1)
-
-    async def _look(self) -> dict[str, int]:
-        """Count what the server has."""
-        asker = Asker(self.server.daemon.port)
-        census = await asker.ask("/census?types")
-        asker.close()
-        now = sample(self.server.daemon.process.pid, 0.0, census["calls"])
-        types = census["types"]
-        return {
-            "descriptors": now.descriptors,
-            "threads": now.threads,
-            "delayed calls": now.calls,
-            "coroutines": types.get("builtins.coroutine", 0),
-            "Deferreds": types.get("twisted.internet.defer.Deferred", 0),
-        }
-
-    async def _leave(self) -> None:
-        """Wait until the server has closed what nobody uses, and count what it has left."""
-        begun = time.monotonic()
-        while True:
-            left = await self._look()
-            before = self.resting[0]
-            if left["descriptors"] <= before["descriptors"] + _SPARE or time.monotonic() - begun > _QUIET:
-                self.resting.append(left)
-                return
-            await asyncio.sleep(0.5)
-
-    def _close(self, status: int) -> None:
-        self.troubles += self.scraper.troubles + self.operator.troubles + self.books.close()
-        self._compare_counters()
-        output = self.server.daemon.output()
-        self.server.daemon.log.close()
-        (self.folder / "daemon.log").write_text(output)
-        if status:
-            self.troubles.append(f"the daemon ended with status {status}")
-        for word in ("Traceback", "Unhandled", "critical"):
-            if word in output:
-                at = output.index(word)
-                self.troubles.append(f"the log says {word}: {output[max(0, at - 500) : at + 1500]}")
-
-    def _compare_counters(self) -> None:
-        """Hold the metrics against the request log."""
-        counted = self.scraper.by("vllm:request_success_total", "finished_reason")
-        logged = {name: float(count) for name, count in self.books.finished.items()}
-        for name in sorted({*counted, *logged} - {"abort"}):
-            if counted.get(name, 0) != logged.get(name, 0):
-                self.troubles.append(f"{counted.get(name)} sequences ended with {name}, in the log {logged.get(name)}")
