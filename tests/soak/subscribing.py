@@ -1,5 +1,6 @@
 """Who subscribes to KV events over gRPC, and when it is quiet learns which blocks each rank has."""
 
+from collections import Counter
 from typing import Final
 
 from smg_grpc_proto.generated import common_pb2 as pb
@@ -31,5 +32,5 @@ def pictures(reply: Reply) -> dict[int, list[int]]:
     """Find out which blocks each rank has, by what a subscriber has heard from the beginning."""
     known: dict[int, Blocks] = {}
     for batch in calls.messages(reply.body, pb.KvEventBatch):
-        known.setdefault(batch.dp_rank, Blocks()).read(batch)
-    return {rank: sorted(blocks.known.elements()) for rank, blocks in known.items()}
+        known.setdefault(batch.dp_rank, Blocks()).read_grpc(batch)
+    return {rank: sorted(Counter(blocks.known).elements()) for rank, blocks in known.items()}
