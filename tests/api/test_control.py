@@ -6,9 +6,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.api.body import Head
 from vllmsim.api.control import check_profile, check_rpc, read_abort, read_scaling
+from vllmsim.api.extent import Extent
 from vllmsim.errors import MalformedRequest
 
 JSON = Head("application/json")
+ANY = Head("text/plain", extent=Extent(depth=9, items=200_000))
 
 
 class ControlTests(SynchronousTestCase):
@@ -21,14 +23,20 @@ class ControlTests(SynchronousTestCase):
             (b'{"request_ids":["a"]}', ["a"]),
         )  # fmt: skip
         for body, ids in cases:
-            self.assertEqual(ids, read_abort(body))
+            self.assertEqual(ids, read_abort(body, ANY))
 
     def test_many_wrong_ids(self) -> None:
         """Of a hundred thousand wrong ids the first is named, and no time is lost on the others."""
         body = b'{"request_ids":[' + b",".join([b"1"] * 100_000) + b"]}"
-        error = self.assertRaises(MalformedRequest, read_abort, body)
+        error = self.assertRaises(MalformedRequest, read_abort, body, ANY)
         self.assertTrue(error.message.startswith("1 validation error:"))
         self.assertEqual("body.request_ids.0", error.param)
+
+    def test_extent(self) -> None:
+        """The limits of bodies are the server's."""
+        for read in (check_rpc, check_profile, read_abort):
+            error = self.assertRaises(MalformedRequest, read, b'{"a":' + b"[" * 9 + b"]" * 9 + b"}", ANY)
+            self.assertIn("9 levels", error.message)
 
     def test_scaling(self) -> None:
         """How many ranks there should be is a positive number, and must be said."""
@@ -39,14 +47,14 @@ class ControlTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """Bodies that are something else are refused."""
-        wrong: tuple[tuple[Callable[[bytes], object], bytes], ...] = (
+        wrong: tuple[tuple[Callable[[bytes, Head], object], bytes], ...] = (
             (read_abort, b"[]"), (check_rpc, b"{}"), (check_rpc, b""), (check_profile, b"[]"),
         )  # fmt: skip
         for read, body in wrong:
-            self.assertRaises(MalformedRequest, read, body)
+            self.assertRaises(MalformedRequest, read, body, ANY)
 
     def test_taken(self) -> None:
         """Bodies that vLLM takes are taken."""
-        check_rpc(b'{"method":"f","args":[1],"kwargs":{"a":2},"timeout":1.5}')
-        check_profile(b"")
-        check_profile(b'{"profile_prefix":"p","profiler_kwargs":{"a":1}}')
+        check_rpc(b'{"method":"f","args":[1],"kwargs":{"a":2},"timeout":1.5}', ANY)
+        check_profile(b"", ANY)
+        check_profile(b'{"profile_prefix":"p","profiler_kwargs":{"a":1}}', ANY)

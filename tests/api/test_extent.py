@@ -49,6 +49,7 @@ class ExtentTests(SynchronousTestCase):
         """Lists of numbers may be as long as they like: tokens are counted elsewhere."""
         numbers = [1, 2.5, None, 4, 5, 6]
         self.assertEqual(numbers, self.read({"prompt": numbers})["prompt"])
+        self.assertIn("'a' has 5 items", self.refusal({"a": dict.fromkeys("abcde", 1)}).message)
         self.assertIn("'prompt' has 7 items", self.refusal({"prompt": [*numbers, "x"]}).message)
 
     def test_signs_in_texts(self) -> None:

@@ -51,6 +51,9 @@ class FuzzTestCase(DaemonTestCase):
     most_growth: ClassVar[int] = 32 * 1024
     """KiB by which resident memory may grow between the first quarter of the cases and their end."""
 
+    patience = PATIENCE
+    """Seconds in which what is left of the cases must be gone."""
+
     def fuzz(self, default: int, case: Callable[[Random, int], object]) -> Figures:
         """Play the surface's cases, and hold that the daemon has survived them: see :meth:`survived`.
 
@@ -109,7 +112,7 @@ class FuzzTestCase(DaemonTestCase):
 
     def settle(self, done: Callable[[], bool], otherwise: str) -> None:
         """Wait until something is so."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self.patience
         while not done():
             if time.monotonic() > end:
                 raise AssertionError(otherwise)

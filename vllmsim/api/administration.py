@@ -9,12 +9,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from vllmsim.api.body import Body, Head, read_object
+from vllmsim.api.body import Body, Head, read_untyped
 from vllmsim.errors import BodyTooLarge, InvalidRequest, MalformedRequest
 
 MOST_BYTES: Final = 1 << 16
 """The largest body: what it takes some milliseconds to read, and far more than all options together."""
-_ANY_TYPE: Final = Head("application/json")
 
 
 class RankQuery(Body):
@@ -23,7 +22,7 @@ class RankQuery(Body):
     rank: Annotated[int, Field(ge=0)] | None = None
 
 
-def read_change(body: bytes) -> dict[str, Any]:
+def read_change(body: bytes, head: Head) -> dict[str, Any]:
     """Read what is to change.
 
     :return: values by option name.
@@ -33,6 +32,6 @@ def read_change(body: bytes) -> dict[str, Any]:
     if len(body) > MOST_BYTES:
         raise BodyTooLarge(f"The request body is larger than {MOST_BYTES} bytes.")
     try:
-        return read_object(body, _ANY_TYPE)
+        return read_untyped(body, head)
     except MalformedRequest as error:
         raise InvalidRequest(f"failed to unmarshal payload: {error.message}") from None

@@ -12,7 +12,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vllmsim.api.extent import USUAL, Extent
@@ -86,6 +86,14 @@ def read_object(body: bytes, head: Head) -> dict[str, Any]:
         raise _malformed([_error("model_attributes_type", ("body",), text, value)])
     head.extent.check(value, body)
     return value
+
+
+def read_untyped(body: bytes, head: Head) -> dict[str, Any]:
+    """Read a JSON object, whatever content type is said.
+
+    :raises MalformedRequest: when the body is none, or beyond its limits.
+    """
+    return read_object(body, evolve(head, content_type="application/json"))
 
 
 def _read_leniently(body: bytes) -> Any:

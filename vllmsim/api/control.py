@@ -11,11 +11,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from vllmsim.api.body import Body, Head, read_object, validate
+from vllmsim.api.body import Body, Head, read_object, read_untyped, validate
 from vllmsim.errors import MalformedRequest
 from vllmsim.interfaces import PauseMode
 
-_ANY_TYPE: Final = Head("application/json")
 _MOST_TAGS: Final = 16
 
 
@@ -89,22 +88,22 @@ class ProfileBody(Body):
     profiler_kwargs: dict[str, Any] | None = None
 
 
-def read_abort(body: bytes) -> list[str] | None:
+def read_abort(body: bytes, head: Head) -> list[str] | None:
     """Read which requests are to be aborted.
 
     :param body: JSON, or nothing at all.
     :return: their ids; None if the body does not say.
     :raises MalformedRequest: when it is no list of texts.
     """
-    return validate(AbortBody, read_object(body, _ANY_TYPE), body).request_ids if body else None
+    return validate(AbortBody, read_untyped(body, head), body).request_ids if body else None
 
 
-def check_rpc(body: bytes) -> None:
+def check_rpc(body: bytes, head: Head) -> None:
     """Check a call of the workers.
 
     :raises MalformedRequest: when it has no method, or is no call.
     """
-    if validate(RpcBody, read_object(body, _ANY_TYPE), body).method is None:
+    if validate(RpcBody, read_untyped(body, head), body).method is None:
         raise MalformedRequest("Missing 'method' in request body")
 
 
@@ -119,10 +118,10 @@ def read_scaling(body: bytes, head: Head) -> int:
     return size
 
 
-def check_profile(body: bytes) -> None:
+def check_profile(body: bytes, head: Head) -> None:
     """Check what is to be profiled; a body may be missing.
 
     :raises MalformedRequest: when it is not what the profiler takes.
     """
     if body:
-        validate(ProfileBody, read_object(body, _ANY_TYPE), body)
+        validate(ProfileBody, read_untyped(body, head), body)

@@ -46,7 +46,7 @@ class Extent:
             below: list[Any] = []
             for each in level:
                 members = each.values() if isinstance(each, dict) else each
-                if len(each) > self.items and not _NUMBERS.issuperset(map(type, members)):
+                if len(each) > self.items and (members is not each or not _NUMBERS.issuperset(map(type, each))):
                     raise self._too_many(value, each)
                 below += _nested(members)
             level = below

@@ -53,7 +53,7 @@ class ConfigurationRoutes:
     async def change(self, request: Request) -> None:
         """Change options of all ranks or of one, all of them or none, and answer with every option's value then."""
         rank = read_query(RankQuery, request.arguments).rank
-        values = read_change(request.content.read())
+        values = read_change(request.content.read(), request.head)
         await self._configurations.change(values, rank, author(request))
         await self._show(request, rank)
 

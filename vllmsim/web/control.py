@@ -31,7 +31,7 @@ class AbortRoutes:
     )
     def abort(self, request: Request) -> None:
         """Abort the requests that are named, or all if none is."""
-        count = self._control.abort(read_abort(request.content.read()) or ())
+        count = self._control.abort(read_abort(request.content.read(), request.head) or ())
         request.answer(200, orjson.dumps({"status": "aborted", "aborted": count}))
 
 

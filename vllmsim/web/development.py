@@ -78,7 +78,7 @@ class DevelopmentRoutes:
     @described("Development", Response(RpcResults), body=RpcBody, errors=READING, example={"method": "check_health"})
     def collective_rpc(self, request: Request) -> None:
         """Call a method of the workers; the simulated model is one worker, whose methods do nothing."""
-        check_rpc(request.content.read())
+        check_rpc(request.content.read(), request.head)
         request.answer(200, orjson.dumps({"results": [None]}))
 
     @app.route("/get_world_size", methods=["GET"])

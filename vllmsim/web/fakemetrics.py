@@ -43,7 +43,7 @@ class FakeMetricsRoutes:
         """Change some fake metrics of all ranks or of one."""
         rank = read_query(RankQuery, request.arguments).rank
         try:
-            members = read_change(request.content.read())
+            members = read_change(request.content.read(), request.head)
             await self._configurations.change({_OPTION: members}, rank, author(request))
         except InvalidRequest as error:
             raise InvalidRequest(f"Failed to update fake metrics: {error.message}", error.param) from None

@@ -45,7 +45,7 @@ class ProfilingRoutes:
     @described("Development", Response(), body=ProfileBody, optional=True, errors=(*READING, Conflict))
     def start(self, request: Request) -> None:
         """Begin a profile, unless there is one."""
-        check_profile(request.content.read())
+        check_profile(request.content.read(), request.head)
         self._profiler.start()
         request.answer(200, b"", content_type=None)
 

@@ -58,7 +58,7 @@ class ScaleOutAbortRoutes:
     def abort(self, request: Request) -> None:
         """Abort the requests that are named, and no others."""
         self._gate.require_open()
-        ids = read_abort(request.content.read())
+        ids = read_abort(request.content.read(), request.head)
         if ids is None:
             raise MalformedRequest("Missing 'request_ids' in request body")
         if ids:
