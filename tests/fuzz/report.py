@@ -32,6 +32,7 @@ SURFACES: Final = {
     "YAML": Surface("tests/fuzz/test_yaml.py", 10),
     "SQLite": Surface("tests/fuzz/test_sqlite.py", 4),
     "gRPC frames": Surface("tests/fuzz/test_grpc_frames.py", 8),
+    "msgpack replay": Surface("tests/fuzz/test_replay.py", 8),
 }
 SEED: Final = int(os.environ.get("FUZZ_SEED", "2"))
 _ENOUGH: Final = 10

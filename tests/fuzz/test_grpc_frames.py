@@ -31,7 +31,7 @@ class GrpcTests(FuzzTestCase):
 
     def test_survives(self) -> None:
         """Whatever frames and messages come, each call ends with a status that says why, and others are served."""
-        self.fuzz(100, self.one)
+        self.fuzz(60, self.one)
 
     def one(self, chance: Random, _: int) -> None:
         """Play one connection."""
