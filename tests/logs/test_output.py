@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.task import Clock as TestClock
+from twisted.internet import task
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -43,7 +43,7 @@ class Place:
         return size
 
 
-class Clock(TestClock):
+class Clock(task.Clock):
     """A reactor in whose thread everything is."""
 
     def callFromThread(self, function: Callable[[], object]) -> None:
