@@ -15,6 +15,8 @@ def main() -> int:
     """
     only = os.environ.get("FUZZ_SURFACE")
     modules = [surface.module for name, surface in SURFACES.items() if only in {None, name}]
+    if not modules:
+        raise SystemExit(f"FUZZ_SURFACE is one of: {', '.join(SURFACES)}")
     status = int(pytest.main(["-q", "--tb=short", *modules]))
     print(*PLAYED, sep="\n")
     findings = sum(len(figures.findings) for figures in PLAYED)
