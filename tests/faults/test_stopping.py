@@ -204,23 +204,9 @@ class LoadTests(StoppingTestCase):
 
     def words_for(self, log: Path, events: int, collector: Collector) -> list[str]:
         """Give a daemon all neighbours, and so few slots that the queue is full when the signal comes."""
-        words = [
-            "--max-num-seqs",
-            "24",
-            "--max-waiting-queue-length",
-            "4000",
-            "--inter-token-latency",
-            "8ms",
-            "--enable-kvcache",
-        ]
-        words += [
-            "--enable-kvcache",
-            "--zmq-endpoint",
-            f"tcp://127.0.0.1:{events}",
-            "--request-log",
-            str(log),
-            "--enable-responses-store",
-        ]
+        words = ["--max-num-seqs", "24", "--max-waiting-queue-length", "4000", "--inter-token-latency", "8ms"]
+        words += ["--enable-kvcache", "--kv-cache-size", "99999", "--zmq-endpoint", f"tcp://127.0.0.1:{events}"]
+        words += ["--request-log", str(log), "--enable-responses-store"]
         return [*words, "--otlp-traces-endpoint", f"http://127.0.0.1:{collector.port}/v1/traces"]
 
     def read_all(self, clients: list[Client], calls: list[Calls]) -> None:
