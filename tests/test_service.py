@@ -279,6 +279,22 @@ class ServiceTests(SynchronousTestCase):
         exchange.drop()
         self.assertEqual([], self.reactor.getDelayedCalls())
 
+    def test_stop_without_an_end(self) -> None:
+        """What a rank has used, and what does not end, is left after a while, and the log names it."""
+        [service] = self.services(f"--request-log {self.mktemp()}")
+        exchange = self.chat()
+        said: list[str] = []
+        observer = cast("ILogObserver", lambda event: said.append(formatEvent(event)))
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        stopped = self.stop(service)
+        exchange.drop()
+        self.reactor.pump([1] * 4)
+        self.assertNoResult(stopped)
+        self.reactor.advance(1)
+        self.successResultOf(stopped)
+        self.assertIn("The request log has not ended after 5.0 s, and is left.", said)
+
     def test_grpc_port(self) -> None:
         """There may be one more port for each rank, which leads where the first does."""
         self.services("--data-parallel-size 2 --port 9000 --grpc-port 9100")

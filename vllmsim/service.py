@@ -2,7 +2,7 @@
 """A rank as a service: it listens, serves, and stops in order."""
 
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -23,11 +23,11 @@ from vllmsim.identity import admin_endpoint_of, endpoint_of, grpc_endpoint_of, u
 from vllmsim.inference import RankLoad
 from vllmsim.interfaces import IConfigurations
 from vllmsim.listening import Listener, StartError, keyring_for
+from vllmsim.parting import let_in, within
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
 from vllmsim.threads import Threads
-from vllmsim.turns import when_read
 
 if TYPE_CHECKING:
     from vllmsim.assembly.joining import RankGroup
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
 _FLUSH_TIMEOUT: Final = 5.0
 """Seconds that clients have to read what is written, once the last request is served."""
-_END_TIMEOUT: Final = 5.0
-"""Seconds that each thing which a rank has used may take to end."""
-_LAST_TURNS: Final = 100
-"""Turns of the reactor, at the most, in which connections are still taken when the rank stops."""
 _HOW: Final = {
     False: "have a port each; with data-parallel-internal-lb they have one, as vLLM's have",
     True: "have one port, and each request goes to the rank with the least to do",
@@ -146,7 +142,7 @@ class RankService(Service):
         rank.control.resume()
         rank.control.wake_up(())
         rank.journal.release()
-        await self._let_in()
+        await let_in(self._clock, self._sites)
         for listener in self._listeners:
             await listener.stopService()
         closed = [site.close() for site in self._sites]
@@ -169,23 +165,11 @@ class RankService(Service):
                 await deferLater(self._clock, 0)
         rank.stop()
         if rank.request_log is not None:
-            await _within(self._clock, "The request log", rank.request_log.stop())
+            await within(self._clock, "The request log", rank.request_log.stop())
         if rank.store is not None:
-            await _within(self._clock, "The store of KV blocks", rank.store.stop())
+            await within(self._clock, "The store of KV blocks", rank.store.stop())
         if rank.events is not None:
-            await _within(self._clock, "KV events", rank.events.close())
-
-    async def _let_in(self) -> None:
-        """Take the connections that the system has accepted already, and read what they have sent.
-
-        It would reset them when the port is closed, and their clients would not know what became of their requests.
-        """
-        for _ in range(_LAST_TURNS):
-            met, read = sum(site.met for site in self._sites), Deferred[None]()
-            when_read(self._clock, read.callback, None)
-            await read
-            if met == sum(site.met for site in self._sites):
-                return
+            await within(self._clock, "KV events", rank.events.close())
 
     async def _drain(self) -> None:
         for rank in self._ranks:
@@ -243,7 +227,7 @@ class RankServices(MultiService):
     async def _stop(self) -> None:
         await self._scenarios.stop()
         await super().stopService()
-        await _within(self._clock, "What ranks share", self._shared.close())
+        await within(self._clock, "What ranks share", self._shared.close())
 
 
 def rank_services(
@@ -305,18 +289,6 @@ def rank_services(
     if group is not None:
         _log.info("Ranks {first} to {last} {how}.", first=min(lives), last=max(lives), how=_HOW[group.balances])
     return services
-
-
-async def _within(clock: IReactorTime, what: str, ending: Coroutine[Deferred[Any], Any, Any] | Deferred[Any]) -> None:
-    """Wait until something has ended, but not for ever: a thread that it needs may hang.
-
-    :param what: names it in the log.
-    """
-    ended = ending if isinstance(ending, Deferred) else Deferred.fromCoroutine(ending)
-    try:
-        await ended.addTimeout(_END_TIMEOUT, clock)
-    except DeferredTimeoutError:
-        _log.warn("{what} has not ended after {seconds} s, and is left.", what=what, seconds=_END_TIMEOUT)
 
 
 def _endpoints(first: Configuration, number: int) -> list[str]:
