@@ -170,6 +170,22 @@ class OutputTests(SynchronousTestCase):
         self.output.close()
         self.assertEqual(b"one\n", self.place.taken)
 
+    def test_slow_end(self) -> None:
+        """Whoever reads slowly when the program ends is waited for as long as something is read."""
+        self.place.error = BlockingIOError()
+        self.output.write("x" * 500)
+        now = 0.0
+
+        def sleep(_seconds: float) -> None:
+            nonlocal now
+            now += CLOSING / 2
+            self.place.room = 100
+
+        self.patch(time, "sleep", sleep)
+        self.patch(time, "monotonic", lambda: now)
+        self.output.close()
+        self.assertEqual(500, len(self.place.taken))
+
     def test_encoding(self) -> None:
         """What cannot be encoded is an escape."""
         self.place.room = 100

@@ -26,7 +26,7 @@ RETRY: Final = 0.01
 LONGEST_RETRY: Final = 0.64
 """The most of them."""
 CLOSING: Final = 1.0
-"""Seconds that the end of the program waits for whoever reads."""
+"""Seconds that the end of the program waits for whoever reads to read something."""
 _LAST_RETRY: Final = 0.01
 _ERRORS: Final = 2
 
@@ -90,13 +90,16 @@ class Output:
 
     def close(self) -> None:
         """Write what waits, if that is possible soon. To be called when the program ends."""
-        begin = time.monotonic()
+        begin, left = time.monotonic(), (0, 0)
         with self._lock:
             while True:
                 try:
                     self._write()
                 except BlockingIOError:
-                    if time.monotonic() - begin > CLOSING:
+                    left, before = (len(self._waiting), self._begun), left
+                    if left != before:
+                        begin = time.monotonic()
+                    elif time.monotonic() - begin > CLOSING:
                         return
                     time.sleep(_LAST_RETRY)
                 except OSError:
