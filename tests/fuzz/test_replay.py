@@ -133,10 +133,14 @@ class ReplayTests(FuzzTestCase):
         return []
 
     def frames(self, chance: Random) -> list[bytes]:
-        """Make a message."""
+        """Make a message, of frames that are not too long.
+
+        For one that is, the daemon hangs up; the library here, which would be in the middle of a message then, aborts
+        when its socket is closed at the same time. So :meth:`spoken` has those.
+        """
         number = struct.pack(">Q", chance.choice((*_NUMBERS, chance.randrange(2**64))))
         some = (b"", b"", number, number, number + b"x" * 900, number[:7], chance.choice(_BOMBS), chance.randbytes(9),
-                chance.randbytes(chance.choice((100, 1024, 1025, 5000))))  # fmt: skip
+                chance.randbytes(chance.choice((100, 1024))))  # fmt: skip
         if chance.random() < 0.4:
             return [b"", number]
         return [chance.choice(some) for _ in range(chance.choice((1, 1, 2, 2, 3, 4, 9, 400)))]
@@ -184,14 +188,12 @@ class ReplayTests(FuzzTestCase):
         """Subscribe to something, often, or to what is no topic."""
         with self.open(chance.choice((zmq.XSUB, zmq.SUB, zmq.DEALER)), f"ipc://{self.folder}/events") as hearing:
             for _ in range(chance.choice((1, 3, 300))):
-                topic = chance.choice((b"", b"kv", b"\xff", chance.randbytes(8), b"x" * 900, b"x" * 2000))
+                topic = chance.choice((b"", b"kv", b"\xff", chance.randbytes(8), b"x" * 900))
                 try:
                     if hearing.type == zmq.SUB:
                         hearing.set(chance.choice((zmq.SUBSCRIBE, zmq.UNSUBSCRIBE)), topic)
                     else:
-                        # Of several frames of an XSUB the library here makes what it aborts on.
-                        count = chance.choice((1, 1, 3)) if hearing.type == zmq.DEALER else 1
-                        hearing.send_multipart([chance.choice((b"\1", b"\0", b"\2", b"")) + topic] * count)
+                        hearing.send(chance.choice((b"\1", b"\0", b"\2", b"")) + topic)
                 except zmq.ZMQError:
                     break
             if chance.random() < 0.2:
