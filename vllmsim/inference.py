@@ -353,6 +353,7 @@ class InferenceRequest:
     :param hit_threshold: the share of the prompt, from 0 to 1, that must be cached for the request to be served; None
         for what the server wants.
     :param below_threshold: whether it is to be answered as if less were cached than that, whatever there is.
+    :param repeats_prompt: whether each choice of its answer tells the prompt again.
     :param priority: which of those that wait is served first: the one with the lowest.
     :param rank: which data-parallel rank is to serve it; None for any.
     :param disturbance: what goes wrong with its time; None for nothing.
@@ -376,6 +377,7 @@ class InferenceRequest:
     reads_cache: bool = True
     hit_threshold: float | None = None
     below_threshold: bool = False
+    repeats_prompt: bool = False
     priority: int = 0
     rank: int | None = None
     disturbance: Disturbance | None = None

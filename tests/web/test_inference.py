@@ -635,6 +635,8 @@ class RobustnessTests(RankTestCase):
                 self.chat(text, n=3, stream=stream),
                 self.complete(n=2, max_tokens=9, logprobs=5, stream=stream, **long),
                 self.complete(text, n=2, max_tokens=1, prompt_logprobs=1),
+                self.complete(text, n=3, max_tokens=1, return_token_ids=True, stream=stream),
+                self.complete(text, n=3, max_tokens=1, echo=True, stream=stream),
             ):
                 self.assertIn(b"more than 100 tokens together", refused.body)
                 self.assertTrue(refused.complete)

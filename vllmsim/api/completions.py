@@ -110,6 +110,7 @@ class CompletionDialect:
             cut=completion.cut,
             reads_cache=reads_cache,
             threshold=threshold_of(head, completion.cache_hit_threshold),
+            repeats_prompt=bool(completion.echo or completion.return_token_ids),
         )
         return CompletionReading(settings, completion, request, settings.now(), silent)
 

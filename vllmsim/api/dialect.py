@@ -224,6 +224,7 @@ def request_of(
     cut: Cut | None = None,
     reads_cache: bool | None = None,
     threshold: Threshold = USUAL,
+    repeats_prompt: bool = False,
 ) -> InferenceRequest:
     """Make the request that a body asks for.
 
@@ -234,6 +235,7 @@ def request_of(
     :param reads_cache: whether it may be served from the prefix cache; None to let the parameters decide: log
         probabilities of a prompt are those of tokens that are computed.
     :param threshold: when the request is to be refused for how little is cached.
+    :param repeats_prompt: whether each choice of its answer tells the prompt again.
     :raises InvalidRequest: when a header names a rank or a priority that is none.
     :raises UnknownModel: when the model is served no more.
     """
@@ -255,6 +257,7 @@ def request_of(
         remote_tokens=transfer.tokens,
         hit_threshold=threshold.share,
         below_threshold=threshold.refuses,
+        repeats_prompt=repeats_prompt,
         rank=rank,
         behaviour=settings.behaviour,
         asked=body.model,

@@ -54,8 +54,10 @@ class Submission:
         sampling = self.request.sampling
         told = sum([limit if sampling.ignore_eos else sampling.min_tokens for limit in limits])
         told *= entries(sampling.logprobs)
+        times = 1 if self.request.repeats_prompt else 0
         if sampling.prompt_logprobs is not None:
-            told += entries(sampling.prompt_logprobs) * sum([len(prompt.ids) for prompt in self.prompts])
+            times += entries(sampling.prompt_logprobs)
+        told += times * sum([len(prompt.ids) for prompt in self.prompts])
         self._allow(told * sampling.n)
 
     def composed(self, tokens: int) -> None:
