@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from txzmq import ZmqFactory
 
-from vllmsim.kvcache.events.replay import Replay
+from vllmsim.kvcache.events.replay import PeerGone, Replay
 from vllmsim.kvcache.events.router import ReplayRouter
 from vllmsim.kvcache.events.window import ReplayWindow
 
@@ -79,6 +79,16 @@ class RouterTests(TestCase):
         """Ask, and read to the end."""
         socket.send_multipart([b"", numbered(start)])
         return deferToThread(self.collect, socket)
+
+    async def test_heard_beside_one_who_is_gone(self) -> None:
+        """A question is heard that comes while an answer cannot be sent, since its receiver is gone or full."""
+        self.assertEqual([9999], await self.ask(self.client(), 9999))
+        socket = self.client()
+        socket.send_multipart([b"", numbered(9998)])
+        # The question comes while the reactor is kept busy, and sending takes notice of it.
+        time.sleep(0.2)  # noqa: ASYNC251 - that is what keeps it busy
+        self.assertRaises(PeerGone, self.router.offer, [b"nobody", b"", b"", b"", b""])
+        self.assertEqual([9998, 9999], await deferToThread(self.collect, socket))
 
     async def until(self, true: Any) -> None:
         """Let the reactor work until something is true."""

@@ -87,7 +87,8 @@ class ReplayRouter(ZmqRouterConnection):  # type: ignore[misc]
             return False
         except zmq.ZMQError as error:
             raise PeerGone from error
-        self._read_later()
+        finally:
+            self._read_later()
         return True
 
     def shutdown(self) -> None:
