@@ -19,6 +19,7 @@ class Ending:
 
     :param status: of HTTP, or the name of gRPC's for calls.
     :param generated: tokens, where the answer tells.
+    :param leave: where the client left, or ``late`` if the connection may have been closed before.
     :param trouble: what was wrong with it; empty if nothing was.
     """
 
@@ -159,7 +160,7 @@ READERS: Final[dict[str, Callable[[Call, Reply, Tally], None]]] = {
 
 def read(call: Call, reply: Reply, reader: str) -> Ending:
     """Find out how a request has ended."""
-    leave = "" if call.leave is None else call.leave.where
+    leave = "late" if reply.late else "" if call.leave is None else call.leave.where
     status: int | str = calls.code(reply) if call.rpc else reply.status
 
     def ending(how: How, trouble: str = "", generated: int | None = None) -> Ending:

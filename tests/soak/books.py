@@ -12,6 +12,8 @@ from tests.soak.answers import Ending
 _LARGE: Final = 8 << 20
 """Bytes after which the request log is moved away, as logrotate does."""
 _SHOWN: Final = 20
+_UNSEEN: Final = (("left", "head"), ("left", "body"), ("left", "waiting"), ("broken", "late"))
+"""How requests may have ended that never came to the server."""
 Record = dict[str, Any]
 
 
@@ -107,7 +109,7 @@ class Books:
         self.follow()
         self.troubles += [f"{each} has no end" for each in sorted(self._open)[:_SHOWN]]
         for ending in self._endings.values():
-            if ending.how == "left" and ending.leave in ("head", "body", "waiting"):
+            if (ending.how, ending.leave) in _UNSEEN:
                 self.unseen += 1
             else:
                 self.troubles.append(f"{ending} is not in the request log")

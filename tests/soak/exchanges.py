@@ -56,6 +56,7 @@ class Reply:
 
     :param whole: whether it came to the end that the protocol has for it.
     :param left: whether the client did not wait for that.
+    :param late: whether nothing came on a connection that was used before: the server may have closed it meanwhile.
     """
 
     status: int = 0
@@ -64,6 +65,7 @@ class Reply:
     trailers: dict[str, str] = field(factory=dict)
     whole: bool = False
     left: bool = False
+    late: bool = False
     trouble: str = ""
 
     @property

@@ -67,6 +67,7 @@ class Http1:
         except OSError as error:
             reply.trouble = f"nobody listens: {error}"
             return reply
+        used = connection.idle_since > 0
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._exchange(connection, call, reply, closes=anew)
@@ -85,6 +86,7 @@ class Http1:
             else:
                 connection.idle_since = asyncio.get_running_loop().time()
                 self._free.append(connection)
+        reply.late = used and not reply.status
         return reply
 
     def close(self) -> None:

@@ -83,6 +83,8 @@ class Soak:
         for each in restless:
             self.subscribers.update(await each.last())
         self.probe, self.control = [await each.last() for each in probes]
+        if lost := self.subscribers["unanswered"]:
+            self.troubles.append(f"{lost} questions for events once more have no answer, or one without an end")
         await asyncio.gather(self.plain.rest(), self.secure.rest())
         await self._compare(mirrors)
         await asyncio.gather(self.plain.leave(), self.secure.leave())
