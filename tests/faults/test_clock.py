@@ -86,7 +86,9 @@ class WallClockTests(FaultTestCase):
 
     def test_pace(self) -> None:
         """A stream keeps its pace, idle connections stay as long as they may, and the log tells of nothing."""
-        daemon = self.begin("--inter-token-latency", f"{_GAP * 1000:g}ms", "--timeout-keep-alive", "10s")
+        daemon = self.begin(
+            "--inter-token-latency", f"{_GAP * 1000:g}ms", "--timeout-keep-alive", "10s", "--max-model-len", "8k"
+        )
         body = {"prompt": "a", "max_tokens": _TOKENS, "ignore_eos": True, "stream": True}
         idle = self.client(daemon).send(request("/ping"))
         idle.read_some()

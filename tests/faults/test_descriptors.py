@@ -1,7 +1,7 @@
 """Too many connections for the limit of open files: clients wait, and all else goes on."""
 
 import socket
-from typing import Any, Final
+from typing import Final
 
 from tests.faults.case import TWISTD, FaultTestCase, descriptors, figure
 from tests.faults.clients import FULL, Client, request, share_of_cpu, tally
@@ -24,7 +24,9 @@ class DescriptorTests(FaultTestCase):
         daemon.wait()
         inside = Client(daemon.port)
         self.addCleanup(inside.connection.close)
-        stream = Client(daemon.port).send(self.asking(stream=True, max_tokens=500))
+        long = {"prompt": "a", "ignore_eos": True, "max_tokens": 500, "stream": True}
+        stream = Client(daemon.port).send(request("/v1/completions", long, close=True))
+        self.addCleanup(stream.connection.close)
         stream.read_some()
         crowd = [self.come(daemon.port) for _ in range(_CLIENTS)]
         self.until(lambda: "RLIMIT_NOFILE" in daemon.output())
@@ -41,7 +43,7 @@ class DescriptorTests(FaultTestCase):
             request("/openapi.json"),
             request("/metrics"),
             request("/admin/config", {"time-to-first-token": "1ms"}),
-            self.asking(),
+            request("/v1/completions", {"prompt": "a", "max_tokens": 3}),
         ]
         inside.send(*asked)
         inside.begin(request("/ping", close=True)).read_to_end()
@@ -53,7 +55,7 @@ class DescriptorTests(FaultTestCase):
             each.sendall(request("/v1/completions", {"prompt": "a", "max_tokens": 1}, close=True))
         answers = [self.read(each) for each in crowd]
         self.assertEqual(_CLIENTS, sum(b"200 OK" in answer for answer in answers))
-        self.assertEqual({"whole": 1}, tally([stream.begin(request("/ping", close=True)).read_to_end()]))
+        self.assertEqual({"whole": 1}, tally([stream.read_to_end()]))
         self.served(daemon, 10)
         output = self.ended(daemon)
         self.assertEqual(1, output.count("RLIMIT_NOFILE"))
@@ -63,10 +65,6 @@ class DescriptorTests(FaultTestCase):
             f"descriptors: {_CLIENTS} clients at a limit of {_LIMIT} files: {most} open, {busy:.0%} of a processor,"
             f" one line in the log, all served in the end"
         )
-
-    def asking(self, **more: Any) -> bytes:
-        """Make the bytes of a request."""
-        return request("/v1/completions", {"prompt": "a", "ignore_eos": True, "max_tokens": 3, **more})
 
     def come(self, port: int) -> socket.socket:
         """Connect, whether or not anybody takes the connection."""
