@@ -164,7 +164,7 @@ class RankMachine(RuleBasedStateMachine):
             self.finish()
         finally:
             self.errors.__exit__(None, None, None)
-            self.test.doCleanups()
+            self.test.finish()
         del self.callers, self.ranks
         self.books.clear()
         gc.collect()
