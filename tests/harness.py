@@ -179,8 +179,8 @@ class RankTestCase(SynchronousTestCase):
         clock.advance(0)
         self.assertEqual([], clock.getDelayedCalls())
 
-    def finish(self) -> None:
-        """Do what comes after a test, where no runner does; what goes wrong then is raised, which a runner would tell."""
+    def clean_up(self) -> None:
+        """Do what comes after a test, where no runner does; what goes wrong then is raised."""
         while self._cleanups:
             function, positional, named = self._cleanups.pop()
             function(*positional, **named)

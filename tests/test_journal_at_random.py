@@ -194,7 +194,7 @@ class JournalMachine(RuleBasedStateMachine):
                 assert reasons <= {"stop", "length", "cache_threshold"}, record
                 assert len(record.choices) == record.prompts * record.sampling.n
                 assert record.queued is not None
-        self.test.finish()
+        self.test.clean_up()
 
 
 class RandomUseTests(SynchronousTestCase):

@@ -212,7 +212,7 @@ class RankMachine(RuleBasedStateMachine):
         assert self.test.value("prompt_tokens_total") == sum(told)
         assert self.test.value("prompt_tokens_cached_total") == sum(told[1:])
         assert self.test.value("prefix_cache_hits_total") <= self.test.value("prefix_cache_queries_total")
-        self.test.finish()
+        self.test.clean_up()
 
 
 class RandomUseTests(SynchronousTestCase):

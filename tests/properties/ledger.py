@@ -15,8 +15,10 @@ from vllmsim.records import RequestRecord
 from vllmsim.web.request import NO_ROUTE
 
 _OK: Final = 200
-_CLIENT_FAULT: Final = 400
+_NOWHERE: Final = 404
 _REFUSED: Final = (429, 503)
+_CUT_SHORT: Final = ("abort", None)
+"""What is told of choices that came to no end of their own."""
 _GRAIN: Final = 1e-6
 """Seconds that count as none."""
 
@@ -67,9 +69,10 @@ class Ledger:
         :param number: the rank's.
         """
         mine = [each for each in self.records if each.rank == number and each.sampling is not None]
-        told = Counter(reason for each in mine for _, reason in each.choices.values())
-        aborted, cut = told.pop("abort", 0), told.pop(None, 0)
-        del aborted, cut
+        told = Counter(reason for each in mine for _, reason in each.choices.values() if reason not in _CUT_SHORT)
+        for reason, count in told.items():
+            shown = page.total("request_success_total", engine=engine, finished_reason=str(reason))
+            assert shown == count, (reason, shown, told)
         total = page.total("request_success_total", engine=engine)
         assert total == told.total(), (total, told)
         for name in ("e2e_request_latency_seconds", "request_prompt_tokens", "request_generation_tokens"):
@@ -80,12 +83,24 @@ class Ledger:
         assert page.total("prompt_tokens_total", engine=engine) == sources
         found = page.total("prompt_tokens_cached_total", engine=engine)
         assert found == sources - page.total("prompt_tokens_by_source_total", engine=engine, source="local_compute")
+        computed = page.total("prompt_tokens_by_source_total", engine=engine, source="local_compute")
+        steps = page.total("iteration_tokens_total_sum", engine=engine)
+        assert steps == computed + generated, (steps, computed, generated)
+        sure = [each for each in mine if each.outcome == "completed" and not each.refusals]
+        most = [each for each in mine if each.first_token is not None]
+        least, greatest = (sum(_read(each) for each in some) for some in (sure, most))
+        assert least <= sources <= greatest, (least, sources, greatest)
         hits, queries = (page.total(f"prefix_cache_{name}_total", engine=engine) for name in ("hits", "queries"))
         assert hits <= queries, (hits, queries)
 
     def unfinished(self) -> list[Asked]:
         """List what the journal should know and does not, though it came to the server and is over."""
         return [each for each in self.asked if each.remembered and each.complete and each.record is None]
+
+
+def _read(record: RequestRecord) -> int:
+    """Count the tokens of a request's prompts as often as they are read: for each of its choices."""
+    return record.prompt_tokens * (record.sampling.n if record.sampling else 1)
 
 
 def check_record(record: RequestRecord) -> None:
@@ -110,8 +125,8 @@ def check_asked(asked: Asked, record: RequestRecord) -> None:
     """Find that a client has seen what the journal tells."""
     if record.outcome == "injected" or asked.left or not asked.complete:
         return
-    if record.route == NO_ROUTE:
-        assert (asked.status, record.outcome) == (404, "completed"), record
+    if record.route == NO_ROUTE and asked.status == _NOWHERE:
+        assert record.outcome == "completed", record
     elif asked.status != _OK:
         expected = {"refused", "failed", "disconnected"} if asked.status in _REFUSED else {"invalid"}
         assert record.outcome in expected, (asked.status, asked.answer, record)

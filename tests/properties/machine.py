@@ -27,6 +27,14 @@ _A_WHILE: Final = 4.0
 """Seconds by which it does."""
 
 
+def _running(record: RequestRecord) -> int:
+    return record.running
+
+
+def _waiting(record: RequestRecord) -> int:
+    return record.waiting
+
+
 class RankMachine(RuleBasedStateMachine):
     """What all rules share."""
 
@@ -135,7 +143,7 @@ class RankMachine(RuleBasedStateMachine):
             if books.pool is not None:
                 usage = page.total("kv_cache_usage_perc", engine=engine)
                 assert round(usage, 9) == round(books.pool.used / books.pool.usable, 9)
-            self.check_adapters(page, books)
+            self.check_adapters(page, books, mine)
 
     def shows(self, books: Books) -> bool:
         """Tell whether a rank's figures are on the page of the first port, and true."""
@@ -149,12 +157,24 @@ class RankMachine(RuleBasedStateMachine):
         self.callers.pop().drop()
         return Figures.read(asked.answer.decode())
 
-    def check_adapters(self, page: Figures, books: Books) -> None:
+    def check_adapters(self, page: Figures, books: Books, mine: list[RequestRecord]) -> None:
         """The metrics name the adapters that sequences use, and count those that are on the GPU."""
-        gpu = page.values("vllmsim:lora_adapters", place="gpu", engine=str(books.number))
+        if len(self.books) > 1 and self.setting.balances:
+            # What one rank tells of adapters has not its number.
+            return
+        gpu = page.values("vllmsim:lora_adapters", place="gpu")
         slots = books.queue.adapters
-        if gpu:
-            assert gpu == [len(slots._users) + len(slots._idle)]
+        assert gpu in ([], [len(slots._users) + len(slots._idle)]), gpu
+        told = page.latest("vllm:lora_requests_info")
+        users = [{each.adapter for each in mine if each.adapter and count(each)} for count in (_running, _waiting)]
+        if not books.live.current.lora_info_exact:
+            users = [users[0] | users[1]] * 2
+        expected = {
+            "max_lora": str(books.live.current.max_loras),
+            "running_lora_adapters": ",".join(sorted(users[0])),
+            "waiting_lora_adapters": ",".join(sorted(users[1])),
+        }
+        assert told == expected, (told, expected)
 
     def teardown(self) -> None:
         """Everyone comes to an end in time, and leaves nothing."""
@@ -164,7 +184,7 @@ class RankMachine(RuleBasedStateMachine):
             self.finish()
         finally:
             self.errors.__exit__(None, None, None)
-            self.test.finish()
+            self.test.clean_up()
         del self.callers, self.ranks
         self.books.clear()
         gc.collect()
@@ -191,6 +211,9 @@ class RankMachine(RuleBasedStateMachine):
         self.books_are_right()
         assert not [record for record in self.records() if record.outcome is None]
         assert not self.ledger.unfinished()
+        for rank in self.ranks:
+            assert not rank.site.channels
+            assert not rank.journal._waiters
         for books in self.books:
             if self.shows(books):
                 self.ledger.check_totals(self.scrape(), str(books.number), books.number)

@@ -1,5 +1,6 @@
 """What operators do: they pause, load adapters, abort, change options, play scenarios, and look on."""
 
+import json
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -173,6 +174,27 @@ class OperatorRules(RankMachine):
         ids = [record.answer_id for record in self.records() if record.answer_id.startswith("resp_")]
         named = quote(data.draw(st.sampled_from(["resp_nix", *ids])))
         self.operate("POST" if how == "/cancel" else "GET", f"/v1/responses/{named}{how}")
+
+    @rule()
+    def read_the_journal(self) -> None:
+        """Whoever reads the journal is told what there is, and sees as many sequences as there are."""
+        asked = self.operate("GET", "/admin/requests?limit=1")
+        if asked.complete:
+            told, records = json.loads(asked.answer), self.ranks[0].journal.records()
+            sequences = {
+                "waiting": sum(each.waiting for each in records),
+                "running": sum(each.running for each in records),
+            }
+            counted = {name: sum(of_model[name] for of_model in told["sequences"].values()) for name in sequences}
+            assert (told["total"], counted) == (len(records), sequences), told
+
+    @rule()
+    def read_the_load(self) -> None:
+        """Whoever asks how much there is to do is told how many requests are not answered."""
+        asked = self.operate("GET", "/load")
+        shown = self.ranks if self.setting.balances else self.ranks[:1]
+        if asked.complete:
+            assert json.loads(asked.answer) == {"server_load": sum(len(rank.simulator.requests) for rank in shown)}
 
     @rule()
     def forget(self) -> None:

@@ -8,6 +8,7 @@ _WORDS = (
     "--enable-sleep-mode", "--enable-server-load-tracking", "--zmq-endpoint=",
 )  # fmt: skip
 _BLOCK = 8
+_TRANSFERS = ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_both"}')
 
 
 @frozen
@@ -32,6 +33,7 @@ def settings(draw: st.DrawFn) -> Setting:
         words += ["--enable-kvcache", "--kv-cache-size", str(blocks), "--block-size", str(_BLOCK)]
         words += ["--event-batch-size", draw(st.sampled_from(("16", "1", "3")))]
         words += ["--event-flush-interval", draw(st.sampled_from(("0", "10ms", "1s")))]
+        words += draw(st.sampled_from(((), ("--no-enable-prefix-caching",), ("--kv-cache-metrics",), _TRANSFERS)))
     words += ["--max-num-seqs", str(draw(st.integers(1, 4)))]
     words += ["--max-waiting-queue-length", str(draw(st.sampled_from((1000, 2, 5))))]
     words += ["--time-to-first-token", draw(st.sampled_from(("300ms", "1s", "0")))]
@@ -55,6 +57,13 @@ def settings(draw: st.DrawFn) -> Setting:
         ("--global-cache-hit-threshold", "0.3"),
         ("--enable-force-include-usage",),
         ("--reasoning-parser", "qwen3"),
+        ("--enable-prompt-tokens-details",),
+        ("--startup-duration", "2s"),
+        ("--tokenizer", "builtin"),
+        ("--send-timeout", "2s", "--timeout-keep-alive", "1s"),
+        ("--kv-cache-transfer-latency", "1s", "--time-factor-under-load", "3"),
+        ("--max-stored-responses", "2"),
+        ("--prefill-time-per-token", "50ms", "--time-to-first-token-std-dev", "90ms"),
         ("--rate-limit", '{"requests-per-minute": 20, "tokens-per-minute": 300}'),
     ):
         if draw(st.integers(0, 3)) == 3:

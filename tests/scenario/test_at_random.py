@@ -90,7 +90,7 @@ class RandomTests(SynchronousTestCase):
             self.assertEqual(0, len(test.rank.backlog.sequences))
             self.assertEqual([], test.get("/admin/config/history").json()["changes"])
         finally:
-            test.finish()
+            test.clean_up()
 
     def state(self, test: ScenarioTestCase) -> Any:
         """Tell how all is."""
