@@ -139,7 +139,7 @@ def _messages(asked: Asked) -> Told:
     if not asked.streams:
         value = json.loads(asked.answer)
         told.end(0, str(value.get("stop_reason")))
-        told.count(value["usage"], "input_tokens", "output_tokens")
+        _count_parts(told, value["usage"])
         return told
     events = _events(asked)
     assert all(kind == data["type"] for kind, data in events), events
@@ -162,8 +162,14 @@ def _messages(asked: Asked) -> Told:
     assert (kinds.count("message_start"), kinds.count("message_delta"), kinds.count("message_stop")) == (1, 1, 1)
     end = next(data for kind, data in events if kind == "message_delta")
     told.end(0, str(end["delta"]["stop_reason"]))
-    told.count(end["usage"], "input_tokens", "output_tokens")
+    _count_parts(told, end["usage"])
     return told
+
+
+def _count_parts(told: Told, usage: Mapping[str, int]) -> None:
+    """Learn the usage of a message, where the prompt's tokens are told in parts."""
+    parts = "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"
+    told.prompt_tokens, told.completion_tokens = sum(usage.get(part, 0) for part in parts), usage["output_tokens"]
 
 
 def _pooling(asked: Asked) -> Told:

@@ -63,7 +63,7 @@ def settings(draw: st.DrawFn) -> Setting:
         ("--send-timeout", "2s", "--timeout-keep-alive", "1s"),
         ("--kv-cache-transfer-latency", "1s", "--time-factor-under-load", "3"),
         ("--max-stored-responses", "2"),
-        ("--prefill-time-per-token", "50ms", "--time-to-first-token-std-dev", "90ms"),
+        ("--prefill-time-per-token", "50ms", "--prefill-time-std-dev", "10ms"),
         ("--rate-limit", '{"requests-per-minute": 20, "tokens-per-minute": 300}'),
     ):
         if draw(st.integers(0, 3)) == 3:
