@@ -174,7 +174,8 @@ class RankTestCase(SynchronousTestCase):
         for exchange in exchanges:
             exchange.drop()
         for rank in ranks:
-            rank.lifecycle.drain()
+            if rank.lifecycle.accepting():
+                rank.lifecycle.drain()
             rank.stop()
         clock.advance(0)
         self.assertEqual([], clock.getDelayedCalls())

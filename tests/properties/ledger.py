@@ -136,12 +136,12 @@ def check_asked(asked: Asked, record: RequestRecord) -> None:
 
 def _check_answer(asked: Asked, record: RequestRecord) -> None:
     told = read_answer(asked)
+    if told.queued:
+        return
     if told.failed:
         assert record.outcome in {"failed", "refused", "aborted"}, (asked.answer, record)
         return
     assert record.outcome in {"completed", "aborted", "refused"}, record
-    if told.queued:
-        return
     if asked.choices is not None:
         assert told.endings == Counter(range(asked.choices)), (asked.answer, told)
     if told.completion_tokens is not None:

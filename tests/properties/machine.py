@@ -1,5 +1,6 @@
 """A rank, or several, with a clock of its own: what can be asked of it, and what is looked at after each step."""
 
+import contextlib
 import gc
 import json
 from collections import Counter
@@ -50,6 +51,8 @@ class RankMachine(RuleBasedStateMachine):
         self.errors = Errors()
         self.books: list[Books] = []
         self.begun = False
+        self.sound = False
+        """Whether all was right when it was looked at last, and nothing has been done since."""
 
     @initialize(setting=settings())
     def begin(self, setting: Setting) -> None:
@@ -97,6 +100,7 @@ class RankMachine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Have everything done that takes no time."""
+        self.sound = False
         for _ in range(8):
             self.clock.advance(0)
         for caller in self.callers:
@@ -122,6 +126,7 @@ class RankMachine(RuleBasedStateMachine):
         under_way = [record for record in records if record.outcome is None]
         self.ledger.check(under_way)
         self.check_gauges(under_way)
+        self.sound = True
 
     def check_gauges(self, under_way: list[RequestRecord]) -> None:
         """As many sequences wait and run by the journal as in the ranks, and by the metrics."""
@@ -177,24 +182,50 @@ class RankMachine(RuleBasedStateMachine):
         assert told == expected, (told, expected)
 
     def teardown(self) -> None:
-        """Everyone comes to an end in time, and leaves nothing."""
+        """Everyone comes to an end in time, or is told that there is none, and nothing is left."""
         if not self.begun:
             return
-        try:
-            self.finish()
-        finally:
-            self.errors.__exit__(None, None, None)
+        self.errors.__exit__(None, None, None)
+        if not self.sound:
+            # What has gone wrong is told already, and what comes of it says nothing more.
+            self.give_up()
+            return
+        with self.errors:
+            if self.setting.abrupt:
+                self.stop_at_once()
+            else:
+                self.come_to_an_end()
+            self.leave()
             self.test.clean_up()
-        del self.callers, self.ranks
-        self.books.clear()
-        gc.collect()
-        assert not self.errors.heard, "\n".join(self.errors.heard)
+            del self.callers, self.ranks, self.books
+            gc.collect()
+            assert not self.errors.heard, "\n".join(self.errors.heard)
 
-    def finish(self) -> None:
+    def give_up(self) -> None:
+        """Leave nothing to those that come next, as far as that can be had."""
+        with contextlib.suppress(Exception):
+            for caller in self.callers:
+                caller.pipe.drop()
+        with contextlib.suppress(Exception):
+            self.test.clean_up()
+        del self.callers, self.ranks, self.books
+        gc.collect()
+
+    def stop_at_once(self) -> None:
+        """Have everyone told that the server stops, whatever they wait for."""
+        for caller in self.callers:
+            caller.read_on()
+        for rank in self.ranks:
+            rank.lifecycle.drain()
+            rank.simulator.requests.dismiss()
+            rank.journal.release()
+        self.settle()
+        assert not [record for record in self.records() if record.waiting or record.running]
+
+    def come_to_an_end(self) -> None:
         """Have everything that stands in the way go, and wait."""
-        self.operate("POST", "/admin/scenario/stop")
-        self.operate("POST", "/resume")
-        self.operate("POST", "/wake_up")
+        for path in ("/admin/scenario/stop", "/resume", "/wake_up"):
+            self.operate("POST", path)
         for caller in self.callers:
             caller.read_on()
         for _ in range(_MOST_WAITS):
@@ -202,6 +233,12 @@ class RankMachine(RuleBasedStateMachine):
                 break
             self.clock.advance(_A_WHILE)
             self.settle()
+        # Some were made to wait for ever.
+        assert all(record.fault for record in self.records() if record.waiting or record.running)
+        self.operate("POST", "/abort_requests", {})
+
+    def leave(self) -> None:
+        """Have all clients go, and find nothing left of them."""
         self.books_are_right()
         for books in self.books:
             books.check_rest()

@@ -16,11 +16,13 @@ class Setting:
     """A command line, and what rules want to know of it.
 
     :param balances: whether several ranks have one port.
+    :param abrupt: whether they stop, in the end, while somebody is being served.
     """
 
     words: tuple[str, ...]
     ranks: int = 1
     balances: bool = False
+    abrupt: bool = False
 
 
 @st.composite
@@ -68,4 +70,4 @@ def settings(draw: st.DrawFn) -> Setting:
     ):
         if draw(st.integers(0, 3)) == 3:
             words += more
-    return Setting(tuple(words), ranks, balances)
+    return Setting(tuple(words), ranks, balances, draw(st.booleans()))

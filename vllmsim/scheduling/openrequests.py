@@ -16,7 +16,8 @@ T = TypeVar("T")
 class OpenRequests:
     """Knows the requests that are being served."""
 
-    _open: set[Deferred[Any]] = field(init=False, factory=set)
+    _open: dict[Deferred[Any], None] = field(init=False, factory=dict)
+    """In the order in which they came, which is also that in which they are dismissed."""
     _emptied: list[Deferred[None]] = field(init=False, factory=list)
     _dismissed: bool = field(init=False, default=False)
 
@@ -29,7 +30,7 @@ class OpenRequests:
         :param served: fires at its end.
         :return: the same; when the request is dismissed it fails with :class:`vllmsim.errors.Unavailable`.
         """
-        self._open.add(served)
+        self._open[served] = None
         return served.addBoth(self._close, served)
 
     def drain(self) -> Deferred[None]:
@@ -49,7 +50,7 @@ class OpenRequests:
             served.cancel()
 
     def _close(self, result: Any, served: Deferred[Any]) -> Any:
-        self._open.discard(served)
+        self._open.pop(served, None)
         if not self._open:
             waiting, self._emptied = self._emptied, []
             for each in waiting:
