@@ -62,6 +62,7 @@ class CollectorTests(FaultTestCase):
 
         :param name: what that is.
         """
+        started = time.monotonic()
         daemon = self.start("--otlp-traces-endpoint", endpoint)
         daemon.wait()
         self.served(daemon, COUNT)
@@ -76,8 +77,8 @@ class CollectorTests(FaultTestCase):
         stopped = time.monotonic() - begin
         self.assertLess(stopped, QUICK)
         lines = output.count(".Trouble#warn]")
-        # One at first, one a minute at most, and what is lost at the end.
-        self.assertLess(lines, 4 + (time.monotonic() - begin) / 60)
+        # One for each fault, or one a minute where it lasts, one when it is over, and what is lost at the end.
+        self.assertLess(lines, 4 + 2 * len(faults) + (time.monotonic() - started) / 60)
         self.assertGreater(lines, 0)
         asked = COUNT * (len(faults) + 1)
         figure(
