@@ -74,8 +74,8 @@ class RedisTests(SharingTestCase):
         self.assertEqual(32, self.complete(other, prompt))
         self.assertLess(descriptors(daemon), before + 3)
         lines = [line for line in daemon.output().splitlines() if GONE in line or BACK in line]
-        # One that does not want us is told once more.
-        self.assertLess(len(lines), 4, lines)
+        # One that does not want us is told once more, and some of the later ones look for a while as if all were well.
+        self.assertLess(len(lines), 4 + 2 * len(names[SOME:]), lines)
         self.assertIn(BACK, lines[-1])
         begin = time.monotonic()
         self.assertEqual(0, daemon.stop())
