@@ -109,12 +109,15 @@ class ReplayTests(FuzzTestCase):
         return opened
 
     def honest(self) -> None:
-        """Hold that somebody who asks as one should hears of all batches there are, in their order."""
+        """Hold that somebody who asks as one should hears of the batches there are, in their order.
+
+        Some are not kept any more when their turn comes, where many more were published meanwhile.
+        """
         end = time.monotonic() + PATIENCE
         while not (numbers := self.replayed()):
             # With too many who ask at the same time one is not heard, and asks again.
             self.assertLess(time.monotonic(), end, "nobody answers")
-        self.assertEqual(list(range(numbers[0], numbers[0] + len(numbers))), numbers)
+        self.assertEqual(sorted(set(numbers)), numbers)
         self.assertGreater(len(numbers), 20)
 
     def replayed(self) -> list[int]:
