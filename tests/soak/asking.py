@@ -107,6 +107,8 @@ class Mixture:
             body["stream_options"] = {"include_usage": True}
         self.some(0.15, body, logprobs=True, top_logprobs=2)
         self.some(0.2, body, seed=self.random.randrange(100))
+        self.some(0.1, body, cache_salt=self.random.choice("ab"))
+        self.some(0.2, body, priority=self.random.randrange(-2, 3))
         tools = [{"type": "function", "function": {"name": "forecast", "parameters": _TOOL}}]
         if self.random.random() < 0.15:
             body |= {"tools": tools, "tool_choice": self.random.choice(("auto", "required"))}
@@ -177,6 +179,15 @@ class Mixture:
         filling = {"ONE": one, "CHAT": chat, "IDS": self.ids()}
         return Ask(path, {name: filling.get(str(value), value) for name, value in body.items()})
 
+    def rare(self) -> Ask:
+        """Ask for what few ask for."""
+        chat = [{"role": "user", "content": self.words(8)}]
+        if self.random.random() < 0.5:
+            body = {"messages": chat, "max_tokens": 4, "return_token_ids": True}
+            return Ask("/invocations", body, "choices")
+        scored = {"query": "Which of these?", "items": [self.words(4), "slot"], "label_token_ids": [5, 7]}
+        return Ask("/generative_scoring", scored)
+
     def engine(self) -> Ask:
         """Ask for tokens over gRPC."""
         n, stream, limits = self.random.choice((1, 1, 1, 2)), self.random.random() < 0.6, self.limits()
@@ -215,6 +226,7 @@ _POOLING: Final[Sequence[tuple[str, dict[str, Any]]]] = (
 _TOKENS: Final[Sequence[tuple[str, dict[str, Any]]]] = (
     ("/tokenize", {"prompt": "ONE"}),
     ("/tokenize", {"messages": "CHAT"}),
+    ("/detokenize", {"tokens": "IDS"}),
     ("/v1/messages/count_tokens", {"model": "base", "messages": "CHAT"}),
     ("/v1/chat/completions/render", {"messages": "CHAT"}),
     ("/v1/completions/render", {"prompt": "ONE"}),
@@ -241,6 +253,7 @@ _SHARES: Final[Sequence[tuple[str, Callable[[Mixture], Ask], float]]] = (
     ("engine", Mixture.engine, 10),
     ("inference", Mixture.inference, 6),
     ("embedding", Mixture.embedding, 2),
+    ("rare", Mixture.rare, 2),
     ("wrong", Mixture.wrong, 2),
 )
 _KINDS: Final = [(kind, make) for kind, make, _ in _SHARES]

@@ -12,6 +12,8 @@ from tests.soak.answers import Ending
 _LARGE: Final = 8 << 20
 """Bytes after which the request log is moved away, as logrotate does."""
 _SHOWN: Final = 20
+_CALLS: Final = "/vllm."
+"""What routes of calls over gRPC begin with."""
 _UNSEEN: Final = (("left", "head"), ("left", "body"), ("left", "waiting"), ("broken", "late"))
 """How requests may have ended that never came to the server."""
 Record = dict[str, Any]
@@ -59,6 +61,8 @@ class Books:
     """How they ended for the server."""
     finished: Counter[str] = field(init=False, factory=Counter)
     """Sequences by the reason for their ends, as the request log has them."""
+    routes: Counter[str] = field(init=False, factory=Counter)
+    """Requests over HTTP, as the request log has them."""
     tokens: int = field(init=False, default=0)
     """Tokens that clients have counted in whole answers."""
     troubles: list[str] = field(init=False, factory=list)
@@ -120,6 +124,8 @@ class Books:
 
     def _logged(self, record: Record) -> None:
         self.outcomes[record["outcome"]] += 1
+        if not record["route"].startswith(_CALLS):
+            self.routes[record["route"]] += 1
         for choice in record["choices"] or ():
             if choice is not None and choice["finish_reason"] is not None:
                 self.finished[choice["finish_reason"]] += 1

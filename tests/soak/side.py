@@ -2,9 +2,10 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from attrs import define, field
 
@@ -158,10 +159,16 @@ class Side:
 
     def _uncounted(self) -> list[str]:
         """Hold the metrics against the request log."""
-        counted: dict[str, Any] = self.scraper.by("vllm:request_success_total", "finished_reason")
-        logged = self.books.finished
+        finished = self.scraper.by("vllm:request_success_total", "finished_reason")
+        exchanges = self.scraper.by("http_requests_total", "handler")
+        # Who is ended by an operator is in no total, as in vLLM, and calls over gRPC are no exchanges of HTTP.
+        books: list[tuple[str, dict[str, float], Counter[str], set[str]]] = [
+            ("sequences that ended with", finished, self.books.finished, {*finished, *self.books.finished} - {"abort"}),
+            ("requests to", exchanges, self.books.routes, {*self.books.routes}),
+        ]
         return [
-            f"{counted.get(reason, 0):g} sequences ended with {reason}, {logged[reason]} in the request log"
-            for reason in sorted({*counted, *logged} - {"abort"})
-            if counted.get(reason, 0) != logged[reason]
+            f"{counted.get(name, 0):g} {what} {name}, {logged[name]} in the request log"
+            for what, counted, logged, names in books
+            for name in sorted(names)
+            if counted.get(name, 0) != logged[name]
         ]
