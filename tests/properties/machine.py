@@ -219,8 +219,9 @@ class RankMachine(RuleBasedStateMachine):
             rank.lifecycle.drain()
             rank.simulator.requests.dismiss()
             rank.journal.release()
-        self.settle()
+        self.hear_all()
         assert not [record for record in self.records() if record.waiting or record.running]
+        assert not any(rank.journal._waiters for rank in self.ranks)
 
     def come_to_an_end(self) -> None:
         """Have everything that stands in the way go, and wait."""
@@ -236,6 +237,16 @@ class RankMachine(RuleBasedStateMachine):
         # Some were made to wait for ever.
         assert all(record.fault for record in self.records() if record.waiting or record.running)
         self.operate("POST", "/abort_requests", {})
+        self.hear_all()
+
+    def hear_all(self) -> None:
+        """Let what was said last be read, and find that nobody waits for an answer to what is at its end."""
+        for _ in range(_MOST_WAITS):
+            waiting = [asked for asked in self.ledger.asked if asked.remembered and not asked.over]
+            if not waiting:
+                return
+            self.settle()
+        raise AssertionError(f"{waiting} have no answer")
 
     def leave(self) -> None:
         """Have all clients go, and find nothing left of them."""

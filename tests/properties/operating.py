@@ -7,7 +7,10 @@ from urllib.parse import quote
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from tests.properties.asked import Asked
 from tests.properties.machine import RankMachine
+from vllmsim.api.controlservice.messages import CONTROL
+from vllmsim.api.frames import frame
 
 _TRUTHS: Final = ("false", "true")
 _CONTROLS: Final = (
@@ -125,6 +128,13 @@ class OperatorRules(RankMachine):
         ids = [record.answer_id for record in self.records() if record.answer_id and record.outcome is None]
         named = data.draw(st.sampled_from([None, "twin", *ids]))
         self.operate("POST", "/abort_requests", {} if named is None else {"request_ids": [named]})
+
+    @rule(method=st.sampled_from(("Abort", "PauseGeneration", "ResumeGeneration", "Sleep", "WakeUp", "ListLoras")))
+    def call(self, method: str) -> None:
+        """The same is done over gRPC."""
+        body = frame(CONTROL.message(f"{method}Request")().SerializeToString())
+        headers = {"content-type": "application/grpc", "te": "trailers"}
+        self.ask(self.connect_http2(), Asked(0, "other", "POST", f"/vllm.Control/{method}", body, headers))
 
     @rule(name=_NAMES, path=_PATHS, how=st.sampled_from(("load", "replace", "unload")))
     def adapt(self, name: str, path: str, how: str) -> None:
