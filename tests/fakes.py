@@ -109,6 +109,20 @@ class FixedSource:
         return succeed(Tokens([len(word) for word in words], words))
 
 
+@implementer(IResponseSource)
+@define(eq=False)
+class SlowSource:
+    """Answers when the test says."""
+
+    composing: Deferred[Tokens]
+
+    def respond(
+        self, prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random
+    ) -> Deferred[Tokens]:
+        """Begin to compose."""
+        return self.composing
+
+
 @implementer(IComposer)
 @define(eq=False)
 class PlainComposer:
@@ -201,9 +215,9 @@ class GivenCache:
     usage: float = 0.0
 
     @property
-    def waiting(self) -> int:
-        """Count those who wait."""
-        return len(self.turns)
+    def running(self) -> int:
+        """Count those who have blocks."""
+        return sum(not blocks.released for blocks in self.given)
 
     async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
         """Hash nothing, in its time."""

@@ -192,7 +192,7 @@ def build_rank(
         pacer,
         metrics,
         measures.adapters,
-        lambda: slots.running - cache.waiting,
+        lambda: cache.running,
     )
     taken_on = live.follow(rank_limits)
     slots = make_slots(live, taken_on, clock, pacer, partial(generate, model), models, metrics, measures.adapters)

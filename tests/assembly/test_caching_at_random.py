@@ -1,7 +1,6 @@
 """A rank with a KV cache, under whatever clients and operators may do: nothing is lost, and nobody waits for ever."""
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any, cast
 from unittest import mock
@@ -16,12 +15,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.assembly.test_caching import CachingTestCase
 from tests.harness import Exchange
-from tests.kvcache.fakes import RecordingListener
+from tests.kvcache.fakes import RecordingListener, slowly
 from vllmsim.kvcache.cache import KVCache
 from vllmsim.kvcache.hashing.shifts import Shifts
 
@@ -31,13 +29,6 @@ PATHS = ("/a", "/b")
 WORDS = ["--model", "m", "--enable-kvcache", "--enable-prompt-tokens-details", "--enable-sleep-mode", "--block-size",
          str(BLOCK), "--max-num-seqs", "6"]  # fmt: skip
 prompts = st.tuples(st.integers(1, 3), st.integers(1, 40)).map(lambda two: list(range(two[0], two[0] + two[1])))
-
-
-async def _slowly(self: Shifts, steps: Iterator[object]) -> None:
-    """Work for a while."""
-    await deferLater(self._clock, 0.3)
-    for _ in steps:
-        pass
 
 
 class RankMachine(RuleBasedStateMachine):
@@ -65,7 +56,7 @@ class RankMachine(RuleBasedStateMachine):
 
         self.test.make_rank(*WORDS, *words, "--mode", mode, "--lora-modules", "ad=/a")
         if slow:
-            self.patched = mock.patch.object(Shifts, "run", _slowly)
+            self.patched = mock.patch.object(Shifts, "run", slowly)
             self.patched.start()
             self.test.addCleanup(self.patched.stop)
         self.cache = cast("KVCache", self.test.rank.simulator._cache)

@@ -1,14 +1,16 @@
 """Stand-ins for what stands around a KV cache, with hashes that can be read."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, StoredBlocks, TokenizedPrompt
 from vllmsim.interfaces import IBlockListener, ICacheMetrics
+from vllmsim.kvcache.hashing.shifts import Shifts
 
 
 @define(eq=False)
@@ -120,3 +122,10 @@ class RecordingCacheMetrics:
     def events_dropped(self, events: int) -> None:
         """Nothing is dropped here."""
         raise AssertionError
+
+
+async def slowly(shifts: Shifts, steps: Iterator[object]) -> None:
+    """Work for a while, as :meth:`Shifts.run` does when there is much to do."""
+    await deferLater(shifts._clock, 0.3)
+    for _ in steps:
+        pass

@@ -4,11 +4,17 @@ import contextlib
 import gc
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
+from unittest import mock
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
+from tests.fakes import in_thread
 from tests.harness import RankTestCase
+from tests.kvcache.fakes import slowly
 from tests.properties.asked import Asked
 from tests.properties.books import Books
 from tests.properties.callers import Http2Caller, HttpCaller
@@ -16,6 +22,7 @@ from tests.properties.figures import Figures
 from tests.properties.ledger import Ledger
 from tests.properties.listening import Errors
 from tests.properties.options import Setting, settings
+from vllmsim.kvcache.hashing.shifts import Shifts
 from vllmsim.records import RequestRecord
 
 _GAUGES: Final = (
@@ -24,6 +31,8 @@ _GAUGES: Final = (
 )  # fmt: skip
 _MOST_WAITS: Final = 300
 """How many times time passes, at the end, before whoever still waits waits for ever."""
+_MOMENT: Final = 0.2
+"""Seconds that something takes in a thread that is slow."""
 _A_WHILE: Final = 4.0
 """Seconds by which it does."""
 
@@ -58,7 +67,11 @@ class RankMachine(RuleBasedStateMachine):
     def begin(self, setting: Setting) -> None:
         """Start the ranks."""
         self.errors.__enter__()
-        ranks = self.test.make_ranks(*setting.words)
+        if setting.slow:
+            hashing = mock.patch.object(Shifts, "run", slowly)
+            hashing.start()
+            self.test.addCleanup(hashing.stop)
+        ranks = self.test.make_ranks(*setting.words, threads=self.slow_thread if setting.slow else in_thread)
         self.ranks, self.setting = ranks, setting
         self.clock = self.test.clock
         self.books = [
@@ -68,6 +81,10 @@ class RankMachine(RuleBasedStateMachine):
             rank.journal.observers.append(self.ledger)
         self.begun = True
         self.done["examples"] += 1
+
+    def slow_thread(self, function: Callable[..., Any], *positional: Any, **named: Any) -> Deferred[Any]:
+        """Run a function as in a thread that takes its time."""
+        return deferLater(self.test.clock, _MOMENT, function, *positional, **named)
 
     # What rules use
 
@@ -138,7 +155,9 @@ class RankMachine(RuleBasedStateMachine):
             assert (waiting, running) == (len(books.sequences) - books.running, books.running), mine
             served = sum(bool(each.waiting or each.running) for each in mine)
             pooled = sum(each.sampling is None and each.queued is not None for each in mine)
-            assert len(books.rank.simulator.requests) == served + pooled, (served, pooled, mine)
+            in_flight = len(books.rank.simulator.requests)
+            # What is being hashed is in, and waits for no slot yet.
+            assert in_flight == served + pooled or (self.setting.slow and in_flight > served + pooled), mine
             if not self.shows(books):
                 continue
             gauges = tuple(page.total(f"num_requests_{name}", engine=engine) for name in ("waiting", "running"))
@@ -245,6 +264,7 @@ class RankMachine(RuleBasedStateMachine):
             waiting = [asked for asked in self.ledger.asked if asked.remembered and not asked.over]
             if not waiting:
                 return
+            self.clock.advance(_MOMENT)
             self.settle()
         raise AssertionError(f"{waiting} have no answer")
 
@@ -255,6 +275,9 @@ class RankMachine(RuleBasedStateMachine):
             books.check_rest()
         for caller in [*self.callers]:
             caller.drop()
+        if self.setting.slow:
+            # No thread can be stopped.
+            self.clock.pump([_MOMENT] * 3)
         self.settle()
         self.books_are_right()
         assert not [record for record in self.records() if record.outcome is None]

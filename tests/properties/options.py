@@ -16,6 +16,7 @@ class Setting:
     """A command line, and what rules want to know of it.
 
     :param balances: whether several ranks have one port.
+    :param slow: whether threads and the hashing of prompts take their time.
     :param abrupt: whether they stop, in the end, while somebody is being served.
     """
 
@@ -23,6 +24,7 @@ class Setting:
     ranks: int = 1
     balances: bool = False
     abrupt: bool = False
+    slow: bool = False
 
 
 @st.composite
@@ -70,4 +72,4 @@ def settings(draw: st.DrawFn) -> Setting:
     ):
         if draw(st.integers(0, 3)) == 3:
             words += more
-    return Setting(tuple(words), ranks, balances, draw(st.booleans()))
+    return Setting(tuple(words), ranks, balances, draw(st.booleans()), draw(st.booleans()))

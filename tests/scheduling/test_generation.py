@@ -18,11 +18,12 @@ from tests.fakes import (
     PlainComposer,
     RecordingMetrics,
     RecordingSink,
+    SlowSource,
     in_thread,
     request_for,
 )
 from vllmsim.inference import Answer, Extent, HashedPrompt, Prefill, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
-from vllmsim.interfaces import IResponseSource, ITokenSink
+from vllmsim.interfaces import ITokenSink
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.generation import generate
@@ -470,20 +471,6 @@ class BlockTests(GenerationCase):
         self.clock.advance(0)
         self.assertEqual(0, self.successResultOf(done))
         self.assertEqual((0, "cache_threshold"), self.sink.calls[-1])
-
-
-@implementer(IResponseSource)
-@define(eq=False)
-class SlowSource:
-    """Answers when the test says."""
-
-    composing: Deferred[Tokens]
-
-    def respond(
-        self, prompt: TokenizedPrompt, model: str, extent: Extent, generator: random.Random
-    ) -> Deferred[Tokens]:
-        """Begin to compose."""
-        return self.composing
 
 
 @implementer(ITokenSink)

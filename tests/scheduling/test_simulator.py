@@ -14,12 +14,13 @@ from tests.fakes import (
     PlainComposer,
     RecordingMetrics,
     RecordingSink,
+    SlowSource,
     in_thread,
     request_for,
 )
 from vllmsim.dataset.sentences import SentenceSource
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
-from vllmsim.inference import Answer, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt
+from vllmsim.inference import Answer, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt, Tokens
 from vllmsim.interfaces import IKVCache
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.admission import Admission
@@ -44,7 +45,7 @@ class SimulatorTests(SynchronousTestCase):
         self.clock = Clock()
         self.metrics = RecordingMetrics()
         self.tokenizer = WordTokenizer(in_thread)
-        self.source: FixedSource | SentenceSource = FixedSource(["yes ", "no"])
+        self.source: FixedSource | SentenceSource | SlowSource = FixedSource(["yes ", "no"])
         self.latency = FixedLatency(1.0)
         self.cache: IKVCache = NoCache()
         self.build()
@@ -109,6 +110,19 @@ class SimulatorTests(SynchronousTestCase):
         self.failureResultOf(served, InvalidRequest)
         self.assertEqual([], sink.calls)
         self.assertEqual([], self.metrics.heard)
+
+    def test_load(self) -> None:
+        """Whoever has a slot and no answer yet counts as waiting, as in the metrics."""
+        self.source = SlowSource(Deferred())
+        self.submit()
+        for expected in ((1, 0), (0, 1)):
+            load = self.simulator.load()
+            started = self.metrics.names().count("started")
+            self.assertEqual((expected, expected[1], 1), ((load.waiting, load.running), started, self.slots.running))
+            if load.waiting:
+                self.source.composing.callback(Tokens([1], ["a"]))
+        self.clock.advance(1)
+        self.assertEqual(0, self.simulator.load().running)
 
     def test_queue_full(self) -> None:
         """A request is refused whole when one of its sequences would have to wait beyond the bound."""

@@ -14,7 +14,7 @@ class IKVCache(Interface):
     """The blocks of one rank's KV cache, seen by those who fill them."""
 
     capacity = Attribute("int or None: the most tokens that it holds; None for any number.")
-    waiting = Attribute("int: how many sequences wait for blocks.")
+    running = Attribute("int: how many sequences have blocks, and run.")
     usage = Attribute("float: the share of blocks that sequences have, from 0 to 1.")
 
     def hash(prompt: TokenizedPrompt, request: InferenceRequest) -> Awaitable[HashedPrompt]:

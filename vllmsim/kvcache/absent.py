@@ -41,11 +41,15 @@ class NoCache:
     """
 
     capacity: ClassVar[int | None] = None
-    waiting: ClassVar[int] = 0
     usage: ClassVar[float] = 0.0
     _metrics: ICacheMetrics | None = None
     _rank: int = 0
     _holders: set[NoBlocks] = field(init=False, factory=set)
+
+    @property
+    def running(self) -> int:
+        """How many sequences run."""
+        return len(self._holders)
 
     async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
         """Hash nothing."""

@@ -79,6 +79,11 @@ class KVCache:
         return len(self._waiting)
 
     @property
+    def running(self) -> int:
+        """How many sequences have blocks."""
+        return len(self._running)
+
+    @property
     def usage(self) -> float:
         """The share of blocks that sequences have."""
         return self._pool.used / self._pool.usable

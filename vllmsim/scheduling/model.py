@@ -14,7 +14,7 @@ from vllmsim.scheduling.pacing import TokenPacer
 class Model:
     """Everything a sequence needs to generate.
 
-    :param running: how many sequences are in slots now.
+    :param running: how many sequences run now.
     """
 
     clock: IReactorTime

@@ -69,7 +69,8 @@ class RankSimulator:
 
     def load(self) -> RankLoad:
         """Tell how much there is to do."""
-        running = self._slots.running - self._cache.waiting
+        # Whoever has a slot, and no answer or no blocks yet, counts as waiting, as in the metrics.
+        running = self._cache.running
         return RankLoad(len(self.requests), len(self._backlog.sequences) - running, running, self._cache.usage)
 
     def abort(self, ids: Collection[str] | None) -> int:
