@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import pty
 import signal
 from pathlib import Path
 
@@ -29,6 +30,52 @@ class StreamTests(SynchronousTestCase):
         self.assertGreater(place.write(memoryview(b"x")), 0)
         os.close(reading)
         self.assertRaises(BrokenPipeError, place.write, memoryview(b"x"))
+
+    def terminal(self) -> int:
+        """Open one that nobody reads, and find the end that is written to."""
+        reading, writing = pty.openpty()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        return writing
+
+    def fill(self, place: StreamPlace, line: bytes) -> None:
+        """Write lines until there is no more room for one; it does not wait, however little there is."""
+        self.addCleanup(place.close)
+        signal.signal(signal.SIGALRM, lambda *_: self.fail("it waits"))
+        self.addCleanup(signal.signal, signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
+        self.addCleanup(signal.alarm, 0)
+        rest = memoryview(line * 10_000)
+        with self.assertRaises(BlockingIOError):
+            while rest:
+                rest = rest[place.write(rest) :]
+        self.assertTrue(0 < len(rest) < 10_000 * len(line))
+
+    def test_terminal(self) -> None:
+        """So does a terminal, as of a session whose network is gone, and what others write to it waits as before."""
+        for line in (b"\n", b"ab\n", b"x" * 200 + b"\n"):
+            writing = self.terminal()
+            self.fill(StreamPlace(writing), line)
+            self.assertFalse(fcntl.fcntl(writing, fcntl.F_GETFL) & os.O_NONBLOCK)
+
+    def test_terminal_of_another(self) -> None:
+        """So does one that may not be opened, as it is somebody else's."""
+
+        def refuse(*_: object) -> int:
+            raise PermissionError
+
+        self.patch(os, "open", refuse)
+        self.fill(StreamPlace(self.terminal()), b"ab\n")
+
+    def test_terminal_closed(self) -> None:
+        """What was opened for it is closed with it."""
+        writing, before = self.terminal(), len(os.listdir("/proc/self/fd"))
+        place = StreamPlace(writing)
+        place.write(memoryview(b"x"))
+        place.close()
+        place.close()
+        self.assertEqual(before, len(os.listdir("/proc/self/fd")))
+        self.assertEqual(1, os.write(writing, b"x"))
 
     def test_full(self) -> None:
         """A full disk is no reader who is slow."""

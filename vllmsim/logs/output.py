@@ -9,7 +9,7 @@ be said, on standard error, and once in the log when it is written again, with h
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from threading import RLock
 from typing import Any, ClassVar, Final
 
@@ -33,8 +33,8 @@ _ERRORS: Final = 2
 
 def tell_errors(text: str, descriptor: int = _ERRORS) -> None:
     """Write to standard error, unless somebody would have to wait for that."""
-    with suppress(OSError):
-        StreamPlace(descriptor).write(memoryview(text.encode()))
+    with suppress(OSError), closing(StreamPlace(descriptor)) as place:
+        place.write(memoryview(text.encode()))
 
 
 @define(eq=False)

@@ -16,6 +16,7 @@ from twisted.python.logfile import LogFile
 
 _PIECE: Final = select.PIPE_BUF
 """Bytes that a pipe takes without waiting, if it takes any."""
+_UNWAITING: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Place(Protocol):
@@ -38,13 +39,23 @@ class Place(Protocol):
 
 @define(eq=False)
 class StreamPlace:
-    """A descriptor that may belong to others too, so that it stays as it is: one that waits."""
+    """A descriptor that may belong to others too, so that it stays as it is: one that waits.
+
+    A terminal is opened once more, as it does not say how much room it has. One that may not be gets byte after byte.
+    """
 
     _descriptor: int
     _poll: Any = field(init=False, factory=select.poll)
+    _piece: int = field(init=False, default=_PIECE)
+    _own: int | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         """Look whether there is room before each piece."""
+        if os.isatty(self._descriptor):
+            try:
+                self._descriptor = self._own = os.open(f"/proc/self/fd/{self._descriptor}", _UNWAITING)
+            except OSError:
+                self._piece = 1
         self._poll.register(self._descriptor, select.POLLOUT)
 
     def settle(self) -> bool:
@@ -55,7 +66,13 @@ class StreamPlace:
         """Write a piece."""
         if not self._poll.poll(0):
             raise BlockingIOError("nobody reads it")
-        return os.write(self._descriptor, data[:_PIECE])
+        return os.write(self._descriptor, data[: self._piece])
+
+    def close(self) -> None:
+        """Close what was opened for this."""
+        own, self._own = self._own, None
+        if own is not None:
+            os.close(own)
 
 
 @define(eq=False)
