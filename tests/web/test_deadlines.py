@@ -89,6 +89,25 @@ class DeadlineTests(SynchronousTestCase):
         self.clock.advance(4)
         self.assertEqual(["a", "b", "a!"], self.expired)
 
+    def test_read_before(self) -> None:
+        """Who is heard of in the turn of the reactor in which the time is over has been in time."""
+
+        def stop() -> None:
+            self.deadlines.stop("a")
+
+        self.deadlines.start("a")
+        self.deadlines.start("b")
+        self.clock.callLater(5, stop)
+        self.clock.advance(5)
+        self.assertEqual(["b"], self.expired)
+
+    def test_end_between(self) -> None:
+        """When all ends in that turn nobody is waited for, and no timer is left."""
+        self.deadlines.start("a")
+        self.clock.callLater(5, self.deadlines.clear)
+        self.clock.advance(5)
+        self.assertEqual(([], []), (self.expired, self.clock.getDelayedCalls()))
+
     def test_for_ever(self) -> None:
         """One may wait for ever, which takes no timer."""
         deadlines: Deadlines[str] = Deadlines(self.clock, inf, self.expired.append)

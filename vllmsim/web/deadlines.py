@@ -52,6 +52,10 @@ class Deadlines(Generic[T]):
         self._call = None
 
     def _ring(self) -> None:
+        # What came while nothing was read, as when the process was stopped, came in time: it is read before.
+        self._call = self._clock.callLater(0, self._expire)
+
+    def _expire(self) -> None:
         now = self._clock.seconds()
         while self._due and (first := next(iter(self._due.items())))[1] <= now:
             del self._due[first[0]]
