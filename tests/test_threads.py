@@ -127,6 +127,26 @@ class ThreadsTests(SynchronousTestCase):
         self.stop()
         self.assertEqual([], called)
 
+    def test_much_to_do(self) -> None:
+        """Who waits long is told nothing as long as threads begin what others have asked for before."""
+        self.hang(1)
+        begun, going = [Event() for _ in range(5)], [Event() for _ in range(5)]
+
+        def work(number: int) -> None:
+            begun[number].set()
+            going[number].wait()
+
+        working = [self.threads.defer(work, number) for number in range(5)]
+        waiting = self.threads.defer(max, 3, 4)
+        for number in range(5):
+            self.assertTrue(begun[number].wait(_SOON))
+            self.pass_by(LONG - 1)
+            going[number].set()
+            self.take()
+        self.take()
+        self.assertEqual(4, self.successResultOf(waiting))
+        self.assertEqual([None] * 5, list(map(self.successResultOf, working)))
+
     def test_gone(self) -> None:
         """Who waits no more for a function that hangs leaves its place taken until it comes back."""
         [hanging] = self.hang()

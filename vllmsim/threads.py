@@ -1,10 +1,12 @@
 # -*- test-case-name: tests.test_threads -*-
 """Threads for what would hold up the reactor, some of which may never come back: a read of a file system that hangs.
 
-A function that runs for long has another thread take its place, so that others go on. What no thread has begun in time
-fails, and whoever asked for it is told. And nothing waits at the end of the process for what does not end.
+A function that runs for long has another thread take its place, so that others go on. When no thread has begun any for
+some time, those that wait fail, and whoever asked for them is told. And nothing waits at the end of the process for
+what does not end.
 """
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +25,7 @@ from vllmsim.errors import Unavailable
 LONG: Final = 10.0
 """Seconds after which a function that runs has another thread take its place."""
 PATIENCE: Final = 30.0
-"""Seconds within which a thread must begin a function."""
+"""Seconds within which a thread must begin a function, be it one that others wait for."""
 MORE: Final = 50
 """Most threads that take the places of others."""
 _INTERVAL: Final = 1.0
@@ -69,11 +71,11 @@ class _Job:
     late: bool = False
     answer: "Deferred[Any] | None" = None
 
-    def run(self) -> Any:
+    def run(self, threads: "Threads") -> Any:
         """Call it, in a thread, unless nobody waits for it any more."""
         if self.answer is not None and self.answer.called:
             return None
-        self.begun = self.clock.seconds()
+        self.begun = threads.begun = self.clock.seconds()
         try:
             return self.function()
         finally:
@@ -93,19 +95,21 @@ class Threads:
     _jobs: dict[_Job, None] = field(init=False, factory=dict)
     _look: IDelayedCall | None = field(init=False, default=None)
     _more: int = field(init=False, default=0)
+    begun: float = field(init=False, default=-math.inf)
+    """When a thread began the latest function."""
 
     def defer(self, function: Callable[..., Any], *arguments: Any, **more: Any) -> "Deferred[Any]":
         """Call a function in a thread.
 
         :return: fires with what it returns; fails with what it raises, and with :class:`vllmsim.errors.Unavailable`
-            when no thread has begun it in time. Cancelled, it is not called any more if it has not begun.
+            when threads have begun nothing for too long. Cancelled, it is not called any more if it has not begun.
         """
         reactor = self._reactor
         job = _Job(partial(function, *arguments, **more), reactor, reactor.seconds())
         self._jobs[job] = None
         if self._look is None:
             self._look = reactor.callLater(_INTERVAL, self._look_after)
-        job.answer = deferToThreadPool(reactor, reactor.getThreadPool(), job.run)
+        job.answer = deferToThreadPool(reactor, reactor.getThreadPool(), job.run, self)
         return job.answer.addBoth(self._answered, job)
 
     def _answered(self, result: Any, job: _Job) -> Any:
@@ -132,7 +136,7 @@ class Threads:
         for job in list(self._jobs):
             if job.done:
                 self._forget(job)
-            elif job.begun is None and now - job.asked > PATIENCE:
+            elif job.begun is None and now - max(job.asked, self.begun) > PATIENCE:
                 job.late = True
                 assert job.answer is not None
                 job.answer.cancel()

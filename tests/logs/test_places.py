@@ -69,12 +69,12 @@ class StreamTests(SynchronousTestCase):
 
     def test_terminal_closed(self) -> None:
         """What was opened for it is closed with it."""
-        writing, before = self.terminal(), len(os.listdir("/proc/self/fd"))
+        writing, before = self.terminal(), len(list(Path("/proc/self/fd").iterdir()))
         place = StreamPlace(writing)
         place.write(memoryview(b"x"))
         place.close()
         place.close()
-        self.assertEqual(before, len(os.listdir("/proc/self/fd")))
+        self.assertEqual(before, len(list(Path("/proc/self/fd").iterdir())))
         self.assertEqual(1, os.write(writing, b"x"))
 
     def test_full(self) -> None:

@@ -127,6 +127,26 @@ class WatchdogTests(SynchronousTestCase):
             self.clock.pump([step] * 4)
         self.assertEqual((0, 21), (self.restarts, len(ticker.emitted)))
 
+    def test_unread(self) -> None:
+        """So is one whose timer the reactor has not read between two looks, as it was stuck or stopped from one on."""
+        self.begin(deaf=1)
+        ticker = Ticker(self.clock, [], 0.9999)
+        self.pacer.add(0.9999, ticker)
+        # The timer is read behind the second look, in the same turn.
+        self.clock.advance(INTERVAL)
+        self.clock.callLater(INTERVAL, self.pacer._nap.end)
+        self.clock.advance(5)
+        self.assertEqual((0, [5 + INTERVAL]), (self.restarts, ticker.emitted))
+
+    def test_end_in_doubt(self) -> None:
+        """One that is told to stop when it may have stopped leaves nothing behind."""
+        self.begin(deaf=1)
+        self.add()
+        self.clock.advance(INTERVAL)
+        self.clock.callLater(INTERVAL, self.watchdog.stop)
+        self.clock.advance(INTERVAL)
+        self.assertEqual(0, self.restarts)
+
     def test_always_late(self) -> None:
         """So is one that has always more to do than it has time for."""
         self.begin()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from attrs import define, field
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -35,6 +35,7 @@ class PacerWatchdog:
     _restarted: Callable[[], object]
     _loop: LoopingCall = field(init=False)
     _seen: object | None = field(init=False, default=None)
+    _doubt: IDelayedCall | None = field(init=False, default=None)
 
     @_loop.default
     def _make_loop(self) -> LoopingCall:
@@ -50,11 +51,21 @@ class PacerWatchdog:
         """Look no more. Harmless when it does not."""
         if self._loop.running:
             self._loop.stop()
+        if self._doubt is not None:
+            self._doubt.cancel()
+            self._doubt = None
 
     def _look(self) -> None:
         overdue = self._pacer.overdue()
         if overdue is None or overdue is not self._seen:
             self._seen = overdue
+        elif self._doubt is None:
+            # If nothing was read since the last look, as when the process was stopped, the timer may have come unseen.
+            self._doubt = self._clock.callLater(0, self._look_again)
+
+    def _look_again(self) -> None:
+        self._doubt = None
+        if self._pacer.overdue() is not self._seen:
             return
         self._seen = None
         self._log.critical(
