@@ -32,7 +32,9 @@ class ExposureTests(SynchronousTestCase):
         for words, administration, development in (
             (KEY, True, True),
             (("--admin-api-key", "b"), False, True),
-            (("--admin-endpoint", "9001"), False, True),
+            (("--admin-endpoint", "unix:/run/a"), False, True),
+            (("--admin-endpoint", "9001"), True, True),
+            (("--admin-endpoint", "9001", "--admin-api-key", "b"), False, True),
             (("--no-server-dev-mode",), True, False),
             (("--no-server-dev-mode", "--admin-api-key", "b"), False, False),
         ):
@@ -42,6 +44,22 @@ class ExposureTests(SynchronousTestCase):
                 (said.startswith(REACHED), "/admin" in said, "/pause" in said),
                 words,
             )
+
+    def test_administrators_apart(self) -> None:
+        """An endpoint that administrators have for themselves is open to the network if others reach it."""
+        for words, reached in (
+            (("--admin-endpoint", "9001"), True),
+            (("--admin-endpoint", "tcp:9001"), True),
+            (("--admin-endpoint", "tcp:9001", *HERE), True),
+            (("--admin-endpoint", "tcp:9001", "--uds", "/run/x"), True),
+            (("--admin-endpoint", "9001", *HERE), False),
+            (("--admin-endpoint", "tcp:9001:interface=127.0.0.1"), False),
+            (("--admin-endpoint", "unix:/run/a:mode=600"), False),
+            (("--admin-endpoint", "tcp:9001", "--admin-api-key", "b"), False),
+            (("--admin-endpoint", "9001", *PAIR, "--ssl-cert-reqs", "2"), False),
+        ):
+            said = self.said("--no-server-dev-mode", *words)
+            self.assertEqual(reached, "at admin-endpoint (admin-api-key closes them)" in said, words)
 
     def test_here(self) -> None:
         """Who listens for this machine alone is told nothing, unless clients have keys and administrators none."""
@@ -59,6 +77,7 @@ class ExposureTests(SynchronousTestCase):
             (("--host", "127.0.0.1.example.org"), True),
             (("--host", "10.0.0.1"), True),
             (("--host", "localhost"), False),
+            (("--host", "ip6-localhost"), False),
             (("--host", "127.8.8.8"), False),
             (("--host", "::1"), False),
             (("--uds", "/run/x"), False),
