@@ -319,7 +319,7 @@ class UncheckedTests(ToolTestCase):
 
     def test_many_tokens(self) -> None:
         """5a: Answers that would fill the memory together are refused before they are made."""
-        before = self.memory()
+        before = self.daemon.resident()
         for asked in (
             {"prompt": "x", "n": 1000, "max_tokens": 130_000, "ignore_eos": True},
             {"prompt": "x", "n": 1000, "max_tokens": 130_000, "ignore_eos": True, "stream": True},
@@ -329,7 +329,7 @@ class UncheckedTests(ToolTestCase):
             status, answer = self.ask(COMPLETIONS, asked)
             self.assertEqual(400, status)
             self.assertIn(b"more than 4194304 tokens", answer)
-        self.assertLess(self.memory() - before, 100_000, "KiB more are resident")
+        self.assertLess(self.daemon.resident() - before, 100_000, "KiB more are resident")
         self.well()
 
 
@@ -358,7 +358,7 @@ class ServedTests(ToolTestCase):
     def test_http(self) -> None:
         """5a: No number in any field of any body costs more than its request: it is served, or refused as a mistake."""
         document = json.loads(self.daemon.get("/openapi.json"))
-        before, sent = self.memory(), 0
+        before, sent = self.daemon.resident(), 0
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 body = operation.get("requestBody", {}).get("content", {}).get("application/json")
@@ -374,7 +374,7 @@ class ServedTests(ToolTestCase):
                 if path in self.undone:
                     self.ask(self.undone[path], None)
         self.assertGreater(sent, 5000)
-        self.assertLess(self.memory() - before, 100_000, "KiB more are resident")
+        self.assertLess(self.daemon.resident() - before, 100_000, "KiB more are resident")
         self.well()
 
     def test_grpc(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.resources import container, needs, only, template
-from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase
+from tests.integration.daemon import PATIENCE, Daemon, DaemonsTestCase
 from tests.tls.authority import Authority
 
 POD = {"metadata.name": "sim-0", "metadata.namespace": "lab", "status.podIP": "127.0.0.1"}
@@ -41,12 +41,8 @@ class Volume:
 
 
 @needs("helm")
-class PodTests(DaemonTestCase):
+class PodTests(DaemonsTestCase):
     """A daemon that is started as the chart says."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start none for all tests."""
 
     def setUp(self) -> None:
         """Make the folders that a pod has."""

@@ -1,24 +1,18 @@
 """What tests of outages share: daemons that are asked and looked at while something around them is broken."""
 
 import json
-import os
-import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase
+from tests.integration.daemon import PATIENCE, Daemon, DaemonsTestCase, until
 
 TWISTD: Final = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
-_GAUGES: Final = re.compile(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", re.MULTILINE)
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 @cache
@@ -47,7 +41,7 @@ class Disk:
         script = f'mount -t tmpfs -o size={self._size}k tmpfs "$0" && exec "$@"'
         return ["unshare", "--mount", "sh", "-c", script, str(self.folder), *words]
 
-    def start(self, case: DaemonTestCase, *words: str, twistd: tuple[str, ...] = ()) -> Daemon:
+    def start(self, case: DaemonsTestCase, *words: str, twistd: tuple[str, ...] = ()) -> Daemon:
         """Start a daemon that sees it."""
         daemon = case.start(*words, program=self.program(*TWISTD, *twistd, "vllmsim"))
         self._pid = daemon.process.pid
@@ -72,12 +66,8 @@ class Disk:
         self.path("ballast").unlink()
 
 
-class FaultTestCase(DaemonTestCase):
+class FaultTestCase(DaemonsTestCase):
     """Tests whose daemons each have a fault of their own."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start none for all tests."""
 
     def ask(self, daemon: Daemon, path: str = "/v1/completions", **body: Any) -> tuple[int, Any]:
         """Have something answered.
@@ -102,15 +92,7 @@ class FaultTestCase(DaemonTestCase):
 
     def rest(self, daemon: Daemon) -> None:
         """Wait until nothing runs or waits."""
-        self.until(lambda: not any(map(float, _GAUGES.findall(daemon.get("/metrics").decode()))))
-
-    def until(self, is_so: Callable[[], object], patience: float = PATIENCE) -> None:
-        """Wait until something is so."""
-        end = time.monotonic() + patience
-        while not is_so():
-            if time.monotonic() > end:
-                raise AssertionError("it took too long")
-            time.sleep(0.02)
+        until(lambda: not daemon.under_way())
 
     def ended(self, daemon: Daemon) -> str:
         """Stop a daemon, which ends well.
@@ -122,16 +104,6 @@ class FaultTestCase(DaemonTestCase):
         for word in ("Traceback", "Unhandled"):
             self.assertNotIn(word, output)
         return output
-
-
-def memory(daemon: Daemon) -> int:
-    """Read how many KiB of a daemon are resident."""
-    return int(Path(f"/proc/{daemon.process.pid}/statm").read_text("ascii").split()[1]) * _PAGE // 1024
-
-
-def descriptors(daemon: Daemon) -> int:
-    """Count the files and sockets that a daemon has open."""
-    return sum(1 for _ in Path(f"/proc/{daemon.process.pid}/fd").iterdir())
 
 
 def figure(text: str) -> None:

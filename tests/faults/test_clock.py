@@ -19,7 +19,8 @@ from tests.faults.case import FaultTestCase, figure
 from tests.faults.clients import FULL, Client, request
 from tests.folders import make_folder
 from tests.integration.calling import ENGINE, Wire, prompt
-from tests.integration.daemon import PATIENCE, Daemon
+from tests.integration.daemon import PATIENCE, Daemon, until
+from vllmsim.api.frames import frame
 
 _SHIM: Final = Path(__file__).with_name("clock.c")
 _HOUR: Final = 3600
@@ -127,7 +128,7 @@ class WallClockTests(FaultTestCase):
         daemon.get("/admin/requests?wait_for=1000&timeout=1.5")
         self.assertTrue(1.5 <= time.monotonic() - begun < PATIENCE)
         config.write_text("time-to-first-token: 3s\n")
-        self.until(lambda: b"3s" in daemon.get("/admin/config"))
+        until(lambda: b"3s" in daemon.get("/admin/config"))
         wire = Wire(socket.create_connection(("127.0.0.1", daemon.port), PATIENCE))
         self.addCleanup(wire.socket.close)
         begun = time.monotonic()
@@ -138,8 +139,7 @@ class WallClockTests(FaultTestCase):
 
     def generate(self) -> bytes:
         """Make the message of a call."""
-        message: bytes = prompt([1, 2]).SerializeToString()
-        return b"\0" + len(message).to_bytes(4, "big") + message
+        return frame(prompt([1, 2]).SerializeToString())
 
     def configure(self, daemon: Daemon, options: dict[str, Any]) -> int:
         """Change options."""

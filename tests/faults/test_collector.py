@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from unittest import skipUnless
 from unittest.mock import patch
 
-from tests.faults.case import FaultTestCase, figure, memory
+from tests.faults.case import FaultTestCase, figure
 from tests.faults.clients import FULL
 from tests.faults.neighbour import (
     Behaviour,
@@ -66,11 +66,11 @@ class CollectorTests(FaultTestCase):
         daemon = self.start("--otlp-traces-endpoint", endpoint)
         daemon.wait()
         self.served(daemon, COUNT)
-        resident = memory(daemon)
+        resident = daemon.resident()
         for fault in faults.values():
             neighbour.become(fault)
             self.served(daemon, COUNT)
-        growth = memory(daemon) - resident
+        growth = daemon.resident() - resident
         self.assertLess(growth, 48 << 10)
         begin = time.monotonic()
         output = self.ended(daemon)

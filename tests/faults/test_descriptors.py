@@ -3,9 +3,10 @@
 import socket
 from typing import Final
 
-from tests.faults.case import TWISTD, FaultTestCase, descriptors, figure
+from tests.faults.case import TWISTD, FaultTestCase, figure
 from tests.faults.clients import FULL, Client, request, share_of_cpu, tally
 from tests.folders import make_folder
+from tests.integration.daemon import until
 
 _LIMIT: Final = 200
 _CLIENTS: Final = 5000 if FULL else 600
@@ -29,10 +30,10 @@ class DescriptorTests(FaultTestCase):
         self.addCleanup(stream.connection.close)
         stream.read_some()
         crowd = [self.come(daemon.port) for _ in range(_CLIENTS)]
-        self.until(lambda: "RLIMIT_NOFILE" in daemon.output())
+        until(lambda: "RLIMIT_NOFILE" in daemon.output())
         busy = share_of_cpu(daemon.process.pid, 2)
         self.assertLess(busy, 0.5)
-        most = descriptors(daemon)
+        most = daemon.descriptors()
         self.assertLess(most, _LIMIT)
         # What is imported and opened when it is wanted.
         shape = {"type": "json_schema", "json_schema": {"name": "a", "schema": _SCHEMA}}
@@ -48,7 +49,7 @@ class DescriptorTests(FaultTestCase):
         inside.send(*asked)
         inside.begin(request("/ping", close=True)).read_to_end()
         self.assertEqual({"whole": len(asked)}, tally([inside]), inside.received)
-        self.until(lambda: len(log.read_text().splitlines()) > 1)
+        until(lambda: len(log.read_text().splitlines()) > 1)
         # Each leaves when it is served, and makes room for another.
         for each in crowd:
             each.setblocking(True)

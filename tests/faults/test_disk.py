@@ -11,7 +11,7 @@ from unittest import skipUnless
 
 from tests.faults.case import TWISTD, Disk, FaultTestCase, figure, may_mount
 from tests.folders import make_folder
-from tests.integration.daemon import ROOT, Daemon, free_port
+from tests.integration.daemon import ROOT, Daemon, free_port, until
 
 LOUD = ("--log-http", "--access-log", "--max-model-len", "8192", "--log-format", "json")
 """Has every request make three events: the access log's, and two with its body and answer."""
@@ -88,7 +88,7 @@ class StreamTests(LogTestCase):
                 return RETURN.encode() in read
             return False
 
-        self.until(drain)
+        until(drain)
         # Some health checks are lost as well: of those that wait for the daemon none, as they come first.
         lost = self.check(read.decode("ascii").splitlines(), MANY, "nobody reads it")
         self.assertGreater(lost, 0)
@@ -136,7 +136,7 @@ class FileTests(LogTestCase):
         disk.fill()
         self.ask_long(daemon)
         disk.clear()
-        self.until(lambda: RETURN in disk.path("log").read_text("ascii"))
+        until(lambda: RETURN in disk.path("log").read_text("ascii"))
         # It turns at a million bytes.
         paths = [path for path in disk.path("").iterdir() if path.name.startswith("log")]
         lines = [line for path in paths for line in path.read_text("ascii").splitlines()]
@@ -152,7 +152,7 @@ class FileTests(LogTestCase):
             self.assertTrue(self.log.read_bytes())
             act()
             self.served(daemon)
-            self.until(lambda: self.log.exists() and len(asked(self.log.read_text("ascii").splitlines())) == 3)
+            until(lambda: self.log.exists() and len(asked(self.log.read_text("ascii").splitlines())) == 3)
         self.assertEqual("", self.ended(daemon))
 
     def test_folder_gone(self) -> None:
@@ -161,7 +161,7 @@ class FileTests(LogTestCase):
         shutil.rmtree(self.folder)
         self.served(daemon, 5)
         self.folder.mkdir()
-        self.until(lambda: self.log.exists() and RETURN in self.log.read_text("ascii"))
+        until(lambda: self.log.exists() and RETURN in self.log.read_text("ascii"))
         self.check(self.log.read_text("ascii").splitlines(), 5, "No such file or directory")
         self.assertEqual(1, len(self.ended(daemon).splitlines()))
 
@@ -206,9 +206,9 @@ class RequestLogTests(FaultTestCase):
         self.served(daemon)
         disk.fill()
         self.served(daemon, 100)
-        self.until(lambda: "Cannot write to the request log" in daemon.output())
+        until(lambda: "Cannot write to the request log" in daemon.output())
         disk.clear()
-        self.until(lambda: "is written again; 0 lines are lost" in daemon.output())
+        until(lambda: "is written again; 0 lines are lost" in daemon.output())
         lines = [json.loads(line) for line in disk.path("requests").read_text("ascii").splitlines()]
         self.assertEqual(list(range(1, 102)), sorted(each["number"] for each in lines))
         output = self.ended(daemon)
@@ -224,9 +224,9 @@ class RequestLogTests(FaultTestCase):
         enter = ["nsenter", "--target", str(daemon.process.pid), "--mount", "mount", "-o"]
         subprocess.run([*enter, "remount,ro", str(folder)], check=True)
         self.served(daemon, 20)
-        self.until(lambda: "Read-only file system" in daemon.output())
+        until(lambda: "Read-only file system" in daemon.output())
         subprocess.run([*enter, "remount,rw", str(folder)], check=True)
-        self.until(lambda: "is written again; 0 lines are lost" in daemon.output())
+        until(lambda: "is written again; 0 lines are lost" in daemon.output())
         self.assertEqual(20, len(disk.path("requests").read_text("ascii").splitlines()))
         self.ended(daemon)
 

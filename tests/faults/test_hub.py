@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import skipUnless
 from unittest.mock import patch
 
-from tests.faults.case import TWISTD, Disk, FaultTestCase, figure, may_mount, memory
+from tests.faults.case import TWISTD, Disk, FaultTestCase, figure, may_mount
 from tests.faults.clients import FULL
 from tests.faults.neighbour import (
     Behaviour,
@@ -23,7 +23,7 @@ from tests.faults.neighbour import (
     truncating,
 )
 from tests.folders import make_folder
-from tests.integration.daemon import PATIENCE, Daemon
+from tests.integration.daemon import PATIENCE, Daemon, until
 
 QUICK = 10.0
 """Seconds in which a daemon stops on a busy machine that waits for nothing."""
@@ -87,9 +87,9 @@ class HubTests(FaultTestCase):
         started = {name: self.wanting(PASSING[name], name) for name in chosen}
         slowest = 0.0
         for name, (daemon, neighbour, place) in started.items():
-            self.until(lambda neighbour=neighbour: neighbour.met)  # type: ignore[misc]
+            until(lambda neighbour=neighbour: neighbour.met)  # type: ignore[misc]
             time.sleep(0.2)
-            self.assertLess(memory(daemon), 200 << 10)
+            self.assertLess(daemon.resident(), 200 << 10)
             begin = time.monotonic()
             self.ended(daemon)
             slowest = max(slowest, time.monotonic() - begin)

@@ -14,8 +14,8 @@ from attrs import define, field
 
 from tests.faults.case import figure
 from tests.faults.clients import FULL, Client, request, tally
-from tests.integration.daemon import PATIENCE, Daemon, free_port
-from tests.integration.test_processes import ProcessesTestCase, alive, fetch, until
+from tests.integration.daemon import PATIENCE, Daemon, free_port, until
+from tests.integration.test_processes import ProcessesTestCase, alive, fetch
 
 _KILLS: Final = 60 if FULL else 1
 _LIFE: Final = 5.5 if FULL else 0.3

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 from unittest import skipUnless
 
-from tests.faults.case import descriptors, figure, memory
+from tests.faults.case import figure
 from tests.faults.clients import FULL
 from tests.faults.neighbour import Behaviour, Neighbour, closing, dripping, endless, garbage, saying, silent
 from tests.integration.test_shared_cache import BACK, GONE, SERVER, SharingTestCase
@@ -50,7 +50,7 @@ class RedisTests(SharingTestCase):
         daemon = self.share(f"redis://127.0.0.1:{neighbour.port}", timeout=f"{TIMEOUT}s")
         daemon.wait()
         self.complete(daemon, self.prompt(400))
-        resident, before, asked = memory(daemon), descriptors(daemon), count()
+        resident, before, asked = daemon.resident(), daemon.descriptors(), count()
         for name in names:
             neighbour.become(FAULTS[name])
             while not neighbour.met:
@@ -59,7 +59,7 @@ class RedisTests(SharingTestCase):
             for _ in range(300 if FULL else 20):
                 self.complete(daemon, self.prompt(400))
                 next(asked)
-        growth = memory(daemon) - resident
+        growth = daemon.resident() - resident
         self.assertLess(growth, 64 << 10)
         self.assertLess(self.slowest, TIMEOUT + SLACK)
         neighbour.close()
@@ -72,7 +72,7 @@ class RedisTests(SharingTestCase):
         other = self.share(redis)
         self.up(other)
         self.assertEqual(32, self.complete(other, prompt))
-        self.assertLess(descriptors(daemon), before + 3)
+        self.assertLess(daemon.descriptors(), before + 3)
         lines = [line for line in daemon.output().splitlines() if GONE in line or BACK in line]
         # One that does not want us is told once more, and some of the later ones look for a while as if all were well.
         self.assertLess(len(lines), 4 + 2 * len(names[SOME:]), lines)

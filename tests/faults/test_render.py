@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.faults.case import FaultTestCase, descriptors, figure, memory
+from tests.faults.case import FaultTestCase, figure
 from tests.faults.neighbour import (
     Behaviour,
     Neighbour,
@@ -19,7 +19,7 @@ from tests.faults.neighbour import (
     silent,
     truncating,
 )
-from tests.integration.daemon import Daemon
+from tests.integration.daemon import Daemon, until
 
 TIMEOUT = 0.5
 """Seconds that the render service may take."""
@@ -75,8 +75,8 @@ class RenderTests(FaultTestCase):
         words = ("--tokenizer", "remote", "--render-url", f"http://127.0.0.1:{neighbour.port}")
         daemon = self.start("--model", "m", *words, "--render-timeout", f"{TIMEOUT}s")
         daemon.wait()
-        before, slowest, asked = descriptors(daemon), 0.0, 0
-        resident = memory(daemon)
+        before, slowest, asked = daemon.descriptors(), 0.0, 0
+        resident = daemon.resident()
         behaviours = self.behaviours(elsewhere)
         with ThreadPoolExecutor(len(ASKED)) as threads:
             for name, behave in behaviours.items():
@@ -94,8 +94,8 @@ class RenderTests(FaultTestCase):
         status, answer = self.ask(daemon)
         self.assertEqual((503, "The render service cannot be reached."), (status, answer["error"]["message"]))
         self.rest(daemon)
-        self.until(lambda: descriptors(daemon) <= before)
-        growth = memory(daemon) - resident
+        until(lambda: daemon.descriptors() <= before)
+        growth = daemon.resident() - resident
         self.assertLess(growth, len(ASKED) * MOST_ANSWER)
         self.again(daemon, neighbour.port)
         output = self.ended(daemon)

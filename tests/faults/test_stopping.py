@@ -17,10 +17,11 @@ import grpc
 from tests.faults.case import figure
 from tests.faults.clients import FULL, Client, request, tally
 from tests.folders import make_folder
-from tests.integration.calling import ENGINE, CallingTestCase, Wire, prompt, until
+from tests.integration.calling import ENGINE, CallingTestCase, Wire, prompt
 from tests.integration.collector import Collector
-from tests.integration.daemon import PATIENCE, Daemon, free_port
+from tests.integration.daemon import PATIENCE, Daemon, free_port, until
 from tests.integration.kv_subscriber import Picture, Subscriber
+from vllmsim.api.frames import frame
 
 TOLD: Final = {"503", "told in its stream"}
 _numbers = count()
@@ -40,8 +41,7 @@ def asking(tokens: int, *, stream: bool = False) -> bytes:
 def call(tokens: int) -> bytes:
     """Make the message of a call, in its frame."""
     asked = prompt(range(1, 20), stream=True, sampling={"max_tokens": tokens, "ignore_eos": True})
-    message: bytes = asked.SerializeToString()
-    return b"\0" + len(message).to_bytes(4, "big") + message
+    return frame(asked.SerializeToString())
 
 
 class Calls:

@@ -23,23 +23,19 @@ Surfaces that need no daemon call :func:`tests.fuzz.report.play` themselves.
 import json
 import os
 import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from typing import ClassVar, Final
 
 from tests.fuzz.report import Figures, cases, play
-from tests.integration.daemon import PATIENCE, DaemonTestCase
+from tests.integration.daemon import PATIENCE, DaemonTestCase, until
 
 FAULTS: Final = re.compile(r".*(?:Traceback|Unhandled|#critical).*")
 """What a line of the log has that tells of a fault."""
-_GAUGES: Final = re.compile(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", re.MULTILINE)
 _WARM: Final = 4
 """One of how many cases come before memory is looked at for the first time."""
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class FuzzTestCase(DaemonTestCase):
@@ -63,7 +59,7 @@ class FuzzTestCase(DaemonTestCase):
         self._read = 0
         self.complete()
         self.warm_up()
-        self.resident, self.descriptors = self.memory(), self.open_descriptors()
+        self.resident, self.descriptors = self.daemon.resident(), self.daemon.descriptors()
         warm = cases(self.surface, default) // _WARM
 
         def look() -> None:
@@ -71,7 +67,7 @@ class FuzzTestCase(DaemonTestCase):
             self.look()
             warm -= 1
             if warm == 0:
-                self.resident = self.memory()
+                self.resident = self.daemon.resident()
 
         figures = play(self.surface, default, case, look=look)
         self.survived(figures)
@@ -102,21 +98,17 @@ class FuzzTestCase(DaemonTestCase):
         not before, and resident memory has grown by no more than :attr:`most_growth` since the first cases.
         """
         self.complete()
-        growth = self.memory() - self.resident
+        growth = self.daemon.resident() - self.resident
         figures.notes = f"resident {growth:+} KiB{figures.notes and ', '}{figures.notes}"
         figures.tell()
         self.look()
-        self.settle(lambda: self.busy() == 0, "sequences still run or wait")
-        self.settle(lambda: self.open_descriptors() <= self.descriptors, "descriptors are still open")
+        self.settle(lambda: self.daemon.under_way() == 0, "sequences still run or wait")
+        self.settle(lambda: self.daemon.descriptors() <= self.descriptors, "descriptors are still open")
         self.assertLess(growth, self.most_growth, "KiB more are resident")
 
     def settle(self, done: Callable[[], bool], otherwise: str) -> None:
         """Wait until something is so."""
-        end = time.monotonic() + self.patience
-        while not done():
-            if time.monotonic() > end:
-                raise AssertionError(otherwise)
-            time.sleep(0.05)
+        until(done, lambda: otherwise, self.patience)
 
     def complete(self) -> None:
         """Have an ordinary request served, on a connection of its own."""
@@ -128,18 +120,3 @@ class FuzzTestCase(DaemonTestCase):
         except urllib.error.HTTPError as error:
             raise AssertionError(f"an ordinary request is answered {error.code}: {error.read()!r}") from None
         self.assertEqual(5, answer["usage"]["completion_tokens"])
-
-    def busy(self) -> float:
-        """Count the sequences that run or wait."""
-        found = _GAUGES.findall(self.daemon.get("/metrics").decode())
-        self.assertTrue(found)
-        return sum(map(float, found))
-
-    def memory(self) -> int:
-        """Read how many KiB of the daemon are resident."""
-        pages = Path(f"/proc/{self.daemon.process.pid}/statm").read_text("ascii").split()[1]
-        return int(pages) * _PAGE // 1024
-
-    def open_descriptors(self) -> int:
-        """Count the files and sockets that the daemon has open."""
-        return sum(1 for _ in Path(f"/proc/{self.daemon.process.pid}/fd").iterdir())

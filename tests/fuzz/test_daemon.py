@@ -16,7 +16,7 @@ class LookTests(FuzzTestCase):
         self.daemon = self.start(*self.words)
         self.daemon.wait()
         self._read = 0
-        self.resident, self.descriptors = self.memory(), self.open_descriptors()
+        self.resident, self.descriptors = self.daemon.resident(), self.daemon.descriptors()
 
     def test_log(self) -> None:
         """A fault that the log tells of is found, once."""
@@ -36,7 +36,7 @@ class LookTests(FuzzTestCase):
         figures = Figures(self.surface)
         self.survived(figures)
         self.raw(b"GET")
-        self.settle(lambda: self.open_descriptors() > self.descriptors, "it is not there")
+        self.settle(lambda: self.daemon.descriptors() > self.descriptors, "it is not there")
         self.patience = 0.1
         self.assertIn("descriptors", str(self.assertRaises(AssertionError, self.survived, figures)))
         self.patience = FuzzTestCase.patience

@@ -149,16 +149,16 @@ class SlowTests(FuzzTestCase):
             b"PRI * HTTP/2",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\xff\4",
         )
-        before = self.open_descriptors()
+        before = self.daemon.descriptors()
         slow = [self.raw(beginning) for beginning in beginnings * 5]
         deaf = [self.raw(request("a", b"GET /metrics HTTP/1.1") * 2000) for _ in range(5)]
-        self.settle(lambda: self.open_descriptors() >= before + len(slow) + len(deaf), "they are not there")
+        self.settle(lambda: self.daemon.descriptors() >= before + len(slow) + len(deaf), "they are not there")
 
         def bit_by_bit() -> bool:
             self.complete()
             for connection in slow:
                 with contextlib.suppress(OSError):
                     connection.send(b"0")
-            return self.open_descriptors() <= before
+            return self.daemon.descriptors() <= before
 
         self.settle(bit_by_bit, "somebody is waited for without end")

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,21 +20,12 @@ from smg_grpc_proto import vllm_engine_pb2 as pb
 from smg_grpc_proto import vllm_engine_pb2_grpc as stubs
 
 from tests.http2client import Parting
-from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase
+from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase, until
 from tests.tls.authority import Authority
 from tests.tls.client import believing
 
 ENGINE = "/vllm.grpc.engine.VllmEngine/"
 MIB = 1 << 20
-
-
-def until(holds: Callable[[], bool], what: Callable[[], str] = str, patience: float = PATIENCE) -> None:
-    """Wait until something holds."""
-    begin = time.monotonic()
-    while not holds():
-        if time.monotonic() - begin > patience:
-            raise AssertionError(what())
-        time.sleep(0.01)
 
 
 def prompt(ids: Iterable[int], **more: Any) -> pb.GenerateRequest:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
@@ -19,6 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
+_GAUGES = re.compile(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", re.MULTILINE)
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def free_port(count: int = 1) -> int:
@@ -35,6 +38,19 @@ def free_port(count: int = 1) -> int:
         except OSError:
             continue
         return port
+
+
+def until(holds: Callable[[], object], what: str | Callable[[], str] = "so", patience: float = PATIENCE) -> None:
+    """Wait until something holds.
+
+    :param what: what it would be then, or tells what is wrong if it never is.
+    :param patience: seconds after which it never is.
+    """
+    end = time.monotonic() + patience
+    while not holds():
+        if time.monotonic() > end:
+            raise AssertionError(f"never {what}" if isinstance(what, str) else what())
+        time.sleep(0.02)
 
 
 class Daemon:
@@ -93,6 +109,21 @@ class Daemon:
                 return time.monotonic() - begin
         raise AssertionError(f"the daemon did not start:\n{self.output()}")
 
+    def under_way(self) -> float:
+        """Count the sequences that run or wait, by its metrics."""
+        found = _GAUGES.findall(self.get("/metrics").decode())
+        assert found
+        return sum(map(float, found))
+
+    def resident(self) -> int:
+        """Tell how many KiB of it are in memory."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()[1]
+        return int(pages) * _PAGE // 1024
+
+    def descriptors(self) -> int:
+        """Count the files and sockets that it has open."""
+        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
     def output(self) -> str:
         """Read what it has logged."""
         self.log.seek(0)
@@ -112,7 +143,23 @@ class Daemon:
             self.process.wait()
 
 
-class DaemonTestCase(SynchronousTestCase):
+class DaemonsTestCase(SynchronousTestCase):
+    """Tests that start daemons of their own."""
+
+    def start(self, *words: str, **more: Any) -> Daemon:
+        """Start one for this test."""
+        daemon = Daemon(*words, **more)
+        self.addCleanup(daemon.log.close)
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """Make a POST request of JSON, whose connection ends with its answer."""
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+class DaemonTestCase(DaemonsTestCase):
     """Tests that talk to a running daemon."""
 
     words: tuple[str, ...] = ()
@@ -133,21 +180,9 @@ class DaemonTestCase(SynchronousTestCase):
         if status or "Traceback" in output or "Unhandled" in output:
             raise AssertionError(f"the daemon ended with status {status}:\n{output}")
 
-    def start(self, *words: str, **more: Any) -> Daemon:
-        """Start another daemon for one test."""
-        daemon = Daemon(*words, **more)
-        self.addCleanup(daemon.log.close)
-        self.addCleanup(daemon.stop)
-        return daemon
-
     def raw(self, request: bytes) -> socket.socket:
         """Open a connection and send bytes."""
         connection = socket.create_connection(("127.0.0.1", self.daemon.port), PATIENCE)
         self.addCleanup(connection.close)
         connection.sendall(request)
         return connection
-
-    def post(self, path: str, body: bytes) -> bytes:
-        """Make a POST request of JSON, whose connection ends with its answer."""
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body

@@ -7,17 +7,13 @@ from urllib.request import urlopen
 
 import openai
 
-from tests.integration.daemon import PATIENCE, ROOT, Daemon, DaemonTestCase, free_port
+from tests.integration.daemon import PATIENCE, ROOT, Daemon, DaemonsTestCase, free_port
 
 RANKS = ("--data-parallel-size", "2", "--inter-token-latency", "10ms")
 
 
-class DataParallelTests(DaemonTestCase):
+class DataParallelTests(DaemonsTestCase):
     """Which rank serves a request."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start none for all tests."""
 
     def client(self, port: int) -> openai.OpenAI:
         """Make a client that does not retry."""

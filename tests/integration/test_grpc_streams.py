@@ -11,8 +11,8 @@ import grpc
 from h2.settings import SettingCodes
 from smg_grpc_proto import vllm_engine_pb2 as pb
 
-from tests.integration.calling import ENGINE, MIB, CallingTestCase, Wire, prompt, until
-from tests.integration.daemon import PATIENCE
+from tests.integration.calling import ENGINE, MIB, CallingTestCase, Wire, prompt
+from tests.integration.daemon import PATIENCE, until
 
 Code = grpc.StatusCode
 SLOTS = 4

@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import zmq
 
-from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase, free_port
+from tests.integration.daemon import PATIENCE, Daemon, DaemonsTestCase, free_port
 
 NEVER = ("--enable-kvcache", "--model", "m", "--event-flush-interval", "1h")
 """Batches that are not full leave at the end alone."""
@@ -44,12 +44,8 @@ class Collector:
         self._context.destroy(0)
 
 
-class EventTestCase(DaemonTestCase):
+class EventTestCase(DaemonsTestCase):
     """Servers that publish events."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start none for all tests."""
 
     def collector(self, endpoint: str, **how: bool) -> Collector:
         """Begin to collect."""

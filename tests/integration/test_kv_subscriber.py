@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from attrs import define, field
 
-from tests.integration.daemon import PATIENCE, ROOT, DaemonTestCase, free_port
+from tests.integration.daemon import PATIENCE, ROOT, DaemonTestCase, free_port, until
 from tests.integration.kv_hashes import Fnv64Cbor, Sha256Cbor
 from tests.integration.kv_subscriber import Picture, Subscriber, kept
 
@@ -340,17 +340,10 @@ class KillingTestCase(EventsTestCase):
         """Read the numbers of the batches that it has taken."""
         return [number for number, _ in kept(self.file)]
 
-    def until(self, true: Callable[[], object]) -> None:
-        """Wait until something is true."""
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.01)
-
     def until_more(self, count: Callable[[], int], more: int) -> None:
         """Wait until there is more of something than now."""
         enough = count() + more
-        self.until(lambda: count() > enough)
+        until(lambda: count() > enough)
 
 
 class KilledTests(KillingTestCase):
@@ -384,7 +377,7 @@ class KilledTests(KillingTestCase):
         published = -1
         while published != (published := self.published()):
             time.sleep(0.1)
-        self.until(lambda: len(self.kept()) == published)
+        until(lambda: len(self.kept()) == published)
         self.assertEqual(list(range(published)), self.kept())
         picture = Picture(maps=False)
         for number, payload in kept(self.file):
@@ -403,7 +396,7 @@ class KilledForLongTests(KillingTestCase):
         talk.say(talk.choose())
         subscriber = self.listen()
         talk.say(talk.choose())
-        self.until(lambda: len(self.kept()) == self.published())
+        until(lambda: len(self.kept()) == self.published())
         subscriber.kill()
         subscriber.wait()
         heard = self.kept()[-1] + 1
@@ -413,7 +406,7 @@ class KilledForLongTests(KillingTestCase):
         time.sleep(0.1)
         published = self.published()
         self.listen()
-        self.until(lambda: self.kept()[-1] + 1 == published)
+        until(lambda: self.kept()[-1] + 1 == published)
         self.assertEqual([published, published - 1000 - heard], self.first)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase, free_port
-from tests.integration.test_processes import ProcessesTestCase, fetch, until
+from tests.integration.daemon import PATIENCE, Daemon, DaemonsTestCase, DaemonTestCase, free_port, until
+from tests.integration.test_processes import ProcessesTestCase, fetch
 
 CHANGES = 1000
 READERS = 12
@@ -91,12 +91,8 @@ class LoadTests(DaemonTestCase):
         self.assertEqual((100, 3), (len(history), len(history[0]["changes"])))
 
 
-class FileTests(DaemonTestCase):
+class FileTests(DaemonsTestCase):
     """A daemon with a file."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start none for all tests."""
 
     def setUp(self) -> None:
         """Have a folder like the one that Kubernetes makes of a ConfigMap."""

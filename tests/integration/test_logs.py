@@ -12,17 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.integration.daemon import PATIENCE, ROOT, DaemonTestCase, free_port
+from tests.integration.daemon import PATIENCE, ROOT, DaemonsTestCase, free_port
 
 HOSTILE = b'{"prompt": "a\\n\x1b[31m\xff\x00", \n"max_tokens": "\xe2\x80\xa8"}'
 
 
-class LogTests(DaemonTestCase):
+class LogTests(DaemonsTestCase):
     """Lines, one after the other."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start none for all tests."""
 
     def exchange(self, port: int, request: bytes) -> bytes:
         """Ask a server until it has answered."""

@@ -7,25 +7,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
 from unittest import skipUnless
 
-from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase, free_port
+from tests.integration.daemon import PATIENCE, Daemon, DaemonsTestCase, free_port, until
 from tests.integration.test_process import PROGRAMS
-
-
-def until(true: Callable[[], object], what: str) -> None:
-    """Wait until something is so."""
-    begin = time.monotonic()
-    while not true():
-        if time.monotonic() - begin > PATIENCE:
-            raise AssertionError(f"never {what}")
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
@@ -54,12 +43,8 @@ def _lower(headers: Message) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-class ProcessesTestCase(DaemonTestCase):
+class ProcessesTestCase(DaemonsTestCase):
     """Servers of two ranks in processes."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start none for all tests."""
 
     def start_two(self, *words: str, program: list[str] | None = None, port: int | None = None) -> Daemon:
         """Start a server whose supervisor listens behind the ranks, and wait until it is well."""

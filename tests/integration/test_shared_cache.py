@@ -16,8 +16,7 @@ from threading import Event, Thread
 from typing import Any
 from unittest import skipUnless
 
-from tests.integration.daemon import PATIENCE, ROOT, Daemon, DaemonTestCase, free_port
-from tests.integration.test_processes import until
+from tests.integration.daemon import PATIENCE, ROOT, Daemon, DaemonsTestCase, free_port, until
 
 SERVER = shutil.which("redis-server") or shutil.which("valkey-server")
 WORDS = ("--model", "m1", "--enable-kvcache", "--enable-prompt-tokens-details", "--max-num-seqs", "64")
@@ -71,14 +70,10 @@ class RedisServer:
         self._process.wait()
 
 
-class SharingTestCase(DaemonTestCase):
+class SharingTestCase(DaemonsTestCase):
     """Tests with servers and a Redis of their own."""
 
     numbers = count()
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start none for all tests."""
 
     def redis(self, *words: str, port: int | None = None) -> RedisServer:
         """Start a Redis server."""

@@ -19,8 +19,7 @@ import pytest
 from tokenizers import Tokenizer
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.calling import until
-from tests.integration.daemon import PATIENCE, ROOT, Daemon, free_port
+from tests.integration.daemon import PATIENCE, ROOT, Daemon, free_port, until
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("smg") is None, reason="smg is not installed")
 

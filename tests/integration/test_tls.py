@@ -29,7 +29,7 @@ from twisted.web.client import Agent
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from tests.integration.daemon import PATIENCE, ROOT, Daemon, DaemonTestCase, free_port
+from tests.integration.daemon import PATIENCE, ROOT, Daemon, DaemonTestCase, free_port, until
 from tests.tls.authority import DAY, Authority, Pair
 from tests.tls.client import believing
 
@@ -49,15 +49,6 @@ def started(daemon: Daemon) -> Daemon:
 def daemon_says(daemon: Daemon, words: str) -> bool:
     """Tell whether words are in its log."""
     return words in daemon.output()
-
-
-def until(holds: Callable[[], bool], what: Callable[[], str]) -> None:
-    """Wait until something holds."""
-    begin = time.monotonic()
-    while not holds():
-        if time.monotonic() - begin > PATIENCE:
-            raise AssertionError(what())
-        time.sleep(0.05)
 
 
 def handshake(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:

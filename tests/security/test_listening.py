@@ -5,8 +5,7 @@ import re
 import urllib.request
 
 from tests.folders import make_folder
-from tests.integration.daemon import PATIENCE, Daemon, DaemonTestCase, free_port
-from tests.integration.test_processes import until
+from tests.integration.daemon import PATIENCE, Daemon, DaemonsTestCase, free_port, until
 from tests.security.sockets import family_of, listening
 
 NOWHERE = "127.0.0.1:9"
@@ -23,12 +22,8 @@ SILENT = (
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "chat_template": "{{ messages[0].content }}"}
 
 
-class ListeningTests(DaemonTestCase):
+class ListeningTests(DaemonsTestCase):
     """What the kernel tells of the daemon's processes."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start none for all tests."""
 
     def begin(self, *words: str, ports: int = 1) -> Daemon:
         """Start a daemon with room for ports behind its own, which words name by how far they are: ``{2}``."""

@@ -14,8 +14,8 @@ from tests.dataset.making import fill, row_of
 from tests.folders import make_folder
 from tests.integration.calling import CallingTestCase, prompt
 from tests.integration.collector import Collector
-from tests.integration.daemon import PATIENCE, Daemon, free_port
-from tests.integration.test_processes import fetch, until
+from tests.integration.daemon import PATIENCE, Daemon, free_port, until
+from tests.integration.test_processes import fetch
 from tests.security.sockets import family_of
 
 SECRET = "hunter2"
