@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.secrecy import looks_secret, open_text, open_value
+from vllmsim.secrecy import looks_secret, open_target, open_text, open_value
 
 
 class NameTests(SynchronousTestCase):
@@ -54,3 +54,8 @@ class ValueTests(SynchronousTestCase):
                 }
             ),
         )
+
+    def test_host(self) -> None:
+        """Who signs in at the host of a target is nobody's business."""
+        self.assertEqual("http://***@host/x?a=1", open_target("http://me:pass@host/x?a=1"))
+        self.assertEqual("/x?", open_target("/x?"))

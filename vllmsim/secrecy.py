@@ -6,8 +6,9 @@ before the host, and the query, which may be a signature.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 MASK: Final = "***"
 """What stands for a secret."""
@@ -29,6 +30,20 @@ def open_text(text: str) -> str:
     shown = _USER.sub(f"{MASK}@", text)
     address = _QUERY.fullmatch(shown)
     return f"{address[1]}{MASK}" if address else shown
+
+
+def open_target(target: str, hide: Callable[[str], str] = lambda _: MASK) -> str:
+    """Show a request's target without who signs in at its host, and without arguments that are called like secrets.
+
+    :param hide: what is shown in the place of an argument's value.
+    """
+    path, mark, query = target.partition("?")
+    return f"{open_text(path)}{mark}{'&'.join(_open_argument(each, hide) for each in query.split('&'))}"
+
+
+def _open_argument(argument: str, hide: Callable[[str], str]) -> str:
+    name, _, value = argument.partition("=")
+    return f"{name}={hide(value)}" if value and looks_secret(unquote(name)) else argument
 
 
 def open_value(value: Any) -> Any:

@@ -103,7 +103,7 @@ class HttpCaller(Shown):
 class Http2Caller(Shown):
     """A client that speaks HTTP/2, whose exchanges go on side by side.
 
-    :param window: bytes that it makes room for in each exchange while it does not read.
+    :param reads: whether it makes room for more than the beginning of each answer.
     """
 
     site: Site

@@ -9,14 +9,14 @@ headers and queries are never shown: a few digits of their hash are, so that one
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any, Final
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from attrs import asdict
 
 from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.sampling import Sampling
-from vllmsim.secrecy import looks_secret, open_text
+from vllmsim.secrecy import looks_secret, open_target
 
 _SCHEMES: Final = frozenset({b"basic", b"bearer"})
 _DIGITS: Final = 12
@@ -46,7 +46,7 @@ def record_object(record: RequestRecord, *, body: bool) -> dict[str, Any]:
         "route": record.route,
         "tenant": record.tenant,
         "method": None if http is None else http.method,
-        "path": None if http is None else _path(http.path),
+        "path": None if http is None else open_target(http.path, lambda value: _hidden(unquote_to_bytes(value))),
         "state": record.state,
         "outcome": record.outcome,
         "status": (http.status or None) if http is not None else None,
@@ -105,18 +105,6 @@ def header_of(http: HttpFacts, name: str) -> str | None:
 
 def _shown(name: str, value: bytes) -> str:
     return _hidden(value) if looks_secret(name) else value.decode("latin-1")
-
-
-def _path(path: str) -> str:
-    """Show a path with its query, but for the arguments that are secrets."""
-    bare, mark, query = path.partition("?")
-    return f"{open_text(bare)}{mark}{'&'.join(map(_argument, query.split('&')))}"
-
-
-def _argument(argument: str) -> str:
-    name, equals, value = argument.partition("=")
-    secret = value and looks_secret(unquote(name))
-    return f"{name}={_hidden(unquote_to_bytes(value))}" if secret else f"{name}{equals}{value}"
 
 
 def _hidden(value: bytes) -> str:

@@ -41,7 +41,7 @@ def come_and_go(endpoint: str, seed: int, until: float) -> None:
 
 
 def main(seconds: float, folder: str) -> None:
-    """Publish a message every two milliseconds."""
+    """Publish a message every half millisecond."""
     # Not before the process is the one that stays.
     from twisted.internet import reactor as installed  # noqa: PLC0415
     from twisted.internet.task import LoopingCall  # noqa: PLC0415

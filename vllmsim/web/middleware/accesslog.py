@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from vllmsim.interfaces import IExchange, IMiddleware
-from vllmsim.web.middleware.masking import open_target
+from vllmsim.secrecy import open_target
 
 _LONGEST: Final = 2048
 _LONGEST_ID: Final = 128

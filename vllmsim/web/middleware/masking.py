@@ -11,11 +11,10 @@ import re
 from codecs import getincrementaldecoder
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import unquote
 
 from attrs import define, field
 
-from vllmsim.secrecy import MASK, looks_secret, open_text
+from vllmsim.secrecy import MASK, looks_secret, open_target
 
 _SCHEME: Final = re.compile("(?:basic|bearer|digest|negotiate) ", re.IGNORECASE)
 _LETTER: Final = r"[\w./+=~-]"
@@ -117,17 +116,6 @@ class Masking:
 
     def _is_option(self, name: str) -> bool:
         return name.lower().replace("_", "-") in self._names
-
-
-def open_target(target: str) -> str:
-    """Mask those arguments of a request's target that are called like secrets, and who signs in at its host."""
-    path, mark, query = target.partition("?")
-    return f"{open_text(path)}{mark}{'&'.join(map(_argument, query.split('&')))}"
-
-
-def _argument(argument: str) -> str:
-    name, equals, _ = argument.partition("=")
-    return f"{name}={MASK}" if equals and looks_secret(unquote(name)) else argument
 
 
 def headers_shown(
