@@ -20,7 +20,8 @@ def main() -> int:
     status = int(pytest.main(["-q", "--tb=short", *modules]))
     print(*PLAYED, sep="\n")
     findings = sum(len(figures.findings) for figures in PLAYED)
-    print(f"all: {sum(figures.cases for figures in PLAYED)} cases, {findings} findings")
+    end = "all is well" if status == 0 else "not all is well"
+    print(f"all: {sum(figures.cases for figures in PLAYED)} cases, {findings} findings, {end}")
     return status
 
 

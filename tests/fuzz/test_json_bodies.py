@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import os
 import select
 import socket
 import time
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from tests.fuzz.answers import Answer, read_answers
 from tests.fuzz.bodies import RICH
@@ -45,6 +47,14 @@ class BodyTests(FuzzTestCase):
             "--enable-kvcache",
         ),
     )
+
+    most_growth = 64 * 1024
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Start the daemon with threads that share what is free: otherwise each keeps what its largest body took."""
+        with patch.dict(os.environ, MALLOC_ARENA_MAX="2"):
+            super().setUpClass()
 
     def setUp(self) -> None:
         """Open a connection to ask on how the server is, and list what bodies it takes."""

@@ -1,16 +1,18 @@
 """How routes fail."""
 
+import gc
 import json
+import tracemalloc
 from collections.abc import Callable
 
 from klein import Klein
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import NOT_DONE_YET
 
 from tests.fakes import RecordingMetrics, Routeless
-from tests.harness import Exchange
+from tests.harness import Exchange, RankTestCase
 from vllmsim.errors import QueueFull
 from vllmsim.web.request import Request
 from vllmsim.web.root import RankResource
@@ -148,3 +150,49 @@ class Later(Routeless):
     def render(self, request: Request) -> Deferred[None]:
         """Wait."""
         return Deferred(self._cancel)
+
+
+class ForgettingTests(RankTestCase):
+    """What is left of a request that was refused."""
+
+    def test_refused(self) -> None:
+        """A body that is refused is forgotten at once, wherever it is, without the collector of garbage."""
+        self.make_rank(threads=lambda *call: deferLater(self.clock, 0, *call))
+        items, text = json.dumps(["word"] * 60_000), "a " * 200_000
+        talk = '{"messages": [{"role": "user", "content": "a"}], "metadata": {"a": "%s"}, %s}'
+        refused = [
+            ("/rerank", f'{{"query": "a", "documents": {items}}}'),
+            ("/v1/messages", f'{{"model": "m", "max_tokens": 1, "messages": {items}}}'),
+            ("/v1/completions", f'{{"prompt": "{text}", "max_tokens": "x"}}'),
+            ("/v1/completions", f'{{"prompt": "{text}", "max_tokens": {"9" * 30}}}'),
+            ("/v1/completions", f'{{"prompt": "{text}"'),
+            ("/v1/completions", f'{{"prompt": "{text}"}}'),
+            ("/v1/embeddings", f'{{"input": "{text}"}}'),
+            ("/v1/chat/completions", talk % (text, '"max_tokens": 99999')),
+            ("/v1/chat/completions", talk % (text, '"model": "none"')),
+            ("/v1/chat/completions", talk % (text, '"stream": true, "structured_outputs": {"regex": "["}')),
+        ]
+        for path, body in refused:
+            self.assertIn(self.refuse(path, body), {400, 404})
+            kept = self.kept(path, body)
+            self.assertLess(kept, len(body) // 4, f"{path} {body[:30]}...{body[-60:]}")
+
+    def refuse(self, path: str, body: str) -> int:
+        """Send a body and go."""
+        exchange = self.post(path, body.encode())
+        self.clock.pump([0] * 5)
+        exchange.drop()
+        self.exchanges.clear()
+        return exchange.status
+
+    def kept(self, path: str, body: str) -> int:
+        """Measure how many bytes are taken by a request that is over."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        self.refuse(path, body)
+        after, _ = tracemalloc.get_traced_memory()
+        return after - before

@@ -127,17 +127,16 @@ def validate(model: type[M], data: Mapping[str, Any], body: bytes) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        failure = error
+        errors = error.errors(include_url=False)
     if _HUGE.search(body):
         # The strict parser has made floats of integers above 64 bits; the message must show them as they are.
         try:
             exact = json.loads(body)
             return model.model_validate(exact)
         except ValidationError as error:
-            failure, data = error, exact
+            errors, data = error.errors(include_url=False), exact
         except (ValueError, RecursionError):
             pass
-    errors = failure.errors(include_url=False)
     raise _malformed([_entry(each, data) for each in errors[:_MOST_ERRORS]], len(errors))
 
 

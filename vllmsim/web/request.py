@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,6 +18,7 @@ from vllmsim.faults import Fault
 from vllmsim.interfaces import IExchange
 from vllmsim.records import HttpFacts, RequestRecord
 from vllmsim.web.answered import AnsweredRequest
+from vllmsim.web.forgetting import forget_way
 from vllmsim.web.received import length_of
 
 if TYPE_CHECKING:
@@ -191,6 +193,9 @@ class Request(AnsweredRequest):
         self._answering = None
         if isinstance(result, Failure):
             self.processingFailed(result)
+            if isinstance(result.value, InferenceError):
+                forget_way(result)
+                self.body, self.content = b"", BytesIO()
         elif not self.gone:
             self.finish()
 
