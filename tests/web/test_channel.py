@@ -174,11 +174,17 @@ class ComingTests(ChannelTestCase):
         self.assertEqual((2, True), (len(self.bodies()), self.transport.disconnecting))
 
     def test_expecting_behind_a_request(self) -> None:
-        """A client is not told to go on in the middle of an answer."""
-        self.exchange.send("GET", "/later").send("POST", "/b", None, Content_Length="1", Expect="100-continue")
-        self.library.answer(self.library.later[0])
-        self.exchange.send_bytes(b"x")
-        self.assertEqual(["/later ", "/b x"], self.bodies())
+        """A client is not told to go on in the middle of an answer but behind it, unless it has gone on already."""
+        go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
+        for early in (b"", b"x"):
+            self.setUp()
+            self.exchange.send("GET", "/later").send("POST", "/b", None, Content_Length="2", Expect="100-continue")
+            self.exchange.send_bytes(early)
+            self.library.answer(self.library.later[0])
+            self.assertEqual(not early, self.exchange.raw.endswith(b"/later \n" + go_on))
+            self.exchange.send_bytes(b"xy"[len(early) :])
+            self.assertEqual(("/later ", "/b xy"), (self.bodies()[0], self.bodies()[-1]))
+            self.assertEqual(not early, go_on in self.exchange.raw)
 
     def test_versions(self) -> None:
         """Clients of HTTP/1.0 are served, one request each unless they ask for more."""

@@ -59,6 +59,8 @@ class Channel(Connection):
     _choosing = False
     _mute = False
     _had_one = False
+    _awaited = False
+    """Whether the client is to be told to go on when all before is answered."""
 
     def connectionMade(self) -> None:
         """Tell the site."""
@@ -160,11 +162,13 @@ class Channel(Connection):
             self._give_up(request)
         elif request.expects and not self._busy:
             self.write(_CONTINUE)
+        else:
+            self._awaited = request.expects
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
         request = self._coming
-        self._fed = 0
+        self._fed, self._awaited = 0, False
         self._headway += len(piece)
         if request is not None:
             request.take(piece)
@@ -252,6 +256,9 @@ class Channel(Connection):
 
     def _rest(self) -> None:
         """Wait for the client, who has all answers."""
+        if self._awaited and self._coming is not None:
+            self._awaited = False
+            self.write(_CONTINUE)
         if self._refused:
             self.write(_NO_REQUEST)
             self.loseConnection()
