@@ -436,17 +436,6 @@ class AbandonmentTests(RankTestCase):
         self.assertEqual((503, "[DONE]"), (whole.status, stream.events()[-1]))
         self.assertEqual("ServiceUnavailableError", stream.events()[-2]["error"]["type"])
         self.assertTrue(stream.complete)
-        self.rank.lifecycle = _Drained()  # type: ignore[assignment]
-
-
-class _Drained:
-    """A lifecycle that is at its end."""
-
-    def drain(self) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
 
 
 class ErrorTests(RankTestCase):

@@ -211,7 +211,6 @@ class ErrorTests(MessagesTestCase):
         last = self.read(stream)[-1]
         self.assertEqual(("error", "overloaded_error"), (last["type"], last["error"]["type"]))
         self.assertTrue(stream.complete)
-        self.rank.lifecycle = _Drained()  # type: ignore[assignment]
 
     def test_faults(self) -> None:
         """A fault of ours is told as one, and no more of it."""
@@ -280,16 +279,6 @@ class ErrorTests(MessagesTestCase):
         self.assertIn(exchange.status, (200, 400), exchange.body[:500])
         self.assertTrue(exchange.complete)
         self.assertEqual(200, self.ask(max_tokens=1).status)
-
-
-class _Drained:
-    """A lifecycle that is at its end."""
-
-    def drain(self) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
 
 
 def _settings() -> Any:
