@@ -97,8 +97,6 @@ _LOOKS: Final = (
     "/v1/models",
     "/admin/requests",
     "/admin/requests?outcome=injected&limit=1&bodies=true",
-    "/admin/requests?wait_for=2&timeout=3",
-    "/admin/requests?wait_for=50&timeout=600",
     "/admin/requests/1",
     "/admin/config",
     "/admin/config/history",
@@ -197,6 +195,11 @@ class OperatorRules(RankMachine):
             }
             counted = {name: sum(of_model[name] for of_model in told["sequences"].values()) for name in sequences}
             assert (told["total"], counted) == (len(records), sequences), told
+
+    @rule(count=st.sampled_from((50, 2)), seconds=st.sampled_from((600, 3)))
+    def wait_for_requests(self, count: int, seconds: int) -> None:
+        """Somebody waits for requests to end."""
+        self.operate("GET", f"/admin/requests?wait_for={count}&timeout={seconds}")
 
     @rule()
     def read_the_load(self) -> None:

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-_ROOM = 1024
+_ROOM = 200
 """How many bytes may wait for the reader before the server is asked to stop."""
 
 

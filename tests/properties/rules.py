@@ -43,12 +43,24 @@ class ClientRules(RankMachine):
         asked.headers.pop("Connection", None)
         self.ask(caller, asked)
 
-    @precondition(lambda self: any(each.open for each in self.callers))
-    @rule(data=st.data(), how=st.sampled_from(("drop", "stop_reading", "read_on")))
+    @precondition(lambda self: any(each.waiting for each in self.callers))
+    @rule(data=st.data(), how=st.sampled_from(("stop_reading", "read_on", "drop")))
     def change_mind(self, data: st.DataObject, how: str) -> None:
-        """A client leaves, stops to read, or reads again."""
-        caller = data.draw(st.sampled_from([each for each in self.callers if each.open]))
+        """A client that waits for something stops to read, reads again, or leaves."""
+        caller = data.draw(st.sampled_from([each for each in self.callers if each.waiting]))
         getattr(caller, how)()
+        self.settle()
+
+    @rule(asked=bodies.right, seconds=st.sampled_from((1.0, 5.0)))
+    def read_late(self, asked: Asked, seconds: float) -> None:
+        """A client asks, reads nothing for a while, and then all."""
+        caller = self.connect()
+        caller.stop_reading()
+        self.ask(caller, asked)
+        for _ in range(10):
+            self.clock.advance(seconds / 10)
+            self.settle()
+        caller.read_on()
         self.settle()
 
     @precondition(lambda self: any(isinstance(each, Http2Caller) and each.waiting for each in self.callers))
