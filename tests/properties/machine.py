@@ -246,6 +246,9 @@ class RankMachine(RuleBasedStateMachine):
         """Have everything that stands in the way go, and wait."""
         for path in ("/admin/scenario/stop", "/resume", "/wake_up"):
             self.operate("POST", path)
+        for rank in self.ranks:
+            # Somebody may wait behind one who waits for requests that do not come.
+            rank.journal.release()
         for caller in self.callers:
             caller.read_on()
         for _ in range(_MOST_WAITS):
