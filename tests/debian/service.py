@@ -117,11 +117,10 @@ _PLACES: Final[Mapping[str, str]] = {
 
 def _variables(chroot: Chroot, unit: Unit) -> dict[str, str]:
     """Find what the unit, and the file that it names, put into the environment."""
-    text = unit.one("Environment").replace("%S", "/var/lib").replace("%C", "/var/cache")
-    lines = [*shlex.split(text)]
+    found = unit.environment()
     path = chroot.root / unit.one("EnvironmentFile").removeprefix("-/")
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         if line and not line.startswith("#"):
             name, value = line.split("=", 1)
-            lines.append(f"{name}={''.join(shlex.split(value))}")
-    return dict(line.split("=", 1) for line in lines)
+            found[name] = "".join(shlex.split(value))
+    return found

@@ -36,6 +36,11 @@ class Unit:
         (value,) = self.values[key]
         return value
 
+    def environment(self) -> dict[str, str]:
+        """Find what it puts into the environment itself, with the places that systemd has for services."""
+        text = " ".join(self.values["Environment"]).replace("%S", "/var/lib").replace("%C", "/var/cache")
+        return dict(word.split("=", 1) for word in shlex.split(text))
+
     def seconds(self, key: str) -> float:
         """Find a time."""
         return float(self.one(key).removesuffix("s"))

@@ -155,7 +155,7 @@ class Side:
             self.troubles.append(f"the daemon ended with status {status}")
         for word in _WRONG:
             if (at := output.find(word)) >= 0:
-                self.troubles.append(f"the log says {word}: {output[max(0, at - 500) : at + 1500]}")
+                self.troubles.append(f"the log says {word}: {output[max(0, at - 500) : at + 6000]}")
 
     def _uncounted(self) -> list[str]:
         """Hold the metrics against the request log."""
