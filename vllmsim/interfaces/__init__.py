@@ -37,6 +37,7 @@ from vllmsim.interfaces.operating import (
     PauseMode,
 )
 from vllmsim.interfaces.serving import IAdmission, IPooler, ISimulator, ITokenSink
+from vllmsim.interfaces.steps import IStepTime
 
 __all__ = [
     "IAdapterMetrics",
@@ -74,6 +75,7 @@ __all__ = [
     "IScenarios",
     "ISequenceBlocks",
     "ISimulator",
+    "IStepTime",
     "ITokenSink",
     "ITokenizer",
     "PauseMode",
