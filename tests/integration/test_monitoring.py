@@ -39,7 +39,7 @@ STILL: Final = {
     "vllm:sleep_mode_operations_in_flight",
     # Nothing goes wrong with what the server leans on.
     "vllmsim:kv_events_dropped", "vllmsim:dataset_fallbacks", "vllmsim:kv_backend_errors",
-    "vllmsim:kv_backend_dropped_blocks",
+    "vllmsim:kv_backend_dropped_blocks", "vllmsim:pacer_restarts",
 }  # fmt: skip
 """Families that a simulator, or this load, never moves: what is asked of them is 0. Anything else that is 0 all the
 time is asked for wrongly, or not loaded."""

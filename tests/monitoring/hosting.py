@@ -155,4 +155,14 @@ SIMULATOR: Final = (
         ),
     ),
     percentiles("Lookups in the shared cache", "How long it takes.", "vllmsim:kv_backend_lookup_seconds"),
+    Panel(
+        "Pacers set going again",
+        "How often the pacer of a rank had stopped, since its server began. It never should: the log says more.",
+        (
+            Query(
+                f"{level('vllmsim:pacer_restarts_total', 'instance, engine')} or vector(0)",
+                "{{instance}} rank {{engine}}",
+            ),
+        ),
+    ),
 )
