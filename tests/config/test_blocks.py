@@ -23,6 +23,8 @@ class SettleTests(SynchronousTestCase):
             ("", False, False),
             ("--enable-kvcache", True, True),
             ("--enable-prefix-caching", True, True),
+            ("--scheduling-model step", True, True),
+            ("--scheduling-model per-request", False, False),
             ("--no-enable-prefix-caching", False, False),
             ("--enable-kvcache --no-enable-prefix-caching", True, False),
             (events, True, True),

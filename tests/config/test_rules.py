@@ -12,6 +12,11 @@ BROKEN = {
     "--time-to-generate-image-std-dev 1ms": "time-to-generate-image-std-dev",
     "--enable-kvcache --kv-cache-size 1": "kv-cache-size (--kv-cache-size): 1 is too few for a KV cache",
     "--enable-prefix-caching --kv-cache-size 9 --num-gpu-blocks-override 0": "num-gpu-blocks-override",
+    "--scheduling-model step --no-enable-kvcache": "step has its blocks from a KV cache",
+    "--scheduling-model step --max-num-batched-tokens 4 --max-num-seqs 5": "4 tokens are fewer than max-num-seqs",
+    "--scheduling-model step --no-enable-chunked-prefill --max-num-batched-tokens 1023": "of max-model-len, 1024",
+    "--scheduling-model step --no-enable-chunked-prefill --max-num-scheduled-tokens 64": "max-num-scheduled-tokens",
+    "--scheduling-model step --watermark 0.95": "leaves 972 of 1023 blocks free, and a sequence of",
     "--max-loras 15 --max-cpu-loras 5": "max-cpu-loras (--max-cpu-loras): 5 is less than max-loras, which is 15",
     "--max-tool-call-integer-param -10": "max-tool-call-integer-param",
     "--max-tool-call-number-param -10": "max-tool-call-number-param",
@@ -72,6 +77,9 @@ BROKEN = {
 }
 
 FINE = [
+    "--max-num-batched-tokens 4 --no-enable-chunked-prefill --watermark 1",
+    "--scheduling-model step --max-num-batched-tokens 64 --max-num-scheduled-tokens 32",
+    "--scheduling-model step --no-enable-chunked-prefill --max-model-len 8k",
     "--time-to-first-token 1s --time-to-first-token-std-dev 300ms",
     "--max-loras 15 --max-cpu-loras 0",
     '--model m --served-model-name n --lora-modules {"name":"a","base_model_name":"n"}',

@@ -98,3 +98,17 @@ class SchemaTests(SynchronousTestCase):
         """A model without aliases is served under its own name."""
         self.assertEqual(("m",), Configuration(model="m").served_names)
         self.assertEqual(("a", "b"), Configuration(model="m", served_model_name=("a", "b")).served_names)
+
+    def test_step_tokens(self) -> None:
+        """A step has as many tokens as vLLM's, and room for whole prompts where none is spread over steps."""
+        usual = Configuration()
+        for tokens, c in (
+            (2048, usual),
+            (3000, attrs.evolve(usual, max_num_seqs=3000)),
+            (2048, attrs.evolve(usual, max_model_len=9000)),
+            (9000, attrs.evolve(usual, max_model_len=9000, enable_chunked_prefill=False)),
+            (64, attrs.evolve(usual, max_num_batched_tokens=64)),
+            (32, attrs.evolve(usual, max_num_batched_tokens=64, max_num_scheduled_tokens=32)),
+            (64, attrs.evolve(usual, max_num_batched_tokens=64, max_num_scheduled_tokens=128)),
+        ):
+            self.assertEqual(tokens, c.step_tokens)

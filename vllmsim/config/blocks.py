@@ -27,7 +27,7 @@ def settle(configuration: "Configuration", given: Collection[str]) -> "Configura
     c = configuration
     cached = c.enable_kvcache
     if "enable-kvcache" not in given:
-        cached = cached or bool(c.enable_prefix_caching) or _wants_events(c)
+        cached = cached or c.steps or bool(c.enable_prefix_caching) or _wants_events(c)
     blocks = c.kv_cache_size if c.num_gpu_blocks_override is None else c.num_gpu_blocks_override
     window = c.max_model_len
     if cached and not {"kv-cache-size", "num-gpu-blocks-override"} & {*given}:

@@ -14,6 +14,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "access": "Access",
     "model": "Model",
     "scheduling": "Scheduling",
+    "steps": "Engine steps",
     "latency": "Latency",
     "answers": "Answers",
     "tokenizer": "Tokenizer",

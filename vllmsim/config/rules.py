@@ -17,6 +17,7 @@ from vllmsim.config.pluginnames import PUBLISHERS
 from vllmsim.config.plugins import plugin_options_fault
 from vllmsim.config.rankrules import BALANCING, RANK_RULES, RANKS, Rule
 from vllmsim.config.schema import Configuration
+from vllmsim.config.steprules import STEP_RULES
 from vllmsim.config.tls import TLS_RULES
 from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.config.transfer import read_transfer
@@ -24,7 +25,7 @@ from vllmsim.durations import format_duration
 
 _MAX_DEVIATION: Final = 0.3
 _DETAILED: Final = ("model", "worker", "all")
-_CACHED: Final = ("enable-kvcache", "enable-prefix-caching", "kv-events-config")
+_CACHED: Final = ("enable-kvcache", "scheduling-model", "enable-prefix-caching", "kv-events-config")
 
 
 def _deviation(name: str) -> Rule:
@@ -236,6 +237,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *RANK_RULES,
     (("admin-endpoint", "port", "listen", "uds", "data-parallel-supervisor-port", *RANKS, *BALANCING), admin_fault),
     *TLS_RULES,
+    *STEP_RULES,
     (("dataset-url", "dataset-path"), _dataset_file),
     (("mode", "dataset-path", "dataset-url", "datasets"), _dataset_mode),
     (("dataset-sha256",), _dataset_sum),

@@ -23,6 +23,7 @@ from vllmsim.config.options.observing import ObservingOptions
 from vllmsim.config.options.plugins import PluginOptions
 from vllmsim.config.options.scheduling import SchedulingOptions
 from vllmsim.config.options.serving import ServingOptions
+from vllmsim.config.options.steps import MODELS, USUAL_STEP_TOKENS, StepOptions
 from vllmsim.config.options.tls import TlsOptions
 from vllmsim.config.transfer import KVTransfer, read_transfer
 
@@ -35,6 +36,7 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
     ModelOptions,
     AnswerOptions,
     SchedulingOptions,
+    StepOptions,
     CacheOptions,
     ObservingOptions,
     PluginOptions,
@@ -67,6 +69,25 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
     def caches_prefixes(self) -> bool:
         """Whether there is a KV cache in which prefixes are found again."""
         return self.enable_kvcache and self.enable_prefix_caching is not False
+
+    @property
+    def steps(self) -> bool:
+        """Whether the rank is an engine that goes in steps."""
+        return self.scheduling_model == MODELS[1]
+
+    @property
+    def chunks_prefills(self) -> bool:
+        """Whether a prompt may be spread over steps."""
+        return self.enable_chunked_prefill is not False
+
+    @property
+    def step_tokens(self) -> int:
+        """The most tokens of a step."""
+        most = self.max_num_batched_tokens
+        if most is None:
+            whole = 0 if self.chunks_prefills else self.max_model_len
+            most = max(USUAL_STEP_TOKENS, self.max_num_seqs, whole)
+        return most if self.max_num_scheduled_tokens is None else min(most, self.max_num_scheduled_tokens)
 
     @property
     def kv_transfer(self) -> KVTransfer:

@@ -1,0 +1,53 @@
+# -*- test-case-name: tests.config.test_rules -*-
+"""What the options of engine steps must satisfy together, where there are steps: else some would wait for ever."""
+
+from typing import Final
+
+from vllmsim.config.rankrules import Rule
+from vllmsim.config.schema import Configuration
+
+_STEPS: Final = "scheduling-model"
+
+
+def _cached(c: Configuration) -> str | None:
+    return (
+        "step has its blocks from a KV cache, and enable-kvcache says no" if c.steps and not c.enable_kvcache else None
+    )
+
+
+def _batched(c: Configuration) -> str | None:
+    most = c.max_num_batched_tokens
+    if not c.steps or most is None:
+        return None
+    if most < c.max_num_seqs:
+        return f"{most} tokens are fewer than max-num-seqs, which is {c.max_num_seqs}"
+    return _too_short(most, c)
+
+
+def _scheduled(c: Configuration) -> str | None:
+    most = c.max_num_scheduled_tokens
+    return None if not c.steps or most is None else _too_short(most, c)
+
+
+def _too_short(most: int, c: Configuration) -> str | None:
+    if c.chunks_prefills or most >= c.max_model_len:
+        return None
+    return f"{most} tokens have no room for a prompt of max-model-len, {c.max_model_len}, and none is spread over steps"
+
+
+def _watermark(c: Configuration) -> str | None:
+    if not c.steps:
+        return None
+    kept, longest = int(c.watermark * c.kv_cache_size), -(-c.max_model_len // c.block_size)
+    if longest + kept < c.kv_cache_size:
+        return None
+    return f"leaves {kept} of {c.kv_cache_size - 1} blocks free, and a sequence of max-model-len takes {longest}"
+
+
+_SIZES: Final = (_STEPS, "enable-chunked-prefill", "max-model-len")
+STEP_RULES: Final[tuple[Rule, ...]] = (
+    ((_STEPS, "enable-kvcache"), _cached),
+    (("max-num-batched-tokens", "max-num-seqs", *_SIZES), _batched),
+    (("max-num-scheduled-tokens", *_SIZES), _scheduled),
+    (("watermark", "kv-cache-size", "num-gpu-blocks-override", "block-size", *_SIZES), _watermark),
+)
