@@ -13,6 +13,7 @@ from vllmsim.interfaces.blocks import (
     IBlockListener,
     IBlockStore,
     IKVCache,
+    IPrefixCache,
     ISequenceBlocks,
 )
 from vllmsim.interfaces.faults import IFailure, IFailureBook
@@ -37,7 +38,7 @@ from vllmsim.interfaces.operating import (
     PauseMode,
 )
 from vllmsim.interfaces.serving import IAdmission, IPooler, ISimulator, ITokenSink
-from vllmsim.interfaces.steps import IStepTime
+from vllmsim.interfaces.steps import IStepBlocks, IStepCache, IStepTime
 
 __all__ = [
     "IAdapterMetrics",
@@ -68,6 +69,7 @@ __all__ = [
     "IMiddleware",
     "IModelCatalogue",
     "IPooler",
+    "IPrefixCache",
     "IRankControl",
     "IRankMetrics",
     "IRequestObserver",
@@ -75,6 +77,8 @@ __all__ = [
     "IScenarios",
     "ISequenceBlocks",
     "ISimulator",
+    "IStepBlocks",
+    "IStepCache",
     "IStepTime",
     "ITokenSink",
     "ITokenizer",

@@ -10,8 +10,8 @@ from vllmsim.blockevents import BlockPicture, EventBatch
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, StoredBlocks, TokenizedPrompt
 
 
-class IKVCache(Interface):
-    """The blocks of one rank's KV cache, seen by those who fill them."""
+class IPrefixCache(Interface):
+    """The blocks of one rank's KV cache, seen by those who do not fill them."""
 
     capacity = Attribute("int or None: the most tokens that it holds; None for any number.")
     running = Attribute("int: how many sequences have blocks, and run.")
@@ -23,23 +23,11 @@ class IKVCache(Interface):
         Other events are let in while a long prompt is hashed.
         """
 
-    def allocate(
-        prompt: HashedPrompt, answer: Sequence[int], reads: bool, remote_tokens: int
-    ) -> "Deferred[ISequenceBlocks]":
-        """Take the blocks of a prompt: those that have its prefix already, and others.
-
-        :param answer: the ids of all tokens that will be generated.
-        :param reads: whether blocks that have its prefix may be used.
-        :param remote_tokens: how many tokens of the prompt are fetched from the server that ran its prefill.
-        :return: fires when there is room for the prompt and the whole answer; who asks first is first. Cancelling
-            gives the turn up. With prompt and answer longer than `capacity` it would never fire.
-        """
-
     def reset(running: bool) -> bool:
         """Forget what blocks hold.
 
         :param running: do so even when sequences have blocks; what they have computed is known again at once, as if
-            they had been preempted and had computed it anew.
+            they had been preempted and had computed it anew. Where there are steps, they are preempted.
         :return: whether it is forgotten.
         """
 
@@ -55,6 +43,22 @@ class IKVCache(Interface):
         :param share: from 0 to 1.
         :return: the same, or less where a sequence of the longest possible prompt and answer would find no room then. 0
             where there are no blocks.
+        """
+
+
+class IKVCache(IPrefixCache):
+    """The blocks of one rank's KV cache, seen by those who fill them sequence by sequence."""
+
+    def allocate(
+        prompt: HashedPrompt, answer: Sequence[int], reads: bool, remote_tokens: int
+    ) -> "Deferred[ISequenceBlocks]":
+        """Take the blocks of a prompt: those that have its prefix already, and others.
+
+        :param answer: the ids of all tokens that will be generated.
+        :param reads: whether blocks that have its prefix may be used.
+        :param remote_tokens: how many tokens of the prompt are fetched from the server that ran its prefill.
+        :return: fires when there is room for the prompt and the whole answer; who asks first is first. Cancelling
+            gives the turn up. With prompt and answer longer than `capacity` it would never fire.
         """
 
 

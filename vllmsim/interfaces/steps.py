@@ -2,9 +2,12 @@
 """What an engine that goes in steps needs of others."""
 
 import random
+from collections.abc import Callable, Sequence
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
+from vllmsim.inference import HashedPrompt
+from vllmsim.interfaces.blocks import IPrefixCache
 from vllmsim.steps import StepWork
 
 
@@ -18,3 +21,64 @@ class IStepTime(Interface):
         :param generator: the engine's randomness for this.
         :return: seconds, at least 0.
         """
+
+
+class IStepCache(IPrefixCache):
+    """The blocks of one rank's KV cache, seen by a scheduler that fills them step by step.
+
+    What happens to blocks between :meth:`begin` and :meth:`end` is told to listeners at the end, all at once.
+    """
+
+    def open(prompt: HashedPrompt, answer: Sequence[int], reads: bool, remote_tokens: int) -> "IStepBlocks":
+        """Make what keeps the blocks of a sequence; it has none yet.
+
+        :param answer: the ids of all tokens that will be generated.
+        :param reads: whether blocks that have its prefix may be used.
+        :param remote_tokens: how many tokens of the prompt are fetched from the server that ran its prefill.
+        """
+
+    def begin() -> None:
+        """A step is about to be scheduled."""
+
+    def end() -> None:
+        """A step is over: tell what has happened to blocks. Harmless when none has begun."""
+
+    def preempting(preempt: Callable[[], object]) -> None:
+        """Say who takes all blocks from sequences, when what they hold is to be forgotten while they run."""
+
+
+class IStepBlocks(Interface):
+    """The KV blocks of one sequence, which may lose all of them and come again."""
+
+    prefill = Attribute(
+        "Prefill: where the prompt's tokens came from when it was let in first, and which blocks have them."
+    )
+    count = Attribute("int: how many blocks it has.")
+
+    def find(tokens: int) -> tuple[int, int]:
+        """Look for what is computed already of a sequence that has no blocks.
+
+        :param tokens: how many there are, of prompt and answer; the last is not looked for.
+        :return: how many tokens the prefix cache has, and how many more can be fetched from elsewhere.
+        """
+
+    def enter(whole: int, slots: int, known: int, spare: int) -> bool:
+        """Take the blocks that were found last, and free ones behind them, if there are enough; else nothing.
+
+        :param whole: so many tokens must fit as well, though they get no blocks yet; 0 for no more than `slots`.
+        :param slots: for how many tokens there must be blocks.
+        :param known: the full blocks of how many tokens are found by others from now on.
+        :param spare: how many blocks must be free beside.
+        :return: whether it has them.
+        """
+
+    def grow(slots: int, known: int) -> bool:
+        """Take free blocks, if there are enough; else nothing.
+
+        :param slots: for how many tokens there must be blocks.
+        :param known: the full blocks of how many tokens are found by others from now on.
+        :return: whether it has them.
+        """
+
+    def release() -> None:
+        """Give all blocks back, the last first; they keep what they hold until others need them."""

@@ -16,7 +16,7 @@ from vllmsim.config.option import Option
 from vllmsim.config.scenario.course import Course
 from vllmsim.config.scenario.values import PRESSURE, NewAdapter, Step
 from vllmsim.errors import InferenceError
-from vllmsim.interfaces import IAdapterRegistry, IHealth, IJournal, IKVCache, IModelCatalogue, IRankControl
+from vllmsim.interfaces import IAdapterRegistry, IHealth, IJournal, IModelCatalogue, IPrefixCache, IRankControl
 
 
 @define(eq=False)
@@ -33,7 +33,7 @@ class Stage:
     number: int
     live: LiveConfiguration
     _begin: Callable[[int], object]
-    _cache: IKVCache
+    _cache: IPrefixCache
     _catalogue: IModelCatalogue
     _registry: IAdapterRegistry
     _health: IHealth

@@ -12,7 +12,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from vllmsim.interfaces import IBlockStore, IKVCache, IRankControl, IRankMetrics, PauseMode
+from vllmsim.interfaces import IBlockStore, IPrefixCache, IRankControl, IRankMetrics, PauseMode
 from vllmsim.scheduling.mediacache import MediaCache
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.simulator import RankSimulator
@@ -35,7 +35,7 @@ class RankControl:
 
     _simulator: RankSimulator
     _pacer: TokenPacer
-    _cache: IKVCache
+    _cache: IPrefixCache
     _metrics: IRankMetrics
     _may_sleep: bool
     _store: IBlockStore | None = None

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from vllmsim.errors import Unavailable
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, RankLoad, TokenizedPrompt
-from vllmsim.interfaces import IKVCache, IRankMetrics, ISimulator, ITokenizer, ITokenSink
+from vllmsim.interfaces import IPrefixCache, IRankMetrics, ISimulator, ITokenizer, ITokenSink
 from vllmsim.randomness import derive
 from vllmsim.records import RequestRecord
 from vllmsim.scheduling.admission import Admission
@@ -39,7 +39,7 @@ class RankSimulator:
     _clock: IReactorTime
     _lifecycle: RankLifecycle
     _admission: Admission
-    _cache: IKVCache
+    _cache: IPrefixCache
     _backlog: Backlog
     _slots: SequenceSlots
     _metrics: IRankMetrics

@@ -1,0 +1,1 @@
+"""The engine that batches: steps, each with its tokens, its blocks and its time."""
