@@ -40,6 +40,9 @@ SPECIAL = {
     "--chat-template-content-format": "openai",
     "--custom-histogram-buckets": '{"request_latency": [0.1, 0.5]}',
     "--prefix-caching-hash-algo": "sha256_cbor",
+    "--speculative-config": '{"method": "ngram"}',
+    "-sc": '{"method": "ngram"}',
+    "--spec-method": "mtp",
 }
 
 

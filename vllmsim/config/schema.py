@@ -23,9 +23,12 @@ from vllmsim.config.options.observing import ObservingOptions
 from vllmsim.config.options.plugins import PluginOptions
 from vllmsim.config.options.scheduling import SchedulingOptions
 from vllmsim.config.options.serving import ServingOptions
+from vllmsim.config.options.speculation import SpeculationOptions
 from vllmsim.config.options.steps import MODELS, USUAL_STEP_TOKENS, StepOptions
 from vllmsim.config.options.tls import TlsOptions
+from vllmsim.config.speculation import read_speculation
 from vllmsim.config.transfer import KVTransfer, read_transfer
+from vllmsim.speculation import Speculation
 
 
 @frozen(kw_only=True, slots=False)
@@ -36,6 +39,7 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
     ModelOptions,
     AnswerOptions,
     SchedulingOptions,
+    SpeculationOptions,
     StepOptions,
     CacheOptions,
     ObservingOptions,
@@ -93,6 +97,16 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
     def kv_transfer(self) -> KVTransfer:
         """How KV blocks are given to other servers, and taken from them."""
         return read_transfer(self.kv_transfer_config)
+
+    @property
+    def speculation(self) -> Speculation | None:
+        """How many tokens are guessed ahead, if any are, and how many of them are right."""
+        return read_speculation(
+            self.speculative_config,
+            method=self.spec_method,
+            model=self.spec_model,
+            num_speculative_tokens=self.spec_tokens,
+        )
 
     @property
     def ranks(self) -> range:
