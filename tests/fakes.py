@@ -348,6 +348,10 @@ class RecordingMetrics:
         """Remember."""
         self.heard.append(("emitted", count, gap))
 
+    def draft_verified(self, drafted: int, accepted: int) -> None:
+        """Remember."""
+        self.heard.append(("verified", drafted, accepted))
+
     def iteration_finished(self) -> None:
         """Remember."""
         self.heard.append(("iteration",))

@@ -123,7 +123,7 @@ class DocumentationTests(RankTestCase):
         """The page of metrics has every family that a server may show, in its order, with its type and labels."""
         metrics = RankMetrics(
             "0", "m", 1024, cache_config_labels(Configuration()), 1.0, ("a",), blocks=True, block_lives=True,
-            transfers=TransferMetrics(fetches=True, nixl=True), parses=True,
+            transfers=TransferMetrics(fetches=True, nixl=True), drafted=2, parses=True,
             adapters=AdapterMetrics(LiveConfiguration(Configuration(enable_lora=True)), lambda: 1.0),
         )  # fmt: skip
         BackendMetrics(metrics.own)

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from vllmsim.metrics.statslog import Figures, StatsLog
+from vllmsim.metrics.statslog import Drafts, Figures, StatsLog
 
 
 class StatsLogTests(SynchronousTestCase):
@@ -31,7 +31,7 @@ class StatsLogTests(SynchronousTestCase):
             self.assertEqual("info", event["log_level"].name)
             self.lines.append(formatEvent(event))
 
-    def after(self, seconds: float, **changes: float) -> list[str]:
+    def after(self, seconds: float, **changes: Any) -> list[str]:
         """Change what the rank does, let time pass, and take the lines that came."""
         self.figures = evolve(self.figures, **changes)
         self.clock.advance(seconds)
@@ -68,6 +68,23 @@ class StatsLogTests(SynchronousTestCase):
         self.assertIn("Avg generation throughput: 0.0 tokens/s", line)
         self.assertEqual([], self.after(10))
         self.assertEqual([ANY], self.after(10, computed=101))
+
+    def test_drafts(self) -> None:
+        """Where tokens are guessed, vLLM's line says what became of those that were verified since the last one."""
+        self.after(10, generated=51, drafts=Drafts(10, 30, (8, 4, 2)))
+        self.assertEqual(1, len(self.after(10, generated=52)))
+        [_, line] = self.after(10, generated=173, drafts=Drafts(60, 180, (48, 24, 12)))
+        expected = (
+            "SpecDecoding metrics: Mean acceptance length: 2.40, Accepted throughput: 3.50 tokens/s, Drafted "
+            "throughput: 7.50 tokens/s, Accepted: 70 tokens, Drafted: 150 tokens, Per-position acceptance rate: "
+            "0.800, 0.400, 0.200, Avg Draft acceptance rate: 46.7%"
+        )
+        self.assertEqual(expected, line)
+
+    def test_no_drafts(self) -> None:
+        """A server that could guess, and has verified nothing, says nothing of it."""
+        [line] = self.after(10, generated=51, drafts=Drafts(0, 0, (0, 0)))
+        self.assertTrue(line.startswith("Engine 002"))
 
     def test_stop(self) -> None:
         """One that is stopped says nothing more, and leaves no timer; to stop it twice does no harm."""

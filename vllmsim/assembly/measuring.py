@@ -89,6 +89,7 @@ def make_measures(
             blocks=c.enable_kvcache,
             block_lives=c.enable_kvcache and c.kv_cache_metrics,
             transfers=TransferMetrics(c.block_size, c.kv_bytes_per_token, c.kv_transfer.fetches, c.kv_transfer.nixl),
+            drafted=0 if c.speculation is None else c.speculation.tokens,
             parses=bool(c.tool_call_parser),
             now=clock.seconds,
             buckets=c.custom_histogram_buckets or {},

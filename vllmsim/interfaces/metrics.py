@@ -45,6 +45,13 @@ class IRankMetrics(Interface):
         :param gap: seconds since the sequence's previous run; None for its first.
         """
 
+    def draft_verified(drafted: int, accepted: int) -> None:
+        """A step verified tokens that were guessed for a sequence.
+
+        :param drafted: how many; at least one.
+        :param accepted: how many of them, from the first on, were right.
+        """
+
     def iteration_finished() -> None:
         """The pacer finished a tick: what was emitted since the last one makes one iteration."""
 

@@ -21,6 +21,7 @@ from vllmsim.metrics.exposition import Families
 from vllmsim.metrics.sequences import SequenceMetrics
 from vllmsim.metrics.series import Computed, Counter, Gauge, Labels
 from vllmsim.metrics.sleeping import SleepMetrics
+from vllmsim.metrics.speculation import SpeculationMetrics
 from vllmsim.metrics.statslog import Figures
 from vllmsim.metrics.toolcalls import ToolCallMetrics
 from vllmsim.metrics.transfer import TransferMetrics
@@ -46,6 +47,7 @@ class RankMetrics:
     :param blocks: whether KV blocks are simulated.
     :param block_lives: whether to show how long KV blocks live.
     :param transfers: what counts those of KV blocks.
+    :param drafted: how many tokens are guessed at a time, if any are.
     :param parses: whether the server looks for calls of tools in answers.
     :param now: tells the time, in seconds; for what measures it.
     :param buckets: bounds of histograms, by the names of :class:`vllmsim.metrics.bounds.Bounds`.
@@ -64,6 +66,7 @@ class RankMetrics:
         blocks: bool = False,
         block_lives: bool = False,
         transfers: TransferMetrics | None = None,
+        drafted: int = 0,
         parses: bool = False,
         now: Callable[[], float] = float,
         buckets: Mapping[str, Sequence[float]] = MappingProxyType({}),
@@ -78,6 +81,9 @@ class RankMetrics:
         """What vLLM does not have."""
         bounds = make_bounds(max_model_len, buckets)
         # Families are written in the order in which they are made, which is vLLM's.
+        self._speculation = SpeculationMetrics(drafted) if drafted else None
+        if self._speculation is not None:
+            self._speculation.show(f)
         self._show_states(f)
         self._show_tokens(f)
         text = "Sequences that came to their end, by the reason for it."
@@ -189,6 +195,7 @@ class RankMetrics:
             hits=self.cache.recent.rate or 0.0,
             external_hits=self.cache.recent_external.rate,
             media_hits=self._recent_media.rate,
+            drafts=None if self._speculation is None else self._speculation.told(),
         )
 
     def progress(self) -> tuple[float, int, float, float]:
@@ -235,6 +242,11 @@ class RankMetrics:
         self._generated.value += count
         if gap is not None:
             self._sequences.gaps.observe(gap)
+
+    def draft_verified(self, drafted: int, accepted: int) -> None:
+        """Count guessed tokens."""
+        if self._speculation is not None:
+            self._speculation.verified(drafted, accepted)
 
     def iteration_finished(self) -> None:
         """Observe the tokens since the last iteration."""
