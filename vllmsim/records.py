@@ -232,7 +232,7 @@ class RequestRecord:
         if self.fault is not None:
             self.outcome = "injected"
         elif self._verdict is not None:
-            self.outcome = self._verdict
+            self.outcome = "aborted" if self.aborted and self._verdict == "failed" else self._verdict
         elif cause is not None:
             self.outcome = cause
         elif self.aborted:

@@ -33,7 +33,7 @@ def disagreement(ending: Ending, record: Record) -> str:
     agreed = {
         "whole": outcome == "completed" or (outcome == "injected" and fault is not None) or unsaid,
         "aborted": outcome == "aborted" or (outcome == "injected" and fault is not None),
-        "error": (outcome in ("refused", "invalid", "injected") or nowhere) and status == ending.status,
+        "error": (outcome in ("refused", "invalid", "injected", "aborted") or nowhere) and status == ending.status,
         "broken": outcome == "injected" and fault is not None,
     }[ending.how]
     if not agreed:

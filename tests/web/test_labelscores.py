@@ -56,6 +56,17 @@ class ScoreTests(RankTestCase):
         self.assertEqual(2.0, self.sample('vllm:num_requests_waiting{engine="0",model_name="Qwen/Qwen3-0.6B"}'))
         self.clock.advance(3)
 
+    def test_aborted(self) -> None:
+        """Who is aborted before all items have a score is told so, and the journal says it too."""
+        self.make_rank("--time-to-first-token", "1s", "--max-num-seqs", "1")
+        exchange = self.score("q", ["a", "b"], 1)
+        self.clock.advance(1)
+        self.rank.simulator.abort(None)
+        self.assertEqual(503, exchange.status)
+        self.assertEqual("The request was aborted before all items were scored.", exchange.json()["error"]["message"])
+        (record,) = self.get("/admin/requests").json()["requests"]
+        self.assertEqual("aborted", record["outcome"])
+
     def test_long_prompts_are_cut(self) -> None:
         """A prompt is cut to leave room for a token."""
         self.make_rank("--max-model-len", "8")

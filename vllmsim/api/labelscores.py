@@ -20,7 +20,7 @@ from vllmsim.api.dialect import Call, Settings, request_of, usage
 from vllmsim.api.sampling import Int64
 from vllmsim.api.thresholds import NEVER
 from vllmsim.api.transfer import NO_TRANSFER, Transfer
-from vllmsim.errors import InvalidParameter, InvalidRequest
+from vllmsim.errors import InvalidParameter, InvalidRequest, Unavailable
 from vllmsim.inference import Answer, InferenceRequest, Prefill, TokenizedPrompt, TokenPrompt
 from vllmsim.sampling import Sampling
 
@@ -158,7 +158,12 @@ class LabelScores:
     _created: int
 
     def body(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill, answers: Sequence[Answer]) -> bytes:
-        """Write the answer with every member of vLLM's model, nulls among them."""
+        """Write the answer with every member of vLLM's model, nulls among them.
+
+        :raises Unavailable: when an operator has ended the step on one of the prompts, which has no score then.
+        """
+        if any(answer.finish_reason == "abort" for answer in answers):
+            raise Unavailable("The request was aborted before all items were scored.")
         body, request = self._body, self._request
         scores = [score(prompt.ids, body.label_token_ids, among_labels=body.apply_softmax) for prompt in prompts]
         return orjson.dumps(
