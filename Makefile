@@ -146,7 +146,7 @@ clean: ## remove everything that was made
 
 CONSTRAINTS ?=
 EXTRAS ?= grpc,test
-PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile $(addprefix --constraint ,$(CONSTRAINTS))
 
 $(VENV)/bin/python:
 	@echo "making $(VENV)"

@@ -82,13 +82,13 @@ class Side:
         while not over.is_set():
             at = time.monotonic() - self._begun
             if at >= next_look:
-                counts = at >= next_count
                 try:
-                    self.growth.look(at, await asker.ask("/census?types" if counts else "/census"))
+                    census = await asker.ask("/census?types" if at >= next_count else "/census")
+                    self.growth.look(at, census)
+                    next_count += self.seconds * WARM_UP if "types" in census else 0
                 except (Refused, OSError) as error:
                     self.troubles.append(f"census: {error}")
                 next_look = at + min(5.0, self.seconds / 60)
-                next_count += self.seconds * WARM_UP if counts else 0
             self.books.follow()
             await asyncio.sleep(0.25)
         asker.close()
@@ -127,6 +127,9 @@ class Side:
     async def _count(self) -> dict[str, int]:
         asker = self._asker()
         census = await asker.ask("/census?types")
+        while "types" not in census:
+            await asyncio.sleep(0.1)
+            census = await asker.ask("/census?types")
         asker.close()
         now = sample(self.server.daemon.process.pid, 0.0, census["calls"])
         types = census["types"]

@@ -1,6 +1,6 @@
 """A middleware that tells what is in the server's process: ``GET /census``, and ``/census?types`` to count all objects.
 
-It is for the soak alone, and stands where any plugin does.
+Objects are counted only while no thread works. It is for the soak alone, and stands where any plugin does.
 """
 
 import gc
@@ -38,7 +38,8 @@ class Census:
             "readers": len(self.reactor.getReaders()),
             "writers": len(self.reactor.getWriters()),
         }
-        if exchange.uri.endswith(b"?types"):
+        # A tuple that a thread is just making breaks when somebody else has hold of it, as a list of all objects has.
+        if exchange.uri.endswith(b"?types") and not self.reactor.getThreadPool().working:
             gc.collect()
             types = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
             told["types"] = dict(types.most_common(_MOST))
