@@ -235,6 +235,13 @@ class HashedPrompt:
     shared: int = 0
     tail: tuple[tuple[Any, ...], ...] | None = None
 
+    def between(self, answer: Sequence[int], start: int, stop: int) -> Sequence[int]:
+        """Cut out some of the ids of the prompt and of its answer behind it."""
+        length = len(self.ids)
+        if stop <= length:
+            return self.ids[start:stop]
+        return [*self.ids[start:], *answer[max(0, start - length) : stop - length]]
+
 
 @frozen(eq=False)
 class StoredBlocks:

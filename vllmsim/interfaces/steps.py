@@ -55,6 +55,9 @@ class IStepBlocks(Interface):
     )
     count = Attribute("int: how many blocks it has.")
 
+    def missing(tokens: int) -> int:
+        """Count the blocks that it has too few for some tokens."""
+
     def find(tokens: int) -> tuple[int, int]:
         """Look for what is computed already of a sequence that has no blocks.
 

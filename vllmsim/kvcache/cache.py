@@ -21,7 +21,7 @@ from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, Prefill, 
 from vllmsim.interfaces import ICacheMetrics, IKVCache, ISequenceBlocks
 from vllmsim.kvcache.hasher import BlockHasher
 from vllmsim.kvcache.pool import BlockPool
-from vllmsim.kvcache.pressure import Pressure
+from vllmsim.kvcache.pressure import Pressure, pressure_on
 from vllmsim.kvcache.sequence import SequenceBlocks
 from vllmsim.turns import TURN
 
@@ -65,8 +65,7 @@ class KVCache:
 
     @_pressure.default
     def _make_pressure(self) -> Pressure:
-        longest = self._pool.usable if self._longest is None else -(-self._longest // self._block_size)
-        return Pressure(self._clock, self._pool, max(0, self._pool.usable - longest))
+        return pressure_on(self._pool, self._clock, self._longest, self._block_size)
 
     @property
     def capacity(self) -> int | None:
@@ -112,7 +111,7 @@ class KVCache:
         return turn
 
     def reset(self, running: bool) -> bool:
-        """Forget what blocks hold; see :class:`vllmsim.interfaces.IKVCache`."""
+        """Forget what blocks hold; see :class:`vllmsim.interfaces.IPrefixCache`."""
         if self._running and not running:
             return False
         known = [(each, each.digests()) for each in self._running]
@@ -127,7 +126,7 @@ class KVCache:
         self._pool.forget(adapter)
 
     def occupy(self, share: float) -> float:
-        """Have blocks used by nobody; see :class:`vllmsim.interfaces.IKVCache`."""
+        """Have blocks used by nobody; see :class:`vllmsim.interfaces.IPrefixCache`."""
         occupied = self._pressure.want(share)
         self._pressure.settle(self._clock.seconds() + TURN)
         self._look_for_room()

@@ -77,3 +77,14 @@ class Pressure:
         if self.held != before:
             pool.tell()
         return self.settled or (self.held < self._target and not pool.room)
+
+
+def pressure_on(pool: BlockPool, clock: IReactorTime, longest: int | None, block_size: int) -> Pressure:
+    """Make what has a share of a pool's blocks.
+
+    :param longest: the most tokens that a sequence has, for which there is room in any case; None for as many as there
+        is room for.
+    :param block_size: tokens per block.
+    """
+    blocks = pool.usable if longest is None else -(-longest // block_size)
+    return Pressure(clock, pool, max(0, pool.usable - blocks))

@@ -92,7 +92,7 @@ class SequenceBlocks:
         keys += [self._hasher.keys_of(self._prompt, number) for number in range(len(keys), self._full)]
         parent = digests[start - 1] if start else None
         stop = self._full * self._size
-        ids = self._ids(start * self._size, stop)
+        ids = self._prompt.between(self._answer, start * self._size, stop)
         self._pool.store(
             self._blocks[start : self._full],
             StoredBlocks(digests[start:], parent, ids, keys[start:], self._prompt.adapter),
@@ -102,16 +102,10 @@ class SequenceBlocks:
         """Hash the first block that does not go by a hash."""
         full, prompt = self._full, self._prompt
         parent = self._pool.digest(self._blocks[full - 1]) if full else None
-        ids = self._ids(full * self._size, (full + 1) * self._size)
+        ids = self._prompt.between(self._answer, full * self._size, (full + 1) * self._size)
         digest, keys = hasher.extend(prompt, full, parent, ids), hasher.keys_of(prompt, full)
         self._pool.store([self._blocks[full]], StoredBlocks((digest,), parent, ids, (keys,), prompt.adapter))
         self._full += 1
-
-    def _ids(self, start: int, stop: int) -> Sequence[int]:
-        prompt, length = self._prompt.ids, len(self._prompt.ids)
-        if stop <= length:
-            return prompt[start:stop]
-        return [*prompt[start:], *self._answer[max(0, start - length) : stop - length]]
 
     def _look_ahead(self, tokens: int) -> None:
         size = self._size

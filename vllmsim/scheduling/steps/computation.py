@@ -37,6 +37,8 @@ class Computation:
     """How many tokens of it the step computes that runs, guesses included; 0 if it is in none."""
     drafts: int = field(init=False, default=0)
     """How many tokens are guessed behind the last, to be verified with the next step."""
+    partial: bool = field(init=False, default=False)
+    """Whether the step that it was in last did not come to the end of its prompt, or of what is computed anew."""
     preemptions: int = field(init=False, default=0)
     """How many times it lost its blocks."""
     blocks: IStepBlocks | None = field(init=False, default=None)

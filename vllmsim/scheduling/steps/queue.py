@@ -1,88 +1,125 @@
 # -*- test-case-name: tests.scheduling.steps.test_queue -*-
-"""Who waits for the engine, in what order.
+"""Everyone who waits for the engine, and who of them is next.
 
-Those who were preempted come before all others, the last first; with priorities everyone stands where its priority and
-its coming put it, preempted or not. Who cannot run, since too many adapters are in use, is passed over and keeps its
-place. Those of one adapter stand in one line, so that a thousand of them are passed over at once.
+Three things keep one from being next without keeping others: its answer is not known, its tokens are being fetched, or
+it needs an adapter while as many as possible are in use.
 """
 
-from collections.abc import Container
+from collections import Counter
 from itertools import count
 
 from attrs import define, field
 
-from vllmsim.scheduling.ranking import Rank, Ranking
 from vllmsim.scheduling.steps.computation import Computation
+from vllmsim.scheduling.steps.limits import StepLimits
+from vllmsim.scheduling.steps.lines import Lines
 
 
 @define(eq=False)
 class StepQueue:
-    """Computations that wait.
+    """Holds computations until they are let in, and knows which adapters are in use by those that were.
 
     :param by_priority: whether priorities count.
     """
 
     _by_priority: bool = False
-    _lines: dict[int | None, Ranking[Computation]] = field(init=False, factory=dict)
-    """By the number of the adapter; None for the base model. None of them is empty."""
-    _front: "count[int]" = field(init=False, factory=lambda: count(0, -1))
+    _lines: Lines = field(init=False)
+    _unready: dict[Computation, None] = field(init=False, factory=dict)
+    """Those whose answer nobody knows."""
+    _fetching: dict[Computation, bool] = field(init=False, factory=dict)
+    """Those that have blocks and no tokens yet, in the order in which they got them, and whether the tokens are there
+    by now."""
+    _adapters: Counter[int] = field(init=False, factory=Counter)
+    """How many of those that run use each adapter, by its number."""
+    _orders: "count[int]" = field(init=False, factory=lambda: count(1))
+
+    @_lines.default
+    def _make_lines(self) -> Lines:
+        return Lines(self._by_priority)
 
     def __len__(self) -> int:
-        return sum([len(line) for line in self._lines.values()])
+        return len(self._lines) + len(self._unready) + len(self._fetching)
+
+    @property
+    def fetching(self) -> list[Computation]:
+        """Those that have blocks, and whose tokens are fetched."""
+        return [*self._fetching]
+
+    def count_deferred(self, limits: StepLimits) -> int:
+        """Count those that could not be let in if there were room."""
+        barred = 0 if self._takes_adapters(limits) else self._lines.count_barred(self._adapters)
+        return len(self._unready) + barred + [*self._fetching.values()].count(False)
 
     def add(self, computation: Computation) -> None:
         """Have one wait that has come."""
-        self._put(computation, (computation.priority if self._by_priority else 0, computation.order))
+        computation.order = next(self._orders)
+        if computation.answer is None:
+            self._unready[computation] = None
+        else:
+            self._lines.add(computation)
 
     def put_back(self, computation: Computation) -> None:
-        """Have one wait again that was let in."""
-        if self._by_priority:
-            self.add(computation)
-        else:
-            self._put(computation, (0, next(self._front)))
+        """Have one wait again that was preempted."""
+        self._lines.put_back(computation)
+
+    def ready(self, computation: Computation) -> None:
+        """Learn that the answer of one is known now. Harmless when it does not wait for that."""
+        if computation in self._unready:
+            del self._unready[computation]
+            self._lines.add(computation)
+
+    def fetch(self, computation: Computation) -> None:
+        """Learn that the tokens of one are fetched from now on."""
+        self._lines.discard(computation)
+        self._fetching[computation] = False
+
+    def fetched(self, computation: Computation) -> None:
+        """Learn that they are there. Harmless when none are fetched for it."""
+        if computation in self._fetching:
+            self._fetching[computation] = True
+
+    def is_fetched(self, computation: Computation) -> bool:
+        """Tell whether it has tokens that were fetched, and blocks for them."""
+        return self._fetching.get(computation, False)
 
     def discard(self, computation: Computation) -> bool:
         """Take one away.
 
-        :return: whether it was there.
+        :return: whether it was here.
         """
-        number = _line_of(computation)
-        line = self._lines.get(number)
-        if line is None or not line.discard(computation):
-            return False
-        if not line:
-            del self._lines[number]
-        return True
+        for place in (self._fetching, self._unready):
+            if computation in place:
+                del place[computation]
+                return True
+        return self._lines.discard(computation)
 
-    def first(self, adapters: Container[int], more: bool) -> Computation | None:
-        """Find the first that may run.
+    def first(self, limits: StepLimits, admitting: bool) -> Computation | None:
+        """Find the next.
 
-        :param adapters: the numbers of those that are in use.
-        :param more: whether another may be.
-        :return: None if none may.
+        :param admitting: whether it may be one that has no blocks.
+        :return: None if there is nobody who could run.
         """
-        best: tuple[Rank, Computation] | None = None
-        for number, line in self._lines.items():
-            if more or number is None or number in adapters:
-                first = line.first()
-                if first is not None and (best is None or first[0] < best[0]):
-                    best = first
-        return None if best is None else best[1]
+        more = self._takes_adapters(limits)
+        for computation, there in self._fetching.items():
+            adapter = computation.adapter
+            if there and (more or adapter is None or adapter.number in self._adapters):
+                return computation
+        return self._lines.first(self._adapters, more) if admitting else None
 
-    def count_barred(self, adapters: Container[int]) -> int:
-        """Count those that need an adapter which is not in use.
+    def enter(self, computation: Computation) -> None:
+        """Learn that one runs now, and waits no more."""
+        self.discard(computation)
+        if computation.adapter is not None:
+            self._adapters[computation.adapter.number] += 1
 
-        :param adapters: the numbers of those that are.
-        """
-        return sum([len(line) for number, line in self._lines.items() if number is not None and number not in adapters])
+    def leave(self, computation: Computation) -> None:
+        """Learn that one runs no more."""
+        if computation.adapter is not None:
+            number = computation.adapter.number
+            self._adapters[number] -= 1
+            if not self._adapters[number]:
+                del self._adapters[number]
 
-    def _put(self, computation: Computation, rank: Rank) -> None:
-        number = _line_of(computation)
-        line = self._lines.get(number)
-        if line is None:
-            line = self._lines[number] = Ranking()
-        line.add(computation, rank)
-
-
-def _line_of(computation: Computation) -> int | None:
-    return None if computation.adapter is None else computation.adapter.number
+    def _takes_adapters(self, limits: StepLimits) -> bool:
+        """Tell whether one more adapter may be in use."""
+        return len(self._adapters) < limits.adapters

@@ -1,0 +1,1 @@
+"""Tests of the KV cache of an engine that goes in steps."""

@@ -1,0 +1,117 @@
+# -*- test-case-name: tests.kvcache.steps.test_cache -*-
+"""The KV cache of a rank that goes in steps, from which its scheduler takes blocks.
+
+Nobody is promised anything: a sequence has the blocks of its tokens that are computed, and a step takes more. So blocks
+may run out while sequences run, and the scheduler decides who loses its own.
+"""
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, TokenizedPrompt
+from vllmsim.interfaces import ICacheMetrics, IStepBlocks, IStepCache
+from vllmsim.kvcache.hasher import BlockHasher
+from vllmsim.kvcache.pool import BlockPool
+from vllmsim.kvcache.pressure import Pressure, pressure_on
+from vllmsim.kvcache.steps.blocks import StepBlocks, StepBooks
+from vllmsim.kvcache.steps.events import StepEvents
+from vllmsim.turns import TURN
+
+
+@implementer(IStepCache)
+@define(eq=False)
+class StepCache:
+    """Keeps the books of a rank's blocks.
+
+    :param block_size: tokens per block.
+    :param hasher: names full blocks; None where prefixes are not cached, so that nothing is ever found.
+    :param events: hears of the blocks of `pool`, and tells others at the end of each step.
+    :param outside: whether there is a cache outside this server that prompts are looked up in.
+    :param longest: the most tokens that a sequence has; None for as many as there is room for.
+    :param rank: the data-parallel rank whose it is.
+    """
+
+    _clock: IReactorTime
+    _pool: BlockPool
+    _block_size: int
+    _hasher: BlockHasher | None
+    _metrics: ICacheMetrics
+    _events: StepEvents
+    _outside: bool = False
+    _longest: int | None = None
+    _rank: int = 0
+    _pressure: Pressure = field(init=False)
+    _books: StepBooks = field(init=False)
+    _preempt: Callable[[], object] = field(init=False, default=lambda: None)
+
+    @_pressure.default
+    def _make_pressure(self) -> Pressure:
+        return pressure_on(self._pool, self._clock, self._longest, self._block_size)
+
+    @_books.default
+    def _make_books(self) -> StepBooks:
+        return StepBooks(
+            self._pool, self._block_size, self._hasher, self._metrics, self._pressure, self._outside, self._rank
+        )
+
+    @property
+    def capacity(self) -> int | None:
+        """The most tokens that it holds."""
+        return self._pool.usable * self._block_size
+
+    @property
+    def running(self) -> int:
+        """How many sequences have blocks."""
+        return len(self._books.holders)
+
+    @property
+    def usage(self) -> float:
+        """The share of blocks that sequences have."""
+        return self._pool.used / self._pool.usable
+
+    async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
+        """Hash a prompt's full blocks, if that is of any use."""
+        if self._hasher is None:
+            return HashedPrompt(prompt.ids)
+        return await self._hasher.hash(prompt, request)
+
+    def open(self, prompt: HashedPrompt, answer: Sequence[int], reads: bool, remote_tokens: int) -> IStepBlocks:
+        """Make what keeps the blocks of a sequence; see :class:`vllmsim.interfaces.IStepCache`."""
+        return StepBlocks(self._books, prompt, answer, reads, remote_tokens)
+
+    def begin(self) -> None:
+        """Learn that a step is about to be scheduled."""
+        self._events.begin()
+        if not self._pressure.settled:
+            self._pressure.settle(self._clock.seconds() + TURN)
+
+    def end(self) -> None:
+        """Tell what a step has done."""
+        self._events.end()
+        self._pool.tell()
+
+    def preempting(self, preempt: Callable[[], object]) -> None:
+        """Learn who takes all blocks from sequences."""
+        self._preempt = preempt
+
+    def reset(self, running: bool) -> bool:
+        """Forget what blocks hold; see :class:`vllmsim.interfaces.IPrefixCache`."""
+        if self._books.holders and not running:
+            return False
+        self._preempt()
+        self._pool.clear()
+        self._pool.tell()
+        return True
+
+    def forget(self, adapter: Adapter) -> None:
+        """Learn that an adapter is served no more."""
+        self._pool.forget(adapter)
+
+    def occupy(self, share: float) -> float:
+        """Have blocks used by nobody; see :class:`vllmsim.interfaces.IPrefixCache`."""
+        occupied = self._pressure.want(share)
+        self._pressure.settle(self._clock.seconds() + TURN)
+        return occupied
