@@ -6,7 +6,8 @@ from pathlib import Path
 from twisted.logger import capturedLogs
 
 from tests.harness import RankTestCase
-from vllmsim.journal.requestlog import INTERVAL, RequestLog
+from vllmsim.appending import INTERVAL
+from vllmsim.journal.requestlog import RequestLog
 from vllmsim.tracing.spans import RequestSpans
 
 TRACED = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}

@@ -7,11 +7,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import in_thread
-from vllmsim.journal.requestlog import INTERVAL, MOST_WAITING, RETRY, RequestLog
+from vllmsim.appending import INTERVAL, MOST_WAITING, RETRY
+from vllmsim.journal.requestlog import RequestLog
 from vllmsim.records import RequestRecord
 
 
@@ -127,7 +128,7 @@ class RequestLogTests(SynchronousTestCase):
             self.path.rmdir()
             self.clock.advance(RETRY)
         self.assertEqual(([1, 2, 3], []), (self.lines(), self.clock.getDelayedCalls()))
-        starts = [event["log_format"].partition("{path}")[0] for event in said]
+        starts = [formatEvent(event).partition(str(self.path))[0] for event in said]
         self.assertEqual(["Cannot write to the request log ", "The request log "], starts)
 
     def test_full(self) -> None:
