@@ -81,7 +81,7 @@ class AppendedFile(Generic[T]):
 
     _log: ClassVar[Logger] = Logger()
 
-    _what: str
+    what: str
     path: str
     _write: Callable[[Sequence[T], bool], bytes]
     _clock: IReactorTime
@@ -135,7 +135,7 @@ class AppendedFile(Generic[T]):
 
     def _take_turn(self) -> Deferred[None]:
         turn: Deferred[None] = self._turns.run(lambda: Deferred.fromCoroutine(self._flush()))
-        return turn.addErrback(lambda reason: self._log.failure("While writing the {what}", reason, what=self._what))
+        return turn.addErrback(lambda reason: self._log.failure("While writing the {what}", reason, what=self.what))
 
     async def _flush(self) -> None:
         """Write what waits now; what comes meanwhile has its own turn."""
@@ -212,7 +212,7 @@ class AppendedFile(Generic[T]):
             self._trouble = True
             self._log.warn(
                 "Cannot write to the {what} {path}: {reason}. Requests go on; up to {count} lines wait for it.",
-                what=self._what,
+                what=self.what,
                 path=self.path,
                 reason=reason,
                 count=self._most_waiting,
@@ -220,7 +220,7 @@ class AppendedFile(Generic[T]):
         elif reason is None and (self._trouble or self._lost):
             self._log.warn(
                 "The {what} {path} is written again; {lost} lines are lost.",
-                what=self._what,
+                what=self.what,
                 path=self.path,
                 lost=self._lost,
             )

@@ -12,7 +12,6 @@ The reactor only notes what has happened; :class:`TraceEvents` makes events of t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import count
 from typing import Any, Final, TypeAlias
 
@@ -80,6 +79,7 @@ class TraceEvents:
     _counts: dict[str, dict[str, int]] = field(init=False, factory=dict)
     """What counters show, and what they were last told to."""
     _last: int = field(init=False, default=0)
+    _running: int = field(init=False, default=0)
 
     @property
     def head(self) -> bytes:
@@ -107,7 +107,9 @@ class TraceEvents:
         for each in happened:
             at = self._time(each.at)
             if at != self._last:
-                self._count_sequences(events)
+                # What happens at one time is counted once.
+                if self._last:
+                    self._count_sequences(events)
                 self._last = at
             if isinstance(each, _Step):
                 events.append(self._step(each, at))
@@ -132,12 +134,9 @@ class TraceEvents:
 
     def _step(self, step: _Step, at: int) -> Event:
         work = step.work
-        if work.decodes + work.draft_tokens == 0:
-            name = "prefill"
-        else:
-            name = "mixed" if work.prefill_tokens else "decode"
+        kinds = "prefill" if work.prefill_tokens else "", "decode" if work.decodes or work.draft_tokens else ""
         return {
-            "name": name,
+            "name": " and ".join(filter(None, kinds)),
             "cat": "step",
             "ph": "X",
             "ts": at,
@@ -157,18 +156,20 @@ class TraceEvents:
         }
 
     def _move(self, events: list[Event], move: _Move, at: int) -> None:
-        number, phase = move.number, move.phase
-        if number in self._open:
-            before, facts = self._open.pop(number)
-            events.append(self._slice("e", number, before, at))
-        else:
-            facts = move.facts
+        number, phase, facts = move.number, move.phase, move.facts
+        came = number not in self._open
+        if came:
             events.append(self._slice("b", number, _SEQUENCE, at, facts))
+        else:
+            before, known = self._open.pop(number)
+            self._running -= before in _RUNNING
+            events.append(self._slice("e", number, before, at))
         if phase is None:
             events.append(self._slice("e", number, _SEQUENCE, at))
         else:
-            self._open[number] = phase, facts
-            events.append(self._slice("b", number, phase, at, {} if facts is move.facts else move.facts))
+            self._running += phase in _RUNNING
+            self._open[number] = phase, facts if came else known
+            events.append(self._slice("b", number, phase, at, None if came else facts))
 
     def _slice(self, kind: str, number: int, name: str, at: int, facts: Mapping[str, object] | None = None) -> Event:
         event: Event = {
@@ -183,10 +184,78 @@ class TraceEvents:
         return {**event, "args": facts} if facts else event
 
     def _count_sequences(self, events: list[Event]) -> None:
-        running = sum(phase in _RUNNING for phase, _ in self._open.values())
-        self._count(events, "sequences", {"running": running, "waiting": len(self._open) - running})
+        self._count(events, "sequences", {"running": self._running, "waiting": len(self._open) - self._running})
 
     def _count(self, events: list[Event], name: str, counts: dict[str, int]) -> None:
         if counts != self._counts.get(name):
             self._counts[name] = counts
             events.append({"name": name, "ph": "C", "ts": self._last, "pid": self._rank, "args": counts})
+
+
+@implementer(IEngineTrace)
+@define(eq=False)
+class EngineTrace:
+    """Notes what happens, and has it written to a file.
+
+    :param blocks: tells how many KV blocks are in use, and how many can be found.
+    """
+
+    file: AppendedFile[_Blocks]
+    _blocks: Callable[[], tuple[int, int]]
+    _numbers: "count[int]" = field(init=False, factory=lambda: count(1))
+    _steps: "count[int]" = field(init=False, factory=lambda: count(1))
+    _last: tuple[int, int] = field(init=False, default=(0, 0))
+
+    def step_began(self, at: float, seconds: float, work: StepWork, facts: Mapping[str, int]) -> None:
+        """Note a step; see :class:`vllmsim.interfaces.IEngineTrace`."""
+        self.file.add(_Step(at, *self._count(), seconds, work, {"step": next(self._steps), **facts}))
+
+    def sequence_came(self, at: float, facts: Mapping[str, object]) -> int:
+        """Note a sequence; see :class:`vllmsim.interfaces.IEngineTrace`."""
+        number = next(self._numbers)
+        self.sequence_moved(number, at, "queued", facts)
+        return number
+
+    def sequence_moved(self, number: int, at: float, phase: Phase, facts: Mapping[str, object]) -> None:
+        """Note where it is; see :class:`vllmsim.interfaces.IEngineTrace`."""
+        self.file.add(_Move(at, *self._count(), number, phase, facts))
+
+    def sequence_left(self, number: int, at: float) -> None:
+        """Note its end; see :class:`vllmsim.interfaces.IEngineTrace`."""
+        self.file.add(_Move(at, *self._count(), number, None, {}))
+
+    def look(self, at: float) -> None:
+        """Note how many blocks are in use, if that has changed."""
+        if self._blocks() != self._last:
+            self.file.add(_Blocks(at, *self._count()))
+
+    def _count(self) -> tuple[int, int]:
+        self._last = self._blocks()
+        return self._last
+
+
+def make_engine_trace(
+    path: str,
+    most_bytes: int,
+    rank: int,
+    name: str,
+    offset: float,
+    blocks: Callable[[], tuple[int, int]],
+    clock: IReactorTime,
+    defer_to_thread: Callable[..., Deferred[Any]],
+) -> EngineTrace:
+    """Make what writes down what a rank does.
+
+    :param path: of the file.
+    :param most_bytes: how long it may become before another takes its place.
+    :param rank: the rank's number.
+    :param name: what its process is called.
+    :param offset: what there is between its clock and seconds since the epoch.
+    :param blocks: tells how many KV blocks are in use, and how many can be found.
+    :param clock: where time comes from.
+    :param defer_to_thread: runs a function off the reactor.
+    """
+    events = TraceEvents(rank, name, offset)
+    frame = Frame(events.head, events.tail, most_bytes)
+    file = AppendedFile("engine trace", path, events.write, clock, defer_to_thread, frame, MOST_WAITING)
+    return EngineTrace(file, blocks)

@@ -3,7 +3,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +21,7 @@ from vllmsim.assembly.latencies import make_latencies
 from vllmsim.assembly.manners import Manners
 from vllmsim.assembly.measuring import make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
-from vllmsim.assembly.remembering import make_journal
+from vllmsim.assembly.remembering import make_journal, make_trace
 from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.assembly.speaking import Speaking, learn_speaking
 from vllmsim.assembly.surfaces import Surfaces
@@ -62,8 +62,8 @@ from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
 
 if TYPE_CHECKING:
+    from vllmsim.appending import AppendedFile
     from vllmsim.assembly.joining import RankGroup
-    from vllmsim.journal.requestlog import RequestLog
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class Rank:
     resource: RankResource
     admin: Site | None
     journal: Journal
-    request_log: "RequestLog | None"
+    files: "Sequence[AppendedFile[Any]]"
     store: IBlockStore | None
     events: Events | None
     log: StatsLog | None
@@ -205,8 +205,9 @@ def build_rank(
         c.max_n_sequences,
     )
     backlog = Backlog(taken_on, metrics)
+    trace = make_trace(c, number, clock, epoch, defer_to_thread, metrics.cache, pacer)
     simulator = RankSimulator(
-        clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, randomness.number("rank", number)
+        clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, randomness.number("rank", number), trace
     )
     randomness.feed(simulator.reseed, "rank", number)
     control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode, store, admission.media)
@@ -297,7 +298,7 @@ def build_rank(
         resource,
         None if admin_resource is None else make_site(admin_resource, None, learn_speaking(c, None, defer_to_thread)),
         journal,
-        request_log,
+        [*([] if request_log is None else [request_log]), *([] if trace is None else [trace.file])],
         store,
         events,
         measures.log,

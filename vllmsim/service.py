@@ -45,10 +45,10 @@ _log = Logger()
 
 
 class LogError(SystemExit):
-    """The request log cannot be written: ends the program with status 1 and one line that says why."""
+    """A file cannot be written to: ends the program with status 1 and one line that says why."""
 
-    def __init__(self, path: str, reason: object) -> None:
-        super().__init__(f"vllmsim: cannot write to the request log {path!r}: {reason}")
+    def __init__(self, what: str, path: str, reason: object) -> None:
+        super().__init__(f"vllmsim: cannot write to the {what} {path!r}: {reason}")
 
 
 class RankService(Service):
@@ -113,12 +113,11 @@ class RankService(Service):
     def startService(self) -> None:
         """Begin to serve."""
         super().startService()
-        log = self._rank.request_log
-        if log is not None:
+        for file in self._rank.files:
             try:
-                log.check()
+                file.check()
             except OSError as error:
-                raise LogError(log.path, error.strerror or error) from error
+                raise LogError(file.what, file.path, error.strerror or error) from error
         self._rank.start()
         for listener in self._listeners:
             listener.startService()
@@ -164,8 +163,8 @@ class RankService(Service):
                 # What is said last is sent in the next turn.
                 await deferLater(self._clock, 0)
         rank.stop()
-        if rank.request_log is not None:
-            await within(self._clock, "The request log", rank.request_log.stop())
+        for file in rank.files:
+            await within(self._clock, f"The {file.what}", file.stop())
         if rank.store is not None:
             await within(self._clock, "The store of KV blocks", rank.store.stop())
         if rank.events is not None:

@@ -1,7 +1,13 @@
 # -*- test-case-name: tests.test_steps -*-
-"""What one step of an engine computes, in numbers from which a time can be told."""
+"""What one step of an engine computes, in numbers from which a time can be told, and where its sequences are."""
+
+from typing import Literal, TypeAlias
 
 from attrs import frozen
+
+Phase: TypeAlias = Literal["queued", "fetch", "prefill", "decode", "preempted"]
+"""Where a sequence is: it waits to be let in, or for tokens that are fetched from elsewhere; its prompt is computed, or
+once more what it has come to; it generates; it waits again, since it has lost its blocks."""
 
 
 @frozen

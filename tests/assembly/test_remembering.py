@@ -19,7 +19,7 @@ class ObserverTests(RankTestCase):
     def test_none(self) -> None:
         """Usually nobody is told."""
         self.make_rank()
-        self.assertEqual(([], None), (self.rank.journal.observers, self.rank.request_log))
+        self.assertEqual(([], []), (self.rank.journal.observers, self.rank.files))
 
     def test_all(self) -> None:
         """A request log and spans are told, also of what the journal does not keep."""

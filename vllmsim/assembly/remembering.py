@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.assembly.test_remembering -*-
-"""Who remembers the requests of a rank, and who is told of those that have ended."""
+"""Who remembers the requests of a rank, is told of those that have ended, or writes down what the engine does."""
 
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any
@@ -9,10 +9,14 @@ from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.api.records import record_line
 from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IRequestObserver
 from vllmsim.journal.journal import Journal
+from vllmsim.metrics.cache import CacheMetrics
+from vllmsim.scheduling.pacing import TokenPacer
 
 if TYPE_CHECKING:
+    from vllmsim.enginetrace import EngineTrace
     from vllmsim.journal.requestlog import RequestLog
     from vllmsim.tracing.tracing import Tracing
 
@@ -46,3 +50,40 @@ def make_journal(
         log = RequestLog(c.request_log, record_line, clock, defer_to_thread)
         observers.append(log)
     return Journal(live, number, clock, epoch, observers, hints=tracing is None), log
+
+
+def make_trace(
+    configuration: Configuration,
+    number: int,
+    clock: IReactorTime,
+    epoch: Callable[[], float],
+    defer_to_thread: Callable[..., Deferred[Any]],
+    metrics: CacheMetrics,
+    pacer: TokenPacer,
+) -> "EngineTrace | None":
+    """Make what writes down what the engine does, if that is wanted.
+
+    :param number: which rank it is, from 0.
+    :param epoch: tells seconds since the epoch.
+    :param defer_to_thread: runs a function off the reactor.
+    :param metrics: know how many KV blocks are in use.
+    :param pacer: tells when that may have changed.
+    """
+    c = configuration
+    if not c.engine_trace:
+        return None
+    # Few servers write one.
+    from vllmsim.enginetrace import make_engine_trace  # noqa: PLC0415
+
+    trace = make_engine_trace(
+        c.engine_trace.replace("{rank}", str(number)),
+        c.engine_trace_size,
+        number,
+        f"{c.served_names[0]} rank {number}",
+        epoch() - clock.seconds(),
+        lambda: metrics.blocks,
+        clock,
+        defer_to_thread,
+    )
+    pacer.watch(lambda: trace.look(clock.seconds()))
+    return trace

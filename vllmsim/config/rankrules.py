@@ -61,6 +61,12 @@ def _own_address(c: Configuration) -> str | None:
     return None if ready else f"{len(c.ranks)} ranks cannot share {name} {template!r}; put {{rank}} or {{port}} in it"
 
 
+def _own_trace(c: Configuration) -> str | None:
+    if len(c.ranks) == 1 or not c.engine_trace or "{rank}" in c.engine_trace:
+        return None
+    return f"{len(c.ranks)} ranks cannot share {c.engine_trace!r}; put {{rank}} in it"
+
+
 def _one_port(name: str) -> Rule:
     def check(c: Configuration) -> str | None:
         wrong = getattr(c, name.replace("-", "_")) and c.data_parallel_processes
@@ -116,6 +122,7 @@ RANK_RULES: Final[tuple[Rule, ...]] = (
     (("data-parallel-external-lb", "data-parallel-processes", *RANKS), _one_rank),
     (("port", *RANKS, *BALANCING), _last_port),
     ((*RANKS, "listen", "uds", *BALANCING), _own_address),
+    (("engine-trace", *RANKS), _own_trace),
     (("data-parallel-supervisor-port", "data-parallel-processes", "port", "listen", "uds", *RANKS), _supervisor_port),
     (("grpc-port", "grpc", "port", "admin-endpoint", "data-parallel-supervisor-port", *RANKS, *BALANCING), _grpc_port),
     (("data-parallel-processes", "listen"), _probed),

@@ -38,7 +38,7 @@ from vllmsim.interfaces.operating import (
     PauseMode,
 )
 from vllmsim.interfaces.serving import IAdmission, IPooler, ISimulator, ITokenSink
-from vllmsim.interfaces.steps import IStepBlocks, IStepCache, IStepTime
+from vllmsim.interfaces.steps import IEngineTrace, IStepBlocks, IStepCache, IStepTime
 
 __all__ = [
     "IAdapterMetrics",
@@ -56,6 +56,7 @@ __all__ = [
     "IConfigurations",
     "IDoorkeeper",
     "IEmbedder",
+    "IEngineTrace",
     "IExchange",
     "IFailure",
     "IFailureBook",

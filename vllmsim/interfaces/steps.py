@@ -2,13 +2,13 @@
 """What an engine that goes in steps needs of others."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from zope.interface import Attribute, Interface
 
 from vllmsim.inference import HashedPrompt
 from vllmsim.interfaces.blocks import IPrefixCache
-from vllmsim.steps import StepWork
+from vllmsim.steps import Phase, StepWork
 
 
 class IStepTime(Interface):
@@ -85,3 +85,34 @@ class IStepBlocks(Interface):
 
     def release() -> None:
         """Give all blocks back, the last first; they keep what they hold until others need them."""
+
+
+class IEngineTrace(Interface):
+    """Writes down what an engine does. It costs little, and nothing here waits or raises.
+
+    :param at: is a time by the rank's clock in all that follows.
+    """
+
+    def step_began(at: float, seconds: float, work: StepWork, facts: Mapping[str, int]) -> None:
+        """A step is scheduled, and the blocks for it are taken.
+
+        :param at: when it begins.
+        :param seconds: how long it takes.
+        :param facts: what else there is to tell, by name.
+        """
+
+    def sequence_came(at: float, facts: Mapping[str, object]) -> int:
+        """A sequence is queued.
+
+        :param facts: what there is to tell of it, by name.
+        :return: a number to call it by.
+        """
+
+    def sequence_moved(number: int, at: float, phase: Phase, facts: Mapping[str, object]) -> None:
+        """A sequence comes to another phase.
+
+        :param facts: what there is to tell of that.
+        """
+
+    def sequence_left(number: int, at: float) -> None:
+        """A sequence is gone."""

@@ -105,6 +105,7 @@ class Decode:
                     sequence.submission.record.first_token = time
             metrics.tokens_emitted(stop, None)
             self.first_emission = time
+            sequence.moves("decode", time)
             sequence.begin(self._blocks.prefill)
         self.last_emission = time
         if not self.finished.called:

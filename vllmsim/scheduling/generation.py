@@ -44,6 +44,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
             started, begun = model.clock.seconds(), model.pacer.seconds()
         model.metrics.sequence_started()
         record.sequence_started(started, 0 if sequence.choice % sequence.sampling.n else blocks.prefill.found)
+        sequence.moves("prefill", started, cached=blocks.prefill.found)
         if sequence.adapter is not None:
             model.adapters.sequences_changed(sequence.adapter.name, -1, 1)
         due, image = begun, 0.0
@@ -81,6 +82,7 @@ async def _generate(model: Model, sequence: Sequence) -> int:
         else:
             blocks.release()
             _leave(model, sequence, decode, answer.finish_reason if finished else None)
+        sequence.moves(None, model.clock.seconds())
 
 
 def _unqueue(model: Model, sequence: Sequence) -> None:

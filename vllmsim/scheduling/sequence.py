@@ -10,10 +10,11 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from vllmsim.inference import NOTHING_SAID, Adapter, Answer, HashedPrompt, InferenceRequest, Prefill, TokenizedPrompt
-from vllmsim.interfaces import ITokenSink
+from vllmsim.interfaces import IEngineTrace, ITokenSink
 from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling, entries
 from vllmsim.scheduling.behaviour import Behaviour
+from vllmsim.steps import Phase
 
 
 @define(eq=False)
@@ -96,6 +97,7 @@ class Sequence:
     :param arrived: when its request came, by the rank's clock.
     :param cancel: takes it out of the queue or its slot.
     :param begun: hears once that its first token is due.
+    :param trace: is told where it is, if anything is.
     """
 
     submission: Submission
@@ -107,6 +109,7 @@ class Sequence:
     arrived: float
     _cancel: Callable[["Sequence"], None]
     _begun: Callable[["Sequence"], None]
+    _trace: IEngineTrace | None = None
     adapter: Adapter | None = field(init=False)
     """What it needs on the GPU to run."""
     ready: float = field(init=False, default=0.0)
@@ -119,6 +122,9 @@ class Sequence:
     """Whether its first token has been due, or never will be."""
     done: Deferred[int] = field(init=False)
     """Fires with the number of its tokens when the last is out; errbacks with what went wrong. Cancelling stops it."""
+
+    _traced: int | None = field(init=False, default=None)
+    """What its trace calls it, from the time on that it has come."""
 
     @adapter.default
     def _find_adapter(self) -> Adapter | None:
@@ -154,6 +160,24 @@ class Sequence:
         """Tell who wants to know that the first token is due."""
         self._begun(self)
         self.submission.started(prefill)
+
+    def moves(self, phase: Phase | None, at: float, **facts: object) -> None:
+        """Tell the trace where the sequence is from now on.
+
+        :param phase: None for nowhere.
+        :param at: the time, by the rank's clock.
+        :param facts: what there is to tell of that.
+        """
+        trace, number = self._trace, self._traced
+        if trace is None:
+            return
+        if number is None:
+            known = {"id": self.submission.request.answer_id, "choice": self.choice, "tokens": len(self.prompt.ids)}
+            self._traced = trace.sequence_came(at, known)
+        elif phase is None:
+            trace.sequence_left(number, at)
+        else:
+            trace.sequence_moved(number, at, phase, facts)
 
     def end_early(self, said: Answer = NOTHING_SAID) -> int:
         """Tell the sink that nothing follows.

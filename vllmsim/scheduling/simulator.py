@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from vllmsim.errors import Unavailable
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, RankLoad, TokenizedPrompt
-from vllmsim.interfaces import IPrefixCache, IRankMetrics, ISimulator, ITokenizer, ITokenSink
+from vllmsim.interfaces import IEngineTrace, IPrefixCache, IRankMetrics, ISimulator, ITokenizer, ITokenSink
 from vllmsim.randomness import derive
 from vllmsim.records import RequestRecord
 from vllmsim.scheduling.admission import Admission
@@ -34,6 +34,7 @@ class RankSimulator:
 
     :param behaviour: tells how requests are served that do not say it themselves.
     :param seed: the rank's own seed.
+    :param trace: is told where sequences are, if anything is.
     """
 
     _clock: IReactorTime
@@ -45,6 +46,7 @@ class RankSimulator:
     _metrics: IRankMetrics
     _behaviour: Callable[[], Behaviour]
     _seed: int
+    _trace: IEngineTrace | None = None
     _arrivals: "count[int]" = field(init=False, factory=count)
     requests: OpenRequests = field(init=False, factory=OpenRequests)
     """Everyone who is being served by the rank."""
@@ -149,6 +151,7 @@ class RankSimulator:
                     arrived,
                     self._slots.remove,
                     self._backlog.prefilled,
+                    self._trace,
                 )
 
     async def _run(self, sequences: list[Sequence]) -> list[int]:

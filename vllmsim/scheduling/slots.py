@@ -74,7 +74,9 @@ class SequenceSlots:
     def add(self, sequence: Sequence) -> None:
         """Run a sequence as soon as a slot is free, and its adapter there."""
         self._metrics.sequence_queued()
-        sequence.submission.record.sequence_queued(self._clock.seconds())
+        now = self._clock.seconds()
+        sequence.submission.record.sequence_queued(now)
+        sequence.moves("queued", now)
         if sequence.adapter is not None:
             self._adapters.sequences_changed(sequence.adapter.name, 1, 0)
         if self._resting and self.running < self._limits().running and self._waiting.admit(sequence):
@@ -112,6 +114,7 @@ class SequenceSlots:
             return False
         self._metrics.sequence_unqueued()
         sequence.submission.record.sequence_unqueued()
+        sequence.moves(None, self._clock.seconds())
         if sequence.adapter is not None:
             self._adapters.sequences_changed(sequence.adapter.name, -1, 0)
             # Others may have waited for its turn.

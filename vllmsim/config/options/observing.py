@@ -44,6 +44,11 @@ class ObservingOptions:
         "How much of each request's body is remembered and logged.", unit="bytes", live=True)
     request_log: str = option("journal", Text(), "",
         "File to which a line of JSON is appended for each request that has ended, of all ranks; none if empty.")
+    engine_trace: str = option("journal", Text(), "",
+        "File to which the engine's steps, and what becomes of each sequence and of the KV blocks, are written as trace"
+        " events that Perfetto and Chrome draw, with the rank's number for {rank}; none if empty.")
+    engine_trace_size: int = option("journal", Integer(least=1 << 16, human=True), 128 << 20,
+        "How long it may become; then another takes its place, and it has .1 behind its name.", unit="bytes")
 
     log_format: str = option("logs", Text(choices=("auto", "text", "journal", "json")), "auto",
         "How the log is written: text; journal, with a priority before each line, for systemd's; json, one object on a"
