@@ -19,6 +19,7 @@ from vllmsim.interfaces import (
     IBlockStore,
     ICacheMetrics,
     IKVCache,
+    IStepCache,
 )
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.kvcache.hasher import BlockHasher
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vllmsim.kvcache.events.batching import EventBatcher
     from vllmsim.kvcache.events.log import BlockEventLog
     from vllmsim.kvcache.events.window import ReplayWindow
+    from vllmsim.kvcache.pool import BlockPool
 
 
 def make_cache(
@@ -52,30 +54,85 @@ def make_cache(
     if not c.enable_kvcache:
         return NoCache(metrics, number)
     from vllmsim.kvcache.cache import KVCache  # noqa: PLC0415
+
+    pool, hasher = _make_blocks(c, number, seed, clock, metrics, models, _all_listeners(listeners, store), store)
+    cache = KVCache(clock, pool, c.block_size, hasher, metrics, store is not None, c.max_model_len, number)
+    models.watch(cache.forget)
+    return cache
+
+
+def make_step_cache(
+    configuration: Configuration,
+    number: int,
+    seed: int,
+    clock: IReactorTime,
+    metrics: ICacheMetrics,
+    models: ModelCatalogue,
+    listeners: Sequence[IBlockListener],
+    store: IBlockStore | None = None,
+    *,
+    told: Callable[[], object],
+) -> IStepCache:
+    """Make the KV cache of a rank that goes in steps, which hears of adapters that are unloaded.
+
+    :param number: which rank it is, from 0.
+    :param seed: the daemon's seed.
+    :param listeners: hear what happens to blocks.
+    :param store: the cache outside this server, if there is one.
+    :param told: is called when the listeners have heard all that a step has done, if that was anything.
+    """
+    c = configuration
+    from vllmsim.kvcache.steps.cache import StepCache  # noqa: PLC0415
+    from vllmsim.kvcache.steps.events import StepEvents  # noqa: PLC0415
+
+    events = StepEvents(_all_listeners(listeners, store), told)
+    pool, hasher = _make_blocks(c, number, seed, clock, metrics, models, (events,), store)
+    outside = store is not None
+    cache = StepCache(clock, pool, c.block_size, hasher, metrics, events, outside, c.max_model_len, number)
+    models.watch(cache.forget)
+    return cache
+
+
+def _all_listeners(listeners: Sequence[IBlockListener], store: IBlockStore | None) -> Sequence[IBlockListener]:
+    """List who hears of blocks, with the one that writes them to a cache outside."""
+    if store is None:
+        return listeners
+    from vllmsim.kvcache.outside.lookups import OutsideWriter  # noqa: PLC0415
+
+    return (*listeners, OutsideWriter(store))
+
+
+def _make_blocks(
+    c: Configuration,
+    number: int,
+    seed: int,
+    clock: IReactorTime,
+    metrics: ICacheMetrics,
+    models: ModelCatalogue,
+    listeners: Sequence[IBlockListener],
+    store: IBlockStore | None,
+) -> "tuple[BlockPool, BlockHasher | None]":
+    """Make the blocks of a rank, and what hashes them if that is of any use."""
     from vllmsim.kvcache.hashing.algorithms import block_hash  # noqa: PLC0415
     from vllmsim.kvcache.hashing.prompts import PromptHasher  # noqa: PLC0415
     from vllmsim.kvcache.hashing.shifts import Shifts  # noqa: PLC0415
     from vllmsim.kvcache.lives import BlockLives  # noqa: PLC0415
-    from vllmsim.kvcache.outside.lookups import OutsideLookups, OutsideWriter  # noqa: PLC0415
+    from vllmsim.kvcache.outside.lookups import OutsideLookups  # noqa: PLC0415
     from vllmsim.kvcache.pool import BlockPool  # noqa: PLC0415
 
     lives = None
     if c.kv_cache_metrics:
         lives = BlockLives(clock, c.kv_cache_metrics_sample, derive(seed, "lives", number), metrics)
-    if store is not None:
-        listeners = (*listeners, OutsideWriter(store))
     # The first block is the null block, which nobody gets.
     pool = BlockPool(c.kv_cache_size - 1, metrics, listeners if c.caches_prefixes else (), lives, models.serves)
-    hasher: BlockHasher | None = None
-    if c.caches_prefixes:
-        shifts = Shifts(clock)
-        own_hash = block_hash(c.prefix_caching_hash_algo, c.hash_seed, derive(seed, "hashes", number))
-        hasher = PromptHasher(own_hash, c.block_size, c.served_names[0], shifts)
-        if store is not None:
-            hasher = OutsideLookups(hasher, store, pool, c.block_size, c.kv_cache_backend_ttl, clock, shifts)
-    cache = KVCache(clock, pool, c.block_size, hasher, metrics, store is not None, c.max_model_len, number)
-    models.watch(cache.forget)
-    return cache
+    if not c.caches_prefixes:
+        return pool, None
+    shifts = Shifts(clock)
+    own_hash = block_hash(c.prefix_caching_hash_algo, c.hash_seed, derive(seed, "hashes", number))
+    hasher: BlockHasher = PromptHasher(own_hash, c.block_size, c.served_names[0], shifts)
+    if store is not None:
+        hasher = OutsideLookups(hasher, store, pool, c.block_size, c.kv_cache_backend_ttl, clock, shifts)
+    return pool, hasher
 
 
 @define(eq=False)
@@ -163,7 +220,8 @@ def make_events(
         metrics,
         publishers,
         block_size,
-        settings.batch_size,
+        # What a step has done leaves together.
+        settings.max_queue_size if configuration.scheduling_model == "step" else settings.batch_size,
         settings.flush_interval,
         settings.max_queue_size,
     )
