@@ -42,7 +42,6 @@ class Recording:
             whole=take("scheduler-reserve-full-isl", True),
             spare=int(take("watermark", 0) * blocks),
             adapters=take("max-loras", 1),
-            prefill_interval=take("prefill-schedule-interval", 1),
         )
         self.rig = Rig(
             blocks - 1,

@@ -14,12 +14,10 @@ class Filling:
     """A batch in the making.
 
     :param present: how many sequences there are, those that wait included.
-    :param holds_prompts: whether prompts are to be left for a later step.
     """
 
     limits: StepLimits
     _present: int
-    holds_prompts: bool
     most: int = field(init=False)
     """The most tokens of one sequence; 0 for any number."""
     scheduled: dict[Computation, int] = field(init=False, factory=dict)
@@ -29,8 +27,6 @@ class Filling:
     """Whether there is one in it that ran before."""
     prompts_go_on: bool = field(init=False, default=False)
     """Whether a prompt goes on of which a part was computed before."""
-    prompts_begin: bool = field(init=False, default=False)
-    """Whether a sequence was let in of which more than the last token is to be computed."""
     _scheduled_left: int = field(init=False)
     _batched_left: int = field(init=False)
     """How many tokens may still be scheduled, and how many the model still takes, which guesses may take some of."""
@@ -58,8 +54,6 @@ class Filling:
         """
         limits, left = self.limits, self.left
         wanted = computation.tokens - start
-        if wanted > 1 and self.holds_prompts:
-            return 0
         if wanted == 1 and limits.padding and not self.prompts_go_on and (self.goes_on or start):
             # All sequences of a step that just decodes have the same number of tokens, as GPUs like it.
             padded = 1 + limits.padding

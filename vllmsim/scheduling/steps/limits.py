@@ -18,7 +18,6 @@ class StepLimits:
     :param whole: whether a sequence is let in only when all its tokens of now have room.
     :param spare: how many blocks must stay free when a sequence is let in while others run.
     :param adapters: how many LoRA adapters may be in use at the same time.
-    :param prefill_interval: prompts are computed in one of so many steps, while others generate and nobody queues up.
     :param lookahead: for how many guesses behind its last token a sequence needs room in blocks.
     :param draft_slots: how many tokens of the model's a guess takes for each sequence beside those that are scheduled.
     :param padding: with so many guesses a sequence comes that has all but one token computed; 0 for none.
@@ -34,7 +33,6 @@ class StepLimits:
     whole: bool = True
     spare: int = 0
     adapters: int = 1
-    prefill_interval: int = 1
     lookahead: int = 0
     draft_slots: int = 0
     padding: int = 0

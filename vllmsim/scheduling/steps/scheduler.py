@@ -15,7 +15,6 @@ from attrs import define, field
 
 from vllmsim.interfaces import IStepCache
 from vllmsim.scheduling.steps.batch import Admission, Batch
-from vllmsim.scheduling.steps.cadence import Cadence
 from vllmsim.scheduling.steps.computation import Computation
 from vllmsim.scheduling.steps.filling import Filling
 from vllmsim.scheduling.steps.guessing import Guessing
@@ -45,7 +44,6 @@ class StepScheduler:
     """Those that were preempted since the last batch."""
     _batch: Batch | None = field(init=False, default=None)
     """The step that runs."""
-    _cadence: Cadence = field(init=False, factory=Cadence)
 
     def __attrs_post_init__(self) -> None:
         self._cache.preempting(self.preempt_all)
@@ -99,8 +97,7 @@ class StepScheduler:
         assert self._batch is None
         limits = self._limits()
         self._cache.begin()
-        holds = self._cadence.holds(limits.prefill_interval, self.running)
-        filling = Filling(limits, len(self.running) + self.waiting, holds)
+        filling = Filling(limits, len(self.running) + self.waiting)
         preempted = self._go_on(filling)
         if not preempted:
             self._let_in(filling)
@@ -108,7 +105,6 @@ class StepScheduler:
         batch = filling.finish(lost)
         if batch.scheduled:
             self._batch = batch
-            self._cadence.stepped(filling.prompts_go_on or filling.prompts_begin)
         else:
             self._cache.end()
         return batch
@@ -153,9 +149,6 @@ class StepScheduler:
         limits, most = filling.limits, filling.most
         while index < len(running) and (left := filling.left):
             computation = running[index]
-            if filling.holds_prompts and computation.partial:
-                index += 1
-                continue
             computed, tokens = computation.computed, computation.tokens
             wanted = tokens + computation.drafts - computed
             if 0 < most < wanted:
@@ -192,8 +185,6 @@ class StepScheduler:
             computation = self._queue.first(filling.limits, self.admitting)
             if computation is None or not self._admit(computation, filling):
                 break
-        if not filling.holds_prompts:
-            self._cadence.crowded = self.waiting > self.deferred
 
     def _admit(self, computation: Computation, filling: Filling) -> bool:
         """Let one in that waits, if tokens and blocks are enough for it; else nobody comes before it.
@@ -239,8 +230,6 @@ class StepScheduler:
         self.running.append(computation)
         filling.take(computation, wanted)
         filling.admitted.append(Admission(computation, cached, external, computation.preemptions > 0))
-        if start < computation.tokens - 1:
-            filling.prompts_begin = True
         return True
 
     def _count_reserved(self) -> int:
@@ -271,21 +260,18 @@ class StepScheduler:
         :param guesses: how many tokens were guessed.
         :return: how many tokens it has more.
         """
-        assert computation.answer is not None
-        new = 1
-        if guesses:
-            accepted = 0 if self._guessing is None else self._guessing.accept(computation, guesses)
-            computation.computed -= guesses - accepted
-            new += accepted
-        new = min(new, len(computation.answer) - computation.generated)
+        guessing, answer = self._guessing, computation.answer
+        assert answer is not None
+        right = guessing.accept(computation, guesses) if guesses and guessing is not None else 0
+        new = min(1 + right, len(answer) - computation.generated)
         computation.tokens += new
-        if self._guessing is not None:
-            if guesses and computation.blocks is not None:
-                # What was a guess is known now, and can be found by others.
-                known = min(computation.computed, computation.tokens)
-                computation.blocks.grow(known, known)
-            if not computation.finished:
-                computation.drafts = self._guessing.guess(computation)
+        if guesses:
+            # All but the last of them are computed, as ever, and can be found by others now.
+            computation.computed = computation.tokens - 1
+            assert computation.blocks is not None
+            computation.blocks.grow(computation.computed, computation.computed)
+        if guessing is not None and not computation.finished:
+            computation.drafts = guessing.guess(computation)
         return new
 
 
