@@ -187,14 +187,6 @@ def _transfer(c: Configuration) -> str | None:
     return None
 
 
-def _speculation(c: Configuration) -> str | None:
-    try:
-        _ = c.speculation
-    except ValueError as error:
-        return str(error)
-    return None
-
-
 def _collector(c: Configuration) -> str | None:
     try:
         parse_collector(c.otlp_traces_endpoint)
@@ -254,7 +246,6 @@ RULES: Final[tuple[Rule, ...]] = (
     (("tokenizer", "render-url"), _tokenizer),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
     (("kv-transfer-config",), _transfer),
-    (("speculative-config", "spec-method", "spec-model", "spec-tokens"), _speculation),
     (("otlp-traces-endpoint",), _collector),
     (("collect-detailed-traces", "otlp-traces-endpoint"), _detailed_traces),
     (("middleware",), _middleware),

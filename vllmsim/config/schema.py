@@ -85,12 +85,17 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
         return self.enable_chunked_prefill is not False
 
     @property
+    def batched_tokens(self) -> int:
+        """The most tokens that the model takes in a step."""
+        if self.max_num_batched_tokens is not None:
+            return self.max_num_batched_tokens
+        whole = 0 if self.chunks_prefills else self.max_model_len
+        return max(USUAL_STEP_TOKENS, self.max_num_seqs, whole)
+
+    @property
     def step_tokens(self) -> int:
         """The most tokens of a step."""
-        most = self.max_num_batched_tokens
-        if most is None:
-            whole = 0 if self.chunks_prefills else self.max_model_len
-            most = max(USUAL_STEP_TOKENS, self.max_num_seqs, whole)
+        most = self.batched_tokens
         return most if self.max_num_scheduled_tokens is None else min(most, self.max_num_scheduled_tokens)
 
     @property
