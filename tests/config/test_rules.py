@@ -88,8 +88,7 @@ FINE = [
     "--max-num-batched-tokens 4 --no-enable-chunked-prefill --watermark 1",
     "--scheduling-model step --max-num-batched-tokens 64 --max-num-scheduled-tokens 32",
     "--scheduling-model step --no-enable-chunked-prefill --max-model-len 8k",
-    "--scheduling-model step --max-num-batched-tokens 9 --max-num-scheduled-tokens 6"
-    " --spec-method dspark --spec-tokens 4",
+    "--scheduling-model=step --max-num-batched-tokens=9 --max-num-scheduled-tokens=6 -sc.model dspark --spec-tokens 4",
     "--max-num-batched-tokens 1 --spec-method ngram --spec-tokens 4",
     "--time-to-first-token 1s --time-to-first-token-std-dev 300ms",
     "--max-loras 15 --max-cpu-loras 0",
