@@ -17,7 +17,7 @@ from vllmsim.assembly.caching import Events, make_cache, make_events
 from vllmsim.assembly.composing import make_composer
 from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.failing import make_failures
-from vllmsim.assembly.latencies import make_latencies
+from vllmsim.assembly.latencies import Times
 from vllmsim.assembly.manners import Manners
 from vllmsim.assembly.measuring import make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
@@ -165,6 +165,7 @@ def build_rank(
         models.add(module.name, module.path, module.base_model_name)
     tokenizer = shared.tokenizer
     ranks = (number,) if group is None else group.numbers
+    times = Times(number, clock, defer_to_thread, randomness)
     manners = Manners(
         ranks,
         seed,
@@ -173,7 +174,7 @@ def build_rank(
         now,
         randomness.generator("images", number),
         make_composer(c, shared, metrics, defer_to_thread),
-        make_latencies(number, clock, defer_to_thread, randomness),
+        times.latency,
     )
     behaviour = live.follow(manners.behaviour)
     settings = live.follow(lambda configuration: manners.settings(configuration, behaviour()))

@@ -25,6 +25,7 @@ from vllmsim.config.options.scheduling import SchedulingOptions
 from vllmsim.config.options.serving import ServingOptions
 from vllmsim.config.options.speculation import SpeculationOptions
 from vllmsim.config.options.steps import MODELS, USUAL_STEP_TOKENS, StepOptions
+from vllmsim.config.options.steptime import StepTimeOptions
 from vllmsim.config.options.tls import TlsOptions
 from vllmsim.config.speculation import read_speculation
 from vllmsim.config.transfer import KVTransfer, read_transfer
@@ -41,6 +42,7 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
     SchedulingOptions,
     SpeculationOptions,
     StepOptions,
+    StepTimeOptions,
     CacheOptions,
     ObservingOptions,
     PluginOptions,
