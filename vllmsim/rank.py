@@ -164,10 +164,9 @@ def build_rank(
     for module in c.lora_modules:
         models.add(module.name, module.path, module.base_model_name)
     tokenizer = shared.tokenizer
-    ranks = (number,) if group is None else group.numbers
     times = Times(number, clock, defer_to_thread, randomness)
     manners = Manners(
-        ranks,
+        (number,) if group is None else group.numbers,
         seed,
         models,
         new_id,

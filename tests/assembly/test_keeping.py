@@ -9,6 +9,7 @@ from tests.dropins import drop_in
 from tests.fakes import in_thread
 from vllmsim.assembly.keeping import KeptTimes, times_key
 from vllmsim.config.schema import Configuration
+from vllmsim.interfaces import ILatencyModel
 from vllmsim.latency import LatencyModel
 from vllmsim.randomness import Randomness
 
@@ -19,7 +20,7 @@ class KeepingTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Have one from a plugin."""
         drop_in(self, model=MODEL)
-        self.kept = KeptTimes("latency-calculator", 0, Clock(), in_thread, Randomness(7))
+        self.kept: KeptTimes[ILatencyModel] = KeptTimes("latency-calculator", 0, Clock(), in_thread, Randomness(7))
         self.slow = Configuration(latency_calculator="slow")
 
     def test_key(self) -> None:
