@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -19,12 +19,14 @@ from tests.http2client import Http2Client
 from vllmsim.assembly.joining import RankGroup
 from vllmsim.assembly.shared import build_shared
 from vllmsim.assembly.trying import try_plugins
+from vllmsim.clocks.clocks import ClockKind, Clocks, make_clocks
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
+from vllmsim.scheduling.timecontrol import TimeControl
 from vllmsim.web.site import Site
 
 JSON = "application/json"
@@ -134,7 +136,9 @@ class RankTestCase(SynchronousTestCase):
         self.clock = Clock()
         loaded = load_words(("--seed", "7", *words), {})
         self.configuration = c = loaded.configuration
-        shared = build_shared(c, self.clock, threads)
+        self.clocks = clocks = make_clocks(cast("ClockKind", c.clock), c.time_scale, self.clock, lambda: EPOCH)
+        threads, time = clocks.standstill.counted(threads), TimeControl(clocks)
+        shared = build_shared(c, clocks, threads)
         self.addCleanup(lambda: Deferred.fromCoroutine(shared.close()))
         self.lives = {number: LiveConfiguration(c) for number in c.ranks}
         self.live = self.lives[c.ranks.start]
@@ -142,19 +146,19 @@ class RankTestCase(SynchronousTestCase):
         group = RankGroup(c.ranks, c.balances) if len(c.ranks) > 1 else None
         options = ScenarioOptions(self.configurations)
         begun = group.begin if group else None
-        self.scenarios = Scenarios(self.clock, options, 7, lambda: EPOCH, threads, begun)
+        self.scenarios = Scenarios(clocks.background, options, 7, clocks.epoch, threads, begun)
         ranks = [
             build_rank(
                 live,
                 number,
                 7,
-                self.clock,
+                clocks,
                 threads,
-                lambda: EPOCH,
                 shared=shared,
                 configurations=self.configurations,
                 group=group,
                 scenarios=self.scenarios,
+                time=time,
             )
             for number, live in self.lives.items()
         ]
@@ -163,22 +167,22 @@ class RankTestCase(SynchronousTestCase):
             rank.start()
         self.clock.advance(0)
         self.exchanges: list[Exchange] = []
-        self.addCleanup(self._stop, self.clock, ranks, self.exchanges)
+        self.addCleanup(self._stop, clocks, ranks, self.exchanges)
         self.addCleanup(lambda scenarios: Deferred.fromCoroutine(scenarios.stop()), self.scenarios)
         return ranks
 
     def _try(self, before: Configuration, now: Configuration) -> list[tuple[str, str]]:
         return try_plugins(before, now, self.clock, in_thread)
 
-    def _stop(self, clock: Clock, ranks: list[Rank], exchanges: list[Exchange]) -> None:
+    def _stop(self, clocks: Clocks, ranks: list[Rank], exchanges: list[Exchange]) -> None:
         for exchange in exchanges:
             exchange.drop()
         for rank in ranks:
             if rank.lifecycle.accepting():
                 rank.lifecycle.drain()
             rank.stop()
-        clock.advance(0)
-        self.assertEqual([], clock.getDelayedCalls())
+        cast("Clock", clocks.real).advance(0)
+        self.assertEqual([], [*clocks.simulated.getDelayedCalls(), *clocks.real.getDelayedCalls()])
 
     def clean_up(self) -> None:
         """Do what comes after a test, where no runner does; what goes wrong then is raised."""

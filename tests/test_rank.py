@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.commandline import load_words
 from tests.fakes import Ticker, in_thread
 from tests.harness import Exchange
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.rank import build_rank
@@ -35,7 +36,7 @@ class WiringTests(SynchronousTestCase):
             calls.append(function.__name__)
             return in_thread(function, *arguments)
 
-        rank = build_rank(LiveConfiguration(configured("--max-model-len 9000")), 0, 1, self.clock, defer)
+        rank = build_rank(LiveConfiguration(configured("--max-model-len 9000")), 0, 1, Clocks.same(self.clock), defer)
         rank.start()
         for text, logprobs in (("x", 1), ("x " * 5000, None), ("x " * 200, 1)):
             exchange = Exchange(rank.site)
@@ -50,7 +51,7 @@ class WiringTests(SynchronousTestCase):
 
     def test_stopped(self) -> None:
         """A rank that is stopped emits nothing more."""
-        rank = build_rank(LiveConfiguration(configured()), 0, 1, self.clock, in_thread)
+        rank = build_rank(LiveConfiguration(configured()), 0, 1, Clocks.same(self.clock), in_thread)
         rank.start()
         rank.lifecycle.drain()
         rank.stop()

@@ -2,14 +2,12 @@
 """One data-parallel rank: everything concrete is named here, in the order of a token's path."""
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, evolve
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.api.extent import Extent
 from vllmsim.assembly.access import Access
@@ -17,7 +15,7 @@ from vllmsim.assembly.caching import Events, make_cache, make_events
 from vllmsim.assembly.composing import make_composer
 from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.failing import make_failures
-from vllmsim.assembly.latencies import Times
+from vllmsim.assembly.latencies import make_latencies
 from vllmsim.assembly.manners import Manners
 from vllmsim.assembly.measuring import make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
@@ -26,6 +24,7 @@ from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.assembly.speaking import Speaking, learn_speaking
 from vllmsim.assembly.surfaces import Surfaces
 from vllmsim.assembly.weighing import loads_maker
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import Loaded
@@ -56,6 +55,7 @@ from vllmsim.scheduling.pooling import RankPooler
 from vllmsim.scheduling.prompts import PromptReader
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
+from vllmsim.scheduling.timecontrol import TimeControl
 from vllmsim.scheduling.watchdog import PacerWatchdog
 from vllmsim.web.middleware.chain import Chain
 from vllmsim.web.root import RankResource
@@ -120,70 +120,69 @@ def build_rank(
     live: LiveConfiguration,
     number: int,
     seed: int,
-    clock: IReactorTime,
+    clocks: Clocks,
     defer_to_thread: Callable[..., Deferred[Any]],
-    epoch: Callable[[], float] = time.time,
     environ: Mapping[str, str] = os.environ,
     *,
     shared: Shared | None = None,
     configurations: IConfigurations | None = None,
     group: "RankGroup | None" = None,
     scenarios: Scenarios | None = None,
+    time: TimeControl | None = None,
 ) -> Rank:
     """Wire the parts of a rank.
 
     :param live: the configuration, which may change while the rank runs.
     :param number: which rank it is, from 0.
     :param seed: the daemon's seed.
+    :param clocks: the time of what is simulated, and that of everything else.
     :param defer_to_thread: runs a function off the reactor.
-    :param epoch: tells seconds since the epoch.
     :param environ: the environment.
     :param shared: what it has in common with the other ranks of this process, if there are any.
     :param configurations: the configurations of all ranks of the server, this one's among them; if it is the only one,
         they are made.
     :param group: what their ports lead to, if there are any.
     :param scenarios: plays them on all ranks of this process; made if this is the only one.
+    :param time: moves the time of all ranks of this process; made if this is the only one.
     """
     c = live.current
-    configurations = configurations or LiveConfigurations({number: live}, Loaded(c), epoch)
-    scenarios = scenarios or Scenarios(clock, ScenarioOptions(configurations), seed, epoch, defer_to_thread)
-    shared = shared or build_shared(c, clock, defer_to_thread, environ)
+    configurations = configurations or LiveConfigurations({number: live}, Loaded(c), clocks.epoch)
+    scenarios = scenarios or Scenarios(
+        clocks.background, ScenarioOptions(configurations), seed, clocks.epoch, defer_to_thread
+    )
+    time = time or TimeControl(clocks)
+    shared = shared or build_shared(c, clocks, defer_to_thread, environ)
+    # Everything here goes by simulated time, unless it says otherwise.
+    clock, real = clocks.simulated, clocks.real
     randomness = Randomness(seed)
     names = randomness.generator("names", c.pod_name, c.port, number)
 
-    def new_id() -> str:
-        return f"{names.getrandbits(64):016x}"
-
-    def now() -> int:
-        return int(epoch())
-
     datasets = shared.datasets
-    measures = make_measures(live, number, clock, epoch, datasets.names if datasets else ())
+    measures = make_measures(live, number, clocks, datasets.names if datasets else ())
     metrics = measures.rank
     models = ModelCatalogue(c.model, c.served_names)
     for module in c.lora_modules:
         models.add(module.name, module.path, module.base_model_name)
     tokenizer = shared.tokenizer
-    times = Times(number, clock, defer_to_thread, randomness)
     manners = Manners(
         (number,) if group is None else group.numbers,
         seed,
         models,
-        new_id,
-        now,
+        lambda: f"{names.getrandbits(64):016x}",
+        lambda: int(clocks.epoch()),
         randomness.generator("images", number),
-        make_composer(c, shared, metrics, defer_to_thread),
-        times.latency,
+        make_composer(c, shared, metrics, defer_to_thread, clocks.standstill),
+        make_latencies(number, clock, defer_to_thread, randomness),
     )
     behaviour = live.follow(manners.behaviour)
     settings = live.follow(lambda configuration: manners.settings(configuration, behaviour()))
 
-    lifecycle = rank_lifecycle(clock, c.startup_duration)
+    lifecycle = rank_lifecycle(clocks.background, c.startup_duration)
     health = RankHealth(lifecycle)
     pacer = TokenPacer(clock, metrics.iteration_finished)
-    events = make_events(c, number, clock, epoch, metrics.cache, defer_to_thread, randomness)
+    events = make_events(c, number, clocks, metrics.cache, defer_to_thread, randomness)
     listeners = () if events is None else (events.batcher,)
-    store = make_store(c, partial(BackendMetrics, metrics.own), derive(seed, "backend", number).random, clock)
+    store = make_store(c, partial(BackendMetrics, metrics.own), derive(seed, "backend", number).random, real)
     cache = make_cache(c, number, seed, clock, metrics.cache, models, listeners, store)
     model = Model(
         clock,
@@ -205,9 +204,19 @@ def build_rank(
         c.max_n_sequences,
     )
     backlog = Backlog(taken_on, metrics)
-    trace = make_trace(c, number, clock, epoch, defer_to_thread, metrics.cache, pacer)
+    trace = make_trace(c, number, clocks, defer_to_thread, metrics.cache, pacer)
     simulator = RankSimulator(
-        clock, lifecycle, admission, cache, backlog, slots, metrics, behaviour, randomness.number("rank", number), trace
+        clock,
+        lifecycle,
+        admission,
+        cache,
+        backlog,
+        slots,
+        metrics,
+        behaviour,
+        randomness.number("rank", number),
+        trace,
+        clocks.standstill,
     )
     randomness.feed(simulator.reseed, "rank", number)
     control = RankControl(simulator, pacer, cache, metrics, c.enable_sleep_mode, store, admission.media)
@@ -225,6 +234,7 @@ def build_rank(
         behaviour,
         taken_on,
         randomness.number("pooler", number),
+        clocks.standstill,
     )
     live.watch(lambda _before, _now: pooler.fill())
     randomness.feed(pooler.reseed, "pooler", number)
@@ -233,8 +243,7 @@ def build_rank(
     journal, request_log = make_journal(
         live,
         number,
-        clock,
-        epoch,
+        clocks,
         defer_to_thread,
         shared.tracing,
         lambda: resource.working() | (speaking.working() if speaking else frozenset()),
@@ -253,6 +262,7 @@ def build_rank(
         loads_maker(c, number, clock, simulator.load, backlog, taken_on, metrics, pacer),
     )
     doors = own if group is None else group.join(number, own, models, simulator.load, behaviour)
+    time.enlist(lambda: journal.number, lambda: len(simulator.requests))
     scenarios.enlist(Stage(number, live, randomness.begin, cache, models, models, health, control, journal))
     surfaces = Surfaces(
         live=live,
@@ -263,7 +273,7 @@ def build_rank(
         settings=settings,
         models=models,
         tokenizer=tokenizer,
-        clock=clock,
+        clocks=clocks,
         defer_to_thread=defer_to_thread,
         in_turn=in_turn,
         environ=environ,
@@ -272,15 +282,15 @@ def build_rank(
         failures=failures,
         journal=journal,
         exposition=measures.page(doors.metrics).write,
-        epoch=epoch,
+        time=time,
     )
     resource = surfaces.resource()
     make_site = partial(
         _make_site,
         live,
-        clock,
+        clocks,
         measures.http,
-        live.follow(Access(number, shared.accounts, clock, epoch, defer_to_thread, randomness).chain),
+        live.follow(Access(number, shared.accounts, clock, clocks.epoch, defer_to_thread, randomness).chain),
     )
     admin_resource = surfaces.admin_resource()
     speaking = learn_speaking(c, surfaces, defer_to_thread)
@@ -288,7 +298,7 @@ def build_rank(
         simulator,
         slots,
         pacer,
-        PacerWatchdog(clock, pacer, RestartMetrics(metrics.own).pacer_restarted),
+        PacerWatchdog(real, pacer, RestartMetrics(metrics.own).pacer_restarted),
         lifecycle,
         health,
         backlog,
@@ -308,7 +318,7 @@ def build_rank(
 
 def _make_site(
     live: LiveConfiguration,
-    clock: IReactorTime,
+    clocks: Clocks,
     metrics: IHttpMetrics,
     chain: Callable[[], Chain],
     resource: RankResource,
@@ -318,7 +328,7 @@ def _make_site(
     c = live.current
     site = Site(
         resource,
-        clock,
+        clocks.real,
         metrics,
         Limits(
             c.h11_max_incomplete_event_size,
@@ -332,6 +342,7 @@ def _make_site(
         chain=chain(),
         root_path=c.root_path,
         journal=journal,
+        seconds=clocks.simulated.seconds,
     )
     site.http2 = http2
 

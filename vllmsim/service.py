@@ -1,10 +1,9 @@
 # -*- test-case-name: tests.test_service -*-
 """A rank as a service: it listens, serves, and stops in order."""
 
-import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
@@ -15,6 +14,7 @@ from twisted.logger import Logger
 
 from vllmsim.announcing import Load
 from vllmsim.assembly.shared import Shared, build_shared
+from vllmsim.clocks.clocks import ClockKind, make_clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.scenario.values import Scenario
 from vllmsim.config.schema import Configuration
@@ -27,6 +27,7 @@ from vllmsim.parting import let_in, within
 from vllmsim.rank import Rank, build_rank
 from vllmsim.scenario.options import ScenarioOptions
 from vllmsim.scenario.player import Scenarios
+from vllmsim.scheduling.timecontrol import TimeControl
 from vllmsim.threads import Threads
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ class RankServices(MultiService):
         shared: Shared,
         scenarios: Scenarios,
         scenario: Scenario | None,
+        time: TimeControl,
         keyring: "Keyring | None" = None,
     ) -> None:
         super().__init__()
@@ -194,6 +196,7 @@ class RankServices(MultiService):
         self._shared = shared
         self._scenarios = scenarios
         self._scenario = scenario
+        self._time = time
 
     def startService(self) -> None:
         """Start what the ranks share, the ranks, and then the scenario that begins with them.
@@ -225,7 +228,11 @@ class RankServices(MultiService):
 
     async def _stop(self) -> None:
         await self._scenarios.stop()
-        await super().stopService()
+        stopped = super().stopService()
+        # Nobody can have it go on any more if it stands still.
+        self._time.run_on()
+        await stopped
+        self._time.stop()
         await within(self._clock, "What ranks share", self._shared.close())
 
 
@@ -245,30 +252,33 @@ def rank_services(
     :raises vllmsim.listening.StartError: when one cannot be.
     :raises SystemExit: when what they share cannot be; the message says why.
     """
-    in_thread = Threads(reactor).defer
     first = next(iter(lives.values())).current
-    shared = build_shared(first, reactor, in_thread)
+    clocks = make_clocks(cast("ClockKind", first.clock), first.time_scale, reactor)
+    time = TimeControl(clocks)
+    in_thread = clocks.standstill.counted(Threads(reactor).defer)
+    shared = build_shared(first, clocks, in_thread)
     group = _group(lives, first) if len(lives) > 1 else None
     begun = None if group is None else group.begin
-    scenarios = Scenarios(reactor, ScenarioOptions(configurations), seed, time.time, in_thread, begun)
+    scenarios = Scenarios(clocks.background, ScenarioOptions(configurations), seed, clocks.epoch, in_thread, begun)
     numbers = list(lives)
     listening = numbers[:1] if first.balances else numbers
     endpoints = {number: _endpoints(first, number) if number in listening else [] for number in numbers}
     admin_endpoints = {number: admin_endpoint_of(first, number) for number in numbers}
     every = filter(None, chain(*endpoints.values(), admin_endpoints.values()))
     keyring = keyring_for(every, reactor, first.ssl_keyfile_password, trusted)
-    services = RankServices(reactor, shared, scenarios, _scenario(first), keyring)
+    services = RankServices(reactor, shared, scenarios, _scenario(first), time, keyring)
     ranks = [
         build_rank(
             live,
             number,
             seed,
-            reactor,
+            clocks,
             in_thread,
             shared=shared,
             configurations=configurations,
             group=group,
             scenarios=scenarios,
+            time=time,
         )
         for number, live in lives.items()
     ]

@@ -1,5 +1,8 @@
 # -*- test-case-name: tests.test_turns -*-
-"""How long work may go on before other events are let in, and when all that has come is read."""
+"""How long work may go on before other events are let in, and when all that has come is read.
+
+Work takes the machine's time, also where simulated time goes faster.
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -7,6 +10,8 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+
+from vllmsim.clocks.simulated import work_clock
 
 TURN: Final = 0.002
 """Seconds of work after which other events are let in."""
@@ -16,7 +21,7 @@ TURN: Final = 0.002
 class Turn:
     """The time of one who works on the reactor, step by step, beginning now."""
 
-    _clock: IReactorTime
+    _clock: IReactorTime = field(converter=work_clock)
     _begun: float = field(init=False)
 
     @_begun.default
@@ -34,7 +39,7 @@ class Turn:
 class SharedTurn:
     """The time of several who work on the reactor, and may all be woken at once: together they have one turn."""
 
-    _clock: IReactorTime
+    _clock: IReactorTime = field(converter=work_clock)
     _spent: float = field(init=False, default=0.0)
 
     async def enter(self) -> None:

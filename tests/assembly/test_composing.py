@@ -11,6 +11,8 @@ from vllmsim.assembly.composing import make_composer
 from vllmsim.assembly.manners import habits
 from vllmsim.assembly.shared import build_shared
 from vllmsim.assembly.tokenizing import BUILTIN
+from vllmsim.clocks.clocks import Clocks
+from vllmsim.clocks.standstill import Standstill
 from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
 from vllmsim.inference import Extent
@@ -24,8 +26,8 @@ class ComposerTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Have its composer, and another tokenizer."""
         configuration = Configuration()
-        shared = build_shared(configuration, Clock(), in_thread, {})
-        self.composer = make_composer(configuration, shared, RecordingMetrics(), in_thread)
+        shared = build_shared(configuration, Clocks.same(Clock()), in_thread, {})
+        self.composer = make_composer(configuration, shared, RecordingMetrics(), in_thread, Standstill())
         self.tokenizer = load_tokenizer(BUILTIN, in_thread)
 
     def said(self, composer: Composer) -> tuple[str, int]:

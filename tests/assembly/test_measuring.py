@@ -8,6 +8,7 @@ from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 
 from tests.harness import EPOCH, RankTestCase
 from vllmsim.assembly.measuring import make_measures
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.fakemetrics import parse_fake_metrics
 from vllmsim.config.live import LiveConfiguration
 
@@ -185,7 +186,7 @@ class MeasuringTests(RankTestCase):
     def test_number(self) -> None:
         """Each rank's series and lines have its number."""
         self.make_rank()
-        measures = make_measures(LiveConfiguration(self.configuration), 3, self.clock, lambda: EPOCH)
+        measures = make_measures(LiveConfiguration(self.configuration), 3, Clocks.same(self.clock, lambda: EPOCH))
         self.assertIn(b'vllm:num_requests_running{engine="3",', measures.page(measures.shown).write())
         assert measures.log is not None
         measures.log.start()

@@ -7,6 +7,7 @@ from zope.interface.verify import verifyObject
 from tests.commandline import load_words
 from tests.fakes import in_thread
 from vllmsim.assembly.shared import build_shared
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.dataset.echo import EchoSource
 from vllmsim.dataset.encoder import EncoderSource
 from vllmsim.dataset.sentences import SentenceSource
@@ -23,7 +24,7 @@ class SharedTests(SynchronousTestCase):
             (("--mode", "echo"), EchoSource),
             (("--mm-encoder-only",), EncoderSource),
         ):
-            shared = build_shared(load_words(words, {}).configuration, Clock(), in_thread)
+            shared = build_shared(load_words(words, {}).configuration, Clocks.same(Clock()), in_thread)
             self.assertIsInstance(shared.source, expected)
             verifyObject(IResponseSource, shared.source)
             verifyObject(ITokenizer, shared.tokenizer)

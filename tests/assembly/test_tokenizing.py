@@ -10,6 +10,7 @@ from tests.commandline import load_words
 from tests.fakes import in_thread
 from tests.tokenization.small import bpe, write_folder
 from vllmsim.assembly.tokenizing import make_tokenizer
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.interfaces import ITokenizer
 
 
@@ -25,7 +26,9 @@ class TokenizingTests(SynchronousTestCase):
 
     def make(self, *words: str) -> ITokenizer:
         """Read a command line, and make its tokenizer."""
-        tokenizer = make_tokenizer(load_words(words, {}).configuration, self.environ, MemoryReactorClock(), in_thread)
+        tokenizer = make_tokenizer(
+            load_words(words, {}).configuration, self.environ, Clocks.same(MemoryReactorClock()), in_thread
+        )
         verifyObject(ITokenizer, tokenizer)
         self.successResultOf(self.close(tokenizer))
         return tokenizer
@@ -53,7 +56,7 @@ class TokenizingTests(SynchronousTestCase):
         """A render service is not asked anything before there is a prompt."""
         reactor = MemoryReactorClock()
         words = ("--tokenizer", "remote", "--render-url", "http://127.0.0.1:9")
-        tokenizer = make_tokenizer(load_words(words, {}).configuration, self.environ, reactor, in_thread)
+        tokenizer = make_tokenizer(load_words(words, {}).configuration, self.environ, Clocks.same(reactor), in_thread)
         verifyObject(ITokenizer, tokenizer)
         self.assertEqual([], reactor.tcpClients)
         self.successResultOf(self.close(tokenizer))

@@ -8,18 +8,20 @@ import sys
 from pathlib import Path
 from shutil import which
 from tempfile import mkdtemp
-from typing import Any, Final
+from typing import Any, Final, cast
 from unittest.mock import patch
 
 from twisted.application.strports import service
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.commandline import load_words
 from tests.integration.daemon import free_port
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.rank import build_rank
 from vllmsim.web import sending
@@ -50,9 +52,8 @@ class SendingTests(TestCase):
         :return: fires when the rank listens.
         """
         configuration = load_words(("--seed", "7", "--max-model-len", "8k", "--max-num-seqs", "400", *words), {})
-        rank = build_rank(
-            LiveConfiguration(configuration.configuration), 0, 7, reactor, deferToThread, lambda: 1795339833.0
-        )
+        clocks = Clocks.same(cast("IReactorTime", reactor), lambda: 1795339833.0)
+        rank = build_rank(LiveConfiguration(configuration.configuration), 0, 7, clocks, deferToThread)
         rank.start()
         listening = service(endpoint, rank.site, reactor)
         listening.startService()

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from vllmsim import turns
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.errors import InvalidRequest, Overloaded
@@ -32,7 +33,7 @@ class JournalTestCase(SynchronousTestCase):
         """Make another."""
         self.clock = Clock()
         self.live = LiveConfiguration(Configuration(**{"model": "m", "journal_size": 3, **options}))
-        self.journal = Journal(self.live, 2, self.clock, lambda: 1000.0 + self.clock.seconds())
+        self.journal = Journal(self.live, 2, Clocks.same(self.clock, lambda: 1000.0 + self.clock.seconds()))
 
     def begin(self, body: bytes = b"", **headers: str) -> RequestRecord:
         """Begin a request."""

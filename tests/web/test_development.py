@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.fakes import in_thread
 from tests.harness import EPOCH, Exchange, RankTestCase
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.rank import build_rank
 
@@ -33,7 +34,9 @@ class DevelopmentTests(RankTestCase):
         """VLLM's variables are shown, be they text or not, but for their secrets."""
         self.make_rank()
         environ = {"VLLM_API_KEY": "secret", "VLLM_PORT": "1\udcff", "HOME": "/home"}
-        rank = build_rank(LiveConfiguration(self.configuration), 0, 7, self.clock, in_thread, lambda: EPOCH, environ)
+        rank = build_rank(
+            LiveConfiguration(self.configuration), 0, 7, Clocks.same(self.clock, lambda: EPOCH), in_thread, environ
+        )
         exchange = Exchange(rank.site).send("GET", "/server_info")
         info = exchange.json()
         exchange.drop()

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from tests.api.test_errors import recordings
 from tests.fakes import in_thread
 from tests.harness import RankTestCase
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.rank import build_rank
 
@@ -315,7 +316,7 @@ class DerenderTests(RankTestCase):
             return in_thread(function, *arguments)
 
         self.make_rank("--max-model-len", "100k")
-        rank = build_rank(LiveConfiguration(self.configuration), 0, 7, self.clock, count, lambda: 0.0)
+        rank = build_rank(LiveConfiguration(self.configuration), 0, 7, Clocks.same(self.clock, lambda: 0.0), count)
         self.rank.site.resource = rank.resource
         for length, expected in ((1000, 0), (4000, 1)):
             response = {"request_id": "r", "choices": [{"index": 0, "token_ids": [1] * length}]}

@@ -4,6 +4,7 @@ import uuid
 
 from tests.fakes import in_thread
 from tests.harness import Exchange, RankTestCase
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.rank import build_rank
 
@@ -88,7 +89,7 @@ class OperationTests(RankTestCase):
         base = ids[0].removesuffix("_dp0")
         self.assertEqual((4, [f"{base}_dp{number}" for number in range(3)]), (uuid.UUID(base).version, ids))
         for number, seed, same in ((1, 7, True), (0, 8, False)):
-            rank = build_rank(LiveConfiguration(self.configuration), number, seed, self.clock, in_thread)
+            rank = build_rank(LiveConfiguration(self.configuration), number, seed, Clocks.same(self.clock), in_thread)
             exchange = Exchange(rank.site).send("GET", "/query")
             self.assertEqual(same, exchange.json() == first)
             exchange.drop()

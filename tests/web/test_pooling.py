@@ -15,6 +15,7 @@ from tests.commandline import load_words
 from tests.fakes import in_thread
 from tests.harness import Exchange, RankTestCase
 from vllmsim.api.pooling.inputs import Reply
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.loading import ConfigurationError
 from vllmsim.rank import build_rank
@@ -352,7 +353,7 @@ class ThreadTests(SynchronousTestCase):
 
         clock = Clock()
         configuration = load_words(("--max-model-len", "20000"), {}).configuration
-        rank = build_rank(LiveConfiguration(configuration), 0, 1, clock, defer)
+        rank = build_rank(LiveConfiguration(configuration), 0, 1, Clocks.same(clock), defer)
         rank.start()
         exchange = Exchange(rank.site)
         exchange.send("POST", "/v1/embeddings", json.dumps(body).encode(), Content_Type="application/json")
@@ -373,7 +374,7 @@ class ThreadTests(SynchronousTestCase):
             return running[-1]
 
         clock = Clock()
-        rank = build_rank(LiveConfiguration(load_words((), {}).configuration), 0, 1, clock, start)
+        rank = build_rank(LiveConfiguration(load_words((), {}).configuration), 0, 1, Clocks.same(clock), start)
         rank.start()
         exchanges = [Exchange(rank.site) for _ in range(3)]
         for exchange in exchanges:

@@ -8,6 +8,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.events import EventSettings, batch_settings, event_settings, event_sources
 from vllmsim.config.pluginnames import PUBLISHERS
 from vllmsim.config.schema import Configuration
@@ -88,8 +89,7 @@ def make_step_cache(
     events = StepEvents(_all_listeners(listeners, store), told)
     pool, hasher = _make_blocks(c, number, seed, clock, metrics, models, (events,), store)
     outside = store is not None
-    drops = c.speculation is not None and c.speculation.drops_block
-    cache = StepCache(clock, pool, c.block_size, hasher, metrics, events, outside, c.max_model_len, number, drops)
+    cache = StepCache(clock, pool, c.block_size, hasher, metrics, events, outside, c.max_model_len, number)
     models.watch(cache.forget)
     return cache
 
@@ -181,8 +181,7 @@ class Events:
 def make_events(
     configuration: Configuration,
     number: int,
-    clock: IReactorTime,
-    epoch: Callable[[], float],
+    clocks: Clocks,
     metrics: ICacheMetrics,
     defer_to_thread: Callable[..., Deferred[Any]],
     randomness: Randomness,
@@ -190,7 +189,6 @@ def make_events(
     """Make what tells others about a rank's KV blocks, if anybody is told.
 
     :param number: which rank it is, from 0.
-    :param epoch: tells seconds since the epoch.
     :param defer_to_thread: runs a function off the reactor.
     :raises SystemExit: when a plugin is to publish them, and cannot be had.
     """
@@ -205,18 +203,18 @@ def make_events(
     window: ReplayWindow | None = None
     if published is not None and settings.publisher == PUBLISHERS[0]:
         window = _window(settings)
-        outlet = _sockets(settings, clock, metrics, defer_to_thread, window)
+        outlet = _sockets(settings, clocks.real, metrics, defer_to_thread, window)
     elif published is not None:
         from vllmsim.assembly.plugging import Plugging  # noqa: PLC0415
 
-        plugging = Plugging(configuration, number, clock, defer_to_thread, randomness.generator)
+        plugging = Plugging(configuration, number, clocks.real, defer_to_thread, randomness.generator)
         outlet = plugging.outlet(settings.publisher, settings.topic, metrics)
     # What a subscriber has heard of can be asked for: the window is the first to hear.
     publishers: list[IBlockEventPublisher] = [each for each in (window, outlet) if each is not None]
     block_size = configuration.block_size
     batcher = EventBatcher(
-        clock,
-        epoch,
+        clocks.simulated,
+        clocks.epoch,
         BatchEncoder(number, block_size, settings.maps, settings.int_hashes),
         metrics,
         publishers,
@@ -230,7 +228,7 @@ def make_events(
     def make_log() -> "BlockEventLog":
         from vllmsim.kvcache.events import log  # noqa: PLC0415 - few read here
 
-        return log.BlockEventLog(number, block_size, epoch, settings.buffer_steps, batcher, window)
+        return log.BlockEventLog(number, block_size, clocks.epoch, settings.buffer_steps, batcher, window)
 
     known, own = event_sources(configuration), settings.described()
 

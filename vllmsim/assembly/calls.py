@@ -16,7 +16,7 @@ from vllmsim.grpc.service import Implementation
 def call_root(surfaces: Surfaces) -> CallRoot:
     """Join the services."""
     root = CallRoot(_own_calls(surfaces))
-    root.add(HealthCalls(surfaces.clock, surfaces.doors.health, root.services.keys))
+    root.add(HealthCalls(surfaces.clocks.real, surfaces.doors.health, root.services.keys))
     for reflection in (ReflectionCalls, ReflectionAlphaCalls):
         root.add(reflection(root.services.values))
     return root
@@ -24,6 +24,6 @@ def call_root(surfaces: Surfaces) -> CallRoot:
 
 def _own_calls(surfaces: Surfaces) -> Iterator[Implementation]:
     """Make vLLM's own services."""
-    yield KvEventCalls(surfaces.clock, surfaces.doors.event_logs, surfaces.doors.loads)
+    yield KvEventCalls(surfaces.clocks.background, surfaces.doors.event_logs, surfaces.doors.loads)
     yield from engine_calls(surfaces)
     yield from front_end_calls(surfaces)

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from vllmsim.assembly.manners import habits
 from vllmsim.assembly.shared import Shared
+from vllmsim.clocks.standstill import Standstill
 from vllmsim.composing.composer import Composer
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IRankMetrics, IResponseSource, ITokenizer
@@ -18,11 +19,13 @@ def make_composer(
     shared: Shared,
     metrics: IRankMetrics,
     defer_to_thread: Callable[..., Deferred[Any]],
+    standstill: Standstill,
 ) -> Composer:
     """Make it.
 
     :param shared: what the rank has in common with others.
     :param defer_to_thread: runs a function off the reactor.
+    :param standstill: hears of answers that are being composed.
     """
 
     def answers(source: IResponseSource, tokenizer: ITokenizer, *, foreign: bool) -> IResponseSource:
@@ -40,4 +43,5 @@ def make_composer(
         defer_to_thread=defer_to_thread,
         habits=habits(configuration),
         sources=sources,
+        standstill=standstill,
     )

@@ -1,13 +1,13 @@
 # -*- test-case-name: tests.assembly.test_measuring -*-
 """What a rank tells of itself in numbers: its metrics, or fake ones, and the line in its log that says what it does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
-from twisted.internet.interfaces import IReactorTime
 
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.fakemetrics import FakeMetrics
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
@@ -62,21 +62,19 @@ class Measures:
 def make_measures(
     live: LiveConfiguration,
     number: int,
-    clock: IReactorTime,
-    epoch: Callable[[], float],
+    clocks: Clocks,
     datasets: Sequence[str] = (),
 ) -> Measures:
     """Make what counts on a rank.
 
     :param number: which rank it is, from 0.
-    :param epoch: tells seconds since the epoch.
     :param datasets: the names of datasets that answers are from.
     """
     c = live.current
     several = c.api_servers > 1
-    created = None if several else epoch()
+    created = None if several else clocks.epoch()
 
-    adapters = AdapterMetrics(live, epoch)
+    adapters = AdapterMetrics(live, clocks.epoch)
 
     def make_rank_metrics(adapters: AdapterMetrics | None = None) -> RankMetrics:
         return RankMetrics(
@@ -91,7 +89,7 @@ def make_measures(
             transfers=TransferMetrics(c.block_size, c.kv_bytes_per_token, c.kv_transfer.fetches, c.kv_transfer.nixl),
             drafted=0 if c.speculation is None else c.speculation.tokens,
             parses=bool(c.tool_call_parser),
-            now=clock.seconds,
+            now=clocks.simulated.seconds,
             buckets=c.custom_histogram_buckets or {},
             adapters=adapters,
         )
@@ -101,16 +99,14 @@ def make_measures(
 
     shown: list[Source] = [rank.own, failures]
     if c.fake_metrics is not None and not c.disable_log_stats:
-        shown.insert(0, _fake(live, make_rank_metrics(AdapterMetrics(live, epoch)), clock, epoch))
+        shown.insert(0, _fake(live, make_rank_metrics(AdapterMetrics(live, clocks.epoch)), clocks))
     elif not c.disable_log_stats:
         shown.insert(0, rank.families)
-    log = None if c.disable_log_stats else StatsLog(clock, number, rank.figures, c.log_stats_interval)
+    log = None if c.disable_log_stats else StatsLog(clocks.background, number, rank.figures, c.log_stats_interval)
     return Measures(rank, adapters, http, failures, Succession(shown), log, not several)
 
 
-def _fake(
-    live: LiveConfiguration, unused: RankMetrics, clock: IReactorTime, epoch: Callable[[], float]
-) -> "SyntheticMetrics":
+def _fake(live: LiveConfiguration, unused: RankMetrics, clocks: Clocks) -> "SyntheticMetrics":
     """Make a page of fake metrics that follows the configuration.
 
     :param unused: metrics that nobody tells anything.
@@ -119,7 +115,7 @@ def _fake(
     from vllmsim.metrics.synthetic import SyntheticMetrics  # noqa: PLC0415
 
     c = live.current
-    fake = SyntheticMetrics(unused.families, clock, epoch, c.fake_metrics_refresh_interval)
+    fake = SyntheticMetrics(unused.families, clocks.simulated, clocks.epoch, c.fake_metrics_refresh_interval)
 
     def show(configuration: Configuration) -> None:
         fake.show(configuration.fake_metrics or FakeMetrics(), configuration.max_loras)

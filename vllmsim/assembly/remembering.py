@@ -5,9 +5,9 @@ from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.api.records import record_line
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IRequestObserver
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def make_journal(
     live: LiveConfiguration,
     number: int,
-    clock: IReactorTime,
-    epoch: Callable[[], float],
+    clocks: Clocks,
     defer_to_thread: Callable[..., Deferred[Any]],
     tracing: "Tracing | None",
     routes: Callable[[], Container[str]],
@@ -33,7 +32,6 @@ def make_journal(
     """Make what remembers requests, and what writes them down, if something does.
 
     :param number: which rank it is, from 0.
-    :param epoch: tells seconds since the epoch.
     :param defer_to_thread: runs a function off the reactor.
     :param tracing: has requests traced, if they are.
     :param routes: tells on which routes requests have the model work; asked when one has ended.
@@ -47,16 +45,15 @@ def make_journal(
         # Few servers write one.
         from vllmsim.journal.requestlog import RequestLog  # noqa: PLC0415
 
-        log = RequestLog(c.request_log, record_line, clock, defer_to_thread)
+        log = RequestLog(c.request_log, record_line, clocks.real, defer_to_thread)
         observers.append(log)
-    return Journal(live, number, clock, epoch, observers, hints=tracing is None), log
+    return Journal(live, number, clocks, observers, hints=tracing is None), log
 
 
 def make_trace(
     configuration: Configuration,
     number: int,
-    clock: IReactorTime,
-    epoch: Callable[[], float],
+    clocks: Clocks,
     defer_to_thread: Callable[..., Deferred[Any]],
     metrics: CacheMetrics,
     pacer: TokenPacer,
@@ -64,7 +61,6 @@ def make_trace(
     """Make what writes down what the engine does, if that is wanted.
 
     :param number: which rank it is, from 0.
-    :param epoch: tells seconds since the epoch.
     :param defer_to_thread: runs a function off the reactor.
     :param metrics: know how many KV blocks are in use.
     :param pacer: tells when that may have changed.
@@ -80,10 +76,10 @@ def make_trace(
         c.engine_trace_size,
         number,
         f"{c.served_names[0]} rank {number}",
-        epoch() - clock.seconds(),
+        clocks.epoch() - clocks.simulated.seconds(),
         lambda: metrics.blocks,
-        clock,
+        clocks.real,
         defer_to_thread,
     )
-    pacer.watch(lambda: trace.look(clock.seconds()))
+    pacer.watch(lambda: trace.look(clocks.simulated.seconds()))
     return trace

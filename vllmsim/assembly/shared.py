@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.assembly.tokenizing import make_tokenizer
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.pluginnames import MODES
 from vllmsim.config.schema import Configuration
 from vllmsim.dataset.echo import EchoSource
@@ -69,21 +70,21 @@ class Shared:
 
 def build_shared(
     configuration: Configuration,
-    reactor: Any,
+    clocks: Clocks,
     defer_to_thread: Callable[..., Deferred[Any]],
     environ: Mapping[str, str] = os.environ,
 ) -> Shared:
     """Make what ranks share.
 
-    :param reactor: provides time, and connections where the tokenizer needs some.
+    :param clocks: that of real time provides connections, where the tokenizer needs some.
     :param defer_to_thread: runs a function off the reactor.
     :param environ: the environment.
     :raises SystemExit: when the tokenizer or a plugin cannot be had, or with all that is wrong with datasets.
     """
-    tokenizer = make_tokenizer(configuration, environ, reactor, defer_to_thread)
+    tokenizer = make_tokenizer(configuration, environ, clocks, defer_to_thread)
 
     def sources(tokenizer: ITokenizer) -> tuple[IResponseSource, IResponseSource]:
-        return _sources(configuration, tokenizer, reactor, defer_to_thread)
+        return _sources(configuration, tokenizer, clocks.simulated, defer_to_thread)
 
     source, sentences = sources(tokenizer)
     return Shared(
@@ -91,13 +92,16 @@ def build_shared(
         source,
         sentences,
         sources,
-        _datasets(configuration, reactor, defer_to_thread),
-        _tracing(configuration, reactor, environ),
+        _datasets(configuration, clocks.real, defer_to_thread),
+        _tracing(configuration, clocks.real, environ),
     )
 
 
 def _sources(
-    configuration: Configuration, tokenizer: ITokenizer, reactor: Any, defer_to_thread: Callable[..., Deferred[Any]]
+    configuration: Configuration,
+    tokenizer: ITokenizer,
+    clock: IReactorTime,
+    defer_to_thread: Callable[..., Deferred[Any]],
 ) -> tuple[IResponseSource, IResponseSource]:
     """Make what says answers where no dataset does, and what says anything, in the tokens of a tokenizer."""
     sentences = SentenceSource(tokenizer)
@@ -109,7 +113,7 @@ def _sources(
         return sentences, sentences
     from vllmsim.assembly.plugging import shared_plugging  # noqa: PLC0415 - few servers have plugins
 
-    return shared_plugging(configuration, reactor, defer_to_thread).source(tokenizer, sentences), sentences
+    return shared_plugging(configuration, clock, defer_to_thread).source(tokenizer, sentences), sentences
 
 
 def _datasets(

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from attrs import define, field
 from klein import Klein
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
 
 from vllmsim import VLLM_VERSION
 from vllmsim.adapters import has_adapter
@@ -37,17 +36,19 @@ from vllmsim.api.scaleout.renderers import ChatRenderer, CompletionRenderer, Mes
 from vllmsim.api.tokens import TokenDialect
 from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.once import Once
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.describing import describe_configuration
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.failures.injection import FailureInjection
 from vllmsim.identity import engine_entry, signature
-from vllmsim.interfaces import IAdmission, IConfigurations, IJournal, IScenarios, ITokenizer
+from vllmsim.interfaces import IAdmission, IConfigurations, IJournal, IScenarios, ITimeControl, ITokenizer
 from vllmsim.models import ModelCatalogue
 from vllmsim.serverinfo import describe_environment, describe_system
 from vllmsim.web.adapters import AdapterLoading, AdapterRoutes
 from vllmsim.web.admin import ConfigurationRoutes
 from vllmsim.web.answering import Answering
+from vllmsim.web.clock import ClockRoutes
 from vllmsim.web.control import AbortRoutes, ControlRoutes
 from vllmsim.web.development import DevelopmentRoutes
 from vllmsim.web.disaggregation import DerenderRoutes, GenerateRoutes, RenderRoutes
@@ -88,9 +89,9 @@ class Surfaces:
     :param in_turn: does the same, one function after the other.
     :param environ: the environment.
     :param settings: tells what dialects share now, made of the configuration; kept up to date before the routes are.
+    :param time: moves the time of the ranks of this process.
     :param doors: what its port leads to.
     :param exposition: writes the metrics, or those with some names.
-    :param epoch: tells seconds since the epoch.
     """
 
     live: LiveConfiguration
@@ -101,7 +102,7 @@ class Surfaces:
     settings: Callable[[], Settings]
     models: ModelCatalogue
     tokenizer: ITokenizer
-    clock: IReactorTime
+    clocks: Clocks
     defer_to_thread: Callable[..., Deferred[Any]]
     in_turn: Callable[..., Deferred[Any]]
     environ: Mapping[str, str]
@@ -110,14 +111,14 @@ class Surfaces:
     failures: FailureInjection
     journal: IJournal
     exposition: Callable[[Collection[str]], bytes]
-    epoch: Callable[[], float]
+    time: ITimeControl
     profiler: Profiler = field(init=False, factory=Profiler)
     began: float = field(init=False)
-    """When the rank was made, in seconds of its clock."""
+    """When the rank was made, in simulated seconds."""
 
     @began.default
     def _begin(self) -> float:
-        return self.clock.seconds()
+        return self.clocks.simulated.seconds()
 
     def resource(self) -> RankResource:
         """Join the routes into one tree."""
@@ -209,11 +210,11 @@ class Surfaces:
         ).app
         store = ResponseStore(c.max_stored_responses if c.enable_responses_store else 0)
         responses = latest(lambda settings: ResponsesDialect(settings, c.max_model_len, store))
-        yield ResponseRoutes(answering, responses, store, self.clock).app
+        yield ResponseRoutes(answering, responses, store, self.clocks.real).app
         yield CountRoutes(CountDialect(self.settings()), self.tokenizer, self.defer_to_thread).app
         words = self.tokenizer.vocabulary_size
         scores = latest(lambda settings: LabelScoreDialect(settings, c.max_model_len, words))
-        yield LabelScoreRoutes(self.clock, answering, scores, self.tokenizer).app
+        yield LabelScoreRoutes(self.clocks.simulated, answering, scores, self.tokenizer).app
         yield from self._scaled_out(answering)
 
     def _scaled_out(self, answering: Answering) -> Iterator[Klein]:
@@ -264,7 +265,7 @@ class Surfaces:
 
     def failing(self, defer_to_thread: Callable[..., Deferred[Any]]) -> Failing:
         """Make what reads requests, of which some are to fail."""
-        return Failing(self.clock, self.failures, self.models, defer_to_thread)
+        return Failing(self.clocks.simulated, self.failures, self.models, defer_to_thread)
 
     def _invocations(self, answering: Answering, pooling: PoolingRoutes) -> InvocationRoutes:
         """Make the route that takes the bodies of others."""
@@ -310,7 +311,7 @@ class Surfaces:
 
     def adapter_loading(self) -> AdapterLoading:
         """Make what loads adapters for clients."""
-        return AdapterLoading(self.doors.adapters, self.clock, self._find_adapter)
+        return AdapterLoading(self.doors.adapters, self.clocks.simulated, self._find_adapter)
 
     def _find_adapter(self, path: str) -> Deferred[bool]:
         """Look whether there is an adapter at a path, if that is of interest."""
@@ -323,8 +324,9 @@ class Surfaces:
         yield ConfigurationRoutes(self.configurations, self.number).app
         yield FakeMetricsRoutes(self.configurations).app
         yield FailureRoutes(self.failures).app
-        yield JournalRoutes(self.clock, self.journal).app
+        yield JournalRoutes(self.clocks.real, self.journal).app
         yield ScenarioRoutes(self.scenarios).app
+        yield ClockRoutes(self.time).app
 
     def _development(self) -> Iterator[Klein]:
         """Make the routes that a vLLM has only when it is asked to."""

@@ -137,8 +137,8 @@ class Telling:
         return ServerState(
             in_flight=control.in_flight(),
             paused=control.paused() or control.sleeping(),
-            last_output=surfaces.epoch() - min(silences) if silences else 0.0,
-            uptime=surfaces.clock.seconds() - surfaces.began,
+            last_output=surfaces.clocks.epoch() - min(silences) if silences else 0.0,
+            uptime=surfaces.clocks.simulated.seconds() - surfaces.began,
             most_running=surfaces.live.current.max_num_seqs,
         )
 
@@ -166,5 +166,5 @@ def engine_calls(surfaces: Surfaces) -> Iterator[Implementation]:
     yield EmbedCalls(surfaces.pool_answering, embed)
     doors = surfaces.doors
     profiler = surfaces.profiler if c.profiler_config else None
-    yield OperationCalls(surfaces.clock, doors.health, doors.control, profiler)
-    yield InquiryCalls(surfaces.epoch, doors.loads, telling.model, telling.setup, telling.state, telling.archive)
+    yield OperationCalls(surfaces.clocks.real, doors.health, doors.control, profiler)
+    yield InquiryCalls(surfaces.clocks.epoch, doors.loads, telling.model, telling.setup, telling.state, telling.archive)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import ITokenizer
 from vllmsim.tokenization.choice import choose
@@ -19,13 +20,13 @@ BUILTIN: Final = str(files("vllmsim.tokenization") / "builtin")
 def make_tokenizer(
     configuration: Configuration,
     environ: Mapping[str, str],
-    reactor: Any,
+    clocks: Clocks,
     defer_to_thread: Callable[..., Deferred[Any]],
 ) -> ITokenizer:
     """Make a tokenizer.
 
     :param environ: the environment, which says where the hub's cache is.
-    :param reactor: provides connections to a render service.
+    :param clocks: that of real time provides connections to a render service; chat templates tell the simulated date.
     :param defer_to_thread: runs a function off the reactor.
     :raises SystemExit: when it cannot be read, or is not there.
     """
@@ -39,11 +40,11 @@ def make_tokenizer(
     if choice.kind == "plugin":
         from vllmsim.assembly.plugging import shared_plugging  # noqa: PLC0415
 
-        return shared_plugging(c, reactor, defer_to_thread).tokenizer(WordTokenizer(defer_to_thread))
+        return shared_plugging(c, clocks.real, defer_to_thread).tokenizer(WordTokenizer(defer_to_thread))
     if choice.kind == "remote":
         from vllmsim.tokenization.render.tokenizer import remote_tokenizer  # noqa: PLC0415
 
-        return remote_tokenizer(c, reactor, defer_to_thread)
+        return remote_tokenizer(c, clocks.real, defer_to_thread)
     path = BUILTIN if choice.kind == "builtin" else choice.path
     if path is None:
         raise SystemExit(f"vllmsim: cannot start: the tokenizer {c.tokenizer!r} is not in the hub's cache")
@@ -55,4 +56,5 @@ def make_tokenizer(
         chat_template=c.chat_template,
         content_format=c.chat_template_content_format,
         arguments=c.default_chat_template_kwargs,
+        epoch=clocks.epoch,
     )

@@ -17,6 +17,7 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from vllmsim.clocks.standstill import Standstill
 from vllmsim.composing.calls import choose_calls
 from vllmsim.errors import InvalidRequest
 from vllmsim.inference import Composition, Extent, Part, PartKind, TokenizedPrompt, Tokens
@@ -103,6 +104,7 @@ class Composer:
     :param defer_to_thread: runs a function off the reactor; large schemas, and those with references, are worked on
         there.
     :param sources: makes what says plain text and reasoning in the tokens of another tokenizer; None where nobody asks.
+    :param standstill: hears of answers that are being composed.
     """
 
     _source: IResponseSource
@@ -111,6 +113,7 @@ class Composer:
     _defer_to_thread: Callable[..., Deferred[str]]
     _habits: Habits
     _sources: Sources | None = None
+    _standstill: Standstill = field(factory=Standstill)
     _other: "tuple[ITokenizer, Composer] | None" = field(init=False, default=None)
     """The tokenizer that was asked for last, and one that speaks in its tokens."""
     _samplers: OrderedDict[bytes, "SchemaSampler"] = field(init=False, factory=OrderedDict)
@@ -132,9 +135,10 @@ class Composer:
     ) -> Composition:
         """Compose one choice; see :class:`vllmsim.interfaces.IComposer`."""
         share = self._habits.reasoning_share if form.thinks and form.thinking_budget != 0 else 0.0
-        if not (form.tools or form.output or share):
-            return Composition(await self._source.respond(prompt, model, extent, generator))
-        return await self._compose(prompt, model, form, share, extent, generator)
+        with self._standstill:
+            if not (form.tools or form.output or share):
+                return Composition(await self._source.respond(prompt, model, extent, generator))
+            return await self._compose(prompt, model, form, share, extent, generator)
 
     async def _compose(
         self,

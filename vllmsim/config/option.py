@@ -15,7 +15,6 @@ GROUPS: Final[Mapping[str, str]] = {
     "model": "Model",
     "scheduling": "Scheduling",
     "steps": "Engine steps",
-    "step-time": "Time of engine steps",
     "latency": "Latency",
     "answers": "Answers",
     "tokenizer": "Tokenizer",

@@ -18,7 +18,6 @@ from vllmsim.config.plugins import plugin_options_fault
 from vllmsim.config.rankrules import BALANCING, RANK_RULES, RANKS, Rule
 from vllmsim.config.schema import Configuration
 from vllmsim.config.steprules import STEP_RULES
-from vllmsim.config.steptimes import device_fault, model_fault, profile_fault
 from vllmsim.config.tls import TLS_RULES
 from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.config.transfer import read_transfer
@@ -26,7 +25,6 @@ from vllmsim.durations import format_duration
 
 _MAX_DEVIATION: Final = 0.3
 _DETAILED: Final = ("model", "worker", "all")
-_STEP_TIME: Final = ("step-time", "step-profile", "model-preset", "model-shape")
 _CACHED: Final = ("enable-kvcache", "scheduling-model", "enable-prefix-caching", "kv-events-config")
 
 
@@ -189,6 +187,22 @@ def _transfer(c: Configuration) -> str | None:
     return None
 
 
+def _speculation(c: Configuration) -> str | None:
+    try:
+        _ = c.speculation
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _time_scale(c: Configuration) -> str | None:
+    return (
+        "a virtual clock has no scale, as no time passes by itself"
+        if c.clock == "virtual" and c.time_scale != 1
+        else None
+    )
+
+
 def _collector(c: Configuration) -> str | None:
     try:
         parse_collector(c.otlp_traces_endpoint)
@@ -248,13 +262,12 @@ RULES: Final[tuple[Rule, ...]] = (
     (("tokenizer", "render-url"), _tokenizer),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
     (("kv-transfer-config",), _transfer),
+    (("speculative-config", "spec-method", "spec-model", "spec-tokens"), _speculation),
+    (("time-scale", "clock"), _time_scale),
     (("otlp-traces-endpoint",), _collector),
     (("collect-detailed-traces", "otlp-traces-endpoint"), _detailed_traces),
     (("middleware",), _middleware),
     (("root-path",), _root_path),
-    (("model-preset", "model-shape", "model", *_STEP_TIME), model_fault),
-    (("device-preset", "device-shape", *_STEP_TIME), device_fault),
-    (("step-profile", *_STEP_TIME), profile_fault),
 )
 
 

@@ -35,6 +35,7 @@ from vllmsim.interfaces.operating import (
     IRankControl,
     IRequestObserver,
     IScenarios,
+    ITimeControl,
     PauseMode,
 )
 from vllmsim.interfaces.serving import IAdmission, IPooler, ISimulator, ITokenSink
@@ -81,6 +82,7 @@ __all__ = [
     "IStepBlocks",
     "IStepCache",
     "IStepTime",
+    "ITimeControl",
     "ITokenSink",
     "ITokenizer",
     "PauseMode",

@@ -161,6 +161,40 @@ class IScenarios(Interface):
         """Tell what is played, or was last: what JSON can say."""
 
 
+class ITimeControl(Interface):
+    """The simulated time of the ranks of a process. Several may move it: they have their turns."""
+
+    def describe() -> Mapping[str, Any]:
+        """Tell the time.
+
+        :return: ``clock``, which is real or virtual; ``time_scale``, how many seconds pass in a real one; ``now``, in
+            seconds since the start; ``time``, in seconds since the epoch; and how many ``requests`` have come, and how
+            many are ``unfinished``.
+        """
+
+    def advance(seconds: float, requests: int, timeout: float) -> Awaitable[None]:
+        """Have a virtual clock go on, with all that happens meanwhile.
+
+        Awaiting raises :class:`vllmsim.errors.Conflict` when the clock is not virtual, or the time limit is over; time
+        stays then where it has come to.
+
+        :param seconds: by how many.
+        :param requests: how many must have come first, since the start.
+        :param timeout: real seconds that all of it may take.
+        """
+
+    def run_until_idle(limit: float, requests: int, timeout: float) -> Awaitable[None]:
+        """Have a virtual clock go on until nothing is to come any more that is a request's.
+
+        Awaiting raises what :meth:`advance` raises, and :class:`vllmsim.errors.Conflict` when there is still something
+        to come at the limit.
+
+        :param limit: by how many simulated seconds at most.
+        :param requests: how many must have come first, since the start.
+        :param timeout: real seconds that all of it may take.
+        """
+
+
 class IRequestObserver(Interface):
     """What is told of each request that the journal remembers when that has come to its end."""
 

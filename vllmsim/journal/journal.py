@@ -12,10 +12,11 @@ from typing import ClassVar, Final
 import orjson
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.errors import Overloaded
@@ -66,7 +67,6 @@ class Journal:
     """Remembers the requests of one rank.
 
     :param rank: its number.
-    :param epoch: tells seconds since the epoch.
     :param observers: hear of each request that has ended. With one of them requests have records though none are kept.
     :param hints: whether to say once in the log that a request is part of a trace, where nobody traces.
     """
@@ -75,8 +75,7 @@ class Journal:
 
     _live: LiveConfiguration
     _rank: int
-    _clock: IReactorTime
-    _epoch: Callable[[], float]
+    _clocks: Clocks
     observers: list[IRequestObserver] = field(factory=list)
     hints: bool = False
     dropped: int = field(init=False, default=0)
@@ -103,12 +102,13 @@ class Journal:
         if self.hints and http is not None and TRACEPARENT in http.headers:
             self.hints = False
             self._log.warn("Received a request with trace context but tracing is disabled")
+        self.number += 1
         if not self._size and not self.observers:
             return None
-        self.number += 1
         if http is not None:
             self._shorten(http)
-        record = RequestRecord(route, self.number, self._rank, self._base, self._epoch(), self._clock.seconds(), http)
+        arrived, now = self._clocks.epoch(), self._clocks.simulated.seconds()
+        record = RequestRecord(route, self.number, self._rank, self._base, arrived, now, http)
         self._open.add(record)
         return record
 
@@ -137,7 +137,7 @@ class Journal:
         self._open.remove(record)
         if not record.model and record.asked is None and record.http is not None:
             record.asked = _model_in(record.http)
-        record.ends(self._clock.seconds(), cause)
+        record.ends(self._clocks.simulated.seconds(), cause)
         for observer in self.observers:
             observer.ended(record)
         if len(self._ended) == self._size:
@@ -171,7 +171,7 @@ class Journal:
         if len(self._waiters) >= MOST_WAITERS:
             raise Overloaded(f"{MOST_WAITERS} clients wait for requests to end already.")
         done: Deferred[None] = Deferred(lambda _: self._remove(waiter))
-        waiter = _Waiter(wanted, count, done, self._clock.callLater(timeout, lambda: self._release(waiter)))
+        waiter = _Waiter(wanted, count, done, self._clocks.real.callLater(timeout, lambda: self._release(waiter)))
         self._waiters[waiter] = None
         counted = Deferred.fromCoroutine(self._count(waiter, [*self._ended]))
         counted.addErrback(lambda reason: self._log.failure("While counting requests", reason))
@@ -179,7 +179,7 @@ class Journal:
 
     async def _count(self, waiter: _Waiter, ended: Sequence[RequestRecord]) -> None:
         """Count what had ended when somebody began to wait, letting other events in between."""
-        turn = Turn(self._clock)
+        turn = Turn(self._clocks.real)
         for record in ended:
             if waiter not in self._waiters:
                 return

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from vllmsim.clocks.simulated import work_clock
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, Prefill, StoredBlocks, TokenizedPrompt
 from vllmsim.interfaces import ICacheMetrics, IKVCache, ISequenceBlocks
 from vllmsim.kvcache.hasher import BlockHasher
@@ -48,7 +49,7 @@ class KVCache:
     :param rank: the data-parallel rank whose it is.
     """
 
-    _clock: IReactorTime
+    _clock: IReactorTime = field(converter=work_clock)
     _pool: BlockPool
     _block_size: int
     _hasher: BlockHasher | None

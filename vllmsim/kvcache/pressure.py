@@ -11,6 +11,7 @@ from typing import Final
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
+from vllmsim.clocks.simulated import work_clock
 from vllmsim.kvcache.pool import BlockPool
 
 _AT_ONCE: Final = 256
@@ -24,7 +25,7 @@ class Pressure:
     :param most: how many it may have.
     """
 
-    _clock: IReactorTime
+    _clock: IReactorTime = field(converter=work_clock)
     _pool: BlockPool
     _most: int
     _target: int = field(init=False, default=0)

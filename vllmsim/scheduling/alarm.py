@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vllmsim.clocks.scaled import ScaledClock
 from vllmsim.scheduling import timerfd
 
 _log = Logger()
@@ -41,17 +42,40 @@ class Alarm(Protocol):
 def open_alarm(clock: IReactorTime, ring: Callable[[], None]) -> Alarm:
     """Make the best alarm that there is for a clock.
 
-    The kernel's timers go with a reactor that reads files and lives by the monotonic clock, as the daemon's does.
+    The kernel's timers go with a reactor that reads files and lives by the monotonic clock, as the daemon's does, and
+    with time that is a multiple of its.
 
     :param clock: the reactor, or what stands in for it.
     :param ring: called at each deadline; it must not raise.
     """
+    if isinstance(clock, ScaledClock):
+        return ScaledAlarm(clock, open_alarm(clock.reactor, ring))
     if IReactorFDSet.providedBy(clock) and abs(clock.seconds() - time.monotonic()) < 1:
         try:
             return TimerAlarm(clock, clock, ring, timerfd.create())
         except OSError as error:
             _log.debug("There is no timer to be had; tokens may be a millisecond late: {error}", error=error)
     return DelayedCallAlarm(clock, ring)
+
+
+@define(eq=False)
+class ScaledAlarm:
+    """Rings by the alarm of the reactor's time."""
+
+    _clock: ScaledClock
+    _alarm: Alarm
+
+    def set(self, deadline: float) -> None:
+        """Ring at a deadline."""
+        self._alarm.set(self._clock.real_at(deadline))
+
+    def cancel(self) -> None:
+        """Do not ring."""
+        self._alarm.cancel()
+
+    def close(self) -> None:
+        """Be of no more use."""
+        self._alarm.close()
 
 
 @define(eq=False)

@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vllmsim.clocks.simulated import scale_of, work_clock
 from vllmsim.scheduling.alarm import Alarm, open_alarm
 from vllmsim.turns import TURN
 
@@ -27,7 +28,8 @@ QUANTUM: Final = 0.0005
 """The fewest seconds from one tick to the next, unless something is due that comes late already.
 
 What becomes due within that time is emitted together. Nothing comes later by more than this, half of it as a rule; with
-hundreds of streams a tick for every deadline would take four times as much work of the pacer's own.
+hundreds of streams a tick for every deadline would take four times as much work of the pacer's own. It is the machine's
+time: where simulated time goes faster it is as much more of that, and nothing where that stands still.
 """
 
 _GRAIN: Final = 1e-9
@@ -116,8 +118,18 @@ class TokenPacer:
     _served: float = field(init=False, default=-math.inf)
     """Up to what time everything due has been emitted, or is to be at the next tick; that is not put off."""
     _frozen_at: float | None = field(init=False, default=None)
+    _work: IReactorTime = field(init=False)
+    _quantum: float = field(init=False)
     held: float = field(init=False, default=0.0)
     """How many seconds the pacer has been frozen until it last went on: its time is so far behind the clock's."""
+
+    @_work.default
+    def _find_work(self) -> IReactorTime:
+        return work_clock(self._clock)
+
+    @_quantum.default
+    def _find_quantum(self) -> float:
+        return QUANTUM * scale_of(self._clock)
 
     @_nap.default
     def _make_nap(self) -> _Nap:
@@ -195,7 +207,12 @@ class TokenPacer:
 
     def catch_up(self) -> None:
         """Emit what should have been emitted before, when something has kept the reactor busy; else do nothing."""
-        if self._nap.lasts and self._frozen_at is None and self._heap and self._heap[0][0] + QUANTUM < self.seconds():
+        if (
+            self._nap.lasts
+            and self._frozen_at is None
+            and self._heap
+            and self._heap[0][0] + self._quantum < self.seconds()
+        ):
             self._nap.end()
 
     def discard(self, place: Place) -> None:
@@ -220,8 +237,8 @@ class TokenPacer:
         self._loop.start(0).addErrback(self._restart)
 
     def _tick(self) -> None:
-        heap, clock = self._heap, self._clock
-        begun, now = clock.seconds(), self.seconds() + _GRAIN
+        heap, work = self._heap, self._work
+        begun, now = work.seconds(), self.seconds() + _GRAIN
         served = False
         while heap and heap[0][0] <= now and self._frozen_at is None:
             place = heapq.heappop(heap)[2]
@@ -229,7 +246,7 @@ class TokenPacer:
                 continue
             self._serve(place, place.paced, now)
             served = True
-            if clock.seconds() - begun > TURN:
+            if work.seconds() - begun > TURN:
                 break
         if served:
             self._served = max(self._served, now)
@@ -256,7 +273,7 @@ class TokenPacer:
             return
         due = heap[0][0]
         if due > self._served:
-            due = max(due, self._served + QUANTUM)
+            due = max(due, self._served + self._quantum)
         self._alarm.set(due + self.held)
 
     def _restart(self, reason: Failure) -> None:

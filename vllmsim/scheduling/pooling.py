@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from vllmsim.clocks.standstill import Standstill
 from vllmsim.errors import InvalidRequest, QueueFull, Unavailable
 from vllmsim.inference import TokenizedPrompt, TokenPrompt
 from vllmsim.interfaces import IEmbedder, ILatencyModel, IPooler
@@ -48,6 +49,7 @@ class RankPooler:
     :param limits: tells how many prompts may be in their prefill at the same time, and how many may wait for that when
         another request comes.
     :param seed: the rank's own seed.
+    :param standstill: hears of prompts that are being read, or made vectors of.
     """
 
     _clock: IReactorTime
@@ -59,6 +61,7 @@ class RankPooler:
     _behaviour: Callable[[], Behaviour]
     _limits: Callable[[], RankLimits]
     _seed: int
+    _standstill: Standstill = field(factory=Standstill)
     _slots: Seats = field(init=False)
     _arrivals: "count[int]" = field(init=False, factory=count)
 
@@ -91,7 +94,8 @@ class RankPooler:
         assert isinstance(behaviour, Behaviour)
         if not self._lifecycle.accepting():
             raise Unavailable("The server is shutting down.")
-        prompts = await self._reader.read_all((each.prompt, each.cuts) for each in request.inputs)
+        with self._standstill:
+            prompts = await self._reader.read_all((each.prompt, each.cuts) for each in request.inputs)
         record.prompt_tokens = sum([len(prompt.ids) for prompt in prompts])
         _check(request, prompts)
         if self._paused():
@@ -101,7 +105,8 @@ class RankPooler:
         record.queued = self._clock.seconds()
         late = request.disturbance.first_token + request.disturbance.stall if request.disturbance else 0.0
         await self._prefill([len(prompt.ids) for prompt in prompts], record, behaviour.latency, late, generator)
-        return await self._pool(request, prompts)
+        with self._standstill:
+            return await self._pool(request, prompts)
 
     async def _prefill(
         self,

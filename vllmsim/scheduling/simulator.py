@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from vllmsim.clocks.standstill import Standstill
 from vllmsim.errors import Unavailable
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, RankLoad, TokenizedPrompt
 from vllmsim.interfaces import IEngineTrace, IPrefixCache, IRankMetrics, ISimulator, ITokenizer, ITokenSink
@@ -35,6 +36,7 @@ class RankSimulator:
     :param behaviour: tells how requests are served that do not say it themselves.
     :param seed: the rank's own seed.
     :param trace: is told where sequences are, if anything is.
+    :param standstill: hears of prompts that are being read.
     """
 
     _clock: IReactorTime
@@ -47,6 +49,7 @@ class RankSimulator:
     _behaviour: Callable[[], Behaviour]
     _seed: int
     _trace: IEngineTrace | None = None
+    _standstill: Standstill = field(factory=Standstill)
     _arrivals: "count[int]" = field(init=False, factory=count)
     requests: OpenRequests = field(init=False, factory=OpenRequests)
     """Everyone who is being served by the rank."""
@@ -94,12 +97,13 @@ class RankSimulator:
         admission = self._admission
         if request.tokenizer is not None:
             admission = admission.speaking(cast("ITokenizer", request.tokenizer))
-        prompts = await admission.read(request.prompts, request.cut)
-        record.prompt_tokens = sum([len(prompt.ids) for prompt in prompts])
-        limits = [admission.limit(prompt, request.sampling) for prompt in prompts]
-        submission = Submission(request, prompts, sink, behaviour, record)
-        submission.expect(limits)
-        hashed = await self._hash(prompts, request)
+        with self._standstill:
+            prompts = await admission.read(request.prompts, request.cut)
+            record.prompt_tokens = sum([len(prompt.ids) for prompt in prompts])
+            limits = [admission.limit(prompt, request.sampling) for prompt in prompts]
+            submission = Submission(request, prompts, sink, behaviour, record)
+            submission.expect(limits)
+            hashed = await self._hash(prompts, request)
         # From here to the queue nobody else comes between.
         self._require_room(len(prompts) * request.sampling.n, request.adapter)
         sequences = list(self._spread(submission, hashed, limits, arrival, arrived))

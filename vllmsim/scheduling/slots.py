@@ -17,6 +17,7 @@ from twisted.internet.task import Cooperator, SchedulerStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vllmsim.clocks.simulated import work_clock
 from vllmsim.inference import Adapter
 from vllmsim.interfaces import IAdapterMetrics, IRankMetrics
 from vllmsim.scheduling.limits import RankLimits
@@ -123,8 +124,9 @@ class SequenceSlots:
 
     def _begin_step(self) -> Callable[[], bool]:
         """Begin a step of the tasks, and make what tells that it has been long enough."""
-        end = self._clock.seconds() + TURN
-        return lambda: self._clock.seconds() > end
+        work = work_clock(self._clock)
+        end = work.seconds() + TURN
+        return lambda: work.seconds() > end
 
     def _serve_in_turn(self) -> Iterator[Deferred[None]]:
         while True:

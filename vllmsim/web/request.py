@@ -112,7 +112,7 @@ class Request(AnsweredRequest):
         if self.startedWriting:
             self._turned_away()
             return
-        self._arrived = self.site.clock.seconds()
+        self._arrived = self.site.seconds()
         if self.hopeless:
             if self.method == b"POST":
                 self.begin_record()
@@ -296,7 +296,7 @@ class Request(AnsweredRequest):
             self.route,
             method if method in _METHODS else "other",
             self.code,
-            self.site.clock.seconds() - self._arrived,
+            self.site.seconds() - self._arrived,
             length_of(self._received.get(b"content-length")),
             self.length or 0,
         )

@@ -83,10 +83,11 @@ class Routes(Protocol):
 class Site(Factory):
     """Serves one rank's routes.
 
-    :param clock: measures exchanges and times out connections.
+    :param clock: times out connections.
     :param chain: what each request goes through; it may be put in another's place at any time.
     :param root_path: the path under which a proxy shows the server.
     :param journal: remembers requests.
+    :param seconds: tells the time by which exchanges are measured, if that is not the clock's.
     """
 
     http2: "Callable[[], Deferred[Http2]] | None" = None
@@ -106,9 +107,11 @@ class Site(Factory):
         chain: Chain = _NO_CHAIN,
         root_path: str = "",
         journal: IJournal | None = None,
+        seconds: Callable[[], float] | None = None,
     ) -> None:
         self.resource = resource
         self.clock = clock
+        self.seconds = seconds or clock.seconds
         self.metrics = metrics
         self.limits = limits
         self.chain = chain

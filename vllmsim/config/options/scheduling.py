@@ -52,6 +52,12 @@ class SchedulingOptions:
         "How the time to first token is found: constant, per-token, or (empty) whichever of them is set; or a plugin,"
         " which finds all times.", live=True)
 
+    clock: str = option("latency", Text(choices=("real", "virtual")), "real",
+        "Whether simulated time goes on by itself, or is moved by POST /admin/clock/advance and"
+        " /admin/clock/run-until-idle.")
+    time_scale: float = option("latency", Number(least=0.001, most=1000.0), 1.0,
+        "How many simulated seconds pass in a real one; connections, threads and neighbours have real time.")
+
     failure_injection_rate: int = option("failures", PERCENT, 0,
         "How many requests fail on purpose, by chance.", unit="%", live=True)
     failure_types: tuple[str, ...] = option("failures", List(item=Text(choices=FAILURE_TYPES)), (),

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from vllmsim.blockevents import BlockEvent
+from vllmsim.clocks.simulated import work_clock
 from vllmsim.inference import StoredBlocks
 from vllmsim.interfaces import IBlockEventPublisher, IBlockListener, ICacheMetrics
 from vllmsim.kvcache.events.encoding import BatchEncoder
@@ -119,8 +120,9 @@ class EventBatcher:
     def _publish_slice(self) -> None:
         self._call = None
         self._due = self._due or len(self._events)
-        end = self._clock.seconds() + _SLICE
-        while self._due and self._clock.seconds() < end:
+        work = work_clock(self._clock)
+        end = work.seconds() + _SLICE
+        while self._due and work.seconds() < end:
             self._publish()
         if self._due:
             self._schedule(0)

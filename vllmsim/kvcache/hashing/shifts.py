@@ -13,6 +13,8 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from vllmsim.clocks.simulated import work_clock
+
 SHIFT: Final = 0.001
 """Seconds of work after which other events are let in."""
 
@@ -21,7 +23,7 @@ SHIFT: Final = 0.001
 class Shifts:
     """The time of those who work."""
 
-    _clock: IReactorTime
+    _clock: IReactorTime = field(converter=work_clock)
     _spent: float = field(init=False, default=0.0)
     """Seconds of work since other events were let in for it, and perhaps before."""
     _waiting: deque[Deferred[None]] = field(init=False, factory=deque)

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from vllmsim.clocks.simulated import work_clock
 from vllmsim.inference import HashedPrompt, InferenceRequest, StoredBlocks, TokenizedPrompt
 from vllmsim.interfaces import IBlockListener, IBlockStore
 from vllmsim.kvcache.hasher import BlockHasher
@@ -44,7 +45,7 @@ class OutsideLookups:
     _pool: BlockPool
     _block_size: int
     _lifetime: float
-    _clock: IReactorTime
+    _clock: IReactorTime = field(converter=work_clock)
     _shifts: Shifts
     _refreshed: "OrderedDict[bytes, float]" = field(init=False, factory=OrderedDict)
     """When prefixes that are here were looked up, by the last hash of each."""

@@ -1,0 +1,1 @@
+"""Clocks: the machine's own, and those that simulated time goes by."""

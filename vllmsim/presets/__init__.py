@@ -1,1 +1,0 @@
-"""Models and devices that are common, with where their numbers come from."""

@@ -1,1 +1,0 @@
-"""How long the steps of an engine take."""
