@@ -15,7 +15,7 @@ from vllmsim.assembly.caching import Events, make_cache, make_events
 from vllmsim.assembly.composing import make_composer
 from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.failing import make_failures
-from vllmsim.assembly.latencies import make_latencies
+from vllmsim.assembly.latencies import Times
 from vllmsim.assembly.manners import Manners
 from vllmsim.assembly.measuring import make_measures
 from vllmsim.assembly.queueing import make_slots, rank_limits
@@ -164,6 +164,10 @@ def build_rank(
     for module in c.lora_modules:
         models.add(module.name, module.path, module.base_model_name)
     tokenizer = shared.tokenizer
+<<<<<<< HEAD
+    times = Times(number, clock, defer_to_thread, randomness)
+=======
+>>>>>>> 4cd1704 (Have simulated time go faster than the machine's, or stand still until it is moved)
     manners = Manners(
         (number,) if group is None else group.numbers,
         seed,
@@ -171,8 +175,13 @@ def build_rank(
         lambda: f"{names.getrandbits(64):016x}",
         lambda: int(clocks.epoch()),
         randomness.generator("images", number),
+<<<<<<< HEAD
+        make_composer(c, shared, metrics, defer_to_thread),
+        times.latency,
+=======
         make_composer(c, shared, metrics, defer_to_thread, clocks.standstill),
         make_latencies(number, clock, defer_to_thread, randomness),
+>>>>>>> 4cd1704 (Have simulated time go faster than the machine's, or stand still until it is moved)
     )
     behaviour = live.follow(manners.behaviour)
     settings = live.follow(lambda configuration: manners.settings(configuration, behaviour()))

@@ -68,6 +68,14 @@ BROKEN = {
     "--zmq-endpoint localhost:5557": "zmq-endpoint (--zmq-endpoint): 'localhost:5557' is none of tcp://HOST:PORT",
     "--zmq-endpoint ipc:///x -dp 2": "'ipc:///x' cannot be that of rank 1 too",
     "--kv-events-replay-endpoint tcp://*:65535 -dp 2": "kv-events-replay-endpoint (--kv-events-replay-endpoint): 'tcp",
+    "--spec-method ngram": "speculative-config (default): it needs num_speculative_tokens",
+    "--scheduling-model step --max-num-seqs 3 --max-num-batched-tokens 3 --spec-method ngram --spec-tokens 3": (
+        "a step has 3 tokens for a sequence, and 4 are verified together"
+    ),
+    "--scheduling-model step --max-num-scheduled-tokens 2 --spec-method ngram --spec-tokens 2": "a step has 2 tokens",
+    "--scheduling-model step --max-num-batched-tokens 8 --spec-method dspark --spec-tokens 5": "a step has 4 tokens",
+    "--scheduling-model step --no-enable-chunked-prefill --max-model-len 64 --max-num-batched-tokens 64"
+    " --spec-model m --spec-tokens 2": "63 tokens have no room for a prompt of max-model-len, 64",
     '--kv-events-config {"hwm":"a","x":1}': "kv-events-config (--kv-events-config): hwm must be an integer from 1",
     '--kv-transfer-config {"kv_connector":"NixlConnector"}': "with a kv_connector it needs a kv_role: one of",
     "--nixl-side-channel-port 65535 -dp 2": "nixl-side-channel-port (--nixl-side-channel-port): 65535 leaves no port",
@@ -80,6 +88,8 @@ FINE = [
     "--max-num-batched-tokens 4 --no-enable-chunked-prefill --watermark 1",
     "--scheduling-model step --max-num-batched-tokens 64 --max-num-scheduled-tokens 32",
     "--scheduling-model step --no-enable-chunked-prefill --max-model-len 8k",
+    "--scheduling-model=step --max-num-batched-tokens=9 --max-num-scheduled-tokens=6 -sc.model dspark --spec-tokens 4",
+    "--max-num-batched-tokens 1 --spec-method ngram --spec-tokens 4",
     "--time-to-first-token 1s --time-to-first-token-std-dev 300ms",
     "--max-loras 15 --max-cpu-loras 0",
     '--model m --served-model-name n --lora-modules {"name":"a","base_model_name":"n"}',

@@ -89,7 +89,8 @@ def make_step_cache(
     events = StepEvents(_all_listeners(listeners, store), told)
     pool, hasher = _make_blocks(c, number, seed, clock, metrics, models, (events,), store)
     outside = store is not None
-    cache = StepCache(clock, pool, c.block_size, hasher, metrics, events, outside, c.max_model_len, number)
+    drops = c.speculation is not None and c.speculation.drops_block
+    cache = StepCache(clock, pool, c.block_size, hasher, metrics, events, outside, c.max_model_len, number, drops)
     models.watch(cache.forget)
     return cache
 

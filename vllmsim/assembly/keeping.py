@@ -1,11 +1,11 @@
 # -*- test-case-name: tests.assembly.test_keeping -*-
 """Keeps what plugins give to a rank as a configuration that changes has it. Imported when it first has something."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -14,60 +14,94 @@ from vllmsim.assembly.plugging import Plugging
 from vllmsim.config.plugins import options_of
 from vllmsim.config.schema import Configuration, own_options
 from vllmsim.failures.injection import FailureInjection
-from vllmsim.interfaces import IFailure, ILatencyModel
+from vllmsim.interfaces import IFailure
 from vllmsim.plugins.registry import PluginError
 from vllmsim.randomness import Randomness
 
+T = TypeVar("T")
+
+
+@frozen
+class _Kind:
+    """What takes time.
+
+    :param group: its options.
+    :param further: fields of options elsewhere that it depends on.
+    :param make: makes it.
+    """
+
+    group: str
+    further: tuple[str, ...]
+    make: Callable[[Plugging], Any]
+
+
+_KINDS: Final[Mapping[str, _Kind]] = {
+    "latency-calculator": _Kind(
+        "latency", ("max_num_seqs", "time_to_generate_image", "time_to_generate_image_std_dev"), Plugging.latency
+    ),
+    "step-time": _Kind("step-time", (), Plugging.step_time),
+}
+"""By the option that names it."""
+
 
 @cache
-def _attributes() -> tuple[str, ...]:
-    """List the options that have to do with latencies."""
-    further = "max_num_seqs", "time_to_generate_image", "time_to_generate_image_std_dev"
-    return (*(option.attribute for option in own_options() if option.group == "latency"), *further)
+def _attributes(option: str) -> tuple[str, ...]:
+    """List the options that have to do with it."""
+    kind = _KINDS[option]
+    return (*(each.attribute for each in own_options() if each.group == kind.group), *kind.further)
 
 
-def latency_key(configuration: Configuration) -> tuple[Any, ...]:
-    """Tell what a plugin's latency model depends on."""
-    options = options_of(configuration, configuration.latency_calculator)
-    return (options, *(getattr(configuration, each) for each in _attributes()))
+def times_key(option: str, configuration: Configuration) -> tuple[Any, ...]:
+    """Tell what depends on a plugin that takes time.
+
+    :param option: the one that names it.
+    """
+    attributes = _attributes(option)
+    name = getattr(configuration, option.replace("-", "_"))
+    return (options_of(configuration, name), *(getattr(configuration, each) for each in attributes))
 
 
 @define(eq=False)
-class KeptLatency:
-    """The latency model of a plugin, which stays until something about latencies changes."""
+class KeptTimes(Generic[T]):
+    """What takes time and comes from a plugin, which stays until something about it changes.
+
+    :param option: the one that names it.
+    """
 
     _log: ClassVar[Logger] = Logger()
 
+    _option: str
     _number: int
     _clock: IReactorTime
     _defer_to_thread: Callable[..., Deferred[Any]]
     _randomness: Randomness
     _key: tuple[Any, ...] | None = field(init=False, default=None)
-    _model: ILatencyModel | None = field(init=False, default=None)
+    _made: T | None = field(init=False, default=None)
 
     def forget(self) -> None:
-        """Have the next model be a new one."""
+        """Have the next be a new one."""
         self._key = None
 
-    def model(self, configuration: Configuration, former: ILatencyModel | None) -> ILatencyModel:
-        """Make the model that a configuration wants, if it is not there.
+    def times(self, configuration: Configuration, former: T | None) -> T:
+        """Make the one that a configuration wants, if it is not there.
 
         :param former: what there is in its place, if there is anything.
         :raises SystemExit: when it cannot be had, and there is none yet. Otherwise that is logged, and the former
             stays: a change that leads here has been tried before.
         """
-        key = latency_key(configuration)
-        if self._model is not None and key == self._key:
-            return self._model
+        key = times_key(self._option, configuration)
+        if self._made is not None and key == self._key:
+            return self._made
         plugging = Plugging(configuration, self._number, self._clock, self._defer_to_thread, self._randomness.renewed)
         try:
-            self._model, self._key = plugging.latency(), key
+            made: T = _KINDS[self._option].make(plugging)
         except PluginError as error:
             if former is None:
-                raise SystemExit(f"vllmsim: cannot start: latency-calculator: {error}") from error
-            self._log.error("latency-calculator: {error}; the former stays.", error=error)
+                raise SystemExit(f"vllmsim: cannot start: {self._option}: {error}") from error
+            self._log.error("{option}: {error}; the former stays.", option=self._option, error=error)
             return former
-        return self._model
+        self._made, self._key = made, key
+        return made
 
 
 @define(eq=False)

@@ -18,6 +18,7 @@ from vllmsim.interfaces import (
     ILatencyModel,
     IMiddleware,
     IResponseSource,
+    IStepTime,
     ITokenizer,
 )
 from vllmsim.interfaces.plugins import (
@@ -28,9 +29,11 @@ from vllmsim.interfaces.plugins import (
     ILatencyModelFactory,
     IMiddlewareFactory,
     IResponseSourceFactory,
+    IStepTimeFactory,
     ITokenizerFactory,
     LatencySurroundings,
     SourceSurroundings,
+    StepTimeSurroundings,
     Surroundings,
     TokenizerSurroundings,
 )
@@ -41,9 +44,11 @@ from vllmsim.plugins.guards.failures import GuardedFailure
 from vllmsim.plugins.guards.latencies import GuardedLatency
 from vllmsim.plugins.guards.middlewares import guard_middleware
 from vllmsim.plugins.guards.sources import GuardedSource
+from vllmsim.plugins.guards.steptimes import GuardedStepTime
 from vllmsim.plugins.guards.tokenizers import GuardedTokenizer
 from vllmsim.plugins.registry import SEAMS, PluginError, create, tell
 from vllmsim.randomness import derive
+from vllmsim.steptime.choice import make_step_time
 
 S = TypeVar("S", bound=Surroundings)
 T = TypeVar("T")
@@ -109,6 +114,16 @@ class Plugging:
         usual = LatencyModel(evolve(self._configuration, latency_calculator=""))
         own = self._surroundings(LatencySurroundings, "latency", name, usual=usual)
         return guarded(ILatencyModelFactory, name, own, GuardedLatency)
+
+    def step_time(self) -> IStepTime:
+        """Make what tells how long steps take.
+
+        :raises PluginError: when that cannot be had.
+        """
+        name = self._configuration.step_time
+        usual = make_step_time(evolve(self._configuration, step_time=""))
+        own = self._surroundings(StepTimeSurroundings, "step", name, usual=usual)
+        return guarded(IStepTimeFactory, name, own, lambda made, blame: GuardedStepTime(made, usual, blame))
 
     def failure(self, name: str) -> IFailure:
         """Make what fails on purpose.

@@ -8,10 +8,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.assembly.keeping import latency_key
+from vllmsim.assembly.keeping import times_key
 from vllmsim.assembly.plugging import Plugging
 from vllmsim.config.middlewares import OURS
-from vllmsim.config.pluginnames import CALCULATORS
+from vllmsim.config.pluginnames import CALCULATORS, STEP_TIMES
 from vllmsim.config.plugins import named_plugins, options_of
 from vllmsim.config.schema import Configuration
 from vllmsim.plugins.naming import missing_plugins
@@ -30,10 +30,10 @@ def try_plugins(
         return faults
     plugging = Plugging(now, now.ranks.start, clock, defer_to_thread, partial(derive, now.seed or 0))
     wanted: list[tuple[str, Callable[[], object]]] = []
-    if now.latency_calculator not in CALCULATORS and (
-        before.latency_calculator != now.latency_calculator or latency_key(before) != latency_key(now)
-    ):
+    if now.latency_calculator not in CALCULATORS and _other("latency-calculator", before, now):
         wanted.append(("latency-calculator", plugging.latency))
+    if now.step_time not in STEP_TIMES and _other("step-time", before, now):
+        wanted.append(("step-time", plugging.step_time))
     wanted += [
         ("failure-plugins", partial(plugging.failure, name))
         for name in now.failure_plugins
@@ -52,10 +52,16 @@ def try_plugins(
     return faults
 
 
+def _other(option: str, before: Configuration, now: Configuration) -> bool:
+    """Tell whether something that takes time, which a plugin gives, is to be made anew."""
+    return times_key(option, before) != times_key(option, now)
+
+
 def _fixed(before: Configuration, now: Configuration) -> list[tuple[str, str]]:
     """Find options that change of plugins that were made at the start, once for all."""
     return [
         ("plugin-options", f"those of {name} cannot change live: the {option} of a server stays as it is")
         for option, kind, name in named_plugins(now)
-        if kind not in {"latency", "failure", "middleware"} and options_of(before, name) != options_of(now, name)
+        if kind not in {"latency", "step", "failure", "middleware"}
+        and options_of(before, name) != options_of(now, name)
     ]

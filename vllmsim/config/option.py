@@ -15,6 +15,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "model": "Model",
     "scheduling": "Scheduling",
     "steps": "Engine steps",
+    "step-time": "Time of engine steps",
     "latency": "Latency",
     "answers": "Answers",
     "tokenizer": "Tokenizer",

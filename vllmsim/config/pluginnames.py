@@ -10,6 +10,7 @@ from vllmsim.config.kinds import Kind
 
 MODES: Final = ("random", "echo")
 CALCULATORS: Final = ("", "constant", "per-token")
+STEP_TIMES: Final = ("", "linear", "roofline", "profile")
 PUBLISHERS: Final = ("zmq", "null")
 TOKENIZER: Final = "plugin:"
 """What stands before the name of a tokenizer."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 from vllmsim.config.middlewares import OURS as MIDDLEWARES
-from vllmsim.config.pluginnames import CALCULATORS, MODES, PUBLISHERS, TOKENIZER
+from vllmsim.config.pluginnames import CALCULATORS, MODES, PUBLISHERS, STEP_TIMES, TOKENIZER
 from vllmsim.config.schema import Configuration
 
-PluginKind: TypeAlias = Literal["source", "latency", "tokenizer", "failure", "publisher", "middleware"]
+PluginKind: TypeAlias = Literal["source", "latency", "step", "tokenizer", "failure", "publisher", "middleware"]
 
 
 def named_plugins(configuration: Configuration) -> Iterator[tuple[str, PluginKind, str]]:
@@ -21,6 +21,8 @@ def named_plugins(configuration: Configuration) -> Iterator[tuple[str, PluginKin
         yield "mode", "source", c.mode
     if c.latency_calculator not in CALCULATORS:
         yield "latency-calculator", "latency", c.latency_calculator
+    if c.step_time not in STEP_TIMES:
+        yield "step-time", "step", c.step_time
     if c.tokenizer.startswith(TOKENIZER):
         yield "tokenizer", "tokenizer", c.tokenizer.removeprefix(TOKENIZER)
     for name in c.failure_plugins:

@@ -18,6 +18,7 @@ from vllmsim.config.plugins import plugin_options_fault
 from vllmsim.config.rankrules import BALANCING, RANK_RULES, RANKS, Rule
 from vllmsim.config.schema import Configuration
 from vllmsim.config.steprules import STEP_RULES
+from vllmsim.config.steptimes import device_fault, model_fault, profile_fault
 from vllmsim.config.tls import TLS_RULES
 from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.config.transfer import read_transfer
@@ -25,6 +26,7 @@ from vllmsim.durations import format_duration
 
 _MAX_DEVIATION: Final = 0.3
 _DETAILED: Final = ("model", "worker", "all")
+_STEP_TIME: Final = ("step-time", "step-profile", "model-preset", "model-shape")
 _CACHED: Final = ("enable-kvcache", "scheduling-model", "enable-prefix-caching", "kv-events-config")
 
 
@@ -187,6 +189,8 @@ def _transfer(c: Configuration) -> str | None:
     return None
 
 
+<<<<<<< HEAD
+=======
 def _speculation(c: Configuration) -> str | None:
     try:
         _ = c.speculation
@@ -203,6 +207,7 @@ def _time_scale(c: Configuration) -> str | None:
     )
 
 
+>>>>>>> 4cd1704 (Have simulated time go faster than the machine's, or stand still until it is moved)
 def _collector(c: Configuration) -> str | None:
     try:
         parse_collector(c.otlp_traces_endpoint)
@@ -262,12 +267,18 @@ RULES: Final[tuple[Rule, ...]] = (
     (("tokenizer", "render-url"), _tokenizer),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
     (("kv-transfer-config",), _transfer),
+<<<<<<< HEAD
+=======
     (("speculative-config", "spec-method", "spec-model", "spec-tokens"), _speculation),
     (("time-scale", "clock"), _time_scale),
+>>>>>>> 4cd1704 (Have simulated time go faster than the machine's, or stand still until it is moved)
     (("otlp-traces-endpoint",), _collector),
     (("collect-detailed-traces", "otlp-traces-endpoint"), _detailed_traces),
     (("middleware",), _middleware),
     (("root-path",), _root_path),
+    (("model-preset", "model-shape", "model", *_STEP_TIME), model_fault),
+    (("device-preset", "device-shape", *_STEP_TIME), device_fault),
+    (("step-profile", *_STEP_TIME), profile_fault),
 )
 
 

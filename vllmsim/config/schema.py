@@ -25,6 +25,7 @@ from vllmsim.config.options.scheduling import SchedulingOptions
 from vllmsim.config.options.serving import ServingOptions
 from vllmsim.config.options.speculation import SpeculationOptions
 from vllmsim.config.options.steps import MODELS, USUAL_STEP_TOKENS, StepOptions
+from vllmsim.config.options.steptime import StepTimeOptions
 from vllmsim.config.options.tls import TlsOptions
 from vllmsim.config.speculation import read_speculation
 from vllmsim.config.transfer import KVTransfer, read_transfer
@@ -41,6 +42,7 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
     SchedulingOptions,
     SpeculationOptions,
     StepOptions,
+    StepTimeOptions,
     CacheOptions,
     ObservingOptions,
     PluginOptions,
@@ -85,12 +87,17 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
         return self.enable_chunked_prefill is not False
 
     @property
+    def batched_tokens(self) -> int:
+        """The most tokens that the model takes in a step."""
+        if self.max_num_batched_tokens is not None:
+            return self.max_num_batched_tokens
+        whole = 0 if self.chunks_prefills else self.max_model_len
+        return max(USUAL_STEP_TOKENS, self.max_num_seqs, whole)
+
+    @property
     def step_tokens(self) -> int:
         """The most tokens of a step."""
-        most = self.max_num_batched_tokens
-        if most is None:
-            whole = 0 if self.chunks_prefills else self.max_model_len
-            most = max(USUAL_STEP_TOKENS, self.max_num_seqs, whole)
+        most = self.batched_tokens
         return most if self.max_num_scheduled_tokens is None else min(most, self.max_num_scheduled_tokens)
 
     @property

@@ -7,6 +7,7 @@ from vllmsim.config.rankrules import Rule
 from vllmsim.config.schema import Configuration
 
 _STEPS: Final = "scheduling-model"
+_SPECULATION: Final = ("speculative-config", "spec-method", "spec-model", "spec-tokens")
 
 
 def _cached(c: Configuration) -> str | None:
@@ -29,6 +30,20 @@ def _scheduled(c: Configuration) -> str | None:
     return None if not c.steps or most is None else _too_short(most, c)
 
 
+def _speculation(c: Configuration) -> str | None:
+    try:
+        speculation = c.speculation
+    except ValueError as error:
+        return str(error)
+    if speculation is None or not c.steps:
+        return None
+    most = min(c.step_tokens, c.batched_tokens - speculation.slots)
+    needed = 1 + speculation.tokens
+    if most < needed:
+        return f"a step has {most} tokens for a sequence, and {needed} are verified together"
+    return _too_short(most, c)
+
+
 def _too_short(most: int, c: Configuration) -> str | None:
     if c.chunks_prefills or most >= c.max_model_len:
         return None
@@ -49,5 +64,6 @@ STEP_RULES: Final[tuple[Rule, ...]] = (
     ((_STEPS, "enable-kvcache"), _cached),
     (("max-num-batched-tokens", "max-num-seqs", *_SIZES), _batched),
     (("max-num-scheduled-tokens", *_SIZES), _scheduled),
+    ((*_SPECULATION, "max-num-batched-tokens", "max-num-scheduled-tokens", *_SIZES), _speculation),
     (("watermark", "kv-cache-size", "num-gpu-blocks-override", "block-size", *_SIZES), _watermark),
 )

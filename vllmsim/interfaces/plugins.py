@@ -21,6 +21,7 @@ from vllmsim.interfaces.answers import ILatencyModel, IResponseSource, ITokenize
 from vllmsim.interfaces.blocks import IBlockEventOutlet
 from vllmsim.interfaces.faults import IFailure
 from vllmsim.interfaces.middleware import IMiddleware
+from vllmsim.interfaces.steps import IStepTime
 
 
 @frozen(kw_only=True, eq=False)
@@ -65,6 +66,16 @@ class LatencySurroundings(Surroundings):
     """
 
     usual: ILatencyModel
+
+
+@frozen(kw_only=True, eq=False)
+class StepTimeSurroundings(Surroundings):
+    """What a step time finds.
+
+    :param usual: takes the time that the options for step times say.
+    """
+
+    usual: IStepTime
 
 
 @frozen(kw_only=True, eq=False)
@@ -113,6 +124,19 @@ class ILatencyModelFactory(IFactory):
     """
 
     def create(surroundings: LatencySurroundings) -> ILatencyModel:
+        """Make one.
+
+        :raises ValueError: with one sentence for the user, when the options will not do.
+        """
+
+
+class IStepTimeFactory(IFactory):
+    """Adds a way to say how long an engine step takes, for the option ``step-time``.
+
+    One is made for each rank, and another whenever an option that has to do with step times changes.
+    """
+
+    def create(surroundings: StepTimeSurroundings) -> IStepTime:
         """Make one.
 
         :raises ValueError: with one sentence for the user, when the options will not do.

@@ -12,6 +12,7 @@ from vllmsim.interfaces.plugins import (
     ILatencyModelFactory,
     IMiddlewareFactory,
     IResponseSourceFactory,
+    IStepTimeFactory,
     ITokenizerFactory,
 )
 from vllmsim.plugins.ours import OURS
@@ -21,6 +22,7 @@ _WIDTH: Final = 100
 _TITLES: Final[tuple[tuple[type[IFactory], str], ...]] = (
     (IResponseSourceFactory, "Response sources (--mode NAME)"),
     (ILatencyModelFactory, "Latency models (--latency-calculator NAME)"),
+    (IStepTimeFactory, "Step times (--step-time NAME)"),
     (ITokenizerFactory, "Tokenizers (--tokenizer; plugin:NAME for those of plugins)"),
     (IFailureFactory, "Failures (--failure-plugins NAME ...)"),
     (IBlockEventPublisherFactory, "Publishers of KV events (--kv-events-publisher NAME)"),

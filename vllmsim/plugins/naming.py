@@ -14,6 +14,7 @@ from vllmsim.interfaces.plugins import (
     ILatencyModelFactory,
     IMiddlewareFactory,
     IResponseSourceFactory,
+    IStepTimeFactory,
     ITokenizerFactory,
 )
 from vllmsim.plugins.registry import PluginError, find, search
@@ -21,6 +22,7 @@ from vllmsim.plugins.registry import PluginError, find, search
 KINDS: Final[Mapping[PluginKind, type[IFactory]]] = {
     "source": IResponseSourceFactory,
     "latency": ILatencyModelFactory,
+    "step": IStepTimeFactory,
     "tokenizer": ITokenizerFactory,
     "failure": IFailureFactory,
     "publisher": IBlockEventPublisherFactory,

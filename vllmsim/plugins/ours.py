@@ -15,6 +15,7 @@ from vllmsim.interfaces.plugins import (
     ILatencyModelFactory,
     IMiddlewareFactory,
     IResponseSourceFactory,
+    IStepTimeFactory,
     ITokenizerFactory,
 )
 
@@ -26,6 +27,11 @@ OURS: Final[Mapping[type[IFactory], Mapping[str, str]]] = {
     ILatencyModelFactory: {
         "constant": "Takes the same time to the first token, however long the prompt is.",
         "per-token": "Takes time to the first token for each token of the prompt that is not cached.",
+    },
+    IStepTimeFactory: {
+        "linear": "Adds up a constant, and something for each token, each sequence and each token that is read.",
+        "roofline": "Finds what a model and a device come to.",
+        "profile": "Interpolates steps that were measured.",
     },
     ITokenizerFactory: {
         "words": "Cuts at words.",

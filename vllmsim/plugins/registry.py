@@ -22,7 +22,7 @@ from zope.interface.verify import verifyObject
 
 import vllmsim.plugins
 from vllmsim.config.pluginnames import is_plugin_name
-from vllmsim.interfaces import IBlockEventOutlet, IFailure, ILatencyModel, IResponseSource, ITokenizer
+from vllmsim.interfaces import IBlockEventOutlet, IFailure, ILatencyModel, IResponseSource, IStepTime, ITokenizer
 from vllmsim.interfaces.middleware import IMiddleware
 from vllmsim.interfaces.plugins import (
     IBlockEventPublisherFactory,
@@ -31,6 +31,7 @@ from vllmsim.interfaces.plugins import (
     ILatencyModelFactory,
     IMiddlewareFactory,
     IResponseSourceFactory,
+    IStepTimeFactory,
     ITokenizerFactory,
     Surroundings,
 )
@@ -61,6 +62,7 @@ class Seam:
 SEAMS: Final[Mapping[type[IFactory], Seam]] = {
     IResponseSourceFactory: Seam("response source", IResponseSource),
     ILatencyModelFactory: Seam("latency model", ILatencyModel),
+    IStepTimeFactory: Seam("step time", IStepTime),
     ITokenizerFactory: Seam("tokenizer", ITokenizer),
     IFailureFactory: Seam("failure", IFailure),
     IBlockEventPublisherFactory: Seam("publisher of KV events", IBlockEventOutlet),

@@ -26,6 +26,7 @@ class Rig:
     :param size: tokens per block.
     :param hashed: whether prefixes are cached.
     :param outside: whether there is a cache outside.
+    :param drops: whether the last block that is found of a prefix is computed again.
     """
 
     usable: int = 20
@@ -35,6 +36,7 @@ class Rig:
     hashed: bool = True
     outside: bool = False
     guessing: Guessing | None = None
+    drops: bool = False
     clock: Clock = field(init=False, factory=Clock)
     listener: RecordingListener = field(init=False, factory=RecordingListener)
     metrics: RecordingCacheMetrics = field(init=False, factory=RecordingCacheMetrics)
@@ -59,6 +61,7 @@ class Rig:
             events,
             self.outside,
             self.limits.length,
+            drops=self.drops,
         )
         self.scheduler = StepScheduler(self.cache, lambda: self.limits, self.by_priority, self.guessing)
 

@@ -29,6 +29,7 @@ class StepBooks:
     :param pressure: has blocks that no sequence has, and comes before those that wait.
     :param outside: whether there is a cache outside this server that prompts are looked up in.
     :param rank: the data-parallel rank whose they are.
+    :param drops: whether the last block that is found of a prefix is computed again.
     """
 
     pool: BlockPool
@@ -38,6 +39,7 @@ class StepBooks:
     pressure: Pressure
     outside: bool
     rank: int
+    drops: bool = False
     holders: set["StepBlocks"] = field(init=False, factory=set)
     """Those that have blocks."""
 
@@ -105,6 +107,8 @@ class StepBlocks:
         self._found = []
         if self._reads and books.hasher is not None:
             self._found = books.pool.find(self._digests, (tokens - 1) // books.size)
+            if books.drops and self._found:
+                self._found.pop()
         cached = len(self._found) * books.size
         external = max(0, self._count_elsewhere() - cached)
         self._looked_for = tokens, cached, external

@@ -32,6 +32,7 @@ class StepCache:
     :param outside: whether there is a cache outside this server that prompts are looked up in.
     :param longest: the most tokens that a sequence has; None for as many as there is room for.
     :param rank: the data-parallel rank whose it is.
+    :param drops: whether the last block that is found of a prefix is computed again, for what guesses tokens.
     """
 
     _clock: IReactorTime
@@ -43,6 +44,7 @@ class StepCache:
     _outside: bool = False
     _longest: int | None = None
     _rank: int = 0
+    _drops: bool = False
     _pressure: Pressure = field(init=False)
     _books: StepBooks = field(init=False)
     _preempt: Callable[[], object] = field(init=False, default=lambda: None)
@@ -54,7 +56,14 @@ class StepCache:
     @_books.default
     def _make_books(self) -> StepBooks:
         return StepBooks(
-            self._pool, self._block_size, self._hasher, self._metrics, self._pressure, self._outside, self._rank
+            self._pool,
+            self._block_size,
+            self._hasher,
+            self._metrics,
+            self._pressure,
+            self._outside,
+            self._rank,
+            self._drops,
         )
 
     @property

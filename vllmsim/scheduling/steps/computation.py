@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.scheduling.steps.test_computation -*-
 """One sequence as the scheduler knows it: tokens that are computed, and others that are not."""
 
+import random
 from collections.abc import Sequence
 
 from attrs import define, field
@@ -19,6 +20,7 @@ class Computation:
     :param reads: whether blocks that have its prefix may be used.
     :param remote_tokens: how many tokens of the prompt are fetched from the server that ran its prefill.
     :param adapter: what must be on the GPU for it to run.
+    :param generator: its own randomness, which decides what guesses are right.
     """
 
     prompt: HashedPrompt
@@ -27,6 +29,7 @@ class Computation:
     reads: bool = True
     remote_tokens: int = 0
     adapter: Adapter | None = field(kw_only=True)
+    generator: random.Random | None = field(kw_only=True, default=None)
     order: int = field(init=False, default=0)
     """Which it is of all that have come, from 1."""
     tokens: int = field(init=False)
@@ -36,7 +39,7 @@ class Computation:
     pending: int = field(init=False, default=0)
     """How many tokens of it the step computes that runs, guesses included; 0 if it is in none."""
     drafts: int = field(init=False, default=0)
-    """How many tokens are guessed behind the last, to be verified with the next step."""
+    """How many tokens are guessed behind the last, to be verified with the next step, or the one that runs."""
     partial: bool = field(init=False, default=False)
     """Whether the step that it was in last did not come to the end of its prompt, or of what is computed anew."""
     preemptions: int = field(init=False, default=0)

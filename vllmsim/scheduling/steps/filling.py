@@ -97,11 +97,12 @@ class Filling:
                     guesses += tokens - 1
             else:
                 prefill += tokens
+            # A step may have no room for all of them; those that it leaves out are lost.
+            computation.drafts = min(computation.drafts, tokens - 1)
             read += computed
             pairs += tokens * computed + tokens * (tokens + 1) // 2
             computation.computed = computed + tokens
             computation.pending = tokens
             computation.partial = tokens < missing
-            computation.drafts = 0
         work = StepWork(prefill, decodes, guesses, read, pairs)
         return Batch(self.scheduled, self.admitted, self.fetching, preempted, work, drafts)

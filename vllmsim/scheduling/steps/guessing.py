@@ -15,9 +15,11 @@ class Guessing(Protocol):
         :return: how many tokens, to be verified with the next step.
         """
 
-    def accept(self, computation: Computation, guesses: int) -> int:
-        """Verify some guesses. The first that is wrong makes all behind it wrong.
+    def accept(self, computation: Computation, computed: int) -> int:
+        """Verify what a step has computed behind the last token.
 
-        :param guesses: how many a step has computed, at least one.
+        :param computed: how many tokens, at least one. Of those `drafts` were guessed; a sequence that was just let in
+            has others, which are there for the shape of the step alone. The first that is wrong makes all behind it
+            wrong.
         :return: how many of them are right.
         """

@@ -257,7 +257,7 @@ class StepScheduler:
     def _advance(self, computation: Computation, guesses: int) -> int:
         """Give a sequence what a step has come to.
 
-        :param guesses: how many tokens were guessed.
+        :param guesses: how many tokens the step has computed behind the last.
         :return: how many tokens it has more.
         """
         guessing, answer = self._guessing, computation.answer

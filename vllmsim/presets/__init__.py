@@ -1,0 +1,1 @@
+"""Models and devices that are common, with where their numbers come from."""

@@ -1,0 +1,1 @@
+"""How long the steps of an engine take."""
