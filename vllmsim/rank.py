@@ -164,10 +164,7 @@ def build_rank(
     for module in c.lora_modules:
         models.add(module.name, module.path, module.base_model_name)
     tokenizer = shared.tokenizer
-<<<<<<< HEAD
     times = Times(number, clock, defer_to_thread, randomness)
-=======
->>>>>>> 4cd1704 (Have simulated time go faster than the machine's, or stand still until it is moved)
     manners = Manners(
         (number,) if group is None else group.numbers,
         seed,
@@ -175,13 +172,8 @@ def build_rank(
         lambda: f"{names.getrandbits(64):016x}",
         lambda: int(clocks.epoch()),
         randomness.generator("images", number),
-<<<<<<< HEAD
-        make_composer(c, shared, metrics, defer_to_thread),
-        times.latency,
-=======
         make_composer(c, shared, metrics, defer_to_thread, clocks.standstill),
-        make_latencies(number, clock, defer_to_thread, randomness),
->>>>>>> 4cd1704 (Have simulated time go faster than the machine's, or stand still until it is moved)
+        times.latency,
     )
     behaviour = live.follow(manners.behaviour)
     settings = live.follow(lambda configuration: manners.settings(configuration, behaviour()))

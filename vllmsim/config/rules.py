@@ -189,16 +189,6 @@ def _transfer(c: Configuration) -> str | None:
     return None
 
 
-<<<<<<< HEAD
-=======
-def _speculation(c: Configuration) -> str | None:
-    try:
-        _ = c.speculation
-    except ValueError as error:
-        return str(error)
-    return None
-
-
 def _time_scale(c: Configuration) -> str | None:
     return (
         "a virtual clock has no scale, as no time passes by itself"
@@ -207,7 +197,6 @@ def _time_scale(c: Configuration) -> str | None:
     )
 
 
->>>>>>> 4cd1704 (Have simulated time go faster than the machine's, or stand still until it is moved)
 def _collector(c: Configuration) -> str | None:
     try:
         parse_collector(c.otlp_traces_endpoint)
@@ -267,11 +256,7 @@ RULES: Final[tuple[Rule, ...]] = (
     (("tokenizer", "render-url"), _tokenizer),
     (("fingerprint-value", "fingerprint-mode"), _fingerprint),
     (("kv-transfer-config",), _transfer),
-<<<<<<< HEAD
-=======
-    (("speculative-config", "spec-method", "spec-model", "spec-tokens"), _speculation),
     (("time-scale", "clock"), _time_scale),
->>>>>>> 4cd1704 (Have simulated time go faster than the machine's, or stand still until it is moved)
     (("otlp-traces-endpoint",), _collector),
     (("collect-detailed-traces", "otlp-traces-endpoint"), _detailed_traces),
     (("middleware",), _middleware),
