@@ -157,8 +157,7 @@ def build_rank(
     randomness = Randomness(seed)
     names = randomness.generator("names", c.pod_name, c.port, number)
 
-    datasets = shared.datasets
-    measures = make_measures(live, number, clocks, datasets.names if datasets else ())
+    measures = make_measures(live, number, clocks, shared.datasets.names if shared.datasets else ())
     metrics = measures.rank
     models = ModelCatalogue(c.model, c.served_names)
     for module in c.lora_modules:
