@@ -18,8 +18,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from vllmsim.config.arguments import Problem
 from vllmsim.config.loading import ConfigurationError, Loaded
+from vllmsim.config.problems import Problem
 from vllmsim.errors import InferenceError
 
 _State: TypeAlias = tuple[int, int, int, int] | None

@@ -10,10 +10,11 @@ from twisted.application.service import MultiService
 from twisted.python import usage
 
 from vllmsim import __version__
-from vllmsim.config.arguments import Arguments, Problem, scan
+from vllmsim.config.arguments import Arguments, scan
 from vllmsim.config.listing import help_text, print_config
 from vllmsim.config.loading import ConfigurationError, Loaded, load
 from vllmsim.config.plugins import has_plugins
+from vllmsim.config.problems import Problem
 from vllmsim.daemon import build_daemon
 from vllmsim.printing import print_out
 

@@ -11,65 +11,18 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from vllmsim.config.kinds import FALSE, TRUE, UNREADABLE, Flag, Json, List
 from vllmsim.config.names import Meaning, complete, find, short_names, suggest
 from vllmsim.config.option import Option
-from vllmsim.secrecy import open_value
+from vllmsim.config.problems import Problem, problems_of
 
 _WORDS: Final = TRUE | FALSE
 REQUESTS: Final = frozenset({"help", "help-plugins", "version", "print-config", "check-config"})
 """What a command line may ask to be shown, after which the program ends."""
-_MOST_SHOWN: Final = 200
 _MAY_STAND_ALONE: Final = "hf-token"
 """The one flag of vLLM whose value can be left out."""
-
-
-@frozen
-class Problem:
-    """One thing wrong with the configuration.
-
-    :param key: the option, as the user spelled it.
-    :param fault: what is wrong, as a sentence without its end.
-    :param origin: where it was given.
-    :param option: the option's name, if it is one.
-    """
-
-    key: str
-    fault: str
-    origin: str
-    option: str | None = None
-
-    def __str__(self) -> str:
-        return f"{_printable(self.key)} ({self.origin}): {self.fault}"
-
-
-def _printable(key: str) -> str:
-    """Have what somebody gave as a name neither break the line nor fill the screen."""
-    shown = key if key.isprintable() else repr(key)
-    return shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "..."
-
-
-def problems_of(option: Option, key: str, value: object, error: Exception, origin: str) -> list[Problem]:
-    """Say why a value does not do: the value, what is allowed, and the detail if there is one.
-
-    :param error: one of :data:`vllmsim.config.kinds.UNREADABLE`.
-    """
-    faults: Sequence[tuple[str, str]] | None = getattr(error, "faults", None)
-    if faults is not None:
-        return [Problem(f"{key}.{member}", fault, origin, option.name) for member, fault in faults]
-    detail = f"; {error}" if str(error) not in option.kind.allowed and _own_words(error) else ""
-    shown = "what is given" if option.secret else repr(open_value(value))
-    if len(shown) > _MOST_SHOWN:
-        shown = shown[:_MOST_SHOWN] + "..."
-    return [Problem(key, f"{shown} will not do: it must be {option.kind.allowed}{detail}", origin, option.name)]
-
-
-def _own_words(error: Exception) -> bool:
-    """Tell our messages from Python's, such as the one of ``int("x")``."""
-    ours = isinstance(error, ValueError)
-    return ours and not re.match(r"(invalid literal|could not convert|Exceeds the limit)", str(error))
 
 
 @define

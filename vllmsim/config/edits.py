@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from attrs import define, evolve, field
 
-from vllmsim.config.arguments import problems_of
 from vllmsim.config.blocks import settle
 from vllmsim.config.kinds import UNREADABLE, Duration, List, Parsed
 from vllmsim.config.names import MOST_NAMED, Meaning, find, suggest
 from vllmsim.config.option import Option
+from vllmsim.config.problems import problems_of
 from vllmsim.config.rules import broken
 from vllmsim.config.schema import Configuration
 from vllmsim.config.wording import NOT_LIVE, REAL_METRICS, RULES, VALUES

@@ -11,13 +11,14 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from vllmsim.config.access import middleware_doubt
-from vllmsim.config.arguments import Arguments, Problem, problems_of
+from vllmsim.config.arguments import Arguments
 from vllmsim.config.blocks import settle, window_doubt
 from vllmsim.config.events import event_doubt
 from vllmsim.config.kinds import UNREADABLE
 from vllmsim.config.names import MOST_NAMED, all_options, find, suggest
 from vllmsim.config.option import Option
 from vllmsim.config.plain import PlainValues
+from vllmsim.config.problems import Problem, problems_of
 from vllmsim.config.rules import broken
 from vllmsim.config.schema import Configuration, own_options
 from vllmsim.config.tls import tls_doubt
