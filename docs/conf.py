@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vllmsim import __version__
 from vllmsim.config.listing import options_table
+from vllmsim.presets.listing import presets_tables
 
 project = "vllmsim"
 author = "the vllmsim developers"
@@ -14,4 +15,5 @@ nitpicky = True
 
 _generated = Path(__file__).with_name("generated")
 _generated.mkdir(exist_ok=True)
-_generated.joinpath("options.rst").write_text(options_table(), "utf-8")
+for _name, _text in {"options.rst": options_table(), **presets_tables()}.items():
+    _generated.joinpath(_name).write_text(_text, "utf-8")

@@ -38,7 +38,10 @@ class PresetTests(SynchronousTestCase):
             ),
             ("--model-preset llama-8b", "step-time.rst lists them), or empty; did you mean llama-3.1-8b or "),
             ("--device-preset h100", "did you mean h100-sxm or h100-pcie or h100-nvl?"),
-            ("--device-preset abacus-9000", "it must be the name of a preset (step-time.rst lists them), or empty"),
+            (
+                "--device-preset zzz",
+                "the name of a preset (step-time.rst lists them), or empty; there are a10, l4, ",
+            ),
         ):
             error = self.assertRaises(ConfigurationError, configuration, words)
             self.assertIn(text, str(error))

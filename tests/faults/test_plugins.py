@@ -31,6 +31,7 @@ globals().update(factories())
 WORDS: dict[str, list[str]] = {
     "IResponseSource": ["--mode", "{}"],
     "ILatencyModel": ["--latency-calculator", "{}"],
+    "IStepTime": ["--scheduling-model", "step", "--step-time", "{}"],
     "ITokenizer": ["--tokenizer", "plugin:{}"],
     "IFailure": ["--failure-plugins", "{}"],
     "IBlockEventOutlet": ["--enable-kvcache", "--kv-events-publisher", "{}"],
@@ -255,7 +256,7 @@ class DaemonTests(FaultTestCase):
         options = {"act": "each", "sick": str(sick)}
         words = ["--model", "m", "--max-num-seqs", "4", "--middleware"]
         words += [json.dumps({"name": f"evil-{name}", **options}) for name in ("IMiddleware", "IDoorkeeper")]
-        named = {"IResponseSource", "ILatencyModel", "ITokenizer", "IFailure", "IBlockEventOutlet"}
+        named = {"IResponseSource", "ILatencyModel", "IStepTime", "ITokenizer", "IFailure", "IBlockEventOutlet"}
         self.assertEqual({*named, "IMiddleware"}, {SEAMS[seam].product.__name__ for seam in SEAMS})
         for name in named:
             words += [word.format(f"evil-{name}") for word in WORDS[name]]

@@ -65,7 +65,7 @@ class ExamplePluginTests(SynchronousTestCase):
         """A folder on Python's path is enough, which is what an editable installation is."""
         listed = run("-m", "vllmsim", "--help-plugins", path=self.copy)
         self.assertTrue(listed.startswith("0:"), listed)
-        for name in ("limericks", "lognormal"):
+        for name in ("limericks", "lognormal", "padded"):
             self.assertRegex(listed, rf"  {name}\n        .*\n        from {self.copy}/vllmsim/plugins/limericks.py")
 
     def test_own_tests(self) -> None:

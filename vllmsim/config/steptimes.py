@@ -46,7 +46,9 @@ class PresetName(Kind):
         if name and name not in self.names:
             like = difflib.get_close_matches(name, self.names, n=3, cutoff=0.4)
             guesses = [each for each in self.names if each.startswith(name)] or like
-            raise ValueError(f"did you mean {' or '.join(guesses)}?" if guesses else "")
+            raise ValueError(
+                f"did you mean {' or '.join(guesses)}?" if guesses else f"there are {', '.join(self.names)}"
+            )
         return name
 
 

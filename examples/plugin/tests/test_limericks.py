@@ -12,11 +12,15 @@ from vllmsim.inference import Extent, TextPrompt
 from vllmsim.interfaces.plugins import (
     ILatencyModelFactory,
     IResponseSourceFactory,
+    IStepTimeFactory,
     LatencySurroundings,
     SourceSurroundings,
+    StepTimeSurroundings,
 )
 from vllmsim.latency import LatencyModel
 from vllmsim.plugins.registry import PluginError, create
+from vllmsim.steps import StepWork
+from vllmsim.steptime.linear import LinearStepTime
 from vllmsim.tokenization.words import WordTokenizer
 
 
@@ -97,6 +101,29 @@ class LognormalTests(TestCase):
                 self.model(sigma=wrong)
         with self.assertRaisesRegex(PluginError, "did you mean sigma"):
             self.model(sigme=1)
+
+
+class PaddedTests(TestCase):
+    """Steps."""
+
+    def seconds(self, work: StepWork, **options: Any) -> float:
+        """Ask for the time of a step, of which each sequence usually takes a second."""
+        found = surroundings(StepTimeSurroundings, options, usual=LinearStepTime(0.0, 0.01, 1.0))
+        seconds: float = create(IStepTimeFactory, "padded", found).seconds(work, random.Random(1))
+        return seconds
+
+    def test_times(self) -> None:
+        """A batch takes the time of the next size that there is, if there is one, and it computes no prompt."""
+        for decodes, seconds in ((1, 1), (3, 4), (4, 4), (9, 16), (513, 513)):
+            self.assertEqual(seconds, self.seconds(StepWork(decodes=decodes)))
+        self.assertEqual(4.0, self.seconds(StepWork(prefill_tokens=100, decodes=3)))
+
+    def test_options(self) -> None:
+        """There may be other sizes, and what is none is refused."""
+        self.assertEqual(10.0, self.seconds(StepWork(decodes=3), sizes=[20, 10]))
+        for wrong in (3, [0], ["many"]):
+            with self.assertRaisesRegex(PluginError, "sizes must be a list of numbers above 0"):
+                self.seconds(StepWork(decodes=1), sizes=wrong)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Limericks, and times with a long tail."""
+"""Limericks, times with a long tail, and padded steps."""

@@ -1,12 +1,14 @@
-"""What vllmsim finds: two plugins, whose code is imported when a configuration wants them."""
+"""What vllmsim finds: three plugins, whose code is imported when a configuration wants them."""
 
 from twisted.plugin import IPlugin
-from vllmsim.interfaces import ILatencyModel, IResponseSource
+from vllmsim.interfaces import ILatencyModel, IResponseSource, IStepTime
 from vllmsim.interfaces.plugins import (
     ILatencyModelFactory,
     IResponseSourceFactory,
+    IStepTimeFactory,
     LatencySurroundings,
     SourceSurroundings,
+    StepTimeSurroundings,
 )
 from zope.interface import implementer
 
@@ -39,5 +41,20 @@ class Lognormal:
         return LognormalLatency(surroundings)
 
 
+@implementer(IPlugin, IStepTimeFactory)
+class Padded:
+    """For ``--step-time padded``."""
+
+    name = "padded"
+    help = "Takes the usual time of a batch that is filled up; its option sizes is a list of sizes that there are."
+
+    def create(self, surroundings: StepTimeSurroundings) -> IStepTime:
+        """Make what tells how long steps take."""
+        from vllmsim_limericks.steps import PaddedStepTime  # noqa: PLC0415
+
+        return PaddedStepTime(surroundings)
+
+
 limericks = Limericks()
 lognormal = Lognormal()
+padded = Padded()
