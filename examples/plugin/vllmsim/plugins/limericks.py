@@ -46,7 +46,7 @@ class Padded:
     """For ``--step-time padded``."""
 
     name = "padded"
-    help = "Takes the usual time of a batch that is filled up; its option sizes is a list of sizes that there are."
+    help = "Takes the usual time of a batch that is filled up to one of sizes, its option."
 
     def create(self, surroundings: StepTimeSurroundings) -> IStepTime:
         """Make what tells how long steps take."""
