@@ -155,9 +155,6 @@ class StepScheduler:
                 wanted = most
             # A guess may not go beyond the longest sequence.
             wanted = min(wanted, left, limits.length - computed - 1)
-            if wanted <= 0:
-                index += 1
-                continue
             reached = computed + wanted
             assert computation.blocks is not None
             grow = computation.blocks.grow
