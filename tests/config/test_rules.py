@@ -73,7 +73,7 @@ BROKEN = {
         "a step has 3 tokens for a sequence, and 4 are verified together"
     ),
     "--scheduling-model step --max-num-scheduled-tokens 2 --spec-method ngram --spec-tokens 2": "a step has 2 tokens",
-    "--scheduling-model step --max-num-batched-tokens 8 --spec-method dspark --spec-tokens 5": "a step has 4 tokens",
+    "--scheduling-model step --max-num-batched-tokens 5 --spec-model x --spec-tokens 4": "a step has 4 tokens",
     "--scheduling-model step --no-enable-chunked-prefill --max-model-len 64 --max-num-batched-tokens 64"
     " --spec-model m --spec-tokens 2": "63 tokens have no room for a prompt of max-model-len, 64",
     '--kv-events-config {"hwm":"a","x":1}': "kv-events-config (--kv-events-config): hwm must be an integer from 1",
@@ -88,7 +88,7 @@ FINE = [
     "--max-num-batched-tokens 4 --no-enable-chunked-prefill --watermark 1",
     "--scheduling-model step --max-num-batched-tokens 64 --max-num-scheduled-tokens 32",
     "--scheduling-model step --no-enable-chunked-prefill --max-model-len 8k",
-    "--scheduling-model=step --max-num-batched-tokens=9 --max-num-scheduled-tokens=6 -sc.model dspark --spec-tokens 4",
+    "--scheduling-model step --max-num-batched-tokens 7 --max-num-scheduled-tokens 5 --spec-model x --spec-tokens 4",
     "--max-num-batched-tokens 1 --spec-method ngram --spec-tokens 4",
     "--time-to-first-token 1s --time-to-first-token-std-dev 300ms",
     "--max-loras 15 --max-cpu-loras 0",

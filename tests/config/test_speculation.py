@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
-from tests.config.test_vllm_flags import FLAGS
 from vllmsim.config.loading import ConfigurationError
 from vllmsim.config.speculation import METHODS, USUAL_RATE, read_speculation
 from vllmsim.speculation import Speculation
@@ -16,9 +15,9 @@ NGRAM: dict[str, Any] = {"method": "ngram", "num_speculative_tokens": 3}
 SYNTHETIC: dict[str, Any] = {**NGRAM, "rejection_sample_method": "synthetic"}
 
 
-def read(members: dict[str, Any]) -> Speculation:
+def read(members: dict[str, Any], *, transfers: bool = False) -> Speculation:
     """Read members that guess tokens."""
-    speculation = read_speculation(members)
+    speculation = read_speculation(members, {}, transfers=transfers)
     assert speculation is not None
     return speculation
 
@@ -28,13 +27,13 @@ class SpeculationTests(SynchronousTestCase):
 
     def assert_refused(self, fault: str, members: dict[str, Any]) -> None:
         """Have members refused."""
-        error = self.assertRaises(ValueError, read_speculation, members)
+        error = self.assertRaises(ValueError, read, members)
         self.assertIn(fault, str(error), members)
 
     def test_nothing(self) -> None:
         """A server without it guesses nothing."""
         for members in (None, {}, {"method": None}):
-            self.assertIsNone(read_speculation(members))
+            self.assertIsNone(read_speculation(members, {"method": None}, transfers=False))
 
     def test_rate(self) -> None:
         """A rate is that of each token behind accepted ones; a list says by position how many are accepted in all."""
@@ -58,21 +57,28 @@ class SpeculationTests(SynchronousTestCase):
         self.assertAlmostEqual(length, read(members).mean_length)
 
     def test_methods(self) -> None:
-        """What guesses with keys and values of its own needs blocks for them, and computes the last block again."""
+        """What guesses with keys and values of its own needs blocks for them."""
         for method in METHODS:
             speculation = read({"method": method, "model": "m", "num_speculative_tokens": 4})
-            hidden = method in {"eagle", "eagle3", "dflash", "dspark"} or method.endswith("mtp")
-            keeps = hidden or method in {"draft_model", "extract_hidden_states"}
-            self.assertEqual(
-                (4, hidden, 4 * keeps), (speculation.tokens, speculation.drops_block, speculation.lookahead)
-            )
-        kept = {"method": "eagle", "model": "m", "num_speculative_tokens": 4, "disable_eagle_block_drop": True}
-        self.assertFalse(read(kept).drops_block)
+            own = method in {"eagle", "eagle3", "dspark", "draft_model"} or method.endswith("mtp")
+            self.assertEqual(5 if method == "dflash" else 4 * own, speculation.lookahead, method)
+            self.assertEqual((4, False), (speculation.tokens, speculation.drops_block))
+
+    def test_dropped(self) -> None:
+        """What reads the model's states computes the last block again, if blocks do not go by what is behind them."""
+        for method in METHODS:
+            members: dict[str, Any] = {"method": method, "model": "m", "num_speculative_tokens": 4}
+            hidden = method in {"eagle", "eagle3"} or method.endswith("mtp")
+            self.assertEqual(hidden, read(members, transfers=True).drops_block, method)
+            members["disable_lookahead_block_hashes"] = True
+            self.assertEqual(hidden, read(members).drops_block, method)
+            members["disable_eagle_block_drop"] = True
+            self.assertFalse(read(members, transfers=True).drops_block)
 
     def test_slots(self) -> None:
         """Who guesses all tokens at once takes places in the input for them, and so does a model of its own."""
         for method, parallel, slots in (
-            ("eagle3", False, 0), ("eagle3", True, 3), ("dflash", False, 4), ("dspark", False, 3), ("mtp", False, 0),
+            ("eagle3", False, 0), ("eagle3", True, 3), ("dflash", True, 0), ("dspark", False, 0), ("mtp", False, 0),
             ("ngram", False, 0), ("draft_model", False, 1), ("draft_model", True, 4),
         ):  # fmt: skip
             members = {"method": method, "model": "m", "num_speculative_tokens": 4, "parallel_drafting": parallel}
@@ -82,7 +88,8 @@ class SpeculationTests(SynchronousTestCase):
         """Where no method is named, it follows from the model's name."""
         for model, like in (
             ("ngram", "ngram"), ("[ngram]", "ngram"), ("yuhuili/EAGLE-LLaMA3", "eagle"), ("x/m-Eagle3", "eagle3"),
-            ("a/dflash-8b", "dflash"), ("a/dspark-8b", "dspark"), ("my.Guesser", "medusa"), ("a/m-1.5", "draft_model"),
+            ("a/dflash-8b", "dflash"), ("a/dspark-8b", "dspark"), ("my.Guesser", "custom_class"),
+            ("a/m-1.5", "draft_model"),
         ):  # fmt: skip
             named = {"method": like, "model": "m", "num_speculative_tokens": 2}
             self.assertEqual(read(named), read({"model": model, "num_speculative_tokens": 2}), model)
@@ -133,22 +140,17 @@ class SpeculationTests(SynchronousTestCase):
         self.assertEqual(read(NGRAM), read({**NGRAM, **more}))
 
     def test_sources(self) -> None:
-        """It is given whole, member by member, or by the short flags; never twice in different words."""
+        """It is given whole, member by member, or by the short flags; never both."""
         whole = ("--speculative-config", '{"method": "ngram", "num_speculative_tokens": 3}')
         parts = ("--speculative-config.method", "ngram", "--speculative-config.num_speculative_tokens=3")
         short = ("--spec-method", "ngram", "--spec-tokens", "3")
-        for words in (whole, ("-sc", whole[1]), parts, short, (*whole, *short[2:]), (*parts[:2], *short[2:])):
+        for words in (whole, ("-sc", whole[1]), parts, short, (*parts[:2], *short[2:])):
             self.assertEqual(read(NGRAM), load_words(words, {}).configuration.speculation, words)
         self.assertIsNone(load_words((), {}).configuration.speculation)
         for words, fault in (
-            ((*whole, "--spec-tokens", "4"), "its num_speculative_tokens is 3, and 4 by a flag of its own"),
+            ((*whole, "--spec-tokens", "3"), "it has its own num_speculative_tokens, and there is a flag for it too"),
             (("--spec-model", "a/eagle-1"), "it needs num_speculative_tokens"),
             (("--speculative-config", "ngram"), "it is not JSON"),
         ):
             error = self.assertRaises(ConfigurationError, load_words, words, {})
             self.assertIn(fault, str(error), words)
-
-    def test_flags(self) -> None:
-        """The flags are among those that vLLM has."""
-        names = {spelling for names, *_ in FLAGS for spelling in names.split("/")}
-        self.assertLessEqual({"--speculative-config", "-sc", "--spec-method", "--spec-model", "--spec-tokens"}, names)

@@ -108,12 +108,8 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
     @property
     def speculation(self) -> Speculation | None:
         """How many tokens are guessed ahead, if any are, and how many of them are right."""
-        return read_speculation(
-            self.speculative_config,
-            method=self.spec_method,
-            model=self.spec_model,
-            num_speculative_tokens=self.spec_tokens,
-        )
+        flags = {"method": self.spec_method, "model": self.spec_model, "num_speculative_tokens": self.spec_tokens}
+        return read_speculation(self.speculative_config, flags, transfers=self.kv_transfer_config is not None)
 
     @property
     def ranks(self) -> range:

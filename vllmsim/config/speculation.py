@@ -17,9 +17,10 @@ USUAL_RATE: Final = 0.7
 MOST_TOKENS: Final = 1024
 _SUFFIX_TOKENS: Final = 24
 """vLLM's `suffix_decoding_max_tree_depth`, which is how many tokens are guessed unless it is said."""
-_HIDDEN: Final = frozenset({"eagle", "eagle3", "mtp", "dflash", "dspark"})
-"""Methods that guess from the hidden states of the model itself."""
-_PARALLEL: Final = frozenset({"dflash", "dspark"})
+_HIDDEN: Final = frozenset({"eagle", "eagle3", "mtp"})
+"""Methods whose guesses depend on what the model has computed of the token before, and on the token itself."""
+_BLOCKWISE: Final = frozenset({"dflash", "dspark"})
+"""Methods that guess all tokens in a pass of its own, from what the model has computed."""
 _ALONE: Final = frozenset({"mtp", "dspark", "ngram", "ngram_gpu", "suffix", "extract_hidden_states"})
 """Methods that need no `model`."""
 _MULTI_TOKEN: Final = (
@@ -31,34 +32,39 @@ _MULTI_TOKEN: Final = (
 )  # fmt: skip
 """Older names of mtp, by model."""
 METHODS: Final = (
-    "custom_class", "dflash", "draft_model", "dspark", "eagle", "eagle3", "extract_hidden_states", "medusa",
-    "mlp_speculator", "mtp", "ngram", "ngram_gpu", "suffix", *_MULTI_TOKEN,
+    "custom_class", "dflash", "draft_model", "dspark", "eagle", "eagle3", "extract_hidden_states", "mtp", "ngram",
+    "ngram_gpu", "suffix", *_MULTI_TOKEN,
 )  # fmt: skip
-_SAMPLERS: Final = ("standard", "synthetic", "block")
+_SAMPLERS: Final = ("standard", "synthetic", "block", "fly")
 _BY_NAME: Final = (("eagle-", "eagle"), ("eagle3", "eagle3"), ("dflash", "dflash"), ("dspark", "dspark"))
 """What the name of a model has in it, and the method that this means, if none is named."""
 _UNUSED: Final = frozenset({
-    "attention_backend", "code_revision", "disable_padded_drafter_batch", "draft_load_config",
-    "draft_sample_method", "draft_tensor_parallel_size", "dspark_draft_topk", "enable_adaptive_verification",
-    "enforce_eager", "index_share_for_mtp_iteration", "kv_cache_dtype", "max_model_len", "moe_backend",
+    "attention_backend", "code_revision", "disable_padded_drafter_batch", "draft_lm_head_quantization",
+    "draft_load_config", "draft_sample_method", "draft_tensor_parallel_size", "dspark_draft_topk",
+    "enable_adaptive_verification", "enforce_eager", "fly_entropy_threshold", "fly_entropy_top_k",
+    "fly_window_size", "index_share_for_mtp_iteration", "kv_cache_dtype", "max_model_len", "moe_backend",
     "num_speculative_tokens_per_batch_size", "prompt_lookup_max", "prompt_lookup_min", "quantization", "revision",
     "suffix_decoding_max_cached_requests", "suffix_decoding_max_spec_factor", "suffix_decoding_max_tree_depth",
-    "suffix_decoding_min_token_prob", "use_heterogeneous_vocab", "use_local_argmax_reduction",
+    "suffix_decoding_min_token_prob", "use_heterogeneous_vocab", "use_local_argmax_reduction", "xpress_topc",
 })  # fmt: skip
 """vLLM's members that mean nothing here."""
 
 
-def read_speculation(members: Mapping[str, Any] | None, **flags: object) -> Speculation | None:
+def read_speculation(
+    members: Mapping[str, Any] | None, flags: Mapping[str, object], *, transfers: bool
+) -> Speculation | None:
     """Read ``speculative-config``.
 
     :param flags: members that are given as flags of their own; None for those that are not.
+    :param transfers: whether KV blocks are given to other servers, or taken from them.
     :return: None if no tokens are guessed.
     :raises ValueError: naming every member that is wrong.
     """
-    given = {name: value for name, value in (members or {}).items() if value is not None}
+    given = {name.replace("-", "_"): value for name, value in (members or {}).items() if value is not None}
     for name, value in flags.items():
-        if value is not None and given.setdefault(name, value) != value:
-            raise ValueError(f"its {name} is {given[name]!r}, and {value!r} by a flag of its own")
+        if value is not None and name in given:
+            raise ValueError(f"it has its own {name}, and there is a flag for it too")
+        given |= {} if value is None else {name: value}
     if not given:
         return None
     if faults := list(_faults(given)):
@@ -69,21 +75,29 @@ def read_speculation(members: Mapping[str, Any] | None, **flags: object) -> Spec
         raise ValueError("it needs num_speculative_tokens: how many tokens are guessed at a time")
     if method not in _ALONE and "model" not in given:
         raise ValueError(f"with the method {method} it needs a model")
-    hidden, parallel = method in _HIDDEN, method in _PARALLEL or given.get("parallel_drafting", False)
+    # Otherwise vLLM hashes the token behind each block with it.
+    drops = transfers or given.get("disable_lookahead_block_hashes", False)
     return Speculation(
         _rates(given, count),
-        lookahead=count if hidden or method in {"draft_model", "extract_hidden_states"} else 0,
-        drops_block=hidden and not given.get("disable_eagle_block_drop", False),
-        slots=_slots(method, count, parallel=parallel),
+        lookahead=_lookahead(method, count),
+        drops_block=method in _HIDDEN and drops and not given.get("disable_eagle_block_drop", False),
+        slots=_slots(method, count, parallel=given.get("parallel_drafting", False)),
     )
+
+
+def _lookahead(method: str, count: int) -> int:
+    """Count the tokens whose keys and values are written by what guesses, as vLLM does."""
+    if method == "dflash":
+        return count + 1
+    return count if method in {*_HIDDEN, *_BLOCKWISE, "draft_model"} else 0
 
 
 def _slots(method: str, count: int, *, parallel: bool) -> int:
     """Count the places that guesses take beside a sequence's tokens, as vLLM does."""
+    if method in _BLOCKWISE:
+        return 0
     if method == "draft_model":
         return count if parallel else 1
-    if method == "dflash":
-        return count
     return count - 1 if parallel else 0
 
 
@@ -172,6 +186,7 @@ _MEMBERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
         "a number from 0 to 1, or a list of such",
     ),
     "disable_eagle_block_drop": (_is_flag, "true or false"),
+    "disable_lookahead_block_hashes": (_is_flag, "true or false"),
     "method": (lambda value: value in METHODS, f"one of {', '.join(METHODS)}"),
     "model": (lambda value: isinstance(value, str) and value != "", "text, and not empty"),
     "num_speculative_tokens": (_is_count, f"an integer from 1 to {MOST_TOKENS}"),

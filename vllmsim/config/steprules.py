@@ -38,7 +38,7 @@ def _speculation(c: Configuration) -> str | None:
     if speculation is None or not c.steps:
         return None
     most = min(c.step_tokens, c.batched_tokens - speculation.slots)
-    needed = 1 + speculation.tokens
+    needed = 1 + max(speculation.tokens, speculation.lookahead)
     if most < needed:
         return f"a step has {most} tokens for a sequence, and {needed} are verified together"
     return _too_short(most, c)
