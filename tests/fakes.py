@@ -328,6 +328,14 @@ class RecordingMetrics:
         """Remember."""
         self.heard.append(("started",))
 
+    def sequence_preempted(self) -> None:
+        """Remember."""
+        self.heard.append(("preempted",))
+
+    def sequence_resumed(self) -> None:
+        """Remember."""
+        self.heard.append(("resumed",))
+
     def transfer_started(self) -> None:
         """Remember."""
         self.heard.append(("fetching",))
@@ -363,9 +371,12 @@ class RecordingMetrics:
         generated_tokens: int,
         max_tokens: int,
         times: SequenceTimes,
+        preemptions: int,
     ) -> None:
         """Remember."""
         self.heard.append(("finished", reason, generated_tokens, max_tokens, times))
+        if preemptions:
+            self.heard.append(("preemptions", preemptions))
 
     def answer_parsed(self, parsing: Parsing, answer: Answer) -> None:
         """Remember."""

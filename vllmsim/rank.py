@@ -11,15 +11,16 @@ from twisted.internet.defer import Deferred, DeferredLock
 
 from vllmsim.api.extent import Extent
 from vllmsim.assembly.access import Access
-from vllmsim.assembly.caching import Events, make_cache, make_events
+from vllmsim.assembly.caching import Events, make_events
 from vllmsim.assembly.composing import make_composer
 from vllmsim.assembly.doors import Doors
 from vllmsim.assembly.failing import make_failures
 from vllmsim.assembly.latencies import Times
 from vllmsim.assembly.manners import Manners
 from vllmsim.assembly.measuring import make_measures
-from vllmsim.assembly.queueing import make_slots, rank_limits
+from vllmsim.assembly.queueing import rank_limits
 from vllmsim.assembly.remembering import make_journal, make_trace
+from vllmsim.assembly.running import make_runner
 from vllmsim.assembly.shared import Shared, build_shared
 from vllmsim.assembly.speaking import Speaking, learn_speaking
 from vllmsim.assembly.surfaces import Surfaces
@@ -45,7 +46,6 @@ from vllmsim.scenario.stage import Stage
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.control import RankControl
-from vllmsim.scheduling.generation import generate
 from vllmsim.scheduling.health import RankHealth
 from vllmsim.scheduling.lifecycle import RankLifecycle, rank_lifecycle
 from vllmsim.scheduling.mediacache import MediaCache
@@ -53,10 +53,11 @@ from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.scheduling.pooling import RankPooler
 from vllmsim.scheduling.prompts import PromptReader
+from vllmsim.scheduling.runner import Runner
 from vllmsim.scheduling.simulator import RankSimulator
-from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.timecontrol import TimeControl
 from vllmsim.scheduling.watchdog import PacerWatchdog
+from vllmsim.shifts import Shifts
 from vllmsim.web.middleware.chain import Chain
 from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
@@ -73,7 +74,7 @@ class Rank:
     """The parts of one rank, wired."""
 
     simulator: RankSimulator
-    slots: SequenceSlots
+    slots: Runner
     pacer: TokenPacer
     watchdog: PacerWatchdog
     lifecycle: RankLifecycle
@@ -179,22 +180,25 @@ def build_rank(
 
     lifecycle = rank_lifecycle(clocks.background, c.startup_duration)
     health = RankHealth(lifecycle)
-    pacer = TokenPacer(clock, metrics.iteration_finished)
+    # A tick of the pacer is an iteration, unless there are steps.
+    pacer = TokenPacer(clock, _nothing if c.steps else metrics.iteration_finished)
     events = make_events(c, number, clocks, metrics.cache, defer_to_thread, randomness)
-    listeners = () if events is None else (events.batcher,)
     store = make_store(c, partial(BackendMetrics, metrics.own), derive(seed, "backend", number).random, real)
-    cache = make_cache(c, number, seed, clock, metrics.cache, models, listeners, store)
-    model = Model(
-        clock,
-        tokenizer,
-        cache,
-        pacer,
-        metrics,
-        measures.adapters,
-        lambda: cache.running,
-    )
+    model = Model(clock, tokenizer, pacer, metrics, measures.adapters, Shifts(clock) if c.steps else None)
     taken_on = live.follow(rank_limits)
-    slots = make_slots(live, taken_on, clock, pacer, partial(generate, model), models, metrics, measures.adapters)
+    cache, slots = make_runner(
+        live,
+        number,
+        seed,
+        model,
+        taken_on,
+        models=models,
+        metrics=metrics,
+        events=events,
+        store=store,
+        step_time=live.follow(times.step_time),
+        randomness=randomness,
+    )
     admission = Admission(
         clock,
         tokenizer,
@@ -314,6 +318,10 @@ def build_rank(
         measures.log,
         doors.loads,
     )
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _make_site(

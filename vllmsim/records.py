@@ -103,6 +103,7 @@ class RequestRecord:
     :param choices: tokens and finish reason of each of the first :data:`MOST_CHOICES`; no reason for one that was cut.
     :param aborted: whether an operator has ended some of it.
     :param refusals: how many of its choices were refused since too little was cached.
+    :param preemptions: how many times its sequences lost their slots to others.
     :param fault: the rule by which something was made to go wrong; None for nothing.
     :param error_type: what went wrong, as clients see it.
     :param outcome: what became of it; None until its end.
@@ -139,6 +140,7 @@ class RequestRecord:
     choices: dict[int, tuple[int, FinishReason | None]] = field(factory=dict)
     aborted: bool = False
     refusals: int = 0
+    preemptions: int = 0
     fault: str | None = None
     error_type: str | None = None
     error_message: str | None = None
@@ -262,6 +264,17 @@ class RequestRecord:
         self.cached_tokens += cached
         if self.started is None:
             self.started = now
+
+    def sequence_preempted(self) -> None:
+        """A sequence has lost its slot to others, and waits again."""
+        self.preemptions += 1
+        self.waiting += 1
+        self.running -= 1
+
+    def sequence_resumed(self) -> None:
+        """It has one again."""
+        self.waiting -= 1
+        self.running += 1
 
     def prefill_planned(self, seconds: float) -> None:
         """It is settled how long a prompt takes."""

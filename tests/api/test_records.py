@@ -60,6 +60,7 @@ class RecordTests(SynchronousTestCase):
             "state": "done", "outcome": "completed", "status": 200, "grpc_status": None, "error": None, "fault": None,
             "model": "m", "asked": None, "adapter": None, "stream": True, "n": 2, "prompts": 1, "priority": 0,
             "sampling": {"n": 2, "temperature": 0.5}, "prompt_tokens": 3, "cached_tokens": 2, "generated_tokens": 8,
+            "preemptions": 0,
             "choices": [{"index": index, "tokens": 4, "finish_reason": "stop"} for index in range(2)],
             "waiting": 0, "running": 0, "arrived": 1000.5,
             "times": {"queued": 0.0, "started": 0.5, "first_token": 0.75, "last_token": 2.0, "finished": 2.5},

@@ -21,7 +21,7 @@ from tests.assembly.test_caching import CachingTestCase
 from tests.harness import Exchange
 from tests.kvcache.fakes import RecordingListener, slowly
 from vllmsim.kvcache.cache import KVCache
-from vllmsim.kvcache.hashing.shifts import Shifts
+from vllmsim.shifts import Shifts
 
 BLOCK = 8
 ADAPTERS = ("ad", "other")

@@ -16,7 +16,6 @@ BROKEN = {
     "--scheduling-model step --max-num-batched-tokens 4 --max-num-seqs 5": "4 tokens are fewer than max-num-seqs",
     "--scheduling-model step --no-enable-chunked-prefill --max-num-batched-tokens 1023": "of max-model-len, 1024",
     "--scheduling-model step --no-enable-chunked-prefill --max-num-scheduled-tokens 64": "max-num-scheduled-tokens",
-    "--scheduling-model step --watermark 0.95": "leaves 972 of 1023 blocks free, and a sequence of",
     "--max-loras 15 --max-cpu-loras 5": "max-cpu-loras (--max-cpu-loras): 5 is less than max-loras, which is 15",
     "--max-tool-call-integer-param -10": "max-tool-call-integer-param",
     "--max-tool-call-number-param -10": "max-tool-call-number-param",

@@ -108,7 +108,5 @@ class SchemaTests(SynchronousTestCase):
             (2048, attrs.evolve(usual, max_model_len=9000)),
             (9000, attrs.evolve(usual, max_model_len=9000, enable_chunked_prefill=False)),
             (64, attrs.evolve(usual, max_num_batched_tokens=64)),
-            (32, attrs.evolve(usual, max_num_batched_tokens=64, max_num_scheduled_tokens=32)),
-            (64, attrs.evolve(usual, max_num_batched_tokens=64, max_num_scheduled_tokens=128)),
         ):
             self.assertEqual(tokens, c.step_tokens)

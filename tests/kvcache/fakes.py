@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, StoredBlocks, TokenizedPrompt
 from vllmsim.interfaces import IBlockListener, ICacheMetrics
-from vllmsim.kvcache.hashing.shifts import Shifts
+from vllmsim.shifts import Shifts
 
 
 @define(eq=False)

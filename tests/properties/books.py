@@ -72,7 +72,8 @@ class Books:
     @property
     def queue(self) -> Any:
         """Those that wait for a slot."""
-        return self.rank.slots._waiting
+        slots: Any = self.rank.slots
+        return slots._waiting
 
     @property
     def running(self) -> int:

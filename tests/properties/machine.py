@@ -22,8 +22,8 @@ from tests.properties.figures import Figures
 from tests.properties.ledger import Ledger
 from tests.properties.listening import Errors
 from tests.properties.options import Setting, settings
-from vllmsim.kvcache.hashing.shifts import Shifts
 from vllmsim.records import RequestRecord
+from vllmsim.shifts import Shifts
 
 _GAUGES: Final = (
     "vllm:num_requests_waiting", "vllm:num_requests_running", "vllm:num_requests_waiting_by_reason",

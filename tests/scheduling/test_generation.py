@@ -23,9 +23,10 @@ from tests.fakes import (
     request_for,
 )
 from vllmsim.inference import Answer, Extent, HashedPrompt, Prefill, SequenceTimes, TextPrompt, TokenizedPrompt, Tokens
-from vllmsim.interfaces import ITokenSink
+from vllmsim.interfaces import IKVCache, ITokenSink
 from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.behaviour import Behaviour
+from vllmsim.scheduling.drawn import DrawnCourse
 from vllmsim.scheduling.generation import generate
 from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.pacing import TokenPacer
@@ -51,15 +52,8 @@ class GenerationCase(SynchronousTestCase):
         self.composer = PlainComposer(self.source)
         self.pacer = TokenPacer(self.clock, self.metrics.iteration_finished)
         self.pacer.start()
-        self.model = Model(
-            self.clock,
-            WordTokenizer(in_thread),
-            NoCache(),
-            self.pacer,
-            self.metrics,
-            self.metrics,
-            lambda: 1,
-        )
+        self.kv_cache: IKVCache = NoCache()
+        self.model = Model(self.clock, WordTokenizer(in_thread), self.pacer, self.metrics, self.metrics)
 
     def start(self, **sampling: object) -> Deferred[int]:
         """Start a sequence of plain text, 10 ms after it arrived."""
@@ -88,7 +82,7 @@ class GenerationCase(SynchronousTestCase):
             lambda _: None,
             lambda _: None,
         )
-        return generate(self.model, self.sequence)
+        return generate(self.model, self.sequence, DrawnCourse(self.model, self.kv_cache, lambda: 1, self.sequence))
 
     def abort(self, done: Deferred[int]) -> None:
         """End the sequence that was started last."""
@@ -343,8 +337,7 @@ class BlockTests(GenerationCase):
 
     def give(self, prefill: Prefill) -> None:
         """Have a cache that tells this of every prompt."""
-        self.cache = GivenCache(prefill)
-        self.model = evolve(self.model, cache=self.cache)
+        self.kv_cache = self.cache = GivenCache(prefill)
 
     def ask(self, **fields: Any) -> Deferred[int]:
         """Start a sequence whose request says something of the cache."""

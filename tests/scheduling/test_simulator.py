@@ -1,7 +1,5 @@
 """The door into a rank."""
 
-from functools import partial
-
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,11 +24,13 @@ from vllmsim.kvcache.absent import NoCache
 from vllmsim.scheduling.admission import Admission
 from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.behaviour import Behaviour
+from vllmsim.scheduling.drawn import DrawnCourse
 from vllmsim.scheduling.generation import generate
 from vllmsim.scheduling.lifecycle import rank_lifecycle
 from vllmsim.scheduling.limits import RankLimits
 from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.pacing import TokenPacer
+from vllmsim.scheduling.sequence import Sequence
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.slots import SequenceSlots
 from vllmsim.scheduling.waiting import WaitingQueue
@@ -57,17 +57,9 @@ class SimulatorTests(SynchronousTestCase):
         self.limits = RankLimits(2, 2)
         self.adapters = GivenAdapters()
         self.waiting = WaitingQueue(lambda: self.limits, self.adapters)
-        self.model = Model(
-            self.clock,
-            self.tokenizer,
-            self.cache,
-            self.pacer,
-            self.metrics,
-            self.metrics,
-            lambda: self.slots.running,
-        )
+        self.model = Model(self.clock, self.tokenizer, self.pacer, self.metrics, self.metrics)
         self.slots = SequenceSlots(
-            self.clock, self.waiting, lambda: self.limits, partial(generate, self.model), self.metrics, self.metrics
+            self.clock, self.waiting, lambda: self.limits, self.generate, self.metrics, self.metrics
         )
         admission = Admission(self.clock, self.tokenizer, 100, 20)
         self.backlog = Backlog(lambda: self.limits, self.metrics)
@@ -86,6 +78,11 @@ class SimulatorTests(SynchronousTestCase):
         self.pacer.start()
         self.slots.start()
         self.clock.advance(0)
+
+    def generate(self, sequence: Sequence) -> Deferred[int]:
+        """Run a sequence."""
+        course = DrawnCourse(self.model, self.cache, lambda: self.slots.running, sequence)
+        return generate(self.model, sequence, course)
 
     def submit(self, request: InferenceRequest | None = None) -> tuple[RecordingSink, Deferred[None]]:
         """Submit a request."""

@@ -64,6 +64,7 @@ def record_object(record: RequestRecord, *, body: bool) -> dict[str, Any]:
         "prompt_tokens": record.prompt_tokens,
         "cached_tokens": record.cached_tokens,
         "generated_tokens": record.generated_tokens,
+        "preemptions": record.preemptions,
         "choices": [
             {"index": choice, "tokens": tokens, "finish_reason": reason}
             for choice, (tokens, reason) in sorted(record.choices.items())

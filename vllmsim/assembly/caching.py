@@ -117,10 +117,10 @@ def _make_blocks(
     """Make the blocks of a rank, and what hashes them if that is of any use."""
     from vllmsim.kvcache.hashing.algorithms import block_hash  # noqa: PLC0415
     from vllmsim.kvcache.hashing.prompts import PromptHasher  # noqa: PLC0415
-    from vllmsim.kvcache.hashing.shifts import Shifts  # noqa: PLC0415
     from vllmsim.kvcache.lives import BlockLives  # noqa: PLC0415
     from vllmsim.kvcache.outside.lookups import OutsideLookups  # noqa: PLC0415
     from vllmsim.kvcache.pool import BlockPool  # noqa: PLC0415
+    from vllmsim.shifts import Shifts  # noqa: PLC0415
 
     lives = None
     if c.kv_cache_metrics:

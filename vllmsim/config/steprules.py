@@ -50,20 +50,10 @@ def _too_short(most: int, c: Configuration) -> str | None:
     return f"{most} tokens have no room for a prompt of max-model-len, {c.max_model_len}, and none is spread over steps"
 
 
-def _watermark(c: Configuration) -> str | None:
-    if not c.steps:
-        return None
-    kept, longest = int(c.watermark * c.kv_cache_size), -(-c.max_model_len // c.block_size)
-    if longest + kept < c.kv_cache_size:
-        return None
-    return f"leaves {kept} of {c.kv_cache_size - 1} blocks free, and a sequence of max-model-len takes {longest}"
-
-
 _SIZES: Final = (_STEPS, "enable-chunked-prefill", "max-model-len")
 STEP_RULES: Final[tuple[Rule, ...]] = (
     ((_STEPS, "enable-kvcache"), _cached),
     (("max-num-batched-tokens", "max-num-seqs", *_SIZES), _batched),
     (("max-num-scheduled-tokens", *_SIZES), _scheduled),
     ((*_SPECULATION, "max-num-batched-tokens", "max-num-scheduled-tokens", *_SIZES), _speculation),
-    (("watermark", "kv-cache-size", "num-gpu-blocks-override", "block-size", *_SIZES), _watermark),
 )

@@ -205,7 +205,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("jit-monitor-mode", _T, "warn", "What late compilation does.", ()),
     ("jit-monitor-verbose", _B, False, "Say more about it.", ()),
     ("max-num-active-seqs", _I, None, "Sequences that hold blocks.", ()),
-    ("long-prefill-token-threshold-adaptive", _B, False, "Adapt that to the load.", ()),
     ("disable-chunked-mm-input", _B, False, "Keep a media item in one step.", ()),
     ("scheduler-cls", _T, None, "Scheduler class.", ()),
     ("prefill-schedule-interval", _I, 1, "Steps between admissions.", ()),

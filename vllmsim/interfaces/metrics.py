@@ -21,6 +21,12 @@ class IRankMetrics(Interface):
     def sequence_started() -> None:
         """A sequence left the queue for a slot."""
 
+    def sequence_preempted() -> None:
+        """A sequence lost its place to others, and waits again."""
+
+    def sequence_resumed() -> None:
+        """A sequence that had lost its place has one again."""
+
     def transfer_started() -> None:
         """A sequence waits for KV blocks of the server that ran its prefill."""
 
@@ -53,7 +59,7 @@ class IRankMetrics(Interface):
         """
 
     def iteration_finished() -> None:
-        """The pacer finished a tick: what was emitted since the last one makes one iteration."""
+        """A tick of the pacer, or a step of the engine, is over: what was emitted since the last is one iteration."""
 
     def sequence_finished(
         reason: str,
@@ -61,10 +67,12 @@ class IRankMetrics(Interface):
         generated_tokens: int,
         max_tokens: int,
         times: SequenceTimes,
+        preemptions: int,
     ) -> None:
         """A sequence delivered its last token and leaves its slot.
 
         :param max_tokens: how many tokens it would have had at most.
+        :param preemptions: how many times it lost its place to others.
         """
 
     def answer_parsed(parsing: Parsing, answer: Answer) -> None:

@@ -156,7 +156,7 @@ class RankMetrics:
         self._media_queries = f.show("vllm:mm_cache_queries", "Media items looked up in the media cache.", Counter())
         self._media_hits = f.show("vllm:mm_cache_hits", "Media items found in the media cache.", Counter())
         self._recent_media = RecentLookups()
-        f.show("vllm:num_preemptions", "Sequences that lost their slot to others.", Counter())
+        self._preemptions = f.show("vllm:num_preemptions", "Sequences that lost their slot to others.", Counter())
         self._computed, self._cached, self._external, self._found = Counter(), Counter(), Counter(), Counter()
         self._prompt = f.show("vllm:prompt_tokens", "Prompt tokens.", Counter())
         f.show_by(
@@ -216,6 +216,17 @@ class RankMetrics:
         self._waiting.value -= 1
         self._running.value += 1
 
+    def sequence_preempted(self) -> None:
+        """Count a loss, and move the sequence from running to waiting."""
+        self._preemptions.value += 1
+        self._waiting.value += 1
+        self._running.value -= 1
+
+    def sequence_resumed(self) -> None:
+        """Move it back."""
+        self._waiting.value -= 1
+        self._running.value += 1
+
     def transfer_started(self) -> None:
         """Count a sequence that waits for blocks of another server."""
         self._transfers.started()
@@ -261,11 +272,12 @@ class RankMetrics:
         generated_tokens: int,
         max_tokens: int,
         times: SequenceTimes,
+        preemptions: int = 0,
     ) -> None:
         """Observe everything about a sequence that is complete."""
         self._running.value -= 1
         self._ended(reason).value += 1
-        self._sequences.finished(prefill, generated_tokens, max_tokens, times)
+        self._sequences.finished(prefill, generated_tokens, max_tokens, times, preemptions)
 
     def _ended(self, reason: str) -> Counter:
         """Find the counter of a reason; those that vLLM does not know are shown from their first time on."""

@@ -44,10 +44,13 @@ class SequenceMetrics:
         uncached = "Prompt tokens that were not cached, per sequence."
         self._uncached = show("request_prefill_kv_computed_tokens", uncached, tokens)
 
-    def finished(self, prefill: Prefill, generated_tokens: int, max_tokens: int, times: SequenceTimes) -> None:
+    def finished(
+        self, prefill: Prefill, generated_tokens: int, max_tokens: int, times: SequenceTimes, preemptions: int
+    ) -> None:
         """Observe everything about a sequence that is complete.
 
         :param max_tokens: how many tokens it would have had at most.
+        :param preemptions: how many times it lost its slot.
         """
         decode = times.last_token - times.first_token
         self._prompt_lengths.observe(prefill.tokens)
@@ -59,5 +62,5 @@ class SequenceMetrics:
         self._inference.observe(times.last_token - times.started)
         self._prefill.observe(times.first_token - times.started)
         self._decode.observe(decode)
-        self._preemptions.observe(0)
+        self._preemptions.observe(preemptions)
         self._uncached.observe(prefill.computed)

@@ -1,18 +1,16 @@
 # -*- test-case-name: tests.scheduling.test_decode -*-
 """The tokens of one answer on their way out: each at its own deadline, unless something is to go wrong with these."""
 
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
-from vllmsim.inference import Answer, Disturbance
+from vllmsim.inference import Disturbance
 from vllmsim.interfaces import ILatencyModel, ISequenceBlocks
-from vllmsim.scheduling.fetching import Fetch
-from vllmsim.scheduling.model import Model
-from vllmsim.scheduling.sequence import Sequence
+from vllmsim.scheduling.emission import Emission
+from vllmsim.scheduling.pacing import Place
 
 _MOST_TOKENS: Final = 256
 _MOST_DETAILED: Final = 128
@@ -22,48 +20,23 @@ As events these are about 64 KiB, which a socket takes in one write and a sink m
 """
 
 
-def begin_decode(
-    model: Model,
-    sequence: Sequence,
-    answer: Answer,
-    blocks: ISequenceBlocks,
-    due: float,
-    image: float,
-    fetch: Fetch | None,
-) -> "Decode":
-    """Have an answer's tokens leave, in their time or as something disturbs it."""
-    disturbance = sequence.submission.request.disturbance
-    if disturbance is None or answer.refused:
-        return Decode(model, sequence, answer, blocks, due, image, fetch)
-    return DisturbedDecode(model, sequence, answer, blocks, due, image, fetch, disturbance=disturbance)
-
-
 @define(eq=False)
-class Decode:
+class Decode(Emission):
     """The tokens of one answer on their way out, each at its own deadline.
 
-    :param blocks: the KV blocks that it fills; they have the prompt already.
     :param due: when the first token is due, in the pacer's time; every further one is due a gap after the one before.
     :param image: seconds that an image takes, which delays the last token.
-    :param fetch: the transfer of the prompt's blocks, if they come from another server.
+    :param running: tells how many sequences run.
     """
 
-    _model: Model
-    _sequence: Sequence
-    _answer: Answer
     _blocks: ISequenceBlocks
     _due: float
-    _image: float = 0.0
-    _fetch: Fetch | None = None
-    sent: int = field(init=False, default=0)
-    """How many tokens have been delivered."""
+    _image: float
+    _running: Callable[[], int]
     _most: int = field(init=False)
     _latency: ILatencyModel = field(init=False)
     _prompt_tokens: int = field(init=False)
-    first_emission: float = field(init=False, default=0.0)
-    last_emission: float = field(init=False, default=0.0)
-    finished: Deferred[None] = field(init=False)
-    """Fires after the last token; cancelling it stops the rest, and a sink may do so while it takes a token."""
+    _place: Place | None = field(init=False, default=None)
 
     @_most.default
     def _most_at_once(self) -> int:
@@ -78,48 +51,24 @@ class Decode:
         return len(self._sequence.prompt.ids)
 
     def __attrs_post_init__(self) -> None:
-        place = self._model.pacer.add(self._due, self)
-        self.finished = Deferred(lambda _: self._model.pacer.discard(place))
-
-    @property
-    def said(self) -> Answer:
-        """What has been delivered, as the answer of a sequence that is aborted."""
-        return self._answer.aborted(self.sent)
+        self._place = self._model.pacer.add(self._due, self)
 
     def emit(self, now: float) -> float | None:
         """Deliver every token that is due; see :class:`vllmsim.scheduling.pacing.Paced`."""
-        start, length = self.sent, len(self._answer.ids)
-        stop = self.sent = self._reach(now, start, length)
+        length = len(self._answer.ids)
+        stop = self._reach(now, self.sent, length)
         # The last token is read by no step of the model, and so has no place in a block.
         self._blocks.grow(self._prompt_tokens + min(stop, max(0, length - 1)))
-        model, sequence = self._model, self._sequence
-        metrics, time = model.metrics, now + model.pacer.held
-        if start:
-            metrics.tokens_emitted(stop - start, time - self.last_emission)
-        else:
-            if self._fetch is not None:
-                self._fetch.finish()
-            if not self._answer.refused:
-                metrics.prefill_finished(self._blocks.prefill, time - sequence.arrived)
-                if sequence.submission.record.first_token is None:
-                    sequence.submission.record.first_token = time
-            metrics.tokens_emitted(stop, None)
-            self.first_emission = time
-            sequence.moves("decode", time)
-            sequence.begin(self._blocks.prefill)
-        self.last_emission = time
-        if not self.finished.called:
-            sequence.submission.sink.tokens(sequence.choice, self._answer, start, stop)
+        self.deliver(stop, now + self._model.pacer.held)
         if stop < length:
             return self._due
         if not self.finished.called:
             self.finished.callback(None)
         return None
 
-    def fail(self, reason: Failure) -> None:
-        """End the sequence: delivering a token failed."""
-        if not self.finished.called:
-            self.finished.errback(reason)
+    def _give_up(self) -> None:
+        if self._place is not None:
+            self._model.pacer.discard(self._place)
 
     def _reach(self, now: float, start: int, length: int) -> int:
         """Count the tokens that are due, no more than are written at a time, and move the deadline to the next."""
@@ -127,7 +76,7 @@ class Decode:
         most = min(length, start + self._most)
         if latency.instant and not self._image:
             return most
-        due, stop, running, generator = self._due, start, self._model.running(), self._sequence.generator
+        due, stop, running, generator = self._due, start, self._running(), self._sequence.generator
         while due <= now and stop < most:
             stop += 1
             due += latency.inter_token_latency(running, generator)
@@ -159,9 +108,7 @@ class DisturbedDecode(Decode):
             self._stalled = True
         elif not self._stalls_at:
             self._stall()
-        if self._due == inf:
-            self.finished = Deferred()
-        else:
+        if self._due < inf:
             super().__attrs_post_init__()
 
     def emit(self, now: float) -> float | None:

@@ -1,26 +1,24 @@
 # -*- test-case-name: tests.scheduling.test_generation -*-
 """What stands in for the model."""
 
-from collections.abc import Callable
-
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.interfaces import IAdapterMetrics, IKVCache, IRankMetrics, ITokenizer
+from vllmsim.interfaces import IAdapterMetrics, IRankMetrics, ITokenizer
 from vllmsim.scheduling.pacing import TokenPacer
+from vllmsim.shifts import Shifts
 
 
 @frozen(eq=False)
 class Model:
-    """Everything a sequence needs to generate.
+    """Everything a sequence needs to generate, whatever says when its tokens are due.
 
-    :param running: how many sequences run now.
+    :param shifts: the time in which answers are composed; None where each has a task of its own for that.
     """
 
     clock: IReactorTime
     tokenizer: ITokenizer
-    cache: IKVCache
     pacer: TokenPacer
     metrics: IRankMetrics
     adapters: IAdapterMetrics
-    running: Callable[[], int]
+    shifts: Shifts | None = None

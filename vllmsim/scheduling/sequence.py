@@ -144,6 +144,31 @@ class Sequence:
         """Whether it is the first choice of its prompt, which counts with this alone."""
         return not self.choice % self.sampling.n
 
+    @property
+    def remote_tokens(self) -> int:
+        """How many tokens of its prompt are fetched from the server that ran its prefill."""
+        request, tokens = self.submission.request, len(self.prompt.ids)
+        if not request.remote_prefill:
+            return 0
+        return tokens if request.remote_tokens is None else min(tokens, request.remote_tokens)
+
+    def is_refused(self, prefill: Prefill) -> bool:
+        """Tell whether too little of its prompt is cached for it to be served here."""
+        request, usual = self.submission.request, self.submission.behaviour.hit_threshold
+        if request.below_threshold:
+            return True
+        if usual is None:
+            return False
+        threshold = usual if request.hit_threshold is None else request.hit_threshold
+        # The last token is never found: a prompt of which nothing else is missing is cached as well as it can be.
+        missing = prefill.computed > 1 and prefill.found < threshold * prefill.tokens
+        return self.submission.refuses(self.choice, missing)
+
+    def draw_image_time(self) -> float:
+        """Draw how many seconds an image takes that comes with the answer."""
+        submission = self.submission
+        return submission.behaviour.latency.image_latency(self.generator) if submission.request.form.image else 0.0
+
     def named_by(self, ids: Container[str]) -> bool:
         """Tell whether one of some ids means this sequence.
 

@@ -22,8 +22,8 @@ from vllmsim.scheduling.backlog import Backlog
 from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.scheduling.lifecycle import RankLifecycle
 from vllmsim.scheduling.openrequests import OpenRequests
+from vllmsim.scheduling.runner import Runner
 from vllmsim.scheduling.sequence import Sequence, Submission
-from vllmsim.scheduling.slots import SequenceSlots
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class RankSimulator:
     _admission: Admission
     _cache: IPrefixCache
     _backlog: Backlog
-    _slots: SequenceSlots
+    _slots: Runner
     _metrics: IRankMetrics
     _behaviour: Callable[[], Behaviour]
     _seed: int

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from vllmsim.clocks.simulated import work_clock
 from vllmsim.inference import Adapter
 from vllmsim.interfaces import IAdapterMetrics, IRankMetrics
+from vllmsim.scheduling import passage
 from vllmsim.scheduling.limits import RankLimits
 from vllmsim.scheduling.sequence import Sequence
 from vllmsim.scheduling.waiting import WaitingQueue
@@ -74,12 +75,7 @@ class SequenceSlots:
 
     def add(self, sequence: Sequence) -> None:
         """Run a sequence as soon as a slot is free, and its adapter there."""
-        self._metrics.sequence_queued()
-        now = self._clock.seconds()
-        sequence.submission.record.sequence_queued(now)
-        sequence.moves("queued", now)
-        if sequence.adapter is not None:
-            self._adapters.sequences_changed(sequence.adapter.name, 1, 0)
+        passage.wait(self._metrics, self._adapters, sequence, self._clock.seconds())
         if self._resting and self.running < self._limits().running and self._waiting.admit(sequence):
             self._resting.popleft().callback(sequence)
         else:
@@ -113,11 +109,8 @@ class SequenceSlots:
     def _discard(self, sequence: Sequence) -> bool:
         if not self._waiting.discard(sequence):
             return False
-        self._metrics.sequence_unqueued()
-        sequence.submission.record.sequence_unqueued()
-        sequence.moves(None, self._clock.seconds())
+        passage.give_up(self._metrics, self._adapters, sequence, self._clock.seconds())
         if sequence.adapter is not None:
-            self._adapters.sequences_changed(sequence.adapter.name, -1, 0)
             # Others may have waited for its turn.
             self.fill()
         return True

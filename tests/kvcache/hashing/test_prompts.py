@@ -15,7 +15,7 @@ from vllmsim.config.options.cache import HASH_ALGORITHMS
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, Span, TokenizedPrompt, TokenPrompt
 from vllmsim.kvcache.hashing.algorithms import BlockHash, Extra, block_hash
 from vllmsim.kvcache.hashing.prompts import PromptHasher
-from vllmsim.kvcache.hashing.shifts import SHIFT, Shifts
+from vllmsim.shifts import SHIFT, Shifts
 
 ADAPTER = Adapter("ad1", "/p", "m", 1)
 ADAPTERS = {"ad1": ADAPTER, "same": Adapter("same", "same", "m", 2)}

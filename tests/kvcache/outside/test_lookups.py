@@ -14,9 +14,9 @@ from tests.kvcache.stores import GivenStore
 from vllmsim.inference import HashedPrompt, Prefill, TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import IBlockListener, IBlockStore
 from vllmsim.kvcache.cache import KVCache
-from vllmsim.kvcache.hashing.shifts import Shifts
 from vllmsim.kvcache.outside.lookups import OutsideLookups, OutsideWriter
 from vllmsim.kvcache.pool import BlockPool
+from vllmsim.shifts import Shifts
 
 
 class OutsideTestCase(SynchronousTestCase):

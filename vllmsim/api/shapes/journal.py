@@ -63,6 +63,7 @@ class RecordedRequest(TypedDict):
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    preemptions: int
     choices: list[RecordedChoice]
     waiting: int
     running: int

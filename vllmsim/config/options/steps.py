@@ -29,11 +29,13 @@ class StepOptions:
         "Most tokens that a step is given to compute, if that is fewer.", unit="tokens")
     long_prefill_token_threshold: int = option("steps", Integer(least=0), 0,
         "Most tokens of one sequence that a step computes; 0 for any number.", unit="tokens")
+    long_prefill_token_threshold_adaptive: bool = option("steps", Flag(), False,
+        "Let that be at least an even share of a step's tokens.")
     enable_chunked_prefill: bool | None = option("steps", Flag(), None,
         "Spread a prompt over steps, which is so unless this says no; then a sequence waits for a step that has room"
         " for all of its prompt.")
     scheduler_reserve_full_isl: bool = option("steps", Flag(), True,
         "Let a sequence run when there are blocks for all of its prompt, not just for what its first step computes.")
     watermark: float = option("steps", Number(least=0, most=1), 0.0,
-        "Share of the KV cache's blocks that must be left free when a sequence begins to run.")
+        "Share of the KV cache's blocks that must be left free when a sequence begins to run while others do.")
     # fmt: on

@@ -20,7 +20,7 @@ from attrs import define, field
 
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, Span, TokenizedPrompt
 from vllmsim.kvcache.hashing.algorithms import BlockHash, Extra, apart
-from vllmsim.kvcache.hashing.shifts import Shifts
+from vllmsim.shifts import Shifts
 
 _STEP: Final = 256
 """How many tokens are hashed before it is looked what time it is; that takes a tenth of a millisecond or two."""

@@ -22,8 +22,8 @@ from vllmsim.clocks.simulated import work_clock
 from vllmsim.inference import HashedPrompt, InferenceRequest, StoredBlocks, TokenizedPrompt
 from vllmsim.interfaces import IBlockListener, IBlockStore
 from vllmsim.kvcache.hasher import BlockHasher
-from vllmsim.kvcache.hashing.shifts import Shifts
 from vllmsim.kvcache.pool import BlockPool
+from vllmsim.shifts import Shifts
 
 _MOST_REMEMBERED: Final = 4096
 _MOST_BETWEEN: Final = 60.0

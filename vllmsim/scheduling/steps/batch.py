@@ -32,6 +32,7 @@ class Batch:
     :param admitted: those that were let in for it, in their order.
     :param fetching: those that were let in, but whose tokens must be fetched first. Who makes the time go calls
         :meth:`vllmsim.scheduling.steps.scheduler.StepScheduler.fetched` when they are there.
+    :param refused: those that were sent away when they would have been let in, since too little of them is cached.
     :param preempted: those that lost their blocks for it, in their order.
     :param work: what is computed.
     :param drafts: how many of a sequence's tokens are guesses, where there are any.
@@ -40,6 +41,7 @@ class Batch:
     scheduled: Mapping[Computation, int]
     admitted: Sequence[Admission]
     fetching: Sequence[Admission]
+    refused: Sequence[Admission]
     preempted: Sequence[Computation]
     work: StepWork
     drafts: Mapping[Computation, int]

@@ -42,6 +42,8 @@ class Computation:
     """How many tokens are guessed behind the last, to be verified with the next step, or the one that runs."""
     partial: bool = field(init=False, default=False)
     """Whether the step that it was in last did not come to the end of its prompt, or of what is computed anew."""
+    held: bool = field(init=False, default=False)
+    """Whether its next token is late on purpose: the step that computes it does not give it."""
     preemptions: int = field(init=False, default=0)
     """How many times it lost its blocks."""
     blocks: IStepBlocks | None = field(init=False, default=None)

@@ -23,6 +23,7 @@ class Filling:
     scheduled: dict[Computation, int] = field(init=False, factory=dict)
     admitted: list[Admission] = field(init=False, factory=list)
     fetching: list[Admission] = field(init=False, factory=list)
+    refused: list[Admission] = field(init=False, factory=list)
     goes_on: bool = field(init=False, default=False)
     """Whether there is one in it that ran before."""
     prompts_go_on: bool = field(init=False, default=False)
@@ -105,4 +106,4 @@ class Filling:
             computation.pending = tokens
             computation.partial = tokens < missing
         work = StepWork(prefill, decodes, guesses, read, pairs)
-        return Batch(self.scheduled, self.admitted, self.fetching, preempted, work, drafts)
+        return Batch(self.scheduled, self.admitted, self.fetching, self.refused, preempted, work, drafts)

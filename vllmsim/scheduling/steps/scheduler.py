@@ -37,6 +37,8 @@ class StepScheduler:
     _guessing: Guessing | None = None
     running: list[Computation] = field(init=False, factory=list)
     """Those that were let in, in the order in which they are served."""
+    refuses: Callable[[Computation, int, int], bool] | None = field(init=False, default=None)
+    """Tells whether one is not to be let in at all, of which so many tokens are cached here and so many elsewhere."""
     admitting: bool = field(init=False, default=True)
     """Whether any that wait may be let in."""
     _queue: StepQueue = field(init=False)
@@ -73,6 +75,12 @@ class StepScheduler:
     def fetched(self, computation: Computation) -> None:
         """Learn that the tokens of one are there that had to be fetched. Harmless when it was discarded."""
         self._queue.fetched(computation)
+
+    def release(self, computation: Computation) -> None:
+        """Have one that was held come to its next token, which is computed once more if it was there."""
+        computation.held = False
+        if computation.computed and computation.computed == computation.tokens and not computation.pending:
+            computation.computed -= 1
 
     def discard(self, computation: Computation) -> bool:
         """Compute no more of a sequence, and take its blocks back.
@@ -112,7 +120,7 @@ class StepScheduler:
     def complete(self, batch: Batch) -> Sequence[tuple[Computation, int]]:
         """End the step: give every sequence the tokens that it has come to, and take the blocks of those that are done.
 
-        :return: those that have new tokens, in the order of the batch, and how many each.
+        :return: those that have new tokens, in the order of the batch, and how many each; none for one that is held.
         """
         assert batch is self._batch
         self._batch = None
@@ -123,7 +131,10 @@ class StepScheduler:
             if not computation.pending:
                 continue
             computation.pending = 0
-            if computation.computed >= computation.tokens:
+            if computation.computed >= computation.tokens and computation.held:
+                computation.computed = computation.tokens
+                given.append((computation, 0))
+            elif computation.computed >= computation.tokens:
                 new = self._advance(computation, batch.drafts.get(computation, 0))
                 given.append((computation, new))
                 if computation.finished:
@@ -155,6 +166,10 @@ class StepScheduler:
                 wanted = most
             # A guess may not go beyond the longest sequence.
             wanted = min(wanted, left, limits.length - computed - 1)
+            if wanted <= 0:
+                # It is held: all that there is of it is computed.
+                index += 1
+                continue
             reached = computed + wanted
             assert computation.blocks is not None
             grow = computation.blocks.grow
@@ -207,6 +222,10 @@ class StepScheduler:
         else:
             cached, external = blocks.find(computation.tokens)
             start = cached + external
+            if self.refuses is not None and not computation.preemptions and self.refuses(computation, cached, external):
+                self._queue.discard(computation)
+                filling.refused.append(Admission(computation, cached, external))
+                return True
             if external:
                 # It has its blocks all the while, so they must not be those that others need to come to an end.
                 if not blocks.enter(whole, start, cached, spare + self._count_reserved()):

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.kvcache.hashing.test_shifts -*-
+# -*- test-case-name: tests.test_shifts -*-
 """Work of many on the reactor: in steps, and no more of them in one turn of the reactor than it may be held for.
 
 Everyone's steps count together. So a thousand short prompts hold the reactor no longer than a long one does, and those

@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import TurningClock
-from vllmsim.kvcache.hashing.shifts import SHIFT, Shifts
+from vllmsim.shifts import SHIFT, Shifts
 
 
 class ShiftTests(SynchronousTestCase):
