@@ -26,6 +26,7 @@ from bench import (
     stalled,
     stalls,
     startup,
+    steps,
 )
 from bench.building import HERE, CannotBuildError, build
 from bench.load import LoadError
@@ -44,6 +45,7 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "metrics": stalls.measure_metrics,
     "prompt": stalls.measure_prompt,
     "prefix": prefix.measure,
+    "steps": steps.measure,
     "request-cost": request_cost.measure_all,
     "events": kvevents.measure,
     "grpc": grpc.measure_paced,
