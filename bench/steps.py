@@ -17,7 +17,6 @@ from bench.plan import Plan, Result
 from vllmsim.inference import HashedPrompt
 from vllmsim.kvcache.hashing.algorithms import block_hash
 from vllmsim.kvcache.hashing.prompts import PromptHasher
-from vllmsim.kvcache.hashing.shifts import Shifts
 from vllmsim.kvcache.pool import BlockPool
 from vllmsim.kvcache.steps.cache import StepCache
 from vllmsim.kvcache.steps.events import StepEvents
@@ -26,6 +25,7 @@ from vllmsim.metrics.exposition import Families
 from vllmsim.scheduling.steps.computation import Computation
 from vllmsim.scheduling.steps.limits import StepLimits
 from vllmsim.scheduling.steps.scheduler import StepScheduler
+from vllmsim.shifts import Shifts
 
 _RUNNING: Final = (256, 64, 1024)
 """How many sequences run; the first is the one with a bar."""
