@@ -27,6 +27,7 @@ from bench import (
     stalls,
     startup,
     steps,
+    virtual,
 )
 from bench.building import HERE, CannotBuildError, build
 from bench.load import LoadError
@@ -56,6 +57,7 @@ ON_REQUEST: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "stalled": stalled.measure,
     "soak": soak.measure,
     "dataset": dataset.measure,
+    "virtual": virtual.measure,
 }
 """What is measured only when it is named, because it takes long."""
 _RESULTS: Final = HERE / "results.md"
