@@ -213,6 +213,7 @@ class GivenCache:
     hashing: Deferred[None] | None = None
     """What hashing waits for, if it takes time."""
     usage: float = 0.0
+    blocks: tuple[int, int] = (0, 0)
 
     @property
     def running(self) -> int:

@@ -181,6 +181,8 @@ class RankTestCase(SynchronousTestCase):
             if rank.lifecycle.accepting():
                 rank.lifecycle.drain()
             rank.stop()
+            for file in rank.files:
+                file.stop()
         cast("Clock", clocks.real).advance(0)
         self.assertEqual([], [*clocks.simulated.getDelayedCalls(), *clocks.real.getDelayedCalls()])
 

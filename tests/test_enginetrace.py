@@ -21,6 +21,8 @@ from vllmsim.steps import StepWork
 
 WORK = StepWork(prefill_tokens=7, decodes=2, read=100, pairs=128)
 SECOND = 1_000_000
+DAYTIME = EPOCH % 86400
+"""What the clocks of tests begin with, as seconds since midnight."""
 
 
 class EngineTraceTests(SynchronousTestCase):
@@ -221,7 +223,9 @@ class LiveTests(RankTestCase):
         told: list[Any] = []
         for slices in read(path).sequences.values():
             self.assertTrue(all(each.end is not None for each in slices), slices)
-            told.append([(each.name, each.begin / SECOND - EPOCH, (each.end or 0) / SECOND - EPOCH) for each in slices])
+            told.append(
+                [(each.name, each.begin / SECOND - DAYTIME, (each.end or 0) / SECOND - DAYTIME) for each in slices]
+            )
         return told
 
     def test_per_request(self) -> None:
@@ -246,6 +250,37 @@ class LiveTests(RankTestCase):
         used = [each["used"] for _, each in trace.counters[0, "KV blocks"]]
         self.assertGreater(max(used), 1)
         self.assertEqual(0, used[-1])
+
+    def test_steps(self) -> None:
+        """Where there are steps they are told, from one end to the next, and who loses its blocks is seen."""
+        path = self.make(
+            "m", "--scheduling-model", "step", "--step-time-constant", "125ms", "--max-model-len", "128",
+            "--kv-cache-size", "10", "--max-num-batched-tokens", "64",
+        )  # fmt: skip
+        for word in "ab":
+            self.complete(f"{word} c " * 30, max_tokens=20, ignore_eos=True)
+        for _ in range(50):
+            self.clock.advance(0.125)
+        first, second = self.phases(path)
+        self.assertEqual(["sequence", "queued", "prefill", "decode"], [name for name, *_ in first])
+        again = ["prefill", "decode", "preempted"]
+        self.assertEqual(["sequence", "queued", *again, "prefill", "decode"], [name for name, *_ in second])
+        self.assertTrue(all(end * 8 == round(end * 8) for _, _, end in [*first, *second]))
+        trace = read(path)
+        steps = trace.steps[0]
+        self.assertEqual(range(1, len(steps) + 1), range(steps[0].facts["step"], steps[-1].facts["step"] + 1))
+        self.assertEqual(
+            [each.begin for each in steps[1:]], [each.end for each in steps[:-1]], "one begins when the last ends"
+        )
+        self.assertEqual(
+            (1, 2), (sum(each.facts["preempted"] for each in steps), max(each.facts["sequences"] for each in steps))
+        )
+        self.assertEqual(3, sum(each.facts["admitted"] for each in steps))
+        # Each lasts from its first step's beginning to its last one's end.
+        self.assertEqual(steps[-1].end, max((each[0].end or 0) for each in trace.sequences.values()))
+        used = [each["used"] for _, each in trace.counters[0, "KV blocks"]]
+        self.assertEqual((9, 0), (max(used), used[-1]))
+        self.assertIn({"running": 1, "waiting": 1}, [each for _, each in trace.counters[0, "sequences"]])
 
     def test_given_up(self) -> None:
         """Sequences whose clients leave are gone, whether they waited or ran."""

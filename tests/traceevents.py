@@ -1,8 +1,8 @@
 """Reads files of Chrome's trace events as their viewers do, and is stricter.
 
-The format is an array of objects, each with a phase ``ph``: ``X`` is a slice of a thread, ``b`` and ``e`` begin and end
-a slice of what has a category and an id, ``C`` is a value of a counter and ``M`` says what something is called. Where
-the end of the array is missing, viewers take what there is.
+The format is an array of objects, each with a phase ``ph``: ``X`` is a slice of a thread, ``b`` and ``e`` begin and
+end a slice of what has a category and, in its process, an id, ``C`` is a value of a counter and ``M`` says what
+something is called. Where the end of the array is missing, viewers take what there is.
 """
 
 import json
@@ -84,7 +84,7 @@ def read(path: Path) -> Trace:
 def _read_async(
     sequences: dict[tuple[int, int], list[Slice]], stacks: dict[tuple[int, int], list[Slice]], event: Event
 ) -> None:
-    key, at = (event["pid"], event["id"]), event["ts"]
+    key, at = (event["pid"], event["id2"]["local"]), event["ts"]
     assert event["cat"] == "sequence", event
     stack = stacks[key]
     if event["ph"] == "b":

@@ -5,8 +5,8 @@ https://ui.perfetto.dev and chrome://tracing draw such a file. It is an array of
 may be missing, as it is while the engine works, or when the process was killed: readers of the format accept that.
 
 Slices of a thread are steps. Each sequence has a slice of its own, and in that one for each phase of its life. Counters
-are sequences that run and that wait, and KV blocks. Times are microseconds since the epoch, so that the files of
-several ranks go together.
+are sequences that run and that wait, and KV blocks. Times are microseconds since the midnight (UTC) before the start:
+the files of several ranks go together, and viewers, which count nanoseconds in floating point, lose nothing.
 
 The reactor only notes what has happened; :class:`TraceEvents` makes events of that in a thread.
 """
@@ -68,7 +68,7 @@ class TraceEvents:
 
     :param rank: its number.
     :param name: what its process is called.
-    :param offset: what there is between its clock and seconds since the epoch.
+    :param offset: what there is between its clock and the time of day, in seconds.
     """
 
     _rank: int
@@ -179,7 +179,8 @@ class TraceEvents:
             "ts": at,
             "pid": self._rank,
             "tid": _THREAD,
-            "id": number,
+            # Other ranks have the same numbers.
+            "id2": {"local": number},
         }
         return {**event, "args": facts} if facts else event
 
@@ -250,7 +251,7 @@ def make_engine_trace(
     :param most_bytes: how long it may become before another takes its place.
     :param rank: the rank's number.
     :param name: what its process is called.
-    :param offset: what there is between its clock and seconds since the epoch.
+    :param offset: what there is between its clock and the time of day, in seconds.
     :param blocks: tells how many KV blocks are in use, and how many can be found.
     :param clock: where time comes from.
     :param defer_to_thread: runs a function off the reactor.

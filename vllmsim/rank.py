@@ -184,7 +184,8 @@ def build_rank(
     pacer = TokenPacer(clock, _nothing if c.steps else metrics.iteration_finished)
     events = make_events(c, number, clocks, metrics.cache, defer_to_thread, randomness)
     store = make_store(c, partial(BackendMetrics, metrics.own), derive(seed, "backend", number).random, real)
-    model = Model(clock, tokenizer, pacer, metrics, measures.adapters, Shifts(clock) if c.steps else None)
+    trace = make_trace(c, number, clocks, defer_to_thread, lambda: cache.blocks, pacer)
+    model = Model(clock, tokenizer, pacer, metrics, measures.adapters, Shifts(clock) if c.steps else None, trace)
     taken_on = live.follow(rank_limits)
     cache, slots = make_runner(
         live,
@@ -208,7 +209,6 @@ def build_rank(
         c.max_n_sequences,
     )
     backlog = Backlog(taken_on, metrics)
-    trace = make_trace(c, number, clocks, defer_to_thread, metrics.cache, pacer)
     simulator = RankSimulator(
         clock,
         lifecycle,

@@ -2,7 +2,7 @@
 """Who remembers the requests of a rank, is told of those that have ended, or writes down what the engine does."""
 
 from collections.abc import Callable, Container
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 
@@ -12,13 +12,15 @@ from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IRequestObserver
 from vllmsim.journal.journal import Journal
-from vllmsim.metrics.cache import CacheMetrics
 from vllmsim.scheduling.pacing import TokenPacer
 
 if TYPE_CHECKING:
     from vllmsim.enginetrace import EngineTrace
     from vllmsim.journal.requestlog import RequestLog
     from vllmsim.tracing.tracing import Tracing
+
+_DAY: Final = 86400
+"""Seconds of one."""
 
 
 def make_journal(
@@ -55,14 +57,14 @@ def make_trace(
     number: int,
     clocks: Clocks,
     defer_to_thread: Callable[..., Deferred[Any]],
-    metrics: CacheMetrics,
+    blocks: Callable[[], tuple[int, int]],
     pacer: TokenPacer,
 ) -> "EngineTrace | None":
     """Make what writes down what the engine does, if that is wanted.
 
     :param number: which rank it is, from 0.
     :param defer_to_thread: runs a function off the reactor.
-    :param metrics: know how many KV blocks are in use.
+    :param blocks: tells how many KV blocks are in use, and how many can be found.
     :param pacer: tells when that may have changed.
     """
     c = configuration
@@ -76,8 +78,8 @@ def make_trace(
         c.engine_trace_size,
         number,
         f"{c.served_names[0]} rank {number}",
-        clocks.epoch() - clocks.simulated.seconds(),
-        lambda: metrics.blocks,
+        clocks.epoch() % _DAY - clocks.simulated.seconds(),
+        blocks,
         clocks.real,
         defer_to_thread,
     )

@@ -16,6 +16,7 @@ class IPrefixCache(Interface):
     capacity = Attribute("int or None: the most tokens that it holds; None for any number.")
     running = Attribute("int: how many sequences have blocks, and run.")
     usage = Attribute("float: the share of blocks that sequences have, from 0 to 1.")
+    blocks = Attribute("tuple of int: how many blocks sequences have, and how many go by a hash.")
 
     def hash(prompt: TokenizedPrompt, request: InferenceRequest) -> Awaitable[HashedPrompt]:
         """Hash a prompt's full blocks, and find out how many of them a cache outside has.

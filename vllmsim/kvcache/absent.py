@@ -42,6 +42,7 @@ class NoCache:
 
     capacity: ClassVar[int | None] = None
     usage: ClassVar[float] = 0.0
+    blocks: ClassVar[tuple[int, int]] = (0, 0)
     _metrics: ICacheMetrics | None = None
     _rank: int = 0
     _holders: set[NoBlocks] = field(init=False, factory=set)

@@ -4,7 +4,7 @@
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from vllmsim.interfaces import IAdapterMetrics, IRankMetrics, ITokenizer
+from vllmsim.interfaces import IAdapterMetrics, IEngineTrace, IRankMetrics, ITokenizer
 from vllmsim.scheduling.pacing import TokenPacer
 from vllmsim.shifts import Shifts
 
@@ -14,6 +14,7 @@ class Model:
     """Everything a sequence needs to generate, whatever says when its tokens are due.
 
     :param shifts: the time in which answers are composed; None where each has a task of its own for that.
+    :param trace: what the engine does is written down there, if that is wanted.
     """
 
     clock: IReactorTime
@@ -22,3 +23,4 @@ class Model:
     metrics: IRankMetrics
     adapters: IAdapterMetrics
     shifts: Shifts | None = None
+    trace: IEngineTrace | None = None

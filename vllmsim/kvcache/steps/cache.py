@@ -81,6 +81,11 @@ class StepCache:
         """The share of blocks that sequences have."""
         return self._pool.used / self._pool.usable
 
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """How many blocks sequences have, and how many go by a hash."""
+        return self._pool.used, self._pool.cached
+
     async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
         """Hash a prompt's full blocks, if that is of any use."""
         if self._hasher is None:

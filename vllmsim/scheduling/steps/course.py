@@ -72,6 +72,8 @@ class StepCourse:
     """Whether it runs, as far as the scheduler has said."""
     _lost: bool = field(init=False, default=False)
     """Whether it waits again."""
+    _repeats: bool = field(init=False, default=False)
+    """Whether it computes once more what it had computed."""
     _delays: dict[int, float] = field(init=False, factory=dict)
     """By the number of tokens before them, by how many seconds some tokens are late on purpose."""
     _timer: Place | None = field(init=False, default=None)
@@ -118,7 +120,7 @@ class StepCourse:
         adapter = self.sequence.adapter
         ready = -inf if adapter is None else self._adapters.occupy(adapter)
         if self._lost:
-            self._lost = False
+            self._lost, self._repeats = False, True
             passage.resume(self._model, self.sequence, admission.cached)
         else:
             self._entered.callback(self._prefill())
@@ -135,6 +137,7 @@ class StepCourse:
         request, latency = self.sequence.submission.request, self.sequence.submission.behaviour.latency
         running, generator = len(self._scheduler.running), self.sequence.generator
         seconds = latency.time_to_first_token(admission.external, 0, True, running, generator)
+        self.sequence.moves("fetch", self._model.clock.seconds())
         if request.remote_prefill:
             self._fetch = Fetch(self._model.metrics, self._prefill(), seconds)
         self._wait(seconds, self._fetched)
@@ -151,6 +154,10 @@ class StepCourse:
         if tokens:
             if not emission.sent:
                 emission.prefilled(self._prefill())
+            if self._repeats:
+                self._repeats = False
+                if emission.sent:
+                    self.sequence.moves("decode", time)
             self._emit(emission, emission.sent + tokens, time)
         else:
             self._delay(emission.sent)

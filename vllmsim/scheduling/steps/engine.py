@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from vllmsim.errors import QueueFull
 from vllmsim.inference import Adapter, Prefill
-from vllmsim.interfaces import IAdapterSlots, IStepTime
+from vllmsim.interfaces import IAdapterSlots, IEngineTrace, IStepTime
 from vllmsim.scheduling import passage
 from vllmsim.scheduling.generation import generate
 from vllmsim.scheduling.limits import RankLimits
@@ -176,7 +176,11 @@ class StepEngine:
             self._place = None
             return None
         self._batch = batch
-        self._due = max(begins, ready) + self._step_time().seconds(batch.work, self._generator)
+        begins = max(begins, ready)
+        seconds = self._step_time().seconds(batch.work, self._generator)
+        if self._model.trace is not None:
+            self._trace(self._model.trace, batch, begins + self._model.pacer.held, seconds)
+        self._due = begins + seconds
         return self._due
 
     def fail(self, reason: Failure) -> None:
@@ -224,6 +228,20 @@ class StepEngine:
         for admission in batch.refused:
             courses[admission.computation].refuse(admission, time)
         return ready
+
+    def _trace(self, trace: IEngineTrace, batch: Batch, at: float, seconds: float) -> None:
+        """Write a step down.
+
+        :param at: when it begins, by the rank's clock.
+        :param seconds: how long it takes.
+        """
+        facts = {
+            "sequences": len(batch.scheduled),
+            "admitted": len(batch.admitted),
+            "cached": sum(each.cached for each in batch.admitted),
+            "preempted": len(batch.preempted),
+        }
+        trace.step_began(at, seconds, batch.work, facts)
 
     def _refuses(self, computation: Computation, cached: int, external: int) -> bool:
         """Tell whether too little of a prompt is cached for it to be served here."""
