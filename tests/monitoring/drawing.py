@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.monitoring.holding import CACHE, LORA, RANKS
 from tests.monitoring.hosting import HTTP, PROCESS, SIMULATOR
 from tests.monitoring.panels import Kind, Panel, Row
-from tests.monitoring.serving import LATENCY, OVERVIEW, SCHEDULING, THROUGHPUT
+from tests.monitoring.serving import LATENCY, OVERVIEW, SCHEDULING, SPECULATION, THROUGHPUT
 
 DASHBOARD: Final = Path(__file__).parents[2] / "etc" / "grafana" / "vllm.json"
 WIDTH: Final = 24
@@ -22,6 +22,7 @@ ROWS: Final = (
     Row("Latency", LATENCY, collapsed=False),
     Row("Throughput", THROUGHPUT),
     Row("Scheduling", SCHEDULING),
+    Row("Speculative decoding", SPECULATION),
     Row("KV cache", CACHE),
     Row("LoRA", LORA),
     Row("HTTP", HTTP),

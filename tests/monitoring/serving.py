@@ -185,3 +185,39 @@ SCHEDULING: Final = (
         (Query(level("vllm:sleep_mode_operations_in_flight", "operation", SERVER), "{{operation}}"),),
     ),
 )
+
+SPECULATION: Final = (
+    Panel(
+        "Guessed tokens",
+        "Tokens per second that were guessed ahead and verified, and those of them that were right.",
+        (
+            Query(rate("vllm:spec_decode_num_draft_tokens_total"), "verified {{model_name}}"),
+            Query(rate("vllm:spec_decode_num_accepted_tokens_total"), "right {{model_name}}"),
+        ),
+    ),
+    Panel(
+        "Acceptance",
+        "The share of guessed tokens that was right.",
+        (Query(share("vllm:spec_decode_num_accepted_tokens_total", "vllm:spec_decode_num_draft_tokens_total")),),
+        "percentunit",
+        most=1,
+    ),
+    Panel(
+        "Acceptance by place",
+        "The share of drafts whose first, second and further tokens were right, from 0.",
+        (
+            Query(
+                f"{rate('vllm:spec_decode_num_accepted_tokens_per_pos_total', 'model_name, position')}"
+                f" / on (model_name) group_left () {rate('vllm:spec_decode_num_drafts_total')}",
+                "{{position}} {{model_name}}",
+            ),
+        ),
+        "percentunit",
+        most=1,
+    ),
+    Panel(
+        "Tokens of a draft",
+        "How many tokens a step gives a sequence that was guessed for: the right ones, and one more.",
+        (Query(f"1 + {share('vllm:spec_decode_num_accepted_tokens_total', 'vllm:spec_decode_num_drafts_total')}"),),
+    ),
+)

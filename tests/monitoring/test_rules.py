@@ -16,7 +16,7 @@ TESTS = sorted(RULES.joinpath("tests").glob("*.test.yml"))
 GOLDEN = Path(__file__).parents[1] / "golden" / "vllm-0.33"
 ASKED = re.compile(r"(?:by \((.*?)\) \((?:rate\(|increase\()?)?((?:vllm:|http_|process_|python_)\w+)(?:\{(.*?)\})?")
 """A sample in a query, with what it is summed by, and chosen by."""
-OPTIONAL = re.compile("vllm:(kv_block|nixl|sleep_mode|tool_call|lora|num_requests_kv_fetch)_|vllmsim:")
+OPTIONAL = re.compile("vllm:(kv_block|nixl|sleep_mode|tool_call|lora|num_requests_kv_fetch|spec_decode)_|vllmsim:")
 """What a vLLM tells where its options ask for it, and what it has not."""
 ALERTS = [rule for rule in rules() if "alert" in rule]
 
