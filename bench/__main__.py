@@ -26,6 +26,8 @@ from bench import (
     stalled,
     stalls,
     startup,
+    steps,
+    virtual,
 )
 from bench.building import HERE, CannotBuildError, build
 from bench.load import LoadError
@@ -44,6 +46,7 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "metrics": stalls.measure_metrics,
     "prompt": stalls.measure_prompt,
     "prefix": prefix.measure,
+    "steps": steps.measure,
     "request-cost": request_cost.measure_all,
     "events": kvevents.measure,
     "grpc": grpc.measure_paced,
@@ -54,6 +57,7 @@ ON_REQUEST: Final[Mapping[str, Callable[[Plan], Result]]] = {
     "stalled": stalled.measure,
     "soak": soak.measure,
     "dataset": dataset.measure,
+    "virtual": virtual.measure,
 }
 """What is measured only when it is named, because it takes long."""
 _RESULTS: Final = HERE / "results.md"

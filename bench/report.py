@@ -68,6 +68,7 @@ BARS: Final[Mapping[str, Bar]] = {
     "metrics": Bar("/metrics stall of a rank", 1, 0.2, "{:.2f} ms"),
     "prompt": Bar("4 MiB prompt, longest reactor stall", 20, 5, "{:.1f} ms"),
     "prefix": Bar("32k-token prompt with 2,000 cached blocks, longest reactor stall", 2, 1, "{:.2f} ms"),
+    "step": Bar("CPU of a step over 256 running sequences, beside their tokens", 2, 0.5, "{:.2f} ms"),
     "events-rate": Bar("KV events published beside 500 streams", 5000, 6000, "{:.0f} /s", at_least=True),
     "events-lateness": Bar("least p99 lateness with them, against without", 1.1, 1.02, "{:.2f}x"),
     "grpc-cpu": Bar("CPU per token over gRPC, 500 streams on one connection, against HTTP/1.1", 1, 0.6, "{:.2f}x"),

@@ -15,12 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from vllmsim.clocks.scaled import ScaledClock
 from vllmsim.scheduling import timerfd
 from vllmsim.scheduling.alarm import Alarm, DelayedCallAlarm, TimerAlarm, open_alarm
 
 STEP = 0.004
 LONG = 0.04
 """Seconds that pass soon, and those within which no machine is too slow to set an alarm."""
+GRAIN = 1e-9
+"""Less than that is rounding."""
 
 
 @implementer(IReactorFDSet)
@@ -282,3 +285,41 @@ class TimerAlarmTests(DelayedCallAlarmTests):
         """When the reactor gives the timer up while none is set, nothing is."""
         self.timer.connectionLost(Failure(ConnectionLost()))
         self.assertEqual([], self.clock.getDelayedCalls())
+
+
+class ScaledAlarmTests(DelayedCallAlarmTests):
+    """The same in time that goes ten times as fast as the clock, by delayed calls."""
+
+    def setUp(self) -> None:
+        """Make an alarm of the faster time."""
+        super().setUp()
+        self.alarm.close()
+        self.scaled = ScaledClock(self.clock, 10.0)
+        self.alarm = open_alarm(self.scaled, self.ring)
+        self.addCleanup(self.alarm.close)
+
+    def ring(self) -> None:
+        """Remember when."""
+        self.rung.append(self.scaled.seconds() + GRAIN)
+
+    def after(self, seconds: float) -> float:
+        """Tell what time it will be there."""
+        return self.scaled.seconds() + seconds * 10.0
+
+
+class ScaledTimerAlarmTests(ScaledAlarmTests):
+    """The same by a timer of the kernel."""
+
+    if not sys.platform.startswith("linux"):
+        skip = "Only Linux has timers that are files."
+
+    def make_clock(self) -> Clock:
+        """Make a clock that reads files."""
+        return ReadingClock()
+
+    def test_timer(self) -> None:
+        """It is set at the kernel for as much of the machine's time as there is."""
+        armed: list[float] = []
+        self.patch(timerfd, "arm", lambda _, delay: armed.append(delay))
+        self.alarm.set(self.after(5.0))
+        self.assertEqual([5], [round(delay, 1) for delay in armed])

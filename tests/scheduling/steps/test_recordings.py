@@ -82,6 +82,7 @@ class Recording:
             by_priority,
             take("enable-prefix-caching", True),
             guessing=self._guessing,
+            drops=take("use-eagle-block-drop", False),
         )
         if self._guessing is not None:
             self._guessing.names = self.rig.names

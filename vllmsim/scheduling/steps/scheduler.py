@@ -278,8 +278,9 @@ class StepScheduler:
         """
         guessing, answer = self._guessing, computation.answer
         assert answer is not None
-        right = guessing.accept(computation, guesses) if guesses and guessing is not None else 0
-        new = min(1 + right, len(answer) - computation.generated)
+        new = 1
+        if guesses and guessing is not None:
+            new = min(1 + guessing.accept(computation, guesses), len(answer) - computation.generated)
         computation.tokens += new
         if guesses:
             # All but the last of them are computed, as ever, and can be found by others now.
