@@ -26,6 +26,10 @@ REQUESTS: Final = 10_000
 SECONDS: Final = 600.0
 MODELS: Final[Mapping[str, Sequence[str]]] = {
     "per-request": ("--time-to-first-token", "200ms", "--inter-token-latency-std-dev", "5ms"),
+    "step": (
+        *("--step-time-constant", "12ms", "--step-time-per-prefill-token", "50us", "--step-time-jitter", "5"),
+        *("--step-time-per-decode-sequence", "200us", "--step-time-per-cached-token", "100ns"),
+    ),
 }
 """By scheduling model, how long things take."""
 _ITL: Final = 20.0

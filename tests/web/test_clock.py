@@ -121,11 +121,21 @@ class VirtualTests(ClockCase):
         """The same calls give the same answers, records, metrics and KV events, byte by byte."""
         self.assertEqual(self.live_through(), self.live_through())
 
-    def live_through(self) -> Any:
+    def test_same_steps(self) -> None:
+        """So they do where an engine goes in steps, whose times are drawn."""
+        steps = (
+            *("--scheduling-model", "step", "--step-time-constant", "15ms", "--step-time-jitter", "10"),
+            *("--step-time-per-prefill-token", "1ms", "--max-num-batched-tokens", "32"),
+        )
+        first = self.live_through(*steps)
+        self.assertEqual(first, self.live_through(*steps))
+        self.assertNotEqual(first, self.live_through())
+
+    def live_through(self, *words: str) -> Any:
         """Have a rank serve some requests at virtual times, and tell all that is seen of it."""
         self.make_rank(
             *("--clock", "virtual", "--max-num-seqs", "2", "--enable-kvcache", "--kv-cache-size", "64"),
-            *("--block-size", "8", *PACE, "--inter-token-latency-std-dev", "5ms", "--log-stats-interval", "1s"),
+            *("--block-size", "8", *PACE, "--inter-token-latency-std-dev", "5ms", "--log-stats-interval", "1s", *words),
         )
         events = Batches()
         assert self.rank.events is not None

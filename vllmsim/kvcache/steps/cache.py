@@ -11,6 +11,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from vllmsim.clocks.simulated import work_clock
 from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, TokenizedPrompt
 from vllmsim.interfaces import ICacheMetrics, IStepBlocks, IStepCache
 from vllmsim.kvcache.hasher import BlockHasher
@@ -35,7 +36,7 @@ class StepCache:
     :param drops: whether the last block that is found of a prefix is computed again, for what guesses tokens.
     """
 
-    _clock: IReactorTime
+    _clock: IReactorTime = field(converter=work_clock)
     _pool: BlockPool
     _block_size: int
     _hasher: BlockHasher | None

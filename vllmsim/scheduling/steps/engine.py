@@ -19,6 +19,7 @@ from attrs import define, field
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vllmsim.clocks.simulated import scale_of, work_clock
 from vllmsim.errors import QueueFull
 from vllmsim.inference import Adapter, Prefill
 from vllmsim.interfaces import IAdapterSlots, IEngineTrace, IStepTime
@@ -35,7 +36,7 @@ from vllmsim.scheduling.steps.scheduler import StepScheduler
 from vllmsim.turns import TURN
 
 LATE: Final = 0.1
-"""Seconds by which a step may end late and the next begins when it was due."""
+"""Seconds of the machine's time by which a step may end late and the next begins when it was due."""
 
 
 @define(eq=False)
@@ -70,6 +71,12 @@ class StepEngine:
     _spoke: bool = field(init=False, default=False)
     """Whether the last step has given any token."""
     _serving: bool = field(init=False, default=False)
+    _scale: float = field(init=False)
+    """How much simulated time passes meanwhile; where none does, no step is late."""
+
+    @_scale.default
+    def _find_scale(self) -> float:
+        return scale_of(self._model.clock) or 1.0
 
     def __attrs_post_init__(self) -> None:
         self.scheduler.refuses = self._refuses
@@ -160,7 +167,7 @@ class StepEngine:
         if self._batch is not None:
             self._given.extend(scheduler.complete(self._batch))
             self._batch = None
-            if now - self._due < LATE:
+            if now - self._due < LATE * self._scale:
                 self._begins = self._due
         if not self._deliver(now):
             # Others have their turn first.
@@ -198,15 +205,15 @@ class StepEngine:
 
         :return: whether that is all; else this is to be called again.
         """
-        given, courses, clock = self._given, self._courses, self._model.clock
-        time, end = now + self._model.pacer.held, clock.seconds() + TURN
+        given, courses, work = self._given, self._courses, work_clock(self._model.clock)
+        time, end = now + self._model.pacer.held, work.seconds() + TURN
         while given:
             computation, tokens = given.popleft()
             course = courses.get(computation)
             if course is not None:
                 self._spoke = self._spoke or tokens > 0
                 course.deliver(tokens, time)
-            if clock.seconds() > end:
+            if work.seconds() > end:
                 break
         return not given
 
