@@ -221,7 +221,7 @@ def make_events(
         publishers,
         block_size,
         # What a step has done leaves together.
-        settings.max_queue_size if configuration.scheduling_model == "step" else settings.batch_size,
+        settings.max_queue_size if configuration.steps else settings.batch_size,
         settings.flush_interval,
         settings.max_queue_size,
     )

@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.fakes import request_for
+from tests.kvcache.test_pressure import SlowClock
 from tests.scheduling.steps.rig import Rig
 from vllmsim.inference import Adapter, TextPrompt, TokenizedPrompt
 from vllmsim.interfaces import IStepCache
@@ -83,6 +84,24 @@ class StepCacheTests(SynchronousTestCase):
         self.rig.add("a", range(12), [1, 2])
         self.rig.add("b", range(20, 28), [1])
         self.assertEqual([{"a": 12}, {"a": 1}, {"b": 8}], [self.rig.step() for _ in range(3)])
+
+    def test_slow_pressure(self) -> None:
+        """That takes its time where there are many blocks, and goes on by itself; the last that is wanted counts."""
+        clock = SlowClock()
+        rig = Rig(1200, StepLimits(12, 4800, 400), clock=clock)
+        for number in range(12):
+            rig.add("a", range(number, number + 399), [1])
+        rig.step()
+        self.assertEqual((0, 1188), (rig.cache.usage, rig.pool.cached))
+        rig.cache.occupy(0.9)
+        self.assertLess(rig.cache.usage, 0.5)
+        rig.cache.occupy(0.8)
+        turns = 0
+        while rig.cache.usage < 0.8:
+            clock.advance(0)
+            turns += 1
+            self.assertLess(turns, 10)
+        self.assertEqual((0.8, []), (rig.cache.usage, clock.getDelayedCalls()))
 
     def test_pressure_comes_first(self) -> None:
         """Who uses blocks for nobody gets those that are given back, before sequences that wait."""

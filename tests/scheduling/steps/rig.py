@@ -37,7 +37,7 @@ class Rig:
     outside: bool = False
     guessing: Guessing | None = None
     drops: bool = False
-    clock: Clock = field(init=False, factory=Clock)
+    clock: Clock = field(kw_only=True, factory=Clock)
     listener: RecordingListener = field(init=False, factory=RecordingListener)
     metrics: RecordingCacheMetrics = field(init=False, factory=RecordingCacheMetrics)
     told: list[int] = field(init=False, factory=list)

@@ -8,7 +8,7 @@ may run out while sequences run, and the scheduler decides who loses its own.
 from collections.abc import Callable, Sequence
 
 from attrs import define, field
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from vllmsim.clocks.simulated import work_clock
@@ -48,6 +48,8 @@ class StepCache:
     _drops: bool = False
     _pressure: Pressure = field(init=False)
     _books: StepBooks = field(init=False)
+    _turn: IDelayedCall | None = field(init=False, default=None)
+    """What goes on using blocks, or giving them back."""
     _preempt: Callable[[], object] = field(init=False, default=lambda: None)
 
     @_pressure.default
@@ -100,8 +102,8 @@ class StepCache:
     def begin(self) -> None:
         """Learn that a step is about to be scheduled."""
         self._events.begin()
-        if not self._pressure.settled:
-            self._pressure.settle(self._clock.seconds() + TURN)
+        if self._turn is None and not self._pressure.settled:
+            self._settle()
 
     def end(self) -> None:
         """Tell what a step has done."""
@@ -128,5 +130,12 @@ class StepCache:
     def occupy(self, share: float) -> float:
         """Have blocks used by nobody; see :class:`vllmsim.interfaces.IPrefixCache`."""
         occupied = self._pressure.want(share)
-        self._pressure.settle(self._clock.seconds() + TURN)
+        if self._turn is None:
+            self._settle()
         return occupied
+
+    def _settle(self) -> None:
+        """Use blocks that are free, or give back those that are too many; others have their turn in between."""
+        self._turn = None
+        if not self._pressure.settle(self._clock.seconds() + TURN):
+            self._turn = self._clock.callLater(0, self._settle)
