@@ -88,11 +88,11 @@ class StepCacheTests(SynchronousTestCase):
     def test_slow_pressure(self) -> None:
         """That takes its time where there are many blocks, and goes on by itself; the last that is wanted counts."""
         clock = SlowClock()
-        rig = Rig(1200, StepLimits(12, 4800, 400), clock=clock)
-        for number in range(12):
+        rig = Rig(3600, StepLimits(36, 14400, 400), clock=clock)
+        for number in range(36):
             rig.add("a", range(number, number + 399), [1])
         rig.step()
-        self.assertEqual((0, 1188), (rig.cache.usage, rig.pool.cached))
+        self.assertEqual((0, 3564), (rig.cache.usage, rig.pool.cached))
         rig.cache.occupy(0.9)
         self.assertLess(rig.cache.usage, 0.5)
         rig.cache.occupy(0.8)
