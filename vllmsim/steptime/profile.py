@@ -10,10 +10,10 @@ follows the sum follows it.
 How near a step is counts in doublings: from 1 sequence to 2 is as far as from 100 to 200.
 """
 
-import heapq
 import math
 import random
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Final
 
 from attrs import frozen
@@ -64,10 +64,10 @@ class ProfiledStepTime:
     def seconds(self, work: StepWork, generator: random.Random) -> float:
         """Interpolate; see :class:`vllmsim.interfaces.IStepTime`."""
         given = (work.prefill_tokens + work.draft_tokens, work.decodes, work.read)
-        x, y, z = _place(*given)
-        far = [math.sqrt((a - x) ** 2 + (b - y) ** 2 + (c - z) ** 2) for a, b, c in self.points]
-        near = heapq.nsmallest(_NEAR + 1, zip(far, self.residuals, strict=True))
-        return max(0.0, _sum(self.coefficients, given) + _weighted(near))
+        far = list(map(math.dist, self.points, repeat(_place(*given))))
+        border = sorted(far)[min(_NEAR, len(far) - 1)]
+        near = sorted((at, more) for at, more in zip(far, self.residuals, strict=True) if at <= border)
+        return max(0.0, _sum(self.coefficients, given) + _weighted(near[: _NEAR + 1]))
 
 
 def _place(prefill: int, decodes: int, read: int) -> Point:
