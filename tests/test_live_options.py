@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from random import Random
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -13,12 +12,12 @@ from tests.dropins import drop_in
 from tests.harness import Exchange, RankTestCase
 from vllmsim.config.schema import own_options
 from vllmsim.logs.levels import LevelGate
-from vllmsim.steps import StepWork
-from vllmsim.steptime.choice import make_step_time
 
 HI = [{"role": "user", "content": "hello"}]
 STEP = 0.001
 CACHED = "--enable-kvcache --zmq-endpoint="
+STEPS = "--scheduling-model step --zmq-endpoint="
+PRESET = f"{STEPS} --model-preset llama-3.1-8b"
 REMOTE = {"kv_transfer_params": {"do_remote_prefill": True}}
 
 
@@ -148,15 +147,6 @@ def crowded(case: LiveOptionTests) -> int:
     case.clock.pump([1] * 10)
     assert other.complete
     return time
-
-
-def step(**work: int) -> Effect:
-    """Look at the time of an engine step, in microseconds."""
-
-    def look(case: LiveOptionTests) -> int:
-        return round(make_step_time(case.live.current).seconds(StepWork(**work), Random(1)) * 1e6)
-
-    return look
 
 
 def is_(effect: Effect, value: Any) -> Effect:
@@ -390,23 +380,21 @@ PROOFS = (
     ),
     Proof("time-factor-under-load", 3, crowded, 100, 300, "--time-to-first-token 100ms --max-num-seqs 2"),
     Proof("latency-calculator", "per-token", first(), 50, 20, "--time-to-first-token 50ms --prefill-overhead 20ms"),
-    Proof("step-time", "linear", step(decodes=1), 6993, 0, "--model-preset llama-3.1-8b"),
-    Proof("step-time-constant", "3ms", step(decodes=1), 0, 3000),
-    Proof("step-time-per-prefill-token", "3us", step(prefill_tokens=100), 0, 300),
-    Proof("step-time-per-decode-sequence", "30us", step(decodes=10), 0, 300),
-    Proof("step-time-per-cached-token", "3ns", step(decodes=1, read=10**6), 0, 3000),
-    Proof("step-time-jitter", 10, is_(step(decodes=1), 1000), True, False, "--step-time-constant 1ms"),
-    Proof("step-profile", [{"decodes": 1, "time": "3ms"}], step(decodes=1), 0, 3000),
-    Proof("model-preset", "qwen3-8b", step(decodes=1), 6993, 7119, "--model-preset llama-3.1-8b"),
-    Proof("model-shape", {"weight-bytes": 1}, step(decodes=1), 6993, 3996, "--model-preset llama-3.1-8b"),
-    Proof("device-preset", "h200", step(decodes=1), 6993, 5182, "--model-preset llama-3.1-8b"),
-    Proof("device-shape", {"bandwidth": 1000}, step(decodes=1), 6993, 21075, "--model-preset llama-3.1-8b"),
-    Proof(
-        "roofline-flops-efficiency", 0.3, step(prefill_tokens=1000), 28051, 55101, "--model-preset llama-3.1-8b",
-    ),
-    Proof("roofline-bandwidth-efficiency", 1.0, step(decodes=1), 6993, 5794, "--model-preset llama-3.1-8b"),
-    Proof("roofline-overhead", "0ms", step(decodes=1), 6993, 5993, "--model-preset llama-3.1-8b"),
-    Proof("roofline-exchange", "0ms", step(decodes=1), 4637, 3997, "--model-preset llama-3.1-8b -tp 2"),
+    Proof("step-time", "linear", second, 7, 0, PRESET),
+    Proof("step-time-constant", "3ms", second, 0, 3, STEPS),
+    Proof("step-time-per-prefill-token", "30ms", is_(first(), 0), True, False, STEPS),
+    Proof("step-time-per-decode-sequence", "3ms", second, 0, 3, STEPS),
+    Proof("step-time-per-cached-token", "3ms", is_(second, 0), True, False, STEPS),
+    Proof("step-time-jitter", 30, is_(second, 100), True, False, f"{STEPS} --step-time-constant 100ms"),
+    Proof("step-profile", [{"decodes": 1, "time": "3ms"}], second, 0, 3, STEPS),
+    Proof("model-preset", "qwen3-32b", second, 7, 26, PRESET),
+    Proof("model-shape", {"weight-bytes": 1}, second, 7, 4, PRESET),
+    Proof("device-preset", "l4", second, 7, 68, PRESET),
+    Proof("device-shape", {"bandwidth": 335}, second, 7, 61, PRESET),
+    Proof("roofline-flops-efficiency", 0.01, is_(first(), 7), True, False, PRESET),
+    Proof("roofline-bandwidth-efficiency", 0.1, second, 7, 49, PRESET),
+    Proof("roofline-overhead", "10ms", second, 7, 16, PRESET),
+    Proof("roofline-exchange", "1ms", second, 4, 68, f"{PRESET} -tp 2"),
     Proof("failure-injection-rate", 100, status(), 200, 503, "--failure-types server_error"),
     Proof("failure-types", ["invalid_api_key"], status(), 503, 401,
           "--failure-injection-rate 100 --failure-types server_error"),

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.commandline import load_words
 from tests.folders import make_folder
+from vllmsim.config.arguments import renewed, scan
 from vllmsim.config.loading import ConfigurationError
 from vllmsim.config.profiles import MOST_STEPS, MeasuredStep, StepProfile, StepProfileKind
 
@@ -110,3 +111,12 @@ class ReadingTests(SynchronousTestCase):
             self.assertIn(f"cannot read {str(path)!r}: ", str(error))
         self.assertRaises(ValueError, KIND.from_value, 3)
         self.assertRaises(ValueError, KIND.from_value, [])
+
+    def test_read_again(self) -> None:
+        """What is named on the command line is read again when the configuration is."""
+        path = self.write("a.csv", CSV)
+        arguments = scan(["--step-profile", str(path)])
+        self.write("a.csv", "decodes,time\n1,9ms\n")
+        profile, _ = renewed(arguments).values["step-profile"]
+        self.assertEqual(KIND.from_text(str(path)), profile)
+        self.assertApproximates(0.009, profile.steps[0].seconds, 1e-9)

@@ -37,6 +37,21 @@ class LimitTests(SynchronousTestCase):
             error = self.assertRaises(Overdue, within, SOON, function)
             self.assertEqual("it takes more than 0.05 s to answer", str(error))
 
+    def test_stubborn(self) -> None:
+        """What catches everything is ended all the same, once it is outside of what it catches."""
+
+        def stubborn() -> None:
+            caught = 0
+            while True:
+                try:
+                    hang()
+                except BaseException:
+                    caught += 1
+                    if caught == 3:
+                        raise
+
+        self.assertRaises(Overdue, within, SOON, stubborn)
+
     def test_nothing_left(self) -> None:
         """Afterwards no alarm is set, and who listens to alarms listens again."""
         rung: list[Any] = []

@@ -32,7 +32,7 @@ class CacheOptions:
     block_size: int = option("cache", Integer(choices=(1, 8, 16, 32, 64, 128, 256)), 16,
         "Tokens per block of the KV cache.", unit="tokens")
     kv_cache_dtype: str = option("cache", Text(required=True), "auto",
-        "Number type of the KV cache, as peers and metrics are told.")
+        "Number type of the KV cache, as peers and metrics are told; for step-time roofline a byte if it is fp8.")
     enable_prefix_caching: bool | None = option("cache", Flag(), None,
         "Find prefixes again that are in the KV cache, which is so unless this says no; then there are no events, and"
         " blocks are just used.")

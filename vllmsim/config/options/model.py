@@ -46,7 +46,8 @@ class ModelOptions:
     fingerprint_value: str | None = option("model", Text(), None,
         "The value for fingerprint-mode custom.", live=True)
     tensor_parallel_size: int = option("model", Integer(least=0), 1,
-        "Simulated tensor-parallel GPUs, which system_fingerprint shows.", aliases=("-tp",))
+        "Simulated tensor-parallel GPUs, which system_fingerprint shows, and among which step-time roofline divides a"
+        " model.", aliases=("-tp",))
     pipeline_parallel_size: int = option("model", Integer(least=1), 1,
         "Simulated pipeline stages, which system_fingerprint shows.", aliases=("-pp",))
     enable_sleep_mode: bool = option("model", Flag(), False,

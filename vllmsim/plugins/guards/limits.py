@@ -5,11 +5,14 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from vllmsim.plugins.guards.blame import Nonsense
 
 T = TypeVar("T")
+
+_MOST_RINGS: Final = 100
+"""So that it ends some time, whatever becomes of it."""
 
 
 class Overdue(Nonsense):
@@ -26,17 +29,23 @@ def within(seconds: float, function: Callable[..., T], *arguments: Any) -> T:
     """
     if threading.current_thread() is not threading.main_thread():
         return function(*arguments)
+    rings = _MOST_RINGS
 
     def ring(_number: int, _frame: FrameType | None) -> None:
-        raise Overdue(f"it takes more than {seconds:g} s to answer")
+        nonlocal rings
+        if rings:
+            rings -= 1
+            raise Overdue(f"it takes more than {seconds:g} s to answer")
 
     before = signal.signal(signal.SIGALRM, ring)
+    # What is raised may be lost, in a destructor or to a plugin that catches everything: then it rings again.
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
-        # It rings once, so that it can disturb nobody when it has.
-        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             return function(*arguments)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            rings = 0
     finally:
+        rings = 0
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -14,7 +14,7 @@ from vllmsim.steps import StepWork
 
 LONGEST: Final = 60.0
 """The most seconds that a step may take; more is a mistake."""
-PATIENCE: Final = 0.25
+PATIENCE: Final = 1.0
 """Seconds of real time after which nobody waits for the plugin any longer."""
 REST: Final = 1000
 """Steps for which one that has not come back is not asked again."""
