@@ -6,6 +6,7 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from vllmsim.scripts import vllmsim
+from vllmsim.scripts.calibrate import command as calibrate
 from vllmsim.scripts.clock import command
 
 
@@ -32,6 +33,19 @@ class MainTests(SynchronousTestCase):
         self.patch(sys, "argv", ["vllmsim", "bench", "clock", "--streams", "3"])
         self.assertEqual(1, self.assertRaises(SystemExit, vllmsim.main).code)
         self.assertEqual([["--streams", "3"]], seen)
+
+    def test_calibrate(self) -> None:
+        """With ``calibrate`` it is that command, with the words behind it."""
+        seen: list[list[str]] = []
+
+        def fit(words: list[str]) -> int:
+            seen.append(words)
+            return 3
+
+        self.patch(calibrate, "run", fit)
+        self.patch(sys, "argv", ["vllmsim", "calibrate", "run.json"])
+        self.assertEqual(3, self.assertRaises(SystemExit, vllmsim.main).code)
+        self.assertEqual([["run.json"]], seen)
 
     def test_no_bench(self) -> None:
         """Other benchmarks there are none."""

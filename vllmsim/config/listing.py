@@ -25,9 +25,10 @@ USAGE: Final = """\
 Usage: vllmsim [serve] [MODEL] [OPTION...]
        twistd -n vllmsim [OPTION...]
        vllmsim bench clock [OPTION...]
+       vllmsim calibrate REPORT... [OPTION...]
 
 Answers as a vLLM inference server would, without a model or a GPU. "bench clock" tells how well this machine keeps the
-time that a configuration asks for.
+time that a configuration asks for, and "calibrate" makes a configuration of what a benchmark has measured.
 
   --config FILE    read options from a YAML file; options on the command line come before it
   --print-config   show each option's effective value and where it comes from, then exit

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.scripts.test_vllmsim -*-
-"""The console script ``vllmsim``, which is ``twistd -n vllmsim`` under another name, and ``vllmsim bench clock``."""
+"""The console script ``vllmsim``, which is ``twistd -n vllmsim`` under another name, and two commands beside it."""
 
 import sys
 
@@ -7,12 +7,17 @@ from twisted.scripts.twistd import run
 
 
 def main() -> None:
-    """Do what the words of the command line say: run the daemon in the foreground, or a benchmark.
+    """Do what the words of the command line say: run the daemon in the foreground, or something else.
 
-    :raises SystemExit: at the end of a benchmark.
+    :raises SystemExit: at the end of something else.
     """
     if sys.argv[1:2] == ["bench"]:
         raise SystemExit(_bench(sys.argv[2:]))
+    if sys.argv[1:2] == ["calibrate"]:
+        # Likewise.
+        from vllmsim.scripts.calibrate.command import run as run_calibrate  # noqa: PLC0415
+
+        raise SystemExit(run_calibrate(sys.argv[2:]))
     sys.argv[1:1] = ["--nodaemon", "--pidfile=", "vllmsim"]
     run()
 

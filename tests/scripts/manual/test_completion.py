@@ -88,11 +88,15 @@ class BashTests(SynchronousTestCase):
         self.assertEqual([], self.offered("vllmsim --port "))
 
     def test_commands(self) -> None:
-        """The benchmark has options of its own beside the daemon's, and so has vllmsim-dataset."""
+        """The benchmark has options of its own beside the daemon's, and so have calibrate and vllmsim-dataset."""
         self.assertEqual(["bench"], self.offered("vllmsim be"))
         self.assertEqual(["clock"], self.offered("vllmsim bench "))
         self.assertEqual(["--streams"], self.offered("vllmsim bench clock --strea"))
         self.assertEqual(["--max-num-seqs"], self.offered("vllmsim bench clock --max-num-seq"))
+        self.assertEqual(["calibrate"], self.offered("vllmsim cal"))
+        self.assertEqual(["--check", "--config"], self.offered("vllmsim calibrate --c"))
+        self.assertEqual(["sim.yaml"], self.offered("vllmsim calibrate si"))
+        self.assertEqual(["sim.yaml"], self.offered("vllmsim calibrate a.json --write si"))
         self.assertEqual(["both"], self.offered("vllmsim-dataset --records b"))
         self.assertEqual(["sim.yaml"], self.offered("vllmsim-dataset sim"))
 

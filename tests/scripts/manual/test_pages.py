@@ -35,6 +35,7 @@ class PagesTests(SynchronousTestCase):
         self.assertIn(r"\fB\-\-port INTEGER\fR", page)
         self.assertIn("(default 8000)", page)
         self.assertIn(r"\fB\-\-streams N\fR", page)
+        self.assertIn(r"\fB\-\-check REPORT\fR", page)
 
     def test_dataset(self) -> None:
         """The page of vllmsim-dataset has its options, with the words that they may be."""

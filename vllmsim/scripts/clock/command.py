@@ -30,6 +30,7 @@ from vllmsim.scripts.clock.client import Client, NoFiles, Stream, allow_connecti
 from vllmsim.scripts.clock.daemon import Daemon, NotStarted, free_port
 from vllmsim.scripts.clock.lateness import Asked, Run, Spread, compare
 from vllmsim.scripts.clock.report import Reading, Report
+from vllmsim.scripts.progressline import ProgressLine
 
 _STREAMS: Final = 100
 _MOST_STREAMS: Final = 20_000
@@ -204,7 +205,7 @@ def request_for(tokens: int) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
-def _measure(plan: Plan, tell: "Progress") -> Report:
+def _measure(plan: Plan, tell: ProgressLine) -> Report:
     allow_connections(plan.streams)
     tell("starting the daemon")
     with Daemon(plan.words, plan.port):
@@ -238,19 +239,6 @@ def _machine() -> str:
     return f"{cores} core{'s' if cores > 1 else ''}, {platform.system()} {platform.machine()}, {python}"
 
 
-class Progress:
-    """A line that says what goes on, where somebody watches."""
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-
-    def __call__(self, text: str) -> None:
-        """Replace the line; an empty text takes it away."""
-        if self._shown:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-
-
 @contextmanager
 def _leaving() -> Iterator[None]:
     """Have signals end the program in order: the daemon first."""
@@ -274,7 +262,7 @@ def run(words: Sequence[str]) -> int:
     :raises SystemExit: when they ask for help, make no sense, or a signal comes.
     """
     own, others = parser().parse_known_args(words)
-    tell = Progress()
+    tell = ProgressLine()
     try:
         with _leaving():
             report = _measure(plan(own, others, os.environ, free_port()), tell)
@@ -290,7 +278,7 @@ def run(words: Sequence[str]) -> int:
     return 1 if report.delivered.lost else unprinted
 
 
-def _complain(tell: Progress, problem: object, status: int) -> int:
+def _complain(tell: ProgressLine, problem: object, status: int) -> int:
     tell("")
     sys.stderr.write(f"vllmsim bench clock: {problem}\n")
     return status

@@ -16,9 +16,9 @@ from attrs import evolve, frozen
 
 from vllmsim.config.arguments import scan
 from vllmsim.config.loading import ConfigurationError, load
-from vllmsim.config.names import find
 from vllmsim.config.schema import Configuration
 from vllmsim.dataset.records import TABLE
+from vllmsim.scripts import borrowing
 from vllmsim.scripts.dataset.building import Wishes
 from vllmsim.scripts.dataset.dialogues import FORMS, RECORDS
 from vllmsim.scripts.dataset.faults import UsageError
@@ -146,13 +146,7 @@ def parser() -> ArgumentParser:
     group = result.add_argument_group(
         "tokenizer", "options of the daemon; its configuration file and environment variables count too"
     )
-    for name in _DAEMONS:
-        meaning = find(name)
-        assert meaning is not None
-        switch = name == "force-dummy-tokenizer"
-        more = {"action": "store_const", "const": "true"} if switch else {"metavar": "X"}
-        group.add_argument(f"--{name}", help=meaning.option.help.replace("%", "%%"), **more)  # type: ignore[arg-type]
-    group.add_argument("--config", metavar="FILE", help="YAML file with such options")
+    borrowing.describe(group, _DAEMONS)
     return result
 
 
@@ -287,9 +281,7 @@ def _recorded(own: Namespace, environ: Mapping[str, str]) -> Recorded | None:
 
 def _configuration(own: Namespace, environ: Mapping[str, str]) -> Configuration:
     """Read the daemon's options, without what a tokenizer has nothing to do with."""
-    names = (*_DAEMONS, "config")
-    given = {name: getattr(own, name.replace("-", "_")) for name in names}
-    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    words = borrowing.words_of(own, _DAEMONS)
     if own.render_url is not None and own.tokenizer is None:
         # Who names a render service means it.
         words.append("--tokenizer=remote")

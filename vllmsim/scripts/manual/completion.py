@@ -16,11 +16,14 @@ from vllmsim.config.kinds import Flag, Kind, List
 from vllmsim.config.names import all_options
 from vllmsim.config.option import Option
 from vllmsim.config.pluginnames import PluginName
+from vllmsim.scripts.calibrate import options as calibrate
 from vllmsim.scripts.clock import command as clock
 from vllmsim.scripts.dataset import options as dataset_options
 
 _VLLM: Final = "vllm"
-_FILE: Final = re.compile(r"(^|-)(path|file|log|certfile|keyfile|ca-certs|scenario|uds|input|chat-template)$|^config$")
+_FILE: Final = re.compile(
+    r"(^|-)(path|file|log|certfile|keyfile|ca-certs|scenario|uds|input|chat-template)$|^(config|check|write)$"
+)
 """Names of options whose values are files, or may be."""
 _FOLDER: Final = re.compile(r"(^|-)(dir|output-path|local-path|media-path)$")
 _EITHER: Final = frozenset({"model", "tokenizer", "dataset-path"})
@@ -98,9 +101,11 @@ def parsed_offers(parser: ArgumentParser) -> Iterator[Offer]:
 def bash() -> str:
     """Write the file for bash, which bash-completion loads when a command is completed for the first time."""
     dataset, bench = parsed_offers(dataset_options.parser()), parsed_offers(clock.parser())
+    calibration = parsed_offers(calibrate.parser())
     return _BASH.format(
         daemon=_bash_table("_vllmsim", daemon_offers()),
         bench=_bash_table("_vllmsim_bench", bench),
+        calibrate=_bash_table("_vllmsim_calibrate", calibration),
         dataset=_bash_table("_vllmsim_dataset", dataset),
     )
 
@@ -148,6 +153,7 @@ _BASH: Final = """\
 
 {daemon}
 {bench}
+{calibrate}
 {dataset}
 _vllmsim() {{
     local cur prev words cword split
@@ -159,9 +165,11 @@ _vllmsim() {{
         fi
         _vllmsim_bench_words
         [[ ${{#COMPREPLY[@]}} -gt 0 ]] || _vllmsim_words
+    elif [[ ${{words[1]}} == calibrate && $cword -gt 1 ]]; then
+        _vllmsim_calibrate_words
     elif [[ $cword -eq 1 && ${{words[1]}} != -* ]]; then
         _filedir
-        COMPREPLY+=($(compgen -W "serve bench" -- "$cur"))
+        COMPREPLY+=($(compgen -W "serve bench calibrate" -- "$cur"))
     else
         _vllmsim_words
     fi
@@ -181,6 +189,7 @@ def zsh() -> str:
     return _ZSH.format(
         daemon=_zsh_table(daemon),
         bench=_zsh_table(parsed_offers(clock.parser())),
+        calibrate=_zsh_table(parsed_offers(calibrate.parser())),
         dataset=_zsh_table(parsed_offers(dataset_options.parser())),
     )
 
@@ -206,12 +215,15 @@ _ZSH: Final = """\
 #compdef vllmsim vllmsim-dataset
 # zsh completion for vllmsim and vllmsim-dataset, written by vllmsim.scripts.manual
 
-local -a daemon bench dataset
+local -a daemon bench calibrate dataset
 daemon=(
 {daemon}
 )
 bench=(
 {bench}
+)
+calibrate=(
+{calibrate}
 )
 dataset=(
 {dataset}
@@ -221,8 +233,11 @@ if [[ $service == vllmsim-dataset ]]; then
     _arguments $dataset '::input:_files'
 elif [[ $words[2] == bench ]]; then
     _arguments '1:command:(bench)' '2:benchmark:(clock)' $bench $daemon
+elif [[ $words[2] == calibrate ]]; then
+    _arguments '1:command:(calibrate)' '*:report:_files' $calibrate
 else
-    _arguments '1::command or model:{{_alternative "command\\:command\\:(serve bench)" "model\\:model\\:_files"}}' \\
+    _arguments '1::command or model:{{_alternative "command\\:command\\:(serve bench calibrate)" \\
+        "model\\:model\\:_files"}}' \\
         '2::model:_files' $daemon
 fi
 """

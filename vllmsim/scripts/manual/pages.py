@@ -11,6 +11,7 @@ from vllmsim.config.listing import flags_of, notes_of
 from vllmsim.config.names import all_options
 from vllmsim.config.option import Option, by_group
 from vllmsim.config.schema import own_options
+from vllmsim.scripts.calibrate import options as calibrate
 from vllmsim.scripts.clock import command as clock
 from vllmsim.scripts.dataset import options as dataset_options
 from vllmsim.scripts.manual import roff
@@ -22,6 +23,7 @@ _VLLM: Final = "vllm"
 _SYNOPSIS: Final = (
     ("vllmsim", "[serve] [MODEL] [OPTION...]"),
     ("vllmsim bench clock", "[--streams N] [--tokens N] [--json] [OPTION...]"),
+    ("vllmsim calibrate", "REPORT... [--check REPORT] [--write FILE] [OPTION...]"),
 )
 _REQUESTS: Final = (
     ("--config FILE", "Read options from a YAML file, as vllmsim.yaml(5) describes it."),
@@ -89,6 +91,11 @@ def daemon(date: str) -> str:
         *_parsed(clock.parser()),
         [".PP"],
         roff.paragraphs(clock.parser().epilog or ""),
+        roff.section("calibration"),
+        roff.paragraphs(f"vllmsim calibrate: {calibrate.parser().description}"),
+        *_parsed(calibrate.parser()),
+        [".PP"],
+        roff.paragraphs(calibrate.parser().epilog or ""),
         *_table("signals", _SIGNALS),
         *_table("environment", _variables(options)),
         *_table("files", _FILES),

@@ -1,0 +1,1 @@
+"""``vllmsim calibrate``: from reports of benchmarks to a configuration."""
