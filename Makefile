@@ -28,8 +28,11 @@ lint: $(VENV)/.dev ## check style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# What is drawn at random, and finds what it finds with or without measuring coverage, which takes long.
+DRAWN = tests/properties tests/scheduling/steps/test_against_reference.py
+
 # What load, faults and hostile input do; most of it waits, so that it goes beside the others.
-ROBUST = $(wildcard $(addprefix tests/,catalogue faults fuzz properties security soak))
+ROBUST = $(wildcard $(addprefix tests/,catalogue faults fuzz security soak)) $(DRAWN)
 
 unit: $(VENV)/.dev ## run the other tests with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(addprefix --ignore=,$(ROBUST))
@@ -46,8 +49,8 @@ soak: $(VENV)/.dev ## put a server under mixed load for an hour, or SOAK_SECONDS
 faults: $(VENV)/.dev ## kill, stop, starve and cut off daemons under load, many times over
 	FAULTS_FULL=1 $(BIN)/python -m pytest -s tests/faults
 
-properties: $(VENV)/.dev ## have ranks live thousands of lives; PROPERTY_EXAMPLES and PROPERTY_SEED say how many and which
-	PROPERTY_EXAMPLES=$(PROPERTY_EXAMPLES) PROPERTY_SEED=$(PROPERTY_SEED) $(BIN)/python -m pytest -q -s tests/properties
+properties: $(VENV)/.dev ## have ranks live thousands of lives, and schedule steps as slow rules do; PROPERTY_EXAMPLES and PROPERTY_SEED say how many and which
+	PROPERTY_EXAMPLES=$(PROPERTY_EXAMPLES) PROPERTY_SEED=$(PROPERTY_SEED) $(BIN)/python -m pytest -q -s $(DRAWN)
 
 # What depends on no library's release, or needs long for what others try too.
 LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench clock data_parallel \
