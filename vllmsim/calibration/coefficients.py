@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import astuple, frozen
 
-from vllmsim.calibration.regression import Regression, Solution
+from vllmsim.regression import Regression, Solution
 from vllmsim.steps import StepWork
 
 _REWEIGHTED: Final = 5

@@ -18,8 +18,8 @@ from vllmsim.calibration.accuracy import Agreement, compare, score
 from vllmsim.calibration.coefficients import NOTHING, Coefficients, Parts, Row, add, parts_of, solve
 from vllmsim.calibration.measured import Run
 from vllmsim.calibration.observation import Observation, outside_of
-from vllmsim.calibration.regression import Solution
 from vllmsim.calibration.replay import Played, Replay
+from vllmsim.regression import Solution
 from vllmsim.scheduling.steps.scheduler import StepScheduler
 
 _ROUNDS: Final = 40
