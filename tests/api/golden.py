@@ -52,11 +52,17 @@ def answer(*ids: int, reason: str = "stop", stop: str | int | None = None, piece
 
 
 def written(
-    dialect: Dialect, body: dict[str, Any], prompts: list[TokenizedPrompt], answers: list[Answer], cached: int = 0
+    dialect: Dialect,
+    body: dict[str, Any],
+    prompts: list[TokenizedPrompt],
+    answers: list[Answer],
+    cached: int = 0,
+    step: int = 1,
 ) -> bytes:
-    """Write a whole answer, or a stream whose choices take turns token by token.
+    """Write a whole answer, or a stream whose choices take turns.
 
     :param cached: how many tokens of the first prompt were.
+    :param step: how many tokens come at a time.
     """
     call, prefill = dialect.parse(json.dumps(body).encode(), HEAD), prefilled(prompts, cached)
     answers = [evolve(each, prefill=prefill) for each in answers]
@@ -64,8 +70,12 @@ def written(
         return call.whole_encoder().body(prompts, prefill, answers)
     encoder = call.stream_encoder()
     parts = [encoder.opening(prompts, prefill)]
-    for token in range(max(map(len, answers))):
-        parts += [encoder.tokens(i, each, token, token + 1) for i, each in enumerate(answers) if token < len(each)]
+    for token in range(0, max(map(len, answers)), step):
+        parts += [
+            encoder.tokens(i, each, token, min(len(each), token + step))
+            for i, each in enumerate(answers)
+            if token < len(each)
+        ]
     return b"".join([*parts, encoder.closing()])
 
 

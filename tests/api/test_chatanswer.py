@@ -73,10 +73,11 @@ class RecordingTests(SynchronousTestCase):
 class StreamTests(SynchronousTestCase):
     """Streams of answers with parts."""
 
-    def events(self, body: dict[str, Any], answer: Answer, **more: Any) -> list[Any]:
-        """Write a stream, token by token, and read it."""
+    def events(self, body: dict[str, Any], answer: Answer, step: int = 1, **more: Any) -> list[Any]:
+        """Write a stream, so many tokens at a time, and read it."""
         dialect = ChatDialect(settings(reasons=True, **more))
-        sent = written(dialect, {"messages": HI, "stream": True, "tools": [WEATHER], **body}, [PROMPT], [answer])
+        asked = {"messages": HI, "stream": True, "tools": [WEATHER], **body}
+        sent = written(dialect, asked, [PROMPT], [answer], step=step)
         return [json.loads(part[6:]) for part in sent.decode().split("\n\n")[:-2]]
 
     def deltas(self, body: dict[str, Any], answer: Answer, **more: Any) -> list[Any]:
@@ -110,6 +111,23 @@ class StreamTests(SynchronousTestCase):
         calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
         self.assertEqual("".join(ARGUMENTS), "".join(call["function"].get("arguments", "") for call in calls))
         self.assertEqual(1 + 1 + 2, len(calls))
+
+    def test_together(self) -> None:
+        """What a step gives of a part may come in one piece, and none is lost where it goes from part to part."""
+        single, steps = self.deltas({}, RECORDED), self.deltas({}, RECORDED, together=True, step=4)
+
+        def said(deltas: list[Any]) -> list[str]:
+            calls = [call["function"] for delta in deltas for call in delta.get("tool_calls", ())]
+            return [
+                "".join(delta.get("reasoning") or "" for delta in deltas),
+                "".join(delta.get("content") or "" for delta in deltas),
+                "".join(call.get("arguments", "") for call in calls),
+            ]
+
+        self.assertEqual(said(single), said(steps))
+        self.assertEqual(["think a"], [delta["reasoning"] for delta in steps if "reasoning" in delta])
+        arguments = [each["tool_calls"][0]["function"].get("arguments") for each in steps if each.get("tool_calls")]
+        self.assertEqual([None, '{"', 'city": "S', 'F"}'], arguments)
 
     def test_several_calls(self) -> None:
         """Calls are numbered, each with an id and its name once."""

@@ -155,7 +155,7 @@ class ChatStream(ChunkStream):
             silent = self._reading.hides(part)
             for token in range(stretch.start, min(stretch.stop, end)):
                 if part.first <= token < part.last and not silent:
-                    yield from self._write_body(choice, answer, number, part, token)
+                    yield from self._write_body(choice, answer, number, part, token, stop)
                     continue
                 names = token == part.opens and part.kind == "call"
                 if names or self._reading.body.return_token_ids:
@@ -165,14 +165,16 @@ class ChatStream(ChunkStream):
         if stop == len(answer):
             yield from self._write_end(choice, answer)
 
-    def _write_body(self, choice: int, answer: Answer, number: int, part: Part, token: int) -> Iterator[bytes]:
+    def _write_body(
+        self, choice: int, answer: Answer, number: int, part: Part, token: int, stop: int
+    ) -> Iterator[bytes]:
         if self._plain:
             before, after = self._part_frames.get((choice, number)) or self._render_part(choice, number, part)
             self._sent[choice] = token + 1
             yield before + orjson.dumps(answer.pieces[token]) + after
             return
-        sent = self._sent[choice]
-        if token == part.first or token + 1 == part.last or token + 1 - sent >= self._interval:
+        sent, count, pace = self._sent[choice], token + 1, self._pace
+        if (token == part.first and not pace.together) or count == part.last or pace.due(sent, count, stop):
             text = "".join(answer.pieces[sent : token + 1])
             yield self._delta_chunk(choice, self._delta(choice, part, text), answer, sent, token + 1)
             self._sent[choice] = token + 1

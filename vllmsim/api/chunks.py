@@ -41,7 +41,7 @@ class ChunkStream(ABC):
         self._continuous = forced or bool(self._include_usage and options and options.continuous_usage_stats)
         self._head, self._settings, self._shower = reading.head(kind), settings, shower
         self._handover, self._reasons = reading.handover, reading.reasons
-        self._interval = body.stream_interval or settings.stream_interval
+        self._pace = settings.pace(body.stream_interval)
         self._choices = reading.choices
         self._prompts: Sequence[TokenizedPrompt] = ()
         self._thought = 0
@@ -51,7 +51,7 @@ class ChunkStream(ABC):
         # Sized by the opening, when the simulator has checked that there are not too many choices.
         self._sent: list[int] = []
         self._frames: list[tuple[bytes, bytes] | None] = []
-        self._plain = self._interval == 1 and not (shower or body.return_token_ids or self._continuous)
+        self._plain = self._pace.single and not (shower or body.return_token_ids or self._continuous)
         """Whether chunks differ in their text alone."""
         self._framed = self._plain
         """Whether those of text do, so that one frame does for all."""
@@ -121,7 +121,7 @@ class ChunkStream(ABC):
         """Gather tokens to chunks: the first token alone, then `interval` at a time, and the rest with the end."""
         for token in range(start, stop):
             sent, count = self._sent[choice], token + 1
-            if not sent or count - sent >= self._interval or count == len(answer):
+            if not sent or count == len(answer) or self._pace.due(sent, count, stop):
                 yield self._chunk(choice, answer, sent, count)
                 self._sent[choice] = count
         if start == stop == len(answer):

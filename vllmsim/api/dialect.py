@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from vllmsim.api.body import Head
 from vllmsim.api.logprobs import Shower
+from vllmsim.api.pace import Pace
 from vllmsim.api.sampling import GenerationBody
 from vllmsim.api.spoiling import EVENTS, Spoiling
 from vllmsim.api.thresholds import USUAL, Threshold
@@ -34,6 +35,7 @@ class Settings:
     :param now: tells the time for ``created``, in whole seconds since the epoch.
     :param fingerprint: the value of ``system_fingerprint``.
     :param stream_interval: tokens per chunk after the first, unless the request says otherwise.
+    :param together: whether tokens that come at the same time leave in one chunk.
     :param ranks: the data-parallel ranks that requests may name.
     :param tooling: what the server does about tools.
     :param reasons: whether answers begin with reasoning.
@@ -53,6 +55,7 @@ class Settings:
     fingerprint: str | None = None
     response_role: str = "assistant"
     stream_interval: int = 1
+    together: bool = False
     tokens_as_ids: bool = False
     prompt_tokens_details: bool = False
     force_include_usage: bool = False
@@ -67,6 +70,13 @@ class Settings:
     block_size: int | None = None
     most_prompts: int = 1024
     behaviour: object = None
+
+    def pace(self, interval: int | None = None) -> Pace:
+        """Tell when chunks of a stream leave.
+
+        :param interval: what its request says; None for nothing.
+        """
+        return Pace(interval or self.stream_interval, self.together)
 
 
 class StreamEncoder(Protocol):

@@ -65,6 +65,8 @@ class Manners:
             fingerprint=fingerprint(c),
             response_role=c.response_role,
             stream_interval=c.stream_interval,
+            # Else a step gives a sequence one, and what comes late comes as it would have come.
+            together=c.steps and c.speculation is not None,
             tokens_as_ids=c.return_tokens_as_token_ids,
             prompt_tokens_details=c.enable_prompt_tokens_details,
             force_include_usage=c.enable_force_include_usage,

@@ -148,6 +148,16 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual([1, 3, 1], [chunk.completion_tokens for chunk in sent[:-1]])
         self.assertEqual(([EOS], 1), (list(sent[-1].output_ids), sent[-1].completion_tokens))
 
+    def test_together(self) -> None:
+        """What a step gives may go in one chunk; the last is told once more with the end."""
+        begun, said = encoder(generate(stream=True), PROMPT, together=True), answer(71, 72, 73, 74, EOS)
+        sent = [responses(begun.tokens(0, said, start, stop)) for start, stop in ((0, 1), (1, 3), (3, 5))]
+        self.assertEqual(
+            [[[71]], [[72, 73]], [[74, EOS]]], [[list(one.chunk.token_ids) for one in each] for each in sent]
+        )
+        [end] = responses(begun.closing())
+        self.assertEqual([74, EOS], list(end.complete.output_ids))
+
     def test_logprobs(self) -> None:
         """Each message has the log probabilities of its own tokens; the first of each choice has the prompt's."""
         sampling = {"n": 2, "logprobs": 0, "prompt_logprobs": 1}

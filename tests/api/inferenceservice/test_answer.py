@@ -36,9 +36,9 @@ def whole(*answers: Answer, **members: Any) -> Any:
     return response
 
 
-def encoder(interval: int = 1, **members: Any) -> Any:
+def encoder(interval: int = 1, *, together: bool = False, **members: Any) -> Any:
     """Begin to write an answer in pieces."""
-    dialect = InferenceDialect(settings(stream_interval=interval), 64, streams=True)
+    dialect = InferenceDialect(settings(stream_interval=interval, together=together), 64, streams=True)
     call = dialect.parse(GenerateRequest(text="hello", **members).SerializeToString(), HEAD)
     assert call.stream_encoder is not None
     made = call.stream_encoder()
@@ -175,6 +175,12 @@ class StreamTests(SynchronousTestCase):
         messages = [each for token in range(6) for each in unframed(made.tokens(0, said, token, token + 1))]
         self.assertEqual(["a", "bcd", "ab"], [each.outputs[0].text for each in messages])
         self.assertEqual([1, 3, 2], [each.outputs[0].num_tokens for each in messages])
+
+    def test_together(self) -> None:
+        """What a step gives may go in one message."""
+        made, said = encoder(together=True), answer(71, 72, 73, 74, 71, 72, reason="length")
+        runs = [[*unframed(made.tokens(0, said, start, stop))] for start, stop in ((0, 1), (1, 4), (4, 6))]
+        self.assertEqual([["a"], ["bcd"], ["ab"]], [[each.outputs[0].text for each in run] for run in runs])
 
     def test_aborted(self) -> None:
         """An answer that is ended says so in a message without tokens, or with those that were held back."""

@@ -49,9 +49,14 @@ CALLED = spoken(THOUGHT, ("text", ["\n"]), ("call", ['{"', "city", '":', ' "', "
 
 
 def sent(
-    said: Answer, cached_tokens: int = 0, ids: list[int] | None = None, media: Sequence[Span] = (), **more: Any
+    said: Answer,
+    cached_tokens: int = 0,
+    ids: list[int] | None = None,
+    media: Sequence[Span] = (),
+    step: int = 1,
+    **more: Any,
 ) -> bytes:
-    """Write an answer.
+    """Write an answer, a stream so many tokens at a time.
 
     :param more: fields of the request, and settings of the server.
     """
@@ -64,7 +69,7 @@ def sent(
     if call.stream_encoder is None:
         return call.whole_encoder().body(prompts, prefill, [said])
     encoder = call.stream_encoder()
-    runs = [encoder.tokens(0, said, token, token + 1) for token in range(len(said))]
+    runs = [encoder.tokens(0, said, token, min(len(said), token + step)) for token in range(0, len(said), step)]
     return b"".join([encoder.opening(prompts, prefill), *runs, encoder.closing()])
 
 
@@ -180,6 +185,16 @@ class StreamTests(SynchronousTestCase):
             if each.get("index") is not None and each.get("delta", {"type": "signature_delta"})["type"][0] == "t"
         ]
         self.assertEqual(["a", "bcde", "f", "g", "hijk"], pieces)
+
+    def test_together(self) -> None:
+        """What a step gives of a block may come as one delta."""
+        said = spoken(("reasoning", list("abcdef")), ("text", list("ghijk")))
+        pieces = [
+            each["delta"].get("text") or each["delta"].get("thinking")
+            for each in events(said, step=4, together=True)
+            if each.get("index") is not None and each.get("delta", {"type": "signature_delta"})["type"][0] == "t"
+        ]
+        self.assertEqual(["abc", "def", "ghij", "k"], pieces)
 
     def test_abort(self) -> None:
         """An answer that is aborted ends without a reason, and what was gathered is not lost."""

@@ -227,6 +227,15 @@ class EventTests(SynchronousTestCase):
         deltas = [event["delta"] for event in self.events({}, silent, stream_interval=2) if "delta" in event]
         self.assertEqual(["a", "b", "c"], deltas)
 
+    def test_together(self) -> None:
+        """What a step gives of an item may come as one delta."""
+        events = self.events({}, ABCD, step=3, together=True)
+        self.assertEqual(["ab ", "cd"], [event["delta"] for event in events if "delta" in event])
+        shown = self.events(INCLUDED, ABCD, step=3, together=True)
+        self.assertEqual([3, 3], [len(event["logprobs"]) for event in shown if "delta" in event])
+        deltas = [event["delta"] for event in self.events({}, RECORDED, step=4, together=True) if "delta" in event]
+        self.assertEqual("".join(["think a", "\n", *ARGUMENTS]), "".join(deltas))
+
     def test_several_calls(self) -> None:
         """Calls are items of their own, one after the other."""
         said = composed(("call", 2, 1, ["{}"], "get_w"), ("call", 2, 1, ['{"city', '": 1}'], "get_w"))

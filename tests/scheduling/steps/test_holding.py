@@ -15,7 +15,7 @@ class HeldTests(SynchronousTestCase):
         """Have one that is held, and one that is not."""
         self.rig = Rig()
         self.held, self.other = self.rig.add("held", range(6)), self.rig.add("other", range(20, 26), range(3))
-        self.held.held = True
+        self.held.halt = 0
 
     def give(self) -> dict[str, int]:
         """Make a step, and tell how many tokens it has given to whom."""
@@ -57,7 +57,7 @@ class HeldTests(SynchronousTestCase):
         """One may be held in the midst of its answer."""
         self.rig.scheduler.release(self.held)
         self.give()
-        self.held.held = True
+        self.held.halt = 1
         self.assertEqual({"held": 0, "other": 1}, self.give())
         self.assertEqual(1, self.held.generated)
         self.rig.scheduler.release(self.held)

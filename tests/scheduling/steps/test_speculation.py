@@ -225,3 +225,28 @@ class PaddingTests(SpeculationTestCase):
         self.assertEqual(StepWork(decodes=1, draft_tokens=3, read=8, pairs=4 * 8 + 10), self.work)
         self.assertEqual(({"b": 4}, {"b": 4}), self.step())
         self.assertEqual([("verified", 3, 0), ("verified", 3, 3)], self.heard.heard)
+
+
+class HeldTests(SpeculationTestCase):
+    """A sequence with a token that is late on purpose."""
+
+    def test_halt(self) -> None:
+        """A step gives no tokens behind which one is late, however many guesses are right; nor are any guessed then."""
+        self.make(ALL)
+        one = self.add("a", range(6))
+        one.halt = 3
+        self.assertEqual([{"a": 1}, {"a": 2}], [self.step()[1] for _ in range(2)])
+        self.assertEqual(({"a": 4}, {"a": 0}), self.step())
+        self.assertEqual(({}, {}), self.step())
+        self.rig.scheduler.release(one)
+        self.assertEqual(({"a": 1}, {"a": 1}), self.step())
+        self.assertEqual(({"a": 4}, {"a": 4}), self.step())
+
+    def test_last(self) -> None:
+        """The last token may be the one."""
+        self.make(ALL)
+        one = self.add("a", range(6), range(4))
+        one.halt = 3
+        self.assertEqual([{"a": 1}, {"a": 2}, {"a": 0}, {}], [self.step()[1] for _ in range(4)])
+        self.rig.scheduler.release(one)
+        self.assertEqual([{"a": 1}, {}], [self.step()[1] for _ in range(2)])

@@ -29,8 +29,8 @@ class GenerateStream:
 
     def __init__(self, reading: GenerateReading) -> None:
         self._reading, self._output = reading, reading.output
-        self._interval = reading.settings.stream_interval
-        self._plain = self._interval == 1 and self._output is None
+        self._pace = reading.settings.pace()
+        self._plain = self._pace.single and self._output is None
         """Whether chunks behind the first differ in their token alone."""
         self._prompt: TokenizedPrompt
         # Sized by the opening, when the simulator has checked that there are not too many choices.
@@ -72,7 +72,7 @@ class GenerateStream:
         length, sent = len(answer), self._sent[choice]
         for token in range(start, stop):
             count = token + 1
-            if not sent or count - sent >= self._interval or count == length:
+            if not sent or count == length or self._pace.due(sent, count, stop):
                 yield self._chunk(choice, answer, sent, count)
                 if count == length:
                     break

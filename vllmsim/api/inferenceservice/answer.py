@@ -174,7 +174,7 @@ class InferenceStream:
 
     def __init__(self, reading: InferenceReading) -> None:
         self._reading = reading
-        self._interval = reading.settings.stream_interval
+        self._pace = reading.settings.pace()
         self._prompt: TokenizedPrompt | None = None
         self._opened = False
         # Sized by the opening, when the simulator has checked that there are not too many choices.
@@ -207,7 +207,7 @@ class InferenceStream:
         length = len(answer)
         for token in range(start, stop):
             sent, count = self._sent[choice], token + 1
-            if not sent or count - sent >= self._interval or count == length:
+            if not sent or count == length or self._pace.due(sent, count, stop):
                 yield self._message(choice, answer, range(sent, count))
         if start == stop == length:
             yield self._message(choice, answer, range(self._sent[choice], stop))

@@ -78,7 +78,7 @@ class MessagesStream:
 
     def __init__(self, reading: MessagesReading) -> None:
         self._reading = reading
-        self._interval = reading.settings.stream_interval
+        self._pace = reading.settings.pace()
         self._prefill = NOT_PREFILLED
         self._blocks = 0
         self._call_ids: list[str] = []
@@ -109,7 +109,7 @@ class MessagesStream:
         """Write a run of tokens; the end comes with the closing."""
         self._answer = answer
         part = self._part
-        if part is not None and part.first <= start and stop <= part.last and self._interval == 1:
+        if part is not None and part.first <= start and stop <= part.last and self._pace.single:
             before, after = self._frame
             dumps = orjson.dumps
             self._sent = stop
@@ -152,13 +152,14 @@ class MessagesStream:
 
     def _texts(self, answer: Answer, stretch: Stretch) -> Iterator[str]:
         """Gather what tokens say: the first of a part alone, then `interval` at a time, and the rest with its last."""
-        part = stretch.part
-        for token in stretch.body:
+        part, body, pace = stretch.part, stretch.body, self._pace
+        for token in body:
             if token == part.first:
                 self._sent = token
-            if token in (part.first, part.last - 1) or token + 1 - self._sent >= self._interval:
-                text = "".join(answer.pieces[self._sent : token + 1])
-                self._sent = token + 1
+            count, alone = token + 1, token == part.first and not pace.together
+            if alone or count == part.last or pace.due(self._sent, count, body.stop):
+                text = "".join(answer.pieces[self._sent : count])
+                self._sent = count
                 yield text
 
     def _begin(self, stretch: Stretch, block: dict[str, Any]) -> Iterator[bytes]:

@@ -47,8 +47,8 @@ class ResponseStream:
     def __init__(self, reading: ResponseReading, keep: Keep | None) -> None:
         self._reading, self._keep = reading, keep
         self._shower = reading.shower
-        self._interval = reading.settings.stream_interval
-        self._plain = self._interval == 1 and self._shower is None
+        self._pace = reading.settings.pace()
+        self._plain = self._pace.single and self._shower is None
         self._prompts: Sequence[TokenizedPrompt] = ()
         self._prefill = NOT_PREFILLED
         self._status: Status = "queued"
@@ -133,7 +133,7 @@ class ResponseStream:
                 yield before + dumps(piece) + middle + b"%d" % self._sequence + after
                 self._sequence += 1
 
-    def _gathered(self, item: OutputItem, answer: Answer, tokens: Iterable[int], shows: range) -> Iterator[bytes]:
+    def _gathered(self, item: OutputItem, answer: Answer, tokens: range, shows: range) -> Iterator[bytes]:
         """Gather tokens to deltas: an item's first token alone, then `interval` at a time, and the rest at its end.
 
         :param shows: all tokens that deltas of the item are of.
@@ -142,7 +142,8 @@ class ResponseStream:
             if token == shows.start:
                 self._sent = token
             count = token + 1
-            if token == shows.start or count == shows.stop or count - self._sent >= self._interval:
+            alone = token == shows.start and not self._pace.together
+            if alone or count == shows.stop or self._pace.due(self._sent, count, tokens.stop):
                 yield from self._delta(item, answer, self._sent, count)
                 self._sent = count
 

@@ -90,8 +90,8 @@ class GenerateStream:
 
     def __init__(self, reading: GenerateReading) -> None:
         self._reading, self._shower, self._envelope = reading, reading.shower, Envelope(reading)
-        self._interval = reading.settings.stream_interval
-        self._plain = self._interval == 1 and not (self._shower or self._envelope.continuous)
+        self._pace = reading.settings.pace()
+        self._plain = self._pace.single and not (self._shower or self._envelope.continuous)
         self._tells = reading.body.output_mode == "text"
         self._prompts: Sequence[TokenizedPrompt] = ()
         # Sized by the opening, when the simulator has checked that there are not too many choices.
@@ -139,7 +139,7 @@ class GenerateStream:
         length = len(answer)
         for token in range(start, stop):
             sent, count = self._sent[choice], token + 1
-            if not sent or count - sent >= self._interval or count == length:
+            if not sent or count == length or self._pace.due(sent, count, stop):
                 yield self._chunk(choice, answer, sent, count)
                 self._sent[choice] = count
         if start == stop == length:

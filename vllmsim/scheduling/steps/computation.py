@@ -42,8 +42,9 @@ class Computation:
     """How many tokens are guessed behind the last, to be verified with the next step, or the one that runs."""
     partial: bool = field(init=False, default=False)
     """Whether the step that it was in last did not come to the end of its prompt, or of what is computed anew."""
-    held: bool = field(init=False, default=False)
-    """Whether its next token is late on purpose: the step that computes it does not give it."""
+    halt: int | None = field(init=False, default=None)
+    """Behind how many tokens of its answer it stops until it is released, as the next is late on purpose: the step that
+    computes that does not give it. None for nowhere."""
     preemptions: int = field(init=False, default=0)
     """How many times it lost its blocks."""
     blocks: IStepBlocks | None = field(init=False, default=None)
@@ -61,6 +62,11 @@ class Computation:
     def generated(self) -> int:
         """How many tokens of the answer there are."""
         return self.tokens - len(self.prompt.ids)
+
+    @property
+    def held(self) -> bool:
+        """Whether the next token is late on purpose."""
+        return self.halt is not None and self.generated >= self.halt
 
     @property
     def finished(self) -> bool:

@@ -188,8 +188,6 @@ class StepCourse:
             return
         if emission.sent == len(emission.answer):
             emission.finished.callback(None)
-        elif self._delays:
-            self.computation.held = min(self._delays) <= emission.sent
 
     def _prefill(self) -> Prefill:
         """Tell where the prompt's tokens come from, and which blocks have them now."""
@@ -213,7 +211,7 @@ class StepCourse:
         if image := self.sequence.draw_image_time():
             delays[length - 1] = delays.get(length - 1, 0.0) + image
         self._delays = {place: seconds for place, seconds in delays.items() if seconds}
-        self.computation.held = 0 in self._delays
+        self.computation.halt = min(self._delays, default=None)
 
     def _delay(self, sent: int) -> None:
         """Begin to wait before a token that would be due now."""
@@ -229,6 +227,7 @@ class StepCourse:
     def _delayed(self) -> None:
         self._timer = None
         self._scheduler.release(self.computation)
+        self.computation.halt = min(self._delays, default=None)
         self._engine.wake()
 
     def _fetched(self) -> None:

@@ -78,7 +78,7 @@ class StepScheduler:
 
     def release(self, computation: Computation) -> None:
         """Have one that was held come to its next token, which is computed once more if it was there."""
-        computation.held = False
+        computation.halt = None
         if computation.computed and computation.computed == computation.tokens and not computation.pending:
             computation.computed -= 1
 
@@ -132,7 +132,7 @@ class StepScheduler:
                 continue
             computation.pending = 0
             if computation.computed >= computation.tokens and computation.held:
-                computation.computed = computation.tokens
+                computation.computed, computation.drafts = computation.tokens, 0
                 given.append((computation, 0))
             elif computation.computed >= computation.tokens:
                 new = self._advance(computation, batch.drafts.get(computation, 0))
@@ -280,7 +280,8 @@ class StepScheduler:
         assert answer is not None
         new = 1
         if guesses and guessing is not None:
-            new = min(1 + guessing.accept(computation, guesses), len(answer) - computation.generated)
+            end = len(answer) if computation.halt is None else min(len(answer), computation.halt)
+            new = min(1 + guessing.accept(computation, guesses), end - computation.generated)
         computation.tokens += new
         if guesses:
             # All but the last of them are computed, as ever, and can be found by others now.
