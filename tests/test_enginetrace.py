@@ -103,6 +103,15 @@ class EngineTraceTests(SynchronousTestCase):
         counts = [(at // SECOND - 1000, *each.values()) for at, each in trace.counters[3, "sequences"]]
         self.assertEqual([(1, 0, 1), (2, 0, 2), (3, 2, 0), (5, 1, 1), (6, 0, 1)], counts)
 
+    def test_midnight(self) -> None:
+        """What happens at the very beginning of a day is counted too."""
+        self.trace = make_engine_trace(str(self.path), 1 << 20, 3, "m", 0.0, lambda: (0, 0), self.clock, in_thread)
+        number = self.trace.sequence_came(0.0, {})
+        self.trace.sequence_moved(number, 1.0, "prefill", {})
+        self.flush()
+        counts = [(at // SECOND, *each.values()) for at, each in read(self.path).counters[3, "sequences"]]
+        self.assertEqual([(0, 0, 1), (1, 1, 0)], counts)
+
     def test_look(self) -> None:
         """Blocks are counted between steps too, when their number has changed."""
         for at, self.blocks in enumerate([(0, 0), (1, 0), (1, 0), (1, 1)]):
@@ -176,7 +185,25 @@ class EngineTraceTests(SynchronousTestCase):
         """What is there from an earlier run, or a crash, is set aside."""
         self.path.write_text("old")
         self.trace.file.check()
-        self.assertEqual(("", "old"), (self.path.read_text(), self.path.with_name("trace.json.1").read_text()))
+        self.assertFalse(self.path.exists())
+        self.assertEqual("old", self.path.with_name("trace.json.1").read_text())
+
+    def test_no_file(self) -> None:
+        """What is no file, such as a pipe, is refused at the start."""
+        os.mkfifo(self.path)
+        reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.assertRaisesRegex(OSError, "no regular file", self.trace.file.check)
+
+    def test_not_set_aside(self) -> None:
+        """Where a file cannot be set aside it becomes longer, and is whole in the end."""
+        self.path.with_name("trace.json.1").mkdir()
+        self.trace = self.make(500)
+        for at in range(5):
+            self.trace.step_began(float(at), 0.5, WORK, {})
+            self.flush()
+        self.successResultOf(self.trace.file.stop())
+        self.assertEqual(5, sum(each["ph"] == "X" for each in json.loads(self.path.read_text())))
 
     def test_full(self) -> None:
         """On a disk that is full for a while the file is whole in the end."""

@@ -7,7 +7,9 @@ the next attempt, up to a bound.
 """
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
@@ -97,13 +99,18 @@ class AppendedFile(Generic[T]):
     _lost: int = field(init=False, default=0)
 
     def check(self) -> None:
-        """Make sure that the file can be written to, and is a new one if it has a frame.
+        """Make sure that the file can be written to; one that has a frame begins anew.
 
         :raises OSError: when it cannot.
         """
-        if self._frame is not None and os.path.isfile(self.path) and os.path.getsize(self.path):  # noqa: PTH113, PTH202
-            os.replace(self.path, self.path + OLDER)  # noqa: PTH105
-        os.close(os.open(self.path, _FLAGS, _MODE))
+        descriptor = os.open(self.path, _FLAGS, _MODE)
+        found = os.fstat(descriptor)
+        os.close(descriptor)
+        if self._frame is not None:
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            if found.st_size:
+                os.replace(self.path, self.path + OLDER)  # noqa: PTH105
 
     def add(self, happened: T) -> None:
         """Have something written soon."""
@@ -151,7 +158,7 @@ class AppendedFile(Generic[T]):
                 self._plan(RETRY)
                 return
         if self._stopped and self._frame is not None:
-            await self._defer_to_thread(self._end, self._frame)
+            await self._defer_to_thread(self._end, self.path, self._frame)
 
     def _append(self, rest: _Rest | None, together: Sequence[T]) -> tuple[_Rest | None, str | None]:
         """Append what is left of an earlier attempt, or lines. Called in a thread.
@@ -190,21 +197,21 @@ class AppendedFile(Generic[T]):
             return not os.path.getsize(self.path)  # noqa: PTH202
         return True
 
-    def _end(self, frame: Frame) -> None:
-        """Write the end of a file, where that is possible. Called in a thread."""
-        if not self._is_new():
-            with contextlib.suppress(OSError):
-                descriptor = os.open(self.path, _FLAGS, _MODE)
-                try:
+    def _end(self, path: str, frame: Frame) -> None:
+        """Write the end of a file that is not empty, where that is possible. Called in a thread."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, _FLAGS & ~os.O_CREAT)
+            try:
+                if os.fstat(descriptor).st_size:
                     os.write(descriptor, frame.tail)
-                finally:
-                    os.close(descriptor)
+            finally:
+                os.close(descriptor)
 
     def _turn(self, frame: Frame) -> None:
-        """Have what comes next go to another file. Called in a thread."""
-        self._end(frame)
+        """Have what comes next go to another file, where that is possible. Called in a thread."""
         with contextlib.suppress(OSError):
             os.replace(self.path, self.path + OLDER)  # noqa: PTH105
+            self._end(self.path + OLDER, frame)
 
     def _tell(self, reason: str | None) -> None:
         """Say once that lines cannot be written, and once that they are again."""

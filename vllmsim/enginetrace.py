@@ -78,7 +78,8 @@ class TraceEvents:
     """Where the sequences are that have not come to their end, with what is told of them."""
     _counts: dict[str, dict[str, int]] = field(init=False, factory=dict)
     """What counters show, and what they were last told to."""
-    _last: int = field(init=False, default=0)
+    _last: int = field(init=False, default=-1)
+    """The time of what was told last."""
     _running: int = field(init=False, default=0)
 
     @property
@@ -108,7 +109,7 @@ class TraceEvents:
             at = self._time(each.at)
             if at != self._last:
                 # What happens at one time is counted once.
-                if self._last:
+                if self._last >= 0:
                     self._count_sequences(events)
                 self._last = at
             if isinstance(each, _Step):

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Container
 from collections.abc import Sequence as Several
 from functools import partial
+from typing import Final
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -15,6 +16,9 @@ from vllmsim.records import RequestRecord
 from vllmsim.sampling import Sampling, entries
 from vllmsim.scheduling.behaviour import Behaviour
 from vllmsim.steps import Phase
+
+_LONGEST_NAME: Final = 256
+"""Of an id that a client has chosen, so much is traced."""
 
 
 @define(eq=False)
@@ -197,8 +201,9 @@ class Sequence:
         if trace is None:
             return
         if number is None:
-            known = {"id": self.submission.request.answer_id, "choice": self.choice, "tokens": len(self.prompt.ids)}
-            self._traced = trace.sequence_came(at, known)
+            request = self.submission.request
+            known = {"id": request.answer_id[:_LONGEST_NAME], "choice": self.choice, "model": request.model}
+            self._traced = trace.sequence_came(at, {**known, "tokens": len(self.prompt.ids)})
         elif phase is None:
             trace.sequence_left(number, at)
         else:
