@@ -65,13 +65,14 @@ class IStepBlocks(Interface):
         :return: how many tokens the prefix cache has, and how many more can be fetched from elsewhere.
         """
 
-    def enter(whole: int, slots: int, known: int, spare: int) -> bool:
+    def enter(whole: int, slots: int, known: int, spare: int, reserved: int = 0) -> bool:
         """Take the blocks that were found last, and free ones behind them, if there are enough; else nothing.
 
         :param whole: so many tokens must fit as well, though they get no blocks yet; 0 for no more than `slots`.
         :param slots: for how many tokens there must be blocks.
         :param known: the full blocks of how many tokens are found by others from now on.
         :param spare: how many blocks must be free beside.
+        :param reserved: how many more must be free beside those that it gets now.
         :return: whether it has them.
         """
 

@@ -119,6 +119,18 @@ class ElsewhereTests(StepBlocksTestCase):
         self.assertEqual((0, 0), blocks.find(8))
         self.assertEqual([(8, 7)], self.rig.metrics.looked_outside)
 
+    def test_remote_that_must_not_be_read(self) -> None:
+        """Who may not read what others have computed fetches nothing either, as in vLLM."""
+        self.assertEqual((0, 0), self.open(range(8), remote=8, reads=False).find(8))
+
+    def test_reserved(self) -> None:
+        """Where blocks are reserved for others, one gets its own if these stay free; later ones may be theirs."""
+        self.have(4)
+        blocks = self.open(range(12), remote=8)
+        self.assertEqual((0, 8), blocks.find(12))
+        self.assertFalse(blocks.enter(12, 8, 0, 0, 3))
+        self.assertTrue(blocks.enter(12, 8, 0, 0, 2))
+
     def test_outside(self) -> None:
         """What a cache outside has is fetched in whole blocks, beyond those that are here, as often as it is needed."""
         self.have(outside=True)

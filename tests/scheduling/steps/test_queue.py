@@ -10,9 +10,9 @@ from vllmsim.scheduling.steps.queue import StepQueue
 LIMITS = StepLimits(8, 64, 256, adapters=1)
 
 
-def _make(*, ready: bool = True, adapter: int | None = None) -> Computation:
+def _make(*, ready: bool = True, adapter: int | None = None, priority: int = 0) -> Computation:
     need = None if adapter is None else Adapter("a", "", "", adapter)
-    return Computation(HashedPrompt(range(3)), [1] if ready else None, adapter=need)
+    return Computation(HashedPrompt(range(3)), [1] if ready else None, priority, adapter=need)
 
 
 class StepQueueTests(SynchronousTestCase):
@@ -28,9 +28,9 @@ class StepQueueTests(SynchronousTestCase):
         self.queue.add(computation)
         return computation
 
-    def look(self, *, admitting: bool = True) -> tuple[Computation | None, int, int]:
+    def look(self) -> tuple[Computation | None, int, int]:
         """Tell who is next, how many wait, and how many of these could not run."""
-        return self.queue.first(LIMITS, admitting), len(self.queue), self.queue.count_deferred(LIMITS)
+        return self.queue.first(LIMITS), len(self.queue), self.queue.count_deferred(LIMITS)
 
     def test_unready(self) -> None:
         """Whose answer is not known is passed over, and stands where it came when it is."""
@@ -44,22 +44,31 @@ class StepQueueTests(SynchronousTestCase):
         self.assertEqual((second, 1, 0), self.look())
 
     def test_fetching(self) -> None:
-        """Whose tokens are fetched is passed over, and first when they are there, even if nobody else may come."""
+        """Whose tokens are fetched is passed over, and known when they are there."""
         first, second, third = self.come(), self.come(), self.come()
-        self.queue.fetch(second)
         self.queue.fetch(third)
+        self.queue.fetch(second)
         self.queue.fetched(first)
-        self.assertEqual((first, 3, 2), self.look())
-        self.assertEqual((None, 3, 2), self.look(admitting=False))
+        self.assertEqual(((first, 3, 2), []), (self.look(), self.queue.fetched_ones))
+        self.queue.fetched(second)
+        self.assertEqual(((first, 3, 1), [second]), (self.look(), self.queue.fetched_ones))
         self.queue.fetched(third)
-        self.assertEqual((third, 3, 1), self.look(admitting=False))
-        self.assertEqual(
-            ([second, third], True, False), (self.queue.fetching, *map(self.queue.is_fetched, (third, second)))
-        )
+        self.assertEqual(([third, second], [third, second]), (self.queue.fetching, self.queue.fetched_ones))
+        self.assertEqual([True, False], [*map(self.queue.is_fetched, (third, first))])
         self.queue.enter(third)
         self.assertTrue(self.queue.discard(second))
         self.queue.fetched(second)
         self.assertEqual((first, 1, 0), self.look())
+
+    def test_fetching_by_priority(self) -> None:
+        """Where priorities count, those whose tokens are there stand as others do."""
+        self.queue = StepQueue(by_priority=True)
+        computations = [_make(priority=priority) for priority in (2, 1, 2)]
+        for each in computations:
+            self.queue.add(each)
+            self.queue.fetch(each)
+            self.queue.fetched(each)
+        self.assertEqual([1, 0, 2], [computations.index(each) for each in self.queue.fetched_ones])
 
     def test_adapters(self) -> None:
         """Who needs one adapter too many is passed over until nobody runs with another."""
@@ -73,15 +82,13 @@ class StepQueueTests(SynchronousTestCase):
         self.queue.leave(same)
         self.assertEqual((other, 1, 0), self.look())
 
-    def test_fetched_adapters(self) -> None:
-        """The same holds for those whose tokens were fetched."""
-        running, other = self.come(adapter=1), self.come(adapter=2)
+    def test_use(self) -> None:
+        """An adapter can be had that is in use, or may be."""
+        running, other, same, none = self.come(adapter=1), self.come(adapter=2), self.come(adapter=1), self.come()
         self.queue.enter(running)
-        self.queue.fetch(other)
-        self.queue.fetched(other)
-        self.assertIsNone(self.look()[0])
+        self.assertEqual([False, True, True], [self.queue.has_adapter(each, LIMITS) for each in (other, same, none)])
         self.queue.leave(running)
-        self.assertIs(other, self.look()[0])
+        self.assertTrue(self.queue.has_adapter(other, LIMITS))
 
     def test_orders(self) -> None:
         """Who was preempted is next; all know which they are of those who came."""

@@ -1,7 +1,7 @@
 """The scheduler does what vLLM's own has done."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scheduling.steps.rig import Rig
 from vllmsim.inference import Adapter
+from vllmsim.scheduling.steps.batch import Admission
 from vllmsim.scheduling.steps.computation import Computation
 from vllmsim.scheduling.steps.limits import StepLimits
 
@@ -50,6 +51,10 @@ class Recording:
     rig: Rig = field(init=False)
     _guessing: GivenGuessing | None = field(init=False, default=None)
     _adapters: dict[Any, Adapter] = field(init=False, factory=dict)
+    _delays: dict[Computation, int] = field(init=False, factory=dict)
+    """How many steps it takes to fetch what another server has computed for each."""
+    _arrivals: list[tuple[int, Computation]] = field(init=False, factory=list)
+    """After which step what was fetched is there."""
     _finished: list[str] = field(init=False, factory=list)
     """Who is gone since the last step was scheduled."""
 
@@ -102,19 +107,31 @@ class Recording:
             if self._guessing is not None:
                 self._guessing.accepted = expected.get("accepted", {})
             self._finished += rig.name([each for each, _ in scheduler.complete(batch) if each.finished])
+        self._fetch(batch.fetching, number)
+        events = rig.listener.take()
         if not batch.scheduled and not batch.preempted and not gone:
             return None
         shown = {
             # A batch has an order, the others are sets.
             "sched": list(rig.show(batch).items()),
-            "new": {rig.names[each.computation]: each.cached for each in batch.admitted if not each.resumed},
+            "new": {
+                rig.names[each.computation]: each.cached + each.external for each in batch.admitted if not each.resumed
+            },
             "preempted": sorted(rig.name(batch.preempted)),
             "finished": sorted(gone),
             "blocks": blocks,
-            "events": [len(event[2]) if event[0] == "stored" else -1 for event in rig.listener.take()],
+            "events": [len(event[2]) if event[0] == "stored" else -1 for event in events],
             "accepted": expected.get("accepted"),
         }
         return {name: value for name, value in shown.items() if name in expected}
+
+    def _fetch(self, fetching: Sequence[Admission], number: int) -> None:
+        """Have what is fetched from now on be there after as many steps as it takes, and what is there be known."""
+        for each in fetching:
+            self._arrivals.append((number + self._delays[each.computation], each.computation))
+        for step, computation in self._arrivals:
+            if step == number:
+                self.rig.scheduler.fetched(computation)
 
     def _come_and_go(self, number: int) -> None:
         """Have those come and those be aborted whose step it is, in the order in which they are listed."""
@@ -136,7 +153,10 @@ class Recording:
         answer = [self._generated[each % len(self._generated)] for each in range(take("max_tokens"))]
         name, prompt, salt = take("id"), take("prompt"), take("cache_salt", None) or ""
         priority, reads = take("priority", 0), not take("skip_reading_prefix_cache", False)
-        self.rig.add(name, prompt, answer, adapter=adapter, salt=salt, priority=priority, reads=reads)
+        remote, delay = take("remote", 0), take("delay", 0)
+        how: dict[str, Any] = {"priority": priority, "reads": reads, "remote_tokens": remote}
+        computation = self.rig.add(name, prompt, answer, adapter=adapter, salt=salt, **how)
+        self._delays[computation] = delay
         assert not request, request
 
 

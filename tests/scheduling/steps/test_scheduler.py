@@ -266,6 +266,19 @@ class WaitingTests(SchedulerTestCase):
         self.assertEqual({"b": 1, "a": 1, "c": 1}, self.rig.show(batch))
         self.assertEqual([(0, 8), (8, 0)], [(each.cached, each.external) for each in batch.admitted])
 
+    def test_fetched_adapters(self) -> None:
+        """One whose tokens are there waits for its adapter all the same, and others find them already."""
+        self.have()
+        one, two = Adapter("x", "", "", 1), Adapter("y", "", "", 2)
+        self.rig.add("a", range(4), range(3), adapter=one)
+        self.rig.step()
+        computation = self.rig.add("b", range(9), range(1), adapter=two, remote_tokens=9)
+        self.rig.limit(adapters=2)
+        self.assertEqual([{"a": 1}], self.steps(1))
+        self.rig.limit(adapters=1)
+        self.scheduler.fetched(computation)
+        self.assertEqual([{"a": 1}, {"b": 1}], self.steps(2))
+
     def test_reserved(self) -> None:
         """One whose tokens are fetched leaves the blocks that others need to come to the end of their prompts."""
         self.have(9, batched_tokens=5, long_prefill=4, whole=False)

@@ -114,12 +114,12 @@ class StepBlocks:
         self._looked_for = tokens, cached, external
         return cached, external
 
-    def enter(self, whole: int, slots: int, known: int, spare: int) -> bool:
+    def enter(self, whole: int, slots: int, known: int, spare: int, reserved: int = 0) -> bool:
         """Take what was found, and free blocks behind; see :class:`vllmsim.interfaces.IStepBlocks`."""
         books, found = self._books, self._found
-        needed = -(-max(whole, slots) // books.size) - len(self._ids) - len(found)
-        needed = max(0, needed) + books.pool.count_free(found) + spare
-        if needed > books.pool.room - books.pressure.missing:
+        here = len(self._ids) + len(found)
+        room = books.pool.room - books.pressure.missing - books.pool.count_free(found) - spare
+        if max(0, -(-whole // books.size) - here) > room or max(0, -(-slots // books.size) - here) > room - reserved:
             return False
         if not self._ids:
             self._begin()
@@ -173,10 +173,12 @@ class StepBlocks:
         books = self._books
         # As in vLLM the last token of a prompt is computed in any case: that gives the first token of the answer.
         most = len(self._prompt.ids) - 1
+        if not self._reads:
+            return 0
         if self._remote_tokens:
             # The server that ran the prefill keeps them for one transfer.
             return 0 if self._entered else min(self._remote_tokens, most)
-        if self._reads and books.outside:
+        if books.outside:
             return min(self._prompt.shared, most // books.size) * books.size
         return 0
 

@@ -72,3 +72,9 @@ class Computation:
     def finished(self) -> bool:
         """Whether the whole answer is there."""
         return self.answer is not None and self.generated >= len(self.answer)
+
+    def lose(self) -> None:
+        """Have nothing of it be computed, and its blocks be free."""
+        self.computed = self.pending = self.drafts = 0
+        if self.blocks is not None:
+            self.blocks.release()

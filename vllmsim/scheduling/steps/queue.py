@@ -45,6 +45,12 @@ class StepQueue:
         """Those that have blocks, and whose tokens are fetched."""
         return [*self._fetching]
 
+    @property
+    def fetched_ones(self) -> list[Computation]:
+        """Those of them whose tokens are there, in the order in which it is their turn."""
+        there = [each for each, there in self._fetching.items() if there]
+        return sorted(there, key=lambda each: (each.priority, each.order)) if self._by_priority else there
+
     def count_deferred(self, limits: StepLimits) -> int:
         """Count those that could not be let in if there were room."""
         barred = 0 if self._takes_adapters(limits) else self._lines.count_barred(self._adapters)
@@ -93,18 +99,17 @@ class StepQueue:
                 return True
         return self._lines.discard(computation)
 
-    def first(self, limits: StepLimits, admitting: bool) -> Computation | None:
-        """Find the next.
+    def first(self, limits: StepLimits) -> Computation | None:
+        """Find the next of those that have no blocks.
 
-        :param admitting: whether it may be one that has no blocks.
         :return: None if there is nobody who could run.
         """
-        more = self._takes_adapters(limits)
-        for computation, there in self._fetching.items():
-            adapter = computation.adapter
-            if there and (more or adapter is None or adapter.number in self._adapters):
-                return computation
-        return self._lines.first(self._adapters, more) if admitting else None
+        return self._lines.first(self._adapters, self._takes_adapters(limits))
+
+    def has_adapter(self, computation: Computation, limits: StepLimits) -> bool:
+        """Tell whether what one needs is in use, or may be."""
+        adapter = computation.adapter
+        return adapter is None or adapter.number in self._adapters or self._takes_adapters(limits)
 
     def enter(self, computation: Computation) -> None:
         """Learn that one runs now, and waits no more."""

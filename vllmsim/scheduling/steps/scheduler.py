@@ -92,7 +92,7 @@ class StepScheduler:
             self._queue.leave(computation)
         elif not self._queue.discard(computation):
             return False
-        _give_back(computation)
+        computation.lose()
         if self._batch is None:
             self._cache.end()
         return True
@@ -140,7 +140,7 @@ class StepScheduler:
                 if computation.finished:
                     done = True
                     self._queue.leave(computation)
-                    _give_back(computation)
+                    computation.lose()
         if done:
             self.running = [each for each in self.running if not each.finished]
         self._cache.end()
@@ -194,9 +194,19 @@ class StepScheduler:
     def _let_in(self, filling: Filling) -> None:
         """Let in those that wait, in their order, as far as tokens, blocks and adapters reach."""
         while filling.left and len(self.running) < filling.limits.running:
-            computation = self._queue.first(filling.limits, self.admitting)
+            computation = self._find_next(filling.limits)
             if computation is None or not self._admit(computation, filling):
                 break
+
+    def _find_next(self, limits: StepLimits) -> Computation | None:
+        """Find who may be let in before all others."""
+        for computation in self._queue.fetched_ones:
+            # What was fetched can be found by others from now on.
+            assert computation.blocks is not None
+            computation.blocks.grow(computation.computed, computation.computed)
+            if self._queue.has_adapter(computation, limits):
+                return computation
+        return self._queue.first(limits) if self.admitting else None
 
     def _admit(self, computation: Computation, filling: Filling) -> bool:
         """Let one in that waits, if tokens and blocks are enough for it; else nobody comes before it.
@@ -214,9 +224,7 @@ class StepScheduler:
         whole = computation.tokens if limits.whole else 0
         spare = limits.spare if self.running else 0
         if self._queue.is_fetched(computation):
-            # They can be found by others now.
             start = computation.computed
-            blocks.grow(start, start)
             cached = blocks.prefill.cached
             external = start - cached
         else:
@@ -228,7 +236,7 @@ class StepScheduler:
                 return True
             if external:
                 # It has its blocks all the while, so they must not be those that others need to come to an end.
-                if not blocks.enter(whole, start, cached, spare + self._count_reserved()):
+                if not blocks.enter(whole, start, cached, spare, self._count_missing()):
                     return False
                 self._queue.fetch(computation)
                 computation.computed = start
@@ -248,12 +256,10 @@ class StepScheduler:
         filling.admitted.append(Admission(computation, cached, external, computation.preemptions > 0))
         return True
 
-    def _count_reserved(self) -> int:
-        """Count the blocks that sequences will need to compute what they have begun."""
-        begun = [each for each in self.running if each.partial or not each.computed]
-        return sum(
-            [each.blocks.missing(each.tokens) for each in [*begun, *self._queue.fetching] if each.blocks is not None]
-        )
+    def _count_missing(self) -> int:
+        """Count the blocks that sequences will need to come to the end of what they have."""
+        begun = [*self.running, *self._queue.fetching]
+        return sum([each.blocks.missing(each.tokens) for each in begun if each.blocks is not None])
 
     def _find_victim(self) -> int:
         """Find the place of the one that loses its blocks."""
@@ -265,7 +271,7 @@ class StepScheduler:
     def _preempt(self, computation: Computation) -> None:
         """Take the blocks of one that has just left those that run."""
         self._queue.leave(computation)
-        _give_back(computation)
+        computation.lose()
         computation.preemptions += 1
         self._lost.append(computation)
         self._queue.put_back(computation)
@@ -291,10 +297,3 @@ class StepScheduler:
         if guessing is not None and not computation.finished:
             computation.drafts = guessing.guess(computation)
         return new
-
-
-def _give_back(computation: Computation) -> None:
-    """Have nothing of a sequence be computed."""
-    computation.computed = computation.pending = computation.drafts = 0
-    if computation.blocks is not None:
-        computation.blocks.release()
