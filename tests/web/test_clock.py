@@ -155,6 +155,31 @@ class VirtualTests(ClockCase):
         self.assertGreater(len(events.payloads), 3)
         return end, [answer.body for answer in sent], records, metrics, events.payloads
 
+    def test_scenario(self) -> None:
+        """Steps of a scenario, and the end of loading, come in virtual time, and nobody who runs until idle waits."""
+        self.make_rank("--clock", "virtual", *PACE, "--startup-duration", "5s")
+        steps = [{"at": "1s", "set": {"time-to-first-token": "700ms"}}]
+        scenario = {"name": "slow", "duration": "60s", "keep": True, "steps": steps}
+        self.assertEqual(200, self.post("/admin/scenario", scenario).status)
+        self.assertEqual(0.0, self.moved("run-until-idle"))
+        self.assertEqual((1.0, 503), (self.moved("advance", seconds=1.0), self.get("/health/ready").status))
+        answer = self.complete(max_tokens=1)
+        self.assertAlmostEqual(1.7, self.moved("run-until-idle", requests=1))
+        self.assertEqual(200, answer.status)
+        self.moved("advance", seconds=3.3)
+        self.assertEqual(200, self.get("/health/ready").status)
+        self.moved("advance", seconds=60.0)
+        self.assertEqual("finished", self.get("/admin/scenario").json()["scenario"]["outcome"])
+
+    def test_limits(self) -> None:
+        """What clients may ask for in a minute is counted by the minutes of the clock."""
+        self.make_rank("--clock", "virtual", "--rate-limit", '{"requests-per-minute": 60, "burst": "1s"}')
+        self.assertEqual([200, 429], [self.complete(max_tokens=1).status for _ in range(2)])
+        self.clock.advance(60.0)
+        self.assertEqual(429, self.complete(max_tokens=1).status)
+        self.moved("advance", seconds=1.0)
+        self.assertEqual(200, self.complete(max_tokens=1).status)
+
 
 class RefusalTests(ClockCase):
     """What cannot be."""

@@ -84,7 +84,7 @@ def build_shared(
     tokenizer = make_tokenizer(configuration, environ, clocks, defer_to_thread)
 
     def sources(tokenizer: ITokenizer) -> tuple[IResponseSource, IResponseSource]:
-        return _sources(configuration, tokenizer, clocks.simulated, defer_to_thread)
+        return _sources(configuration, tokenizer, clocks.real, defer_to_thread)
 
     source, sentences = sources(tokenizer)
     return Shared(
