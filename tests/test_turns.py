@@ -5,6 +5,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import TurningClock
+from vllmsim.clocks.scaled import ScaledClock
+from vllmsim.clocks.virtual import VirtualClock
 from vllmsim.turns import TURN, SharedTurn, Turn
 
 
@@ -22,6 +24,19 @@ class TurnTests(SynchronousTestCase):
             self.assertNoResult(waiting)
             clock.advance(0)
             self.successResultOf(waiting)
+
+    def test_machine(self) -> None:
+        """A turn is as long where simulated time goes faster, and has no end where that stands still."""
+        clock = Clock()
+        fast, still = Turn(ScaledClock(clock, 100.0)), Turn(VirtualClock(clock))
+        clock.rightNow += TURN * 0.9
+        self.successResultOf(fast.step())
+        clock.rightNow += TURN * 0.2
+        waiting = Deferred.fromCoroutine(fast.step())
+        self.assertNoResult(waiting)
+        clock.advance(0)
+        self.successResultOf(waiting)
+        self.successResultOf(still.step())
 
 
 class SharedTurnTests(SynchronousTestCase):

@@ -6,6 +6,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import Ticker
+from vllmsim.clocks.scaled import ScaledClock
+from vllmsim.clocks.virtual import VirtualClock
 from vllmsim.scheduling.pacing import QUANTUM, TokenPacer
 
 
@@ -55,6 +57,29 @@ class PacerTests(SynchronousTestCase):
         ticker = self.add(0.020, 0.035, 0.011)
         self.clock.pump([0.001] * 80)
         self.assertEqual([0.001, 0.02, 0.055, 0.066], ticker.emitted)
+
+    def test_faster(self) -> None:
+        """Where simulated time goes faster, as few ticks of the machine's time emit as much more of it."""
+        scaled = ScaledClock(self.clock, 10.0)
+        self.pacer = TokenPacer(scaled, self.count)
+        self.pacer.start()
+        tickers = [self.add(due=1.0 + offset * QUANTUM * 10.0) for offset in (0, 0.25, 0.5, 0.75)]
+        self.clock.pump([0.1 - QUANTUM] + [QUANTUM / 4] * 16)
+        self.assertEqual(([1] * 4, 2), ([len(ticker.emitted) for ticker in tickers], self.ticks))
+        self.pacer.stop()
+
+    def test_still(self) -> None:
+        """Where it stands still everything is emitted at its very time, however near that is to another's."""
+        virtual = VirtualClock(self.clock)
+        self.pacer = TokenPacer(virtual, self.count)
+        self.pacer.start()
+        for offset in (0, 0.25, 0.5, 0.75):
+            self.pacer.add(0.1 + offset * QUANTUM, ticker := Ticker(self.clock, [], 0.1))
+            virtual.move(0.1 + offset * QUANTUM)
+            self.clock.advance(0)
+            self.assertEqual(1, len(ticker.emitted))
+        self.assertEqual(4, self.ticks)
+        self.pacer.stop()
 
     def test_catches_up(self) -> None:
         """After a stall everything due comes at once, and later deadlines stay where they were."""

@@ -11,7 +11,10 @@ from zope.interface import implementer
 from tests.harness import EPOCH, Exchange, RankTestCase
 from vllmsim.api.shapes.clock import ClockState
 from vllmsim.clocks.clocks import VIRTUAL_EPOCH
+from vllmsim.dataset.sentences import SentenceSource
+from vllmsim.embedding import WordEmbedder
 from vllmsim.interfaces import IBlockEventPublisher
+from vllmsim.scheduling.prompts import PromptReader
 
 PACE = ("--time-to-first-token", "200ms", "--inter-token-latency", "20ms")
 
@@ -108,6 +111,50 @@ class VirtualTests(ClockCase):
         self.assertEqual((200, 200), (moving.status, answer.status))
         [record] = self.get("/admin/requests").json()["requests"]
         self.assertEqual(0.2, record["times"]["first_token"])
+
+    def test_neighbours(self) -> None:
+        """Time waits for prompts and answers that take the machine's time, wherever that is spent."""
+        for place, name, words in (
+            (PromptReader, "read_all", ()),
+            (SentenceSource, "respond", ()),
+            (SentenceSource, "respond", ("--scheduling-model", "step", "--step-time-constant", "200ms")),
+        ):
+            there = self.hold_up(place, name)
+            self.make_rank("--clock", "virtual", *PACE, *words)
+            answer = self.complete(max_tokens=1)
+            moving = self.move("advance", seconds=9.0, requests=1)
+            self.assertEqual((0, 0), (moving.status, answer.status))
+            there.callback(None)
+            self.clock.pump([0.0] * 4)
+            self.assertEqual((200, 200), (moving.status, answer.status))
+            [record] = self.get("/admin/requests").json()["requests"]
+            self.assertEqual(0.2, record["times"]["first_token"])
+
+    def test_vectors_of_neighbours(self) -> None:
+        """So it does for vectors, before they have a slot and behind that."""
+        for place, name in ((PromptReader, "read_all"), (WordEmbedder, "embed")):
+            there = self.hold_up(place, name)
+            self.make_rank("--clock", "virtual", *PACE)
+            vector = self.post("/v1/embeddings", {"input": "hello"})
+            moving = self.move("advance", seconds=9.0, requests=1)
+            self.assertEqual((0, 0), (moving.status, vector.status))
+            there.callback(None)
+            self.clock.pump([0.0] * 4)
+            self.assertEqual((200, 200), (moving.status, vector.status))
+            [record] = self.get("/admin/requests").json()["requests"]
+            self.assertEqual(0.2, record["times"]["finished"])
+
+    def hold_up(self, place: Any, name: str) -> Deferred[None]:
+        """Have a method wait for something before it does what it does, once."""
+        there: Deferred[None] = Deferred()
+        usual = getattr(place, name)
+
+        async def wait(*arguments: Any) -> Any:
+            await there
+            return await usual(*arguments)
+
+        self.patch(place, name, wait)
+        return there
 
     def test_ranks(self) -> None:
         """All ranks of a process have one time, and their requests are counted together."""
