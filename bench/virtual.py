@@ -199,6 +199,8 @@ class Run:
     """What a server has said.
 
     :param real: how many seconds it took.
+    :param server: how many of a processor the server used.
+    :param client: how many the client used.
     :param virtual: how many it took by the clock.
     :param connections: how many there were at once.
     :param answers: the sum of each.
@@ -207,6 +209,8 @@ class Run:
     """
 
     real: float
+    server: float
+    client: float
     virtual: float
     connections: int
     answers: Mapping[int, str]
@@ -227,17 +231,17 @@ def live_through(model: str, port: int, core: int | None, count: int, seconds: f
     :param port: where it listens; the ids of answers depend on that too.
     """
     words = ("--scheduling-model", model, *MODELS[model], *_COMMON)
-    with running(f"virtual-{model}", vllmsim_command(port, _ITL, words), [port], core):
+    with running(f"virtual-{model}", vllmsim_command(port, _ITL, words), [port], core) as server:
         client = Client(port)
         try:
-            begun = time.monotonic()
+            begun, used, own = time.monotonic(), server.processor(), time.process_time()
             virtual = client.play(arrivals(count, seconds))
-            real = time.monotonic() - begun
+            real, used, own = time.monotonic() - begun, server.processor() - used, time.process_time() - own
             journal = client.get("/admin/requests")
             metrics = [line for line in client.get("/metrics").decode().splitlines() if not line.startswith(_MACHINE)]
         finally:
             client.close()
-    return Run(real, virtual, client.connections, client.answers, journal, metrics)
+    return Run(real, used, own, virtual, client.connections, client.answers, journal, metrics)
 
 
 def measure(plan: Plan) -> Result:
@@ -261,10 +265,12 @@ def measure(plan: Plan) -> Result:
                     f"{model}, {turn}",
                     f"{run.virtual:.1f} s",
                     f"{run.real:.1f} s",
+                    f"{run.server:.1f} s",
+                    f"{run.client:.1f} s",
                     str(run.connections),
                     sha256(run.journal).hexdigest()[:16],
                 ]
             )
             first = run
-    header = ("scheduling model", "virtual", "real", "connections", "journal")
+    header = ("scheduling model", "virtual", "real", "server's core", "client's", "connections", "journal")
     return Result(f"{count} requests in {seconds:g} s of virtual time, and the same again", header, rows, {})

@@ -79,6 +79,8 @@ class VirtualClockTests(SynchronousTestCase):
         later.delay(1.0)
         sooner.reset(1.5)
         now.reset(0)
+        sooner.reset(2.5)
+        sooner.reset(1.5)
         self.assertEqual([0.0, 1.5, 2.0], sorted(each.getTime() for each in self.clock.getDelayedCalls()))
         self.reactor.advance(0)
         self.move(1.0)

@@ -38,9 +38,9 @@ class SameAgainTests(SynchronousTestCase):
 
     def test_other(self) -> None:
         """What is not the same is named."""
-        run = Run(1.0, 2.0, 3, {0: "a"}, b"journal", ["metric 1"])
-        self.assertEqual([], run.other(Run(9.0, 2.0, 9, {0: "a"}, b"journal", ["metric 1"])))
-        other = Run(1.0, 2.5, 3, {0: "b"}, b"", ["metric 2"])
+        run = Run(1.0, 1.0, 1.0, 2.0, 3, {0: "a"}, b"journal", ["metric 1"])
+        self.assertEqual([], run.other(Run(9.0, 9.0, 9.0, 2.0, 9, {0: "a"}, b"journal", ["metric 1"])))
+        other = Run(1.0, 1.0, 1.0, 2.5, 3, {0: "b"}, b"", ["metric 2"])
         self.assertEqual(["virtual", "answers", "journal", "metrics"], run.other(other))
 
 

@@ -8,10 +8,10 @@ Work takes no time here: it is never interrupted to let other events in, as that
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from attrs import define, field
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
@@ -27,12 +27,14 @@ from vllmsim.clocks.simulated import SimulatedClock
 class _VirtualCall:
     """A call that is to come.
 
-    :param function: what is called; None when it has been.
+    :param function: what is called; None when it has been, or never will be.
+    :param work: whether it belongs to what somebody waits for.
     """
 
-    _calls: "_Calls"
+    _clock: "VirtualClock"
     time: float
     function: Callable[[], object] | None
+    work: bool
     _cancelled: bool = field(init=False, default=False)
 
     def getTime(self) -> float:
@@ -40,21 +42,21 @@ class _VirtualCall:
 
     def cancel(self) -> None:
         self._check()
-        self._cancelled = True
+        self._cancelled, self.function = True, None
 
     def delay(self, secondsLater: float) -> None:
         self._move(self.time + secondsLater)
 
     def reset(self, secondsFromNow: float) -> None:
-        self._move(self._calls.clock.seconds() + secondsFromNow)
+        self._move(self._clock.seconds() + secondsFromNow)
 
     def active(self) -> bool:
-        return self.function is not None and not self._cancelled
+        return self.function is not None
 
     def _move(self, time: float) -> None:
         self._check()
         self.time = time
-        self._calls.push(self)
+        self._clock.put(self)
 
     def _check(self) -> None:
         if self._cancelled:
@@ -63,37 +65,18 @@ class _VirtualCall:
             raise AlreadyCalled
 
 
-@define(eq=False)
-class _Calls:
-    """Calls that are to come, in the order of their times."""
+_Entry: TypeAlias = tuple[float, int, _VirtualCall]
+"""A call in a heap, at the time that it had when it was put there. If it has another now, it is there once more."""
 
-    clock: "VirtualClock"
-    _heap: list[tuple[float, int, _VirtualCall]] = field(init=False, factory=list)
-    """Each has the time that it had when it was put there, and is of no more use when its call has another."""
 
-    def add(self, delay: float, function: Callable[[], object]) -> _VirtualCall:
-        assert delay >= 0, "Calls cannot come in the past."
-        call = _VirtualCall(self, self.clock.seconds() + delay, function)
-        self.push(call)
-        return call
-
-    def push(self, call: _VirtualCall) -> None:
-        heapq.heappush(self._heap, (call.time, self.clock.number(), call))
-        self.clock.look()
-
-    @property
-    def first(self) -> tuple[float, int] | None:
-        """The time of the first, and its place among those of the same time."""
-        heap = self._heap
-        while heap and (not heap[0][2].active() or heap[0][2].time != heap[0][0]):
-            heapq.heappop(heap)
-        return heap[0][:2] if heap else None
-
-    def pop(self) -> _VirtualCall:
-        return heapq.heappop(self._heap)[2]
-
-    def coming(self) -> Iterable[_VirtualCall]:
-        return dict.fromkeys(call for _, _, call in sorted(self._heap) if call.active())
+def _first(heap: list[_Entry]) -> _Entry | None:
+    """Find the first call that is still to come."""
+    while heap:
+        time, _, call = heap[0]
+        if call.function is not None and call.time == time:
+            return heap[0]
+        heapq.heappop(heap)
+    return None
 
 
 @implementer(IReactorTime)
@@ -109,23 +92,17 @@ class VirtualClock(SimulatedClock):
     _reactor: IReactorTime
     _now: float = field(init=False, default=0.0)
     _order: "count[int]" = field(init=False, factory=count)
-    _calls: _Calls = field(init=False)
-    _background_calls: _Calls = field(init=False)
+    _calls: list[_Entry] = field(init=False, factory=list)
+    """All calls, in a heap."""
+    _work_calls: list[_Entry] = field(init=False, factory=list)
+    """Those that somebody waits for, in another."""
     _turn: IDelayedCall | None = field(init=False, default=None)
     background: "BackgroundClock" = field(init=False)
     """The same time, for what goes on whether there are requests or not."""
 
-    @_calls.default
-    def _make_calls(self) -> _Calls:
-        return _Calls(self)
-
-    @_background_calls.default
-    def _make_background_calls(self) -> _Calls:
-        return _Calls(self)
-
     @background.default
     def _make_background(self) -> "BackgroundClock":
-        return BackgroundClock(self, self._background_calls)
+        return BackgroundClock(self)
 
     @property
     def scale(self) -> float:
@@ -143,29 +120,40 @@ class VirtualClock(SimulatedClock):
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:  # noqa: A002
         """Call a function when the clock has been moved by so many seconds; in the reactor's next turn if by none."""
-        return self._calls.add(delay, partial(callable, *args, **kwargs))
+        return self.call_later(delay, partial(callable, *args, **kwargs), work=True)
+
+    def call_later(self, delay: float, function: Callable[[], object], *, work: bool) -> IDelayedCall:
+        """Do so.
+
+        :param work: whether somebody waits for it who has the clock run until it is idle.
+        """
+        assert delay >= 0, "Calls cannot come in the past."
+        call = _VirtualCall(self, self._now + delay, function, work)
+        self.put(call)
+        return call
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         """List all calls that are to come, those of the background too."""
-        return [*self._calls.coming(), *self._background_calls.coming()]
+        coming = [call for time, _, call in sorted(self._calls) if call.active() and call.time == time]
+        return list(dict.fromkeys(coming))
 
     @property
     def next_work(self) -> float | None:
         """When the next call is due that is none of the background; None if there is none."""
-        first = self._calls.first
+        first = _first(self._work_calls)
         return None if first is None else first[0]
 
     @property
     def next_call(self) -> float | None:
         """When the next call of any kind is due; None if there is none."""
-        first = self._first()
-        return None if first is None else first.first[0]  # type: ignore[index]
+        first = _first(self._calls)
+        return None if first is None else first[0]
 
     @property
     def due(self) -> bool:
         """Whether something is to happen before time goes on."""
-        due = self.next_call
-        return due is not None and due <= self._now
+        first = _first(self._calls)
+        return first is not None and first[0] <= self._now
 
     def move(self, time: float) -> None:
         """Have it be another time. What is due then happens in the reactor's next turn, or with :meth:`run_due`.
@@ -174,27 +162,32 @@ class VirtualClock(SimulatedClock):
         """
         assert self._now <= time, "Time does not go back."
         self._now = time
-        self.look()
+        self._look()
 
     def run_due(self) -> None:
         """Call what is due now. What that has called at once comes the next time."""
-        last = self.number()
-        while (calls := self._first()) is not None:
-            time, place = calls.first  # type: ignore[misc]
+        last = next(self._order)
+        while (first := _first(self._calls)) is not None:
+            time, place, call = first
             if time > self._now or place > last:
                 return
-            call = calls.pop()
+            heapq.heappop(self._calls)
             function, call.function = call.function, None
             try:
                 function()  # type: ignore[misc]
             except Exception:  # noqa: BLE001 - as in the reactor, others have their turn all the same
                 self._log.failure("What was to happen at {time:g} s failed.", time=time)
 
-    def number(self) -> int:
-        """Tell the place of a new call among those of the same time."""
-        return next(self._order)
+    def put(self, call: _VirtualCall) -> None:
+        """Have a call come at its time, behind all others of that time."""
+        entry = call.time, next(self._order), call
+        heapq.heappush(self._calls, entry)
+        if call.work:
+            heapq.heappush(self._work_calls, entry)
+        if call.time <= self._now:
+            self._look()
 
-    def look(self) -> None:
+    def _look(self) -> None:
         """See to it that what is due happens."""
         if self._turn is None and self.due:
             self._turn = self._reactor.callLater(0, self._take_turn)
@@ -202,14 +195,7 @@ class VirtualClock(SimulatedClock):
     def _take_turn(self) -> None:
         self._turn = None
         self.run_due()
-        self.look()
-
-    def _first(self) -> _Calls | None:
-        """Find what has the next call."""
-        own, other = self._calls.first, self._background_calls.first
-        if own is None:
-            return None if other is None else self._background_calls
-        return self._calls if other is None or own < other else self._background_calls
+        self._look()
 
 
 @implementer(IReactorTime)
@@ -218,7 +204,6 @@ class BackgroundClock(SimulatedClock):
     """The time of a virtual clock, for calls that nobody waits for who has the clock run until it is idle."""
 
     _clock: VirtualClock
-    _calls: _Calls
 
     @property
     def scale(self) -> float:
@@ -236,7 +221,7 @@ class BackgroundClock(SimulatedClock):
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:  # noqa: A002
         """Call a function when the clock has been moved by so many seconds."""
-        return self._calls.add(delay, partial(callable, *args, **kwargs))
+        return self._clock.call_later(delay, partial(callable, *args, **kwargs), work=False)
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         """List all calls that are to come."""
