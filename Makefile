@@ -57,7 +57,8 @@ LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load a
 	dataset_command datasets debian debian_boot disaggregated docs_pages example_plugin front_end grpc grpc_base grpc_streams \
 	http2 journal kv_events_grpc kv_picture kv_subscriber live_configuration lora monitoring openai_embeddings openai_tools pacing \
 	preparing processes prometheus remote retries scenario schemathesis shared_cache tenants token_routes virtual_clock)) \
-	$(ROBUST) tests/cluster tests/web/test_structure_properties.py tests/assembly/test_caching_at_random.py
+	$(ROBUST) tests/calibration tests/cluster tests/scheduling/steps tests/structured tests/web/test_structure_properties.py \
+	$(shell find tests -name 'test_*at_random.py') tests/test_whole_changes.py
 
 audit: $(AUDIT)/.done ## look for faults in the program, and for known ones in the releases that the Debian package has
 	$(AUDIT)/bin/python -m tests.auditing
