@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness import RankTestCase
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.names import find
-from vllmsim.config.schema import Configuration
+from vllmsim.config.schema import Configuration, own_options
 from vllmsim.metrics.adapters import AdapterMetrics
 from vllmsim.metrics.backend import BackendMetrics
 from vllmsim.metrics.cacheconfig import cache_config_labels
@@ -194,3 +194,10 @@ class DocumentationTests(RankTestCase):
                     }
                 )
                 self.assertTrue(known, f"{page.name}: --{name}")
+
+    def test_steps(self) -> None:
+        """The page of steps names every option of theirs."""
+        page = ROOT.joinpath("docs", "steps.rst").read_text("utf-8")
+        names = [each.name for each in own_options() if each.group == "steps"]
+        self.assertEqual([], [name for name in names if f"``{name}``" not in page and f"``{name}: " not in page])
+        self.assertIn("max-num-batched-tokens", names)
