@@ -78,31 +78,36 @@ class Reference:
         # One that is alone takes nothing from others.
         if self.rules.threshold and there > 1:
             self.most = max(self.rules.threshold, self.rules.batched // there if self.rules.adaptive else 0)
-        budget = self.rules.batched if self.rules.scheduled is None else self.rules.scheduled
-        budget = self.schedule_running(step, budget)
+        self.schedule_running(step)
         if not step.preempted:
-            self.schedule_waiting(step, budget)
+            self.schedule_waiting(step)
         for sequence, tokens in step.scheduled:
             sequence.computed += tokens
+            sequence.partial = sequence.computed < len(sequence.tokens)
         step.preempted, self.lost = self.lost + step.preempted, []
         step.used = self.blocks.used
         return step
 
-    def schedule_running(self, step: Step, budget: int) -> int:
+    def left(self, step: Step) -> int:
+        """Tell how many tokens the next sequence of a step may have."""
+        given = sum(tokens for _, tokens in step.scheduled)
+        places = self.rules.places * (len(step.scheduled) + 1)
+        scheduled = self.rules.batched if self.rules.scheduled is None else self.rules.scheduled
+        return max(0, min(scheduled - given, self.rules.batched - given - places))
+
+    def schedule_running(self, step: Step) -> None:
         """Give those that run what they lack, and throw others out where there are too few blocks for that."""
         position = 0
-        while position < len(self.running) and budget:
+        while position < len(self.running) and self.left(step):
             sequence = self.running[position]
             lacking = len(sequence.tokens) + sequence.guessed - sequence.computed
             # A guess must not be the last token that there may be.
-            tokens = min(lacking, self.most, budget, self.rules.longest - 1 - sequence.computed)
+            tokens = min(lacking, self.most, self.left(step), self.rules.longest - 1 - sequence.computed)
             slots = min(sequence.computed + tokens + self.rules.ahead, self.rules.longest)
             while sequence in self.running and self.blocks.missing(sequence, slots) > len(self.blocks.free):
                 victim = max(self.running, key=lambda each: each.rank) if self.rules.priority else self.running[-1]
-                for each, given in step.scheduled:
-                    if each is victim:
-                        budget += given
-                        position -= 1
+                if victim in [each for each, _ in step.scheduled]:
+                    position -= 1
                 step.scheduled = [(each, given) for each, given in step.scheduled if each is not victim]
                 self.throw_out(victim)
                 step.preempted.append(victim)
@@ -111,22 +116,26 @@ class Reference:
                 continue
             self.blocks.fill(sequence, slots, sequence.computed + tokens)
             step.scheduled.append((sequence, tokens))
-            budget -= tokens
             position += 1
-        return budget
 
-    def schedule_waiting(self, step: Step, budget: int) -> None:
+    def schedule_waiting(self, step: Step) -> None:
         """Let others in, as long as there are seats, tokens and blocks."""
-        while budget and len(self.running) < self.rules.seats:
+        going_on = [sequence for sequence, _ in step.scheduled]
+        while self.left(step) and len(self.running) < self.rules.seats:
             sequence = self.next_waiting()
             if sequence is None:
                 break
             found = self.blocks.prefix(sequence)
             cached = len(found) * self.rules.size
-            tokens = min(len(sequence.tokens) - cached, self.most)
-            if tokens > budget and not self.rules.chunked:
+            tokens = len(sequence.tokens) - cached
+            if tokens == 1 and self.evens(going_on, cached):
+                tokens += self.rules.guesses
+                if tokens > self.left(step):
+                    break
+            tokens = min(tokens, self.most)
+            if tokens > self.left(step) and not self.rules.chunked:
                 break
-            tokens = min(tokens, budget)
+            tokens = min(tokens, self.left(step))
             slots = min(cached + tokens + self.rules.ahead, self.rules.longest)
             if not self.fits(sequence, found, slots):
                 break
@@ -134,7 +143,16 @@ class Reference:
             self.let_in(sequence, found, step)
             self.blocks.fill(sequence, slots, cached + tokens)
             step.scheduled.append((sequence, tokens))
-            budget -= tokens
+
+    def evens(self, going_on: list[Sequence], cached: int) -> bool:
+        """Tell whether a sequence takes as much as those that guess, which all say their next tokens.
+
+        :param going_on: those of the step that ran before.
+        :param cached: how many tokens of the sequence are computed.
+        """
+        if not self.rules.even or any(sequence.partial for sequence in going_on):
+            return False
+        return bool(going_on or cached) and cached + 1 + self.rules.guesses < self.rules.longest
 
     def next_waiting(self) -> Sequence | None:
         """Tell who is next: nobody whose answer is not known, or whose adapter would be one too many."""
@@ -182,7 +200,8 @@ class Reference:
             if sequence not in self.running or sequence.computed < len(sequence.tokens):
                 continue
             guesses = sequence.computed - len(sequence.tokens)
-            right = min(guesses, sequence.lucky(sequence.said))
+            # Where nothing was guessed nothing is right.
+            right = min(guesses, sequence.guessed, sequence.lucky(sequence.said))
             sequence.said = min(sequence.said + right + 1, len(sequence.answer), self.room(sequence))
             sequence.guessed = self.rules.guesses
             if guesses:

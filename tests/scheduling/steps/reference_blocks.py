@@ -31,6 +31,9 @@ class Rules:
     :param caching: whether blocks are found again.
     :param guesses: how many tokens are guessed behind each that is said.
     :param ahead: for how many guesses that are not there yet a sequence takes blocks.
+    :param places: how many tokens of what the model takes each sequence costs beside its own.
+    :param even: whether a sequence that comes to say its next token takes as much as those that guess.
+    :param drops: whether the last block that is found is computed again.
     """
 
     batched: int
@@ -49,6 +52,9 @@ class Rules:
     caching: bool = True
     guesses: int = 0
     ahead: int = 0
+    places: int = 0
+    even: bool = False
+    drops: bool = False
 
 
 @define(eq=False)
@@ -85,6 +91,8 @@ class Sequence:
     said: int = 0
     computed: int = 0
     guessed: int = 0
+    partial: bool = False
+    """Whether there was more to compute than its last step had room for."""
     preemptions: int = 0
     cached: int | None = None
     blocks: list[Block] = field(factory=list)
@@ -158,6 +166,8 @@ class Blocks:
             if block is None:
                 break
             found.append(block)
+        if self.rules.drops:
+            del found[-1:]
         return found
 
     def missing(self, sequence: Sequence, tokens: int) -> int:

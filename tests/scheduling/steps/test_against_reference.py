@@ -38,6 +38,8 @@ def _limits(rules: Rules) -> StepLimits:
         spare=int(rules.watermark * rules.blocks),
         adapters=rules.adapters,
         lookahead=rules.ahead,
+        draft_slots=rules.places,
+        padding=rules.guesses if rules.even else 0,
     )
 
 
@@ -55,9 +57,9 @@ class Luck:
         """Guess always the same number of tokens."""
         return self._guesses
 
-    def accept(self, computation: Computation, guesses: int) -> int:
+    def accept(self, computation: Computation, computed: int) -> int:
         """Tell how many are right."""
-        return min(guesses, self._sequences[computation].lucky(computation.generated))
+        return min(computation.drafts, computed, self._sequences[computation].lucky(computation.generated))
 
 
 @define(eq=False)
@@ -84,7 +86,15 @@ class Both:
     def _make_rig(self) -> Rig:
         rules = self.rules
         guessing = Luck(rules.guesses, self.sequences) if rules.guesses else None
-        return Rig(rules.blocks - 1, _limits(rules), rules.size, rules.priority, rules.caching, guessing=guessing)
+        return Rig(
+            rules.blocks - 1,
+            _limits(rules),
+            rules.size,
+            rules.priority,
+            rules.caching,
+            guessing=guessing,
+            drops=rules.drops,
+        )
 
     def arrive(self, arrival: Arrival) -> None:
         """Have sequences come."""

@@ -226,6 +226,20 @@ class PaddingTests(SpeculationTestCase):
         self.assertEqual(({"b": 4}, {"b": 4}), self.step())
         self.assertEqual([("verified", 3, 0), ("verified", 3, 3)], self.heard.heard)
 
+    def test_no_room(self) -> None:
+        """Not so where they would reach the end of the longest sequence; where a step has no room for them, one waits."""
+        for length, expected in ((13, {"b": 4}), (12, {"b": 1})):
+            self.make(NONE, StepLimits(8, 64, length, padding=3))
+            self.add("a", range(9), range(1))
+            self.step()
+            self.add("b", range(9), range(2))
+            self.assertEqual(expected, self.step()[0])
+        self.make(NONE, StepLimits(8, 6, 64, padding=3))
+        self.add("a", range(5), range(3))
+        self.step()
+        self.add("b", range(5), range(2))
+        self.assertEqual([{"a": 4}, {"a": 4}, {"b": 4}], [self.step()[0] for _ in range(3)])
+
 
 class HeldTests(SpeculationTestCase):
     """A sequence with a token that is late on purpose."""

@@ -61,7 +61,12 @@ def _rules(draw: st.DrawFn) -> Rules:
     longest = draw(st.integers(8, 24))
     chunked = draw(st.sampled_from((True, True, True, False)))
     batched = draw(st.sampled_from((16, 24, 12, 8, 3, 1)) if chunked else st.integers(longest, longest + 8))
+    scheduled = draw(st.integers(1, batched)) if chunked and draw(st.integers(0, 4)) == 4 else None
     guesses = draw(st.sampled_from((0, 0, 0, 1, 3)))
+    # One that comes must find room for as much as others verify, or it waits for ever.
+    spare = min(batched if scheduled is None else scheduled, batched if chunked else batched - longest) - 1 - guesses
+    places = draw(st.sampled_from((0, 1, 2))) if guesses else 0
+    fits = spare >= places
     return Rules(
         batched=batched,
         seats=draw(st.sampled_from((3, 8, 5, 4, 2, 1))),
@@ -69,7 +74,7 @@ def _rules(draw: st.DrawFn) -> Rules:
         blocks=1 + -(-longest // size) + draw(st.sampled_from((0, 0, 1, 2, 4, 8))),
         size=size,
         longest=longest,
-        scheduled=draw(st.integers(1, batched)) if chunked and draw(st.integers(0, 4)) == 4 else None,
+        scheduled=scheduled,
         threshold=draw(st.sampled_from((0, 0, 0, 1, 2, 5))),
         adaptive=draw(st.booleans()),
         chunked=chunked,
@@ -80,6 +85,9 @@ def _rules(draw: st.DrawFn) -> Rules:
         caching=draw(st.sampled_from((True, True, True, True, False))),
         guesses=guesses,
         ahead=draw(st.sampled_from((0, guesses))),
+        places=places if fits else 0,
+        even=fits and draw(st.booleans()),
+        drops=bool(guesses) and draw(st.booleans()),
     )
 
 
