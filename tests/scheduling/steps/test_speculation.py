@@ -227,7 +227,7 @@ class PaddingTests(SpeculationTestCase):
         self.assertEqual([("verified", 3, 0), ("verified", 3, 3)], self.heard.heard)
 
     def test_no_room(self) -> None:
-        """Not so where they would reach the end of the longest sequence; where a step has no room for them, one waits."""
+        """Not so at the end of the longest sequence; where a step has no room for its places, it waits."""
         for length, expected in ((13, {"b": 4}), (12, {"b": 1})):
             self.make(NONE, StepLimits(8, 64, length, padding=3))
             self.add("a", range(9), range(1))
