@@ -37,6 +37,11 @@ class NoCacheTests(SynchronousTestCase):
             prefill = self.successResultOf(waiting).prefill
             self.assertEqual((external, 3 - external), (prefill.external, prefill.computed))
 
+    def test_not_fetched(self) -> None:
+        """Who may not read what others have computed has all of it computed."""
+        waiting = self.cache.allocate(HashedPrompt([1, 2, 3]), [4], reads=False, remote_tokens=3)
+        self.assertEqual(3, self.successResultOf(waiting).prefill.computed)
+
     def test_reset(self) -> None:
         """As with a cache it can be reset when no sequence runs, or when that does not matter."""
         self.assertTrue(self.cache.reset(running=False))

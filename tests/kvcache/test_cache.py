@@ -165,9 +165,12 @@ class KVCacheTests(CacheTestCase):
             prefill = self.start(10, remote=remote)
             self.assertEqual((8, external), (prefill.cached, prefill.external))
         self.assertEqual([(2, 1), (2, 0), (2, 0), (2, 1)], self.metrics.looked_outside)
-        prefill = self.start(10, remote=10, reads=False, first=50)
-        self.assertEqual((0, 9, 1), (prefill.cached, prefill.external, prefill.computed))
-        self.assertEqual((5, (10, 9)), (len(self.metrics.looked_up), self.metrics.looked_outside[-1]))
+
+    def test_remote_that_must_not_be_read(self) -> None:
+        """Who may not read what others have computed fetches nothing either, as in vLLM."""
+        prefill = self.start(10, remote=10, reads=False)
+        self.assertEqual((0, 0, 10), (prefill.cached, prefill.external, prefill.computed))
+        self.assertEqual(([], []), (self.metrics.looked_up, self.metrics.looked_outside))
 
     def test_outside(self) -> None:
         """Blocks of a cache outside come beyond those that are here, in whole blocks and never the whole prompt."""

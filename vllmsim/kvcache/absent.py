@@ -61,7 +61,7 @@ class NoCache:
     ) -> Deferred[ISequenceBlocks]:
         """Let everyone in; see :class:`vllmsim.interfaces.IKVCache`."""
         # As in vLLM the last token of a prompt is computed in any case: that gives the first token of the answer.
-        external = max(0, min(remote_tokens, len(prompt.ids) - 1))
+        external = max(0, min(remote_tokens, len(prompt.ids) - 1)) if reads else 0
         if remote_tokens and self._metrics is not None:
             self._metrics.external_looked_up(len(prompt.ids), external)
         blocks = NoBlocks(Prefill(len(prompt.ids), external=external, rank=self._rank), self._holders)

@@ -174,6 +174,9 @@ class KVCache:
     def _count_external(self, wanted: _Wanted, reads: bool, cached: int) -> int:
         """Tell how many tokens beyond those that are here are fetched from elsewhere."""
         most = len(wanted.prompt.ids) - 1
+        if not wanted.reads:
+            # As in vLLM it is computed here, though another server has done so.
+            return 0
         if wanted.remote_tokens:
             there = min(wanted.remote_tokens, most)
         elif reads and self._outside:
