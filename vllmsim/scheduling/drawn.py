@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from vllmsim.inference import Answer, Prefill
 from vllmsim.interfaces import IKVCache, ISequenceBlocks
 from vllmsim.scheduling.decode import Decode, DisturbedDecode
-from vllmsim.scheduling.fetching import Fetch
+from vllmsim.scheduling.fetching import Fetch, fetching_time
 from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.sequence import Sequence
 
@@ -76,10 +76,8 @@ class DrawnCourse:
         not come so far, or where a cache outside has some blocks, the rest is computed as ever.
         """
         sequence, running = self._sequence, self._running()
-        latency, generator = sequence.submission.behaviour.latency, sequence.generator
         if sequence.submission.request.remote_prefill and prefill.computed <= 1:
-            return 0.0, latency.time_to_first_token(prefill.tokens, prefill.found, True, running, generator)
+            return 0.0, fetching_time(sequence, prefill, running)
+        latency, generator = sequence.submission.behaviour.latency, sequence.generator
         computing = latency.time_to_first_token(prefill.tokens, prefill.found, False, running, generator)
-        if not prefill.external:
-            return computing, 0.0
-        return computing, latency.time_to_first_token(prefill.external, 0, True, running, generator)
+        return computing, fetching_time(sequence, prefill, running) if prefill.external else 0.0

@@ -5,6 +5,21 @@ from attrs import define, field
 
 from vllmsim.inference import Prefill
 from vllmsim.interfaces import IRankMetrics
+from vllmsim.scheduling.sequence import Sequence
+
+
+def fetching_time(sequence: Sequence, prefill: Prefill, running: int) -> float:
+    """Draw how many seconds it takes to fetch what others have of a prompt.
+
+    Where another server has run all of the prefill, it is as if the whole prompt came from there.
+
+    :param running: how many sequences run.
+    """
+    tokens, found = prefill.external, 0
+    if sequence.submission.request.remote_prefill and prefill.computed <= 1:
+        tokens, found = prefill.tokens, prefill.found
+    latency = sequence.submission.behaviour.latency
+    return latency.time_to_first_token(tokens, found, True, running, sequence.generator)
 
 
 @define(eq=False)

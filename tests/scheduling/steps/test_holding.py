@@ -32,16 +32,33 @@ class HeldTests(SynchronousTestCase):
         self.assertEqual(2, self.held.blocks.count)
 
     def test_released(self) -> None:
-        """When it is released the next step gives it, and the others follow."""
+        """When it is released it has its token at once, and the others follow."""
         self.give()
-        self.rig.scheduler.release(self.held)
+        self.assertEqual(1, self.rig.scheduler.release(self.held))
         self.assertEqual([{"held": 1, "other": 1}] * 2, [self.give(), self.give()])
-        self.assertEqual(2, self.held.generated)
+        self.assertEqual(3, self.held.generated)
+
+    def test_last(self) -> None:
+        """With its last token it is gone, and its blocks are free."""
+        last = self.rig.add("last", range(40, 46), range(1))
+        last.halt = 0
+        used = (self.give(), self.rig.pool.used)[1]
+        self.assertEqual(1, self.rig.scheduler.release(last))
+        self.assertEqual((used - 2, ["held", "other"]), (self.rig.pool.used, self.rig.name(self.rig.scheduler.running)))
+        self.assertFalse(self.rig.scheduler.discard(last))
+
+    def test_released_beside_a_step(self) -> None:
+        """One whose token is there when others are in a step has it at once, and is in the next."""
+        self.give()
+        batch = self.rig.scheduler.schedule()
+        self.assertEqual(1, self.rig.scheduler.release(self.held))
+        self.assertEqual([(self.other, 1)], [*self.rig.scheduler.complete(batch)])
+        self.assertEqual({"held": 1, "other": 1}, self.give())
 
     def test_released_in_its_step(self) -> None:
         """If it is released while a step computes it, that step gives its token."""
         batch = self.rig.scheduler.schedule()
-        self.rig.scheduler.release(self.held)
+        self.assertEqual(0, self.rig.scheduler.release(self.held))
         self.assertEqual([(self.held, 1), (self.other, 1)], [*self.rig.scheduler.complete(batch)])
 
     def test_preempted(self) -> None:
@@ -50,18 +67,17 @@ class HeldTests(SynchronousTestCase):
         self.rig.scheduler.preempt_all()
         self.assertEqual({"held": 0, "other": 1}, self.give())
         self.rig.scheduler.preempt_all()
-        self.rig.scheduler.release(self.held)
+        self.assertEqual(0, self.rig.scheduler.release(self.held))
         self.assertEqual({"held": 1, "other": 1}, self.give())
 
     def test_later(self) -> None:
         """One may be held in the midst of its answer."""
-        self.rig.scheduler.release(self.held)
+        self.assertEqual(0, self.rig.scheduler.release(self.held))
         self.give()
         self.held.halt = 1
         self.assertEqual({"held": 0, "other": 1}, self.give())
         self.assertEqual(1, self.held.generated)
-        self.rig.scheduler.release(self.held)
-        self.assertEqual({"held": 1, "other": 1}, self.give())
+        self.assertEqual(1, self.rig.scheduler.release(self.held))
 
 
 class RefusedTests(SynchronousTestCase):

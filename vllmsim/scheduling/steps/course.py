@@ -5,7 +5,7 @@ from collections.abc import Callable
 from math import inf
 from typing import ClassVar, Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,7 +14,7 @@ from vllmsim.inference import Answer, Prefill
 from vllmsim.interfaces import IAdapterSlots
 from vllmsim.scheduling import passage
 from vllmsim.scheduling.emission import Emission
-from vllmsim.scheduling.fetching import Fetch
+from vllmsim.scheduling.fetching import Fetch, fetching_time
 from vllmsim.scheduling.model import Model
 from vllmsim.scheduling.pacing import Place
 from vllmsim.scheduling.sequence import Sequence
@@ -134,12 +134,11 @@ class StepCourse:
 
     def fetching(self, admission: Admission) -> None:
         """Learn that some of its tokens are to be fetched, which takes a time of its own."""
-        request, latency = self.sequence.submission.request, self.sequence.submission.behaviour.latency
-        running, generator = len(self._scheduler.running), self.sequence.generator
-        seconds = latency.time_to_first_token(admission.external, 0, True, running, generator)
+        prefill = evolve(self._prefill(), cached=admission.cached, external=admission.external)
+        seconds = fetching_time(self.sequence, prefill, len(self._scheduler.running))
         self.sequence.moves("fetch", self._model.clock.seconds())
-        if request.remote_prefill:
-            self._fetch = Fetch(self._model.metrics, self._prefill(), seconds)
+        if self.sequence.submission.request.remote_prefill:
+            self._fetch = Fetch(self._model.metrics, prefill, seconds)
         self._wait(seconds, self._fetched)
 
     def deliver(self, tokens: int, time: float) -> None:
@@ -226,8 +225,10 @@ class StepCourse:
 
     def _delayed(self) -> None:
         self._timer = None
-        self._scheduler.release(self.computation)
+        tokens = self._scheduler.release(self.computation)
         self.computation.halt = min(self._delays, default=None)
+        if tokens:
+            self.deliver(tokens, self._model.clock.seconds())
         self._engine.wake()
 
     def _fetched(self) -> None:

@@ -76,11 +76,18 @@ class StepScheduler:
         """Learn that the tokens of one are there that had to be fetched. Harmless when it was discarded."""
         self._queue.fetched(computation)
 
-    def release(self, computation: Computation) -> None:
-        """Have one that was held come to its next token, which is computed once more if it was there."""
+    def release(self, computation: Computation) -> int:
+        """Have one that was held go on.
+
+        :return: how many new tokens it has at once; none if a step has still to compute the next.
+        """
         computation.halt = None
-        if computation.computed and computation.computed == computation.tokens and not computation.pending:
-            computation.computed -= 1
+        if computation.pending or computation.computed < computation.tokens:
+            return 0
+        new = self._advance(computation, 0)
+        if computation.finished:
+            self.discard(computation)
+        return new
 
     def discard(self, computation: Computation) -> bool:
         """Compute no more of a sequence, and take its blocks back.
