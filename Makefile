@@ -53,7 +53,7 @@ properties: $(VENV)/.dev ## have ranks live thousands of lives, and schedule ste
 	PROPERTY_EXAMPLES=$(PROPERTY_EXAMPLES) PROPERTY_SEED=$(PROPERTY_SEED) $(BIN)/python -m pytest -q -s $(DRAWN)
 
 # What depends on no library's release, or needs long for what others try too.
-LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench clock data_parallel \
+LONG = $(addsuffix .py,$(addprefix tests/integration/test_,adapters_under_load anthropic bench calibrate clock data_parallel \
 	dataset_command datasets debian debian_boot disaggregated docs_pages example_plugin front_end grpc grpc_base grpc_streams \
 	http2 journal kv_events_grpc kv_picture kv_subscriber live_configuration lora monitoring openai_embeddings openai_tools pacing \
 	preparing processes prometheus remote retries scenario schemathesis shared_cache tenants token_routes virtual_clock)) \

@@ -92,10 +92,12 @@ class Server:
     def _serve(self, ended: Callable[[float], None]) -> Run:
         now = 0.0
         while self._coming or self._numbers:
-            if not self._numbers:
+            idle = not self._numbers
+            if idle:
                 now = max(now, min(self._coming)[0])
             for moment, number in sorted(self._coming):
-                if moment <= now:
+                # A step that others do not hold up begins with the first who comes.
+                if moment <= now and not (idle and self._numbers):
                     self._coming.remove((moment, number))
                     prompt, answer = self._asked[number]
                     computation = Computation(HashedPrompt(range(prompt)), range(answer))

@@ -107,7 +107,8 @@ def outside_of(played: Sequence[Played]) -> tuple[float, float]:
     for each in played:
         for start, begun in zip(each.starts, each.begun, strict=True):
             reached.append(each.steps[begun].start - start)
-            if each.steps[begun].follows:
+            # Who came at the very moment at which the step before began found it begun.
+            if each.steps[begun].follows and each.steps[begun - 1].start > start:
                 missed.append(each.steps[begun - 1].start - start)
     reached.sort()
     missed.sort()

@@ -123,9 +123,12 @@ class Replay:
         now = 0.0
         while self._coming or self._numbers:
             follows = bool(self._numbers)
-            if not follows:
+            if follows:
+                while self._coming and self._coming[0][0] <= now:
+                    self._add(*heappop(self._coming))
+            else:
+                # Whoever finds nothing to do begins a step at once, and does not wait for those right behind.
                 now = max(now, self._coming[0][0])
-            while self._coming and self._coming[0][0] <= now:
                 self._add(*heappop(self._coming))
             now = self._step(now, follows)
         return Played(self._steps, self._starts, self._delays, self._begun, self._first, self._last, self._preemptions)

@@ -89,9 +89,9 @@ class CommandTests(SynchronousTestCase):
         self.assertNotIn("ITL", said)
 
     def test_preempted(self) -> None:
-        """Where the KV cache is small, preemptions are counted; where it is too small for a request, that is said."""
-        words = [self.report, "--num-gpu-blocks-override", "80", "--max-model-len", "1000"]
-        self.assertEqual(0, command.run(words))
+        """Where the KV cache is small, preemptions are counted."""
+        report = self.write("r", vllm_report(Server([(30, 60)] * 6).at([0.0] * 6)))
+        self.assertEqual(0, command.run([report, "--num-gpu-blocks-override", "16", "--max-model-len", "100"]))
         self.assertIn(" preemptions", self.printed.getvalue())
 
     def test_problems(self) -> None:
