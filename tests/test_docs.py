@@ -23,6 +23,7 @@ from vllmsim.metrics.http import HttpMetrics
 from vllmsim.metrics.process import ProcessMetrics
 from vllmsim.metrics.restarts import RestartMetrics
 from vllmsim.metrics.transfer import TransferMetrics
+from vllmsim.scripts.calibrate import options as calibrate
 from vllmsim.scripts.clock import command as clock
 from vllmsim.scripts.dataset import options
 
@@ -31,6 +32,18 @@ EVERYTHING = ("--profiler-config", '{"profiler": "torch"}')
 """Options without which a server lacks some of its routes."""
 FOREIGN = {
     "README.rst": {"worker-urls", "policy"},
+    "calibration.rst": (
+        "dataset-name",
+        "random-input-len",
+        "random-output-len",
+        "max-concurrency",
+        "num-prompts",
+        "request-rate",
+        "save-result",
+        "save-detailed",
+        "append-result",
+        "result-filename",
+    ),
     "debian.rst": ("now",),
     "grpc.rst": (
         "http",
@@ -168,7 +181,7 @@ class DocumentationTests(RankTestCase):
         """Every option that a page names exists, here or in another command's own."""
         commands = {
             word.lstrip("-")
-            for parser in (clock.parser(), options.parser())
+            for parser in (clock.parser(), options.parser(), calibrate.parser())
             for action in parser._actions
             for word in action.option_strings
         }
