@@ -46,6 +46,22 @@ class ModelShape:
         unused = 1.0 - self.experts_per_token / self.experts
         return (self.parameters - (self.active_parameters or self.parameters)) / unused if unused else 0.0
 
+    @property
+    def weight_size(self) -> float:
+        """Gigabytes of all weights."""
+        experts = self.expert_parameters
+        return (self.parameters - experts) * self.weight_bytes + experts * (self.expert_bytes or self.weight_bytes)
+
+    @property
+    def reading_layers(self) -> int:
+        """Layers that attend to everything."""
+        return self.full_attention_layers or self.layers
+
+    @property
+    def kept_numbers(self) -> int:
+        """Numbers of a token that are kept in the KV cache, and read again."""
+        return self.reading_layers * (self.latent_size or 2 * self.kv_heads * self.head_size)
+
     def fault(self) -> str | None:
         """Say in a sentence what cannot be; None when all can."""
         if self.experts_per_token > self.experts:
@@ -66,6 +82,7 @@ class DeviceShape:
     :param tflops: million million operations a second in bfloat16, without sparsity.
     :param fp8_tflops: the same in FP8; 0 where that is no faster.
     :param bandwidth: of its memory, in gigabytes a second.
+    :param memory: in GiB, which data sheets call GB; 0 where nobody knows.
     :param link: from it to the other devices, in gigabytes a second and one direction.
     """
 
@@ -73,3 +90,4 @@ class DeviceShape:
     bandwidth: float
     link: float
     fp8_tflops: float = 0.0
+    memory: float = 0.0

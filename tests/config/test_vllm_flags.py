@@ -96,6 +96,6 @@ class FlagTests(SynchronousTestCase):
         self.assertEqual(("Qwen/Qwen3-8B", ("a", "b")), (c.model, c.served_model_name))
         self.assertEqual((32000, 256, 9000), (c.max_model_len, c.max_num_seqs, c.port))
         idle = {option.name for option, _ in loaded.idle}
-        self.assertIn("gpu-memory-utilization", idle)
+        self.assertIn("optimization-level", idle)
         self.assertTrue(idle.isdisjoint({"port", "enable-prefix-caching"}))
         self.assertEqual("hermes", c.tool_call_parser)

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from vllmsim.config.access import middleware_doubt
 from vllmsim.config.arguments import Arguments
 from vllmsim.config.blocks import settle, window_doubt
 from vllmsim.config.events import event_doubt
 from vllmsim.config.kinds import UNREADABLE
+from vllmsim.config.memory import memory_doubt, room_for_blocks
 from vllmsim.config.names import MOST_NAMED, all_options, find, suggest
 from vllmsim.config.option import Option
 from vllmsim.config.plain import PlainValues
@@ -70,6 +71,7 @@ class Loaded:
             event_doubt(c),
             tls_doubt(c),
             middleware_doubt(c),
+            memory_doubt(c),
         )
         return [each for each in told if each]
 
@@ -203,7 +205,10 @@ def load(arguments: Arguments, environ: Mapping[str, str]) -> Loaded:
     """
     values, problems = gather(arguments, environ)
     given: dict[str, Any] = {o.attribute: _or_default(o, values[o.name][0]) for o in own_options() if o.name in values}
-    configuration = settle(Configuration(**given), values)
+    configuration = Configuration(**given)
+    if (blocks := room_for_blocks(configuration, values)) is not None:
+        configuration = evolve(configuration, kv_cache_size=blocks)
+    configuration = settle(configuration, [*values, *(["kv-cache-size"] if blocks else [])])
     doubtful = {problem.option for problem in problems}
     for name, fault in broken(configuration, doubtful):
         problems.append(Problem(name, fault, values.get(name, (None, "default"))[1], name))

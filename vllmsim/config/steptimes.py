@@ -143,6 +143,11 @@ def device_of(configuration: "Configuration") -> DeviceShape:
     return _shape(DeviceShape, DEVICES[name].shape if name else None, c.device_shape, "device")
 
 
+def kv_bytes_of(configuration: "Configuration") -> float:
+    """Tell how many bytes a number in the KV cache has."""
+    return 1.0 if configuration.kv_cache_dtype.startswith("fp8") else 2.0
+
+
 def _shape(shape: type[T], preset: T | None, given: Mapping[str, Any] | None, what: str) -> T:
     if preset is not None:
         return attrs.evolve(preset, **(given or {}))

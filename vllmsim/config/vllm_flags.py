@@ -147,7 +147,6 @@ _FLAGS: Final[tuple[tuple[str, Kind, Any, str, tuple[str, ...]], ...]] = (
     ("worker-extension-cls", _T, "", "Class that extends it.", ()),
     ("enable-fault-tolerance", _B, False, "Recover engines that fail.", ()),
     ("fault-tolerance-config", _A, None, "How.", ()),
-    ("gpu-memory-utilization", _N, 0.92, "Share of the GPU's memory to use.", ("--device-memory-utilization",)),
     ("kv-cache-memory-bytes", _H, None, "Bytes for the KV cache.", ()),
     ("kv-cache-dtype-skip-layers", _L, (), "Layers that keep theirs.", ()),
     ("prefix-cache-retention-interval", _I, 0, "Blocks between those that are retained.", ()),

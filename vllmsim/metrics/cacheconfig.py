@@ -15,7 +15,7 @@ def cache_config_labels(configuration: Configuration) -> dict[str, str]:
         "effective_attention_block_size": size,
         "enable_mamba_shared_prefix_checkpoint": False,
         "enable_prefix_caching": configuration.caches_prefixes,
-        "gpu_memory_utilization": 0.92,
+        "gpu_memory_utilization": configuration.gpu_memory_utilization,
         "hash_block_size": None,
         "is_attention_free": False,
         "kv_cache_dtype_skip_layers": [],

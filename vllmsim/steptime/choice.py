@@ -4,7 +4,7 @@
 from typing import Final
 
 from vllmsim.config.schema import Configuration
-from vllmsim.config.steptimes import device_of, model_of, step_time_of
+from vllmsim.config.steptimes import device_of, kv_bytes_of, model_of, step_time_of
 from vllmsim.interfaces import IStepTime
 from vllmsim.steptime.jitter import JitteredStepTime
 from vllmsim.steptime.linear import LinearStepTime
@@ -31,7 +31,7 @@ def _usual(c: Configuration) -> IStepTime:
             model_of(c),
             device_of(c),
             devices=max(1, c.tensor_parallel_size),
-            kv_bytes=1.0 if c.kv_cache_dtype.startswith("fp8") else 2.0,
+            kv_bytes=kv_bytes_of(c),
             flops_efficiency=c.roofline_flops_efficiency,
             bandwidth_efficiency=c.roofline_bandwidth_efficiency,
             overhead=c.roofline_overhead,

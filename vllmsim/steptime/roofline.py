@@ -83,8 +83,6 @@ class RooflineStepTime:
         weight_flops = flops * (device.fp8_tflops / device.tflops if m.math == "fp8" and device.fp8_tflops else 1.0)
         bandwidth = device.bandwidth * _GIGA * bandwidth_efficiency
         everyones = m.parameters - m.expert_parameters
-        layers = m.full_attention_layers or m.layers
-        kept = layers * (m.latent_size or 2 * m.kv_heads * m.head_size)
         sent = 2 * m.layers * m.hidden_size * _ACTIVATION_BYTES * 2 * (devices - 1) / devices
         return cls(
             fixed=overhead + (2 * m.layers * exchange if devices > 1 else 0.0),
@@ -92,8 +90,8 @@ class RooflineStepTime:
             weights=everyones * _GIGA * m.weight_bytes / (bandwidth * devices),
             experts=m.expert_parameters * _GIGA * (m.expert_bytes or m.weight_bytes) / (bandwidth * devices),
             miss=1.0 - m.experts_per_token / m.experts,
-            per_pair=4 * m.heads * m.head_size * layers / flops,
-            per_read=kept * kv_bytes / (bandwidth * min(devices, m.kv_heads)),
+            per_pair=4 * m.heads * m.head_size * m.reading_layers / flops,
+            per_read=m.kept_numbers * kv_bytes / (bandwidth * min(devices, m.kv_heads)),
             per_exchange=sent / (device.link * _GIGA),
         )
 

@@ -29,6 +29,9 @@ class CacheOptions:
         unit="blocks")
     num_gpu_blocks_override: int | None = option("cache", Integer(least=0), None,
         "The same, under vLLM's name, which comes before the other.", unit="blocks")
+    gpu_memory_utilization: float = option("cache", Number(least=0, most=1), 0.92,
+        "Share of a device's memory that is used; what weights leave of it is the size of the KV cache, if that is not"
+        " given, with scheduling-model step and step-time roofline.", aliases=("--device-memory-utilization",))
     block_size: int = option("cache", Integer(choices=(1, 8, 16, 32, 64, 128, 256)), 16,
         "Tokens per block of the KV cache.", unit="tokens")
     kv_cache_dtype: str = option("cache", Text(required=True), "auto",
