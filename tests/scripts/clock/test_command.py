@@ -48,6 +48,12 @@ class PlanTests(SynchronousTestCase):
         self.assertTrue(c.listen.startswith("tcp:1234:interface=127.0.0.1:"))
         self.assertEqual("", planned("--uds /x --runner pooling --data-parallel-rank 2").configuration.uds)
 
+    def test_time(self) -> None:
+        """Whatever time the configuration has, the command tries how well the machine keeps its own."""
+        c = planned("--time-scale 10 --scheduling-model step").configuration
+        self.assertEqual((1.0, "per-request"), (c.time_scale, c.scheduling_model))
+        self.assertEqual("real", planned("--clock virtual").configuration.clock)
+
     def test_slots(self) -> None:
         """A number of slots that is given is kept: there are no more streams than that."""
         self.assertEqual(

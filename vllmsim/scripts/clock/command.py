@@ -167,6 +167,7 @@ def _place(port: int) -> list[str]:
         "--host=", "--uds=", "--ssl-certfile=", "--ssl-keyfile=", "--no-self-signed-certs",
         "--data-parallel-size", "1", "--data-parallel-rank=-1", "--no-data-parallel-processes",
         "--runner", "generate", "--startup-duration", "0", "--timeout-keep-alive", "600s",
+        "--clock", "real", "--time-scale", "1", "--scheduling-model", "per-request",
     ]  # fmt: skip
 
 
