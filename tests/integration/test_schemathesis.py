@@ -36,6 +36,8 @@ UNDONE_BY = {"/pause": "/resume", "/sleep": "/wake_up", "/start_profile": "/stop
 """Routes that stop the server for others, and the route that lets it go on."""
 UNSUPPORTED = {"/v1/decisions", "/v1/systemone"}
 """Routes that ordinary models answer 501, as vLLM does."""
+REFUSED = {"/admin/clock/advance", "/admin/clock/run-until-idle"}
+"""Routes that a server refuses whose time goes on by itself."""
 
 
 def references(value: Any) -> Iterator[str]:
@@ -168,13 +170,14 @@ class FuzzTests(DaemonTestCase):
             self.figures.count(refused=response.status_code >= HTTPStatus.BAD_REQUEST)
 
     def test_examples(self) -> None:
-        """Every example of the document is served."""
+        """Every example of the document is served, where it can be."""
         tried = 0
         for path, methods in self.document["paths"].items():
             for method in methods:
                 example = self.example(path, method)
                 if example is not None:
                     response = self.session.request(method, self.daemon.url(path), json=example, timeout=PATIENCE)
-                    self.assertLess(response.status_code, 300, f"{path}: {response.text}")
+                    most = HTTPStatus.CONFLICT if path in REFUSED else HTTPStatus.IM_USED
+                    self.assertLessEqual(response.status_code, most, f"{path}: {response.text}")
                     tried += 1
         self.assertGreater(tried, 3)

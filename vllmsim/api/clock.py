@@ -14,7 +14,7 @@ from vllmsim.api.body import Body, Head, read_untyped, validate
 
 _LONGEST: Final = 3600.0
 """Real seconds that a call may take at the most."""
-_FARTHEST: Final = 1e9
+_FARTHEST: Final = 1e7
 """Simulated seconds by which a call may move time at the most."""
 
 
