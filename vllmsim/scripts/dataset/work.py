@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from vllmsim.assembly.tokenizing import make_tokenizer
+from vllmsim.clocks.clocks import Clocks
 from vllmsim.config.schema import Configuration
 from vllmsim.config.tokenizers import kind_of_tokenizer
 from vllmsim.interfaces import ITokenizer
@@ -72,7 +73,8 @@ class Work:
 
     async def _build(self, place: Place, source: Source) -> Facts:
         try:
-            tokenizer = make_tokenizer(self._plan.configuration, self._environ, self._reactor, self._defer_to_thread)
+            clocks = Clocks.same(self._reactor)
+            tokenizer = make_tokenizer(self._plan.configuration, self._environ, clocks, self._defer_to_thread)
         except SystemExit as error:
             raise BuildError(str(error.code).removeprefix("vllmsim: cannot start: ")) from None
         try:
