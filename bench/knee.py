@@ -64,9 +64,7 @@ class Point:
 def make_scheduler(configuration: Configuration) -> StepScheduler:
     """Make the scheduler that a server would have."""
     c = configuration
-    families = Families({}, None)
-    metrics, events, limits = CacheMetrics(families), StepEvents(()), step_limits(c)
-    metrics.show_own(families)
+    metrics, events, limits = CacheMetrics(Families({}, None)), StepEvents(()), step_limits(c)
     pool = BlockPool(c.kv_cache_size - 1, metrics, (events,))
     cache = StepCache(Clock(), pool, c.block_size, None, metrics, events, longest=c.max_model_len)
     return StepScheduler(cache, lambda: limits, c.scheduling_policy == "priority")

@@ -52,6 +52,7 @@ class CacheMetrics:
         outside = "in a prefix cache outside this server."
         self._external_queries = f.show("vllm:external_prefix_cache_queries", f"Tokens looked up {outside}", Counter())
         self._external_hits = f.show("vllm:external_prefix_cache_hits", f"Tokens found {outside}", Counter())
+        self._used, self._cached = Gauge(), Gauge()
         self._lives: tuple[Histogram, Histogram, Histogram] | None = None
         self.recent, self.recent_external = RecentLookups(), RecentLookups()
 
@@ -75,8 +76,7 @@ class CacheMetrics:
     def show_own(self, f: Families) -> None:
         """Show what vLLM does not: how many blocks can be found, and what became of their events."""
         text = "KV blocks that sequences have (used), and that can be found by their hashes (cached); some are both."
-        blocks = {"used": Gauge(), "cached": Gauge()}
-        self._used, self._cached = f.show_by("state", "vllmsim:kv_blocks", text, blocks).values()
+        f.show_by("state", "vllmsim:kv_blocks", text, {"used": self._used, "cached": self._cached})
         self._batches = f.show("vllmsim:kv_event_batches", "Batches of KV events published.", Counter())
         self._events = f.show("vllmsim:kv_events", "KV events published.", Counter())
         text = "KV events that some subscriber does not get, since it does not keep up."
