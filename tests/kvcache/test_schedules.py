@@ -16,7 +16,7 @@ from tests.kvcache.fakes import ReadableHasher, RecordingCacheMetrics
 from vllmsim.inference import StoredBlocks
 from vllmsim.kvcache.pool import BlockPool
 
-RECORDINGS = sorted((Path(__file__).parents[1] / "golden" / "vllm-0.33" / "scheduler").glob("*.json"))
+RECORDINGS = sorted((Path(__file__).parents[1] / "golden" / "scheduler").glob("[0-9]*.json"))
 SIZE = 16
 
 
@@ -49,12 +49,13 @@ class Recorded:
 
 
 class ScheduleTests(SynchronousTestCase):
-    """Ten workloads."""
+    """The workloads that have numbers: they have one queue, and none is aborted."""
 
     def test_recordings(self) -> None:
         """Whoever is let in finds what vLLM found, and there are blocks enough whenever vLLM had them."""
         found = [self.replay(json.loads(path.read_text("utf-8"))) for path in RECORDINGS]
-        self.assertEqual((10, 61), (len(found), sum(map(len, found))))
+        self.assertGreaterEqual(len(found), 10)
+        self.assertGreaterEqual(sum(map(len, found)), 61)
 
     def replay(self, recording: dict[str, Any]) -> list[int]:
         """Do what each step says.
