@@ -56,13 +56,18 @@ class Server:
     :param asked: lengths of prompts and answers.
     :param step: how long a step takes.
     :param way: seconds that a request takes to the engine; its tokens take none.
+    :param words: what the engine is told beside.
     """
 
     def __init__(
-        self, asked: Sequence[tuple[int, int]], step: Callable[[StepWork], float] = known, way: float = 0.0
+        self,
+        asked: Sequence[tuple[int, int]],
+        step: Callable[[StepWork], float] = known,
+        way: float = 0.0,
+        words: Sequence[str] = (),
     ) -> None:
         self._asked, self._step, self._way = asked, step, way
-        self._engine = scheduler()
+        self._engine = scheduler(*words)
         self._numbers: dict[Computation, int] = {}
         self._sent: dict[int, float] = {}
         self._times: dict[int, list[float]] = {}

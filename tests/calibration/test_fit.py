@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -69,6 +70,27 @@ class FitTests(SynchronousTestCase):
         self.assertLess(abs(fit.outside - 0.005), 0.002)
         self.require(fitted, fit, 0.05)
         self.require(Server(sizes(80, 2), way=0.005).at(poisson(80, 8.0, 2)), fit, 0.05)
+
+    def test_away_and_alone(self) -> None:
+        """So it is where hardly any request meets another."""
+        fitted = Server(sizes(40, 1), uneven(), way=0.005).at(poisson(40, 0.5, 1))
+        fit = self.fit(fitted)
+        self.assertLess(abs(fit.outside - 0.005), 0.003)
+        self.require(fitted, fit, 0.05)
+
+    def test_engines(self) -> None:
+        """It matters not how the engine makes its steps, as long as it is known."""
+        for words in (
+            ("--max-num-batched-tokens=256",),
+            ("--max-num-seqs=4",),
+            ("--long-prefill-token-threshold=200",),
+            ("--no-enable-chunked-prefill", "--max-num-batched-tokens=4096"),
+            ("--kv-cache-size=100", "--max-model-len=1000"),
+        ):
+            run = Server(sizes(30, 1), words=words).at_a_time(8)
+            fit = Fitting([run], partial(scheduler, *words)).fit()
+            for value, right in zip(fit.coefficients.values, KNOWN.values, strict=True):
+                self.assertLess(abs(value / right - 1), 1e-4, words)
 
     def test_several(self) -> None:
         """Several runs are fitted together: the coefficients are those that do best for all of them."""

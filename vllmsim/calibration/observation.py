@@ -106,17 +106,18 @@ def outside_of(played: Sequence[Played]) -> tuple[float, float]:
     missed: list[float] = []
     for each in played:
         for start, begun in zip(each.starts, each.begun, strict=True):
-            reached.append(each.steps[begun].start - start)
-            # Who came at the very moment at which the step before began found it begun.
-            if each.steps[begun].follows and each.steps[begun - 1].start > start:
-                missed.append(each.steps[begun - 1].start - start)
+            # A step that follows none began because somebody came, however long that took.
+            if each.steps[begun].follows:
+                reached.append(each.steps[begun].start - start)
+                if each.steps[begun - 1].follows:
+                    missed.append(each.steps[begun - 1].start - start)
     reached.sort()
     missed.sort()
 
     def wrong(outside: float) -> int:
         return bisect_left(reached, outside) + len(missed) - bisect_left(missed, outside)
 
-    edges = sorted({0.0, *(each for each in (*reached, *missed) if 0 < each <= _MOST_OUTSIDE)})
+    edges = sorted({0.0, _MOST_OUTSIDE, *(each for each in (*reached, *missed) if 0 < each < _MOST_OUTSIDE)})
     least = min(map(wrong, edges))
     good = [each for each in edges if wrong(each) == least]
     return good[0], good[-1]
