@@ -22,22 +22,33 @@ class Speculation:
         guesses writes keys and values of its own.
     :param drops_block: whether the last block of a prefix that is found is computed again, for what guesses.
     :param slots: how many places of a step's input each sequence takes beside its tokens.
+    :param sizes: if the number of guesses depends on how many sequences a step had, from how many on it is which; in
+        order, from 1 on.
     """
 
     rates: tuple[float, ...]
     lookahead: int = 0
     drops_block: bool = False
     slots: int = 0
+    sizes: tuple[tuple[int, int], ...] = ()
 
     @property
     def tokens(self) -> int:
-        """How many tokens are guessed at a time."""
+        """How many tokens are guessed at a time, at most."""
         return len(self.rates)
 
     @property
     def mean_length(self) -> float:
         """How many tokens a step gives in the long run, if all that is guessed is verified."""
         return 1 + sum(self.rates)
+
+    def guessed(self, sequences: int) -> int:
+        """Tell how many tokens are guessed behind a step.
+
+        :param sequences: how many were in it.
+        """
+        sizes = [tokens for least, tokens in self.sizes if least <= sequences]
+        return sizes[-1] if sizes else self.tokens
 
     def accepted(self, drafted: int, generator: random.Random) -> int:
         """Draw how many tokens of a draft are right.

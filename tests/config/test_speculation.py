@@ -15,9 +15,9 @@ NGRAM: dict[str, Any] = {"method": "ngram", "num_speculative_tokens": 3}
 SYNTHETIC: dict[str, Any] = {**NGRAM, "rejection_sample_method": "synthetic"}
 
 
-def read(members: dict[str, Any], *, transfers: bool = False) -> Speculation:
+def read(members: dict[str, Any], *, transfers: bool = False, ranks: int = 1) -> Speculation:
     """Read members that guess tokens."""
-    speculation = read_speculation(members, {}, transfers=transfers)
+    speculation = read_speculation(members, {}, transfers=transfers, ranks=ranks)
     assert speculation is not None
     return speculation
 
@@ -33,7 +33,7 @@ class SpeculationTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         """A server without it guesses nothing."""
         for members in (None, {}, {"method": None}):
-            self.assertIsNone(read_speculation(members, {"method": None}, transfers=False))
+            self.assertIsNone(read_speculation(members, {"method": None}, transfers=False, ranks=1))
 
     def test_rate(self) -> None:
         """A rate is that of each token behind accepted ones; a list says by position how many are accepted in all."""
@@ -83,6 +83,20 @@ class SpeculationTests(SynchronousTestCase):
         ):  # fmt: skip
             members = {"method": method, "model": "m", "num_speculative_tokens": 4, "parallel_drafting": parallel}
             self.assertEqual(slots, read(members).slots, members)
+
+    def test_sizes(self) -> None:
+        """How many tokens are guessed may depend on how many sequences a step has; not where ranks go on together."""
+        schedule = {**NGRAM, "num_speculative_tokens_per_batch_size": [[9, 16, 1], [1, 4, 5], [33, 64, 0]]}
+        speculation = read(schedule)
+        told = [speculation.guessed(sequences) for sequences in (1, 4, 5, 8, 9, 16, 20, 32, 33, 64, 1000)]
+        self.assertEqual([3, 3, 3, 3, 1, 1, 1, 1, 0, 0, 0], told)
+        self.assertEqual([3, 3], [read(each).guessed(50) for each in (NGRAM, {**NGRAM, "model": "m"})])
+        self.assertEqual(3, read(schedule, ranks=2).guessed(50))
+        name = "num_speculative_tokens_per_batch_size"
+        for wrong in ([], [[1, 4]], [[1, 4, -1]], [[1, 4, True]], [[1, "4", 2]], [4], {"1": 2}):
+            self.assert_refused(f"{name} must be a list of lists", {**NGRAM, name: wrong})
+        for wrong in ([[2, 4, 1]], [[0, 4, 1]], [[1, 4, 1], [4, 8, 1]], [[1, 4, 1], [6, 5, 1]]):
+            self.assert_refused(f"{name} must begin with 1", {**NGRAM, name: wrong})
 
     def test_models(self) -> None:
         """Where no method is named, it follows from the model's name."""

@@ -37,7 +37,9 @@ def step_limits(configuration: Configuration) -> StepLimits:
     )
     if speculation is None:
         return limits
-    return evolve(limits, lookahead=speculation.lookahead, draft_slots=speculation.slots, padding=speculation.tokens)
+    # Where steps differ in how much each sequence takes, nobody makes one alike.
+    padding = 0 if speculation.sizes else speculation.tokens
+    return evolve(limits, lookahead=speculation.lookahead, draft_slots=speculation.slots, padding=padding)
 
 
 def make_engine(

@@ -109,7 +109,9 @@ class Configuration(  # type: ignore[misc] # mypy compares what would make each 
     def speculation(self) -> Speculation | None:
         """How many tokens are guessed ahead, if any are, and how many of them are right."""
         flags = {"method": self.spec_method, "model": self.spec_model, "num_speculative_tokens": self.spec_tokens}
-        return read_speculation(self.speculative_config, flags, transfers=self.kv_transfer_config is not None)
+        return read_speculation(
+            self.speculative_config, flags, transfers=self.kv_transfer_config is not None, ranks=self.data_parallel_size
+        )
 
     @property
     def ranks(self) -> range:

@@ -43,7 +43,7 @@ _UNUSED: Final = frozenset({
     "draft_load_config", "draft_sample_method", "draft_tensor_parallel_size", "dspark_draft_topk",
     "enable_adaptive_verification", "enforce_eager", "fly_entropy_threshold", "fly_entropy_top_k",
     "fly_window_size", "index_share_for_mtp_iteration", "kv_cache_dtype", "max_model_len", "moe_backend",
-    "num_speculative_tokens_per_batch_size", "prompt_lookup_max", "prompt_lookup_min", "quantization", "revision",
+    "prompt_lookup_max", "prompt_lookup_min", "quantization", "revision",
     "suffix_decoding_max_cached_requests", "suffix_decoding_max_spec_factor", "suffix_decoding_max_tree_depth",
     "suffix_decoding_min_token_prob", "use_heterogeneous_vocab", "use_local_argmax_reduction", "xpress_topc",
 })  # fmt: skip
@@ -51,12 +51,13 @@ _UNUSED: Final = frozenset({
 
 
 def read_speculation(
-    members: Mapping[str, Any] | None, flags: Mapping[str, object], *, transfers: bool
+    members: Mapping[str, Any] | None, flags: Mapping[str, object], *, transfers: bool, ranks: int
 ) -> Speculation | None:
     """Read ``speculative-config``.
 
     :param flags: members that are given as flags of their own; None for those that are not.
     :param transfers: whether KV blocks are given to other servers, or taken from them.
+    :param ranks: how many data-parallel ranks there are in all.
     :return: None if no tokens are guessed.
     :raises ValueError: naming every member that is wrong.
     """
@@ -82,7 +83,23 @@ def read_speculation(
         lookahead=_lookahead(method, count),
         drops_block=method in _HIDDEN and drops and not given.get("disable_eagle_block_drop", False),
         slots=_slots(method, count, parallel=given.get("parallel_drafting", False)),
+        # vLLM's ranks go on together, and must guess alike.
+        sizes=_sizes(given, count) if ranks == 1 else (),
     )
+
+
+def _sizes(given: Mapping[str, Any], count: int) -> tuple[tuple[int, int], ...]:
+    """Find how many tokens are guessed behind steps of how many sequences.
+
+    :raises ValueError: when it is said wrongly.
+    """
+    listed = sorted(given.get("num_speculative_tokens_per_batch_size", ()))
+    last = 0
+    for first, end, _ in listed:
+        if not last < first <= end or (not last and first > 1):
+            raise ValueError("num_speculative_tokens_per_batch_size must begin with 1, and its ranges must not meet")
+        last = end
+    return tuple((first, min(tokens, count)) for first, _, tokens in listed)
 
 
 def _lookahead(method: str, count: int) -> int:
@@ -176,6 +193,17 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_TOKENS
 
 
+def _is_schedule(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_range, value))
+
+
+def _is_range(value: object) -> bool:
+    """Tell whether something may be a range of sizes, and how many tokens go with it."""
+    if not isinstance(value, list) or len(value) != len(("first", "last", "tokens")):
+        return False
+    return all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in value)
+
+
 def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
@@ -190,6 +218,10 @@ _MEMBERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "method": (lambda value: value in METHODS, f"one of {', '.join(METHODS)}"),
     "model": (lambda value: isinstance(value, str) and value != "", "text, and not empty"),
     "num_speculative_tokens": (_is_count, f"an integer from 1 to {MOST_TOKENS}"),
+    "num_speculative_tokens_per_batch_size": (
+        _is_schedule,
+        "a list of lists, each the first and the last size of a batch, and how many tokens",
+    ),
     "parallel_drafting": (_is_flag, "true or false"),
     "rejection_sample_method": (lambda value: value in _SAMPLERS, f"one of {', '.join(_SAMPLERS)}"),
     "synthetic_acceptance_length": (_is_number, "a number"),

@@ -358,7 +358,7 @@ class Lucky:
 
     asked: list[int]
 
-    def guess(self, computation: Computation) -> int:
+    def guess(self, computation: Computation, sequences: int) -> int:
         """Guess."""
         return 3
 

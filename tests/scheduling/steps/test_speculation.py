@@ -22,10 +22,17 @@ LIMITS = StepLimits(8, 64, 256)
 class SpeculationTestCase(SynchronousTestCase):
     """Has a scheduler that guesses three tokens at a time."""
 
-    def make(self, rates: Sequence[float], limits: StepLimits = LIMITS, usable: int = 40, **how: Any) -> None:
+    def make(
+        self,
+        rates: Sequence[float],
+        limits: StepLimits = LIMITS,
+        usable: int = 40,
+        sizes: tuple[tuple[int, int], ...] = (),
+        **how: Any,
+    ) -> None:
         """Make it."""
         self.heard = RecordingMetrics()
-        guessing = SpeculativeDecoding(Speculation(tuple(rates)), self.heard)
+        guessing = SpeculativeDecoding(Speculation(tuple(rates), sizes=sizes), self.heard)
         self.rig = Rig(usable, limits, guessing=guessing, **how)
 
     def add(
@@ -121,6 +128,16 @@ class VerificationTests(SpeculationTestCase):
             self.add(name, [ord(name)] * 2)
         self.step()
         self.assertEqual(({"a": 2, "b": 2}, {"a": 2, "b": 2}), self.step())
+
+    def test_sizes(self) -> None:
+        """How many tokens are guessed behind a step may depend on how many sequences it had."""
+        self.make(NONE, sizes=((1, 3), (2, 1), (3, 0)))
+        for name, answer in (("a", 100), ("b", 3), ("c", 2)):
+            self.add(name, [ord(name)] * 2, range(answer))
+        shown = [self.step()[0] for _ in range(5)]
+        self.assertEqual(
+            [{"a": 2, "b": 2, "c": 2}, {"a": 1, "b": 1, "c": 1}, {"a": 1, "b": 1}, {"a": 2}, {"a": 4}], shown
+        )
 
     def test_long_run(self) -> None:
         """In the long run a step gives as many tokens as the mean acceptance length says."""

@@ -9,9 +9,10 @@ from vllmsim.scheduling.steps.computation import Computation
 class Guessing(Protocol):
     """Guesses the next tokens of sequences, and tells which guesses were right."""
 
-    def guess(self, computation: Computation) -> int:
+    def guess(self, computation: Computation, sequences: int) -> int:
         """Guess behind the last token that a step has given.
 
+        :param sequences: how many were in it.
         :return: how many tokens, to be verified with the next step.
         """
 

@@ -46,6 +46,8 @@ class StepScheduler:
     """Those that were preempted since the last batch."""
     _batch: Batch | None = field(init=False, default=None)
     """The step that runs."""
+    _sequences: int = field(init=False, default=0)
+    """How many sequences it has, or the last one had."""
 
     def __attrs_post_init__(self) -> None:
         self._cache.preempting(self.preempt_all)
@@ -119,7 +121,7 @@ class StepScheduler:
         lost, self._lost = self._lost, []
         batch = filling.finish(lost)
         if batch.scheduled:
-            self._batch = batch
+            self._batch, self._sequences = batch, len(batch.scheduled)
         else:
             self._cache.end()
         return batch
@@ -302,5 +304,5 @@ class StepScheduler:
             assert computation.blocks is not None
             computation.blocks.grow(computation.computed, computation.computed)
         if guessing is not None and not computation.finished:
-            computation.drafts = guessing.guess(computation)
+            computation.drafts = guessing.guess(computation, self._sequences)
         return new

@@ -18,9 +18,9 @@ class SpeculativeDecoding:
     _speculation: Speculation
     _metrics: IRankMetrics
 
-    def guess(self, _computation: Computation) -> int:
+    def guess(self, _computation: Computation, sequences: int) -> int:
         """Guess as many tokens as ever, though the answer may end before them: who guesses does not know."""
-        return self._speculation.tokens
+        return self._speculation.guessed(sequences)
 
     def accept(self, computation: Computation, computed: int) -> int:
         """Draw how many of a sequence's guesses are right; as in vLLM, what was never guessed counts as wrong."""
