@@ -154,7 +154,7 @@ class Reference:
         asked.blocks = list(found)
         self.running.append(asked)
         asked.cached = len(found) * SIZE
-        if asked.remote:
+        if asked.remote and asked.reads:
             asked.external = max(0, min(asked.remote, length - 1) - asked.cached)
             self.outside.append((length - asked.cached, asked.external))
         if asked.reads:
