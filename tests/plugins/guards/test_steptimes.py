@@ -90,7 +90,7 @@ class StepTimeTests(GuardTestCase):
             self.assertEqual(lines, len(self.lines()))
 
     def test_hangs(self) -> None:
-        """One that does not come back is given up, and left alone for a while; then it has another chance."""
+        """One that does not come back is given up, and left alone for a while, and the next time for a longer one."""
         self.patch(steptimes, "PATIENCE", 0.02)
         hanging = [True]
 
@@ -102,9 +102,10 @@ class StepTimeTests(GuardTestCase):
         guarded = self.guarded(do)
         self.assertEqual(USUAL, self.draw(guarded))
         self.assertBlamed("it takes more than 0.02 s to answer")
+        for count, asked in ((REST, 1), (1, 2), (2 * REST, 2)):
+            for _ in range(count):
+                self.assertEqual(USUAL, self.draw(guarded))
+            self.assertEqual(asked, self.made.asked)
         hanging.clear()
-        for _ in range(REST):
-            self.assertEqual(USUAL, self.draw(guarded))
-        self.assertEqual(1, self.made.asked)
         self.assertEqual(2.0, self.draw(guarded))
         self.assertBlamed()

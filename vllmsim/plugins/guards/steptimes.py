@@ -17,7 +17,7 @@ LONGEST: Final = 60.0
 PATIENCE: Final = 1.0
 """Seconds of real time after which nobody waits for the plugin any longer."""
 REST: Final = 1000
-"""Steps for which one that has not come back is not asked again."""
+"""Steps for which one that has not come back is not asked again; the next time twice as many, and so on."""
 _TENFOLD: Final = 10
 
 
@@ -36,6 +36,7 @@ class GuardedStepTime:
     _mistakes: int = field(init=False, default=0)
     _next_told: int = field(init=False, default=1)
     _rest: int = field(init=False, default=0)
+    _next_rest: int = field(init=False, default=REST)
 
     def seconds(self, work: StepWork, generator: random.Random) -> float:
         """Draw a step's duration; see :class:`vllmsim.interfaces.IStepTime`."""
@@ -54,7 +55,8 @@ class GuardedStepTime:
 
     def _count(self, error: BaseException) -> None:
         if isinstance(error, Overdue):
-            self._rest = REST
+            self._rest = self._next_rest
+            self._next_rest *= 2
         self._mistakes += 1
         if self._mistakes == self._next_told:
             self._next_told *= _TENFOLD
