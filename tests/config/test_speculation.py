@@ -143,6 +143,16 @@ class SpeculationTests(SynchronousTestCase):
         ):
             self.assert_refused(fault, members)
 
+    def test_doubt(self) -> None:
+        """A server that does not go in steps says that it guesses nothing."""
+        words = ("--spec-method", "ngram", "--spec-tokens", "3")
+        [told] = load_words(words, {}).doubts
+        self.assertEqual(
+            "speculative-config wants tokens guessed ahead, and none are without scheduling-model step.", told
+        )
+        for more in ((*words, "--scheduling-model", "step"), ()):
+            self.assertEqual([], load_words(more, {}).doubts)
+
     def test_all_faults(self) -> None:
         """Everything that is wrong is told at once."""
         self.assert_refused("method must be one of", {"method": "x", "num_speculative_tokens": "3"})

@@ -22,6 +22,7 @@ from vllmsim.config.plain import PlainValues
 from vllmsim.config.problems import Problem, problems_of
 from vllmsim.config.rules import broken
 from vllmsim.config.schema import Configuration, own_options
+from vllmsim.config.steprules import speculation_doubt
 from vllmsim.config.tls import tls_doubt
 from vllmsim.errors import InvalidRequest
 
@@ -72,6 +73,7 @@ class Loaded:
             tls_doubt(c),
             middleware_doubt(c),
             memory_doubt(c),
+            speculation_doubt(c),
         )
         return [each for each in told if each]
 

@@ -44,6 +44,13 @@ def _speculation(c: Configuration) -> str | None:
     return _too_short(most, c)
 
 
+def speculation_doubt(configuration: Configuration) -> str:
+    """Say in a sentence that nothing is guessed though it seems that it should be; empty if it is as it seems."""
+    if configuration.steps or configuration.speculation is None:
+        return ""
+    return "speculative-config wants tokens guessed ahead, and none are without scheduling-model step."
+
+
 def _too_short(most: int, c: Configuration) -> str | None:
     if c.chunks_prefills or most >= c.max_model_len:
         return None
