@@ -2,6 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.scheduling.steps.rig import Rig
 from vllmsim.inference import Adapter, HashedPrompt
 from vllmsim.scheduling.steps.computation import Computation
 from vllmsim.scheduling.steps.limits import StepLimits
@@ -20,7 +21,7 @@ class StepQueueTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Have a queue."""
-        self.queue = StepQueue()
+        self.queue, self.rig = StepQueue(), Rig()
 
     def come(self, *, ready: bool = True, adapter: int | None = None) -> Computation:
         """Have one come."""
@@ -28,9 +29,9 @@ class StepQueueTests(SynchronousTestCase):
         self.queue.add(computation)
         return computation
 
-    def look(self) -> tuple[Computation | None, int, int]:
+    def look(self, *, admitting: bool = True) -> tuple[Computation | None, int, int]:
         """Tell who is next, how many wait, and how many of these could not run."""
-        return self.queue.first(LIMITS), len(self.queue), self.queue.count_deferred(LIMITS)
+        return self.queue.first(LIMITS, admitting), len(self.queue), self.queue.count_deferred(LIMITS)
 
     def test_unready(self) -> None:
         """Whose answer is not known is passed over, and stands where it came when it is."""
@@ -43,17 +44,27 @@ class StepQueueTests(SynchronousTestCase):
         self.queue.ready(first)
         self.assertEqual((second, 1, 0), self.look())
 
+    def fetch(self, computation: Computation) -> None:
+        """Have tokens of one be fetched, for which it has blocks."""
+        computation.blocks = self.rig.cache.open(computation.prompt, [1], reads=True, remote_tokens=2)
+        self.assertEqual((0, 2), computation.blocks.find(3))
+        self.assertTrue(computation.blocks.enter(3, 2, 0, 0))
+        computation.computed = 2
+        self.queue.fetch(computation)
+
     def test_fetching(self) -> None:
-        """Whose tokens are fetched is passed over, and known when they are there."""
+        """Whose tokens are fetched is passed over, and first when they are there, even if nobody else may come."""
         first, second, third = self.come(), self.come(), self.come()
-        self.queue.fetch(third)
-        self.queue.fetch(second)
+        self.fetch(third)
+        self.fetch(second)
         self.queue.fetched(first)
-        self.assertEqual(((first, 3, 2), []), (self.look(), self.queue.fetched_ones))
+        self.assertEqual((first, 3, 2), self.look())
+        self.assertEqual((None, 3, 2), self.look(admitting=False))
         self.queue.fetched(second)
-        self.assertEqual(((first, 3, 1), [second]), (self.look(), self.queue.fetched_ones))
+        self.assertEqual((second, 3, 1), self.look(admitting=False))
         self.queue.fetched(third)
-        self.assertEqual(([third, second], [third, second]), (self.queue.fetching, self.queue.fetched_ones))
+        self.assertEqual((third, 3, 0), self.look())
+        self.assertEqual([third, second], self.queue.fetching)
         self.assertEqual([True, False], [*map(self.queue.is_fetched, (third, first))])
         self.queue.enter(third)
         self.assertTrue(self.queue.discard(second))
@@ -66,9 +77,13 @@ class StepQueueTests(SynchronousTestCase):
         computations = [_make(priority=priority) for priority in (2, 1, 2)]
         for each in computations:
             self.queue.add(each)
-            self.queue.fetch(each)
+            self.fetch(each)
             self.queue.fetched(each)
-        self.assertEqual([1, 0, 2], [computations.index(each) for each in self.queue.fetched_ones])
+        found = []
+        while (first := self.look()[0]) is not None:
+            found.append(computations.index(first))
+            self.queue.enter(first)
+        self.assertEqual([1, 0, 2], found)
 
     def test_adapters(self) -> None:
         """Who needs one adapter too many is passed over until nobody runs with another."""
@@ -82,13 +97,15 @@ class StepQueueTests(SynchronousTestCase):
         self.queue.leave(same)
         self.assertEqual((other, 1, 0), self.look())
 
-    def test_use(self) -> None:
-        """An adapter can be had that is in use, or may be."""
-        running, other, same, none = self.come(adapter=1), self.come(adapter=2), self.come(adapter=1), self.come()
+    def test_fetched_adapters(self) -> None:
+        """The same holds for those whose tokens were fetched."""
+        running, other = self.come(adapter=1), self.come(adapter=2)
         self.queue.enter(running)
-        self.assertEqual([False, True, True], [self.queue.has_adapter(each, LIMITS) for each in (other, same, none)])
+        self.fetch(other)
+        self.queue.fetched(other)
+        self.assertIsNone(self.look()[0])
         self.queue.leave(running)
-        self.assertTrue(self.queue.has_adapter(other, LIMITS))
+        self.assertIs(other, self.look()[0])
 
     def test_orders(self) -> None:
         """Who was preempted is next; all know which they are of those who came."""

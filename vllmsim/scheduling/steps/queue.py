@@ -45,12 +45,6 @@ class StepQueue:
         """Those that have blocks, and whose tokens are fetched."""
         return [*self._fetching]
 
-    @property
-    def fetched_ones(self) -> list[Computation]:
-        """Those of them whose tokens are there, in the order in which it is their turn."""
-        there = [each for each, there in self._fetching.items() if there]
-        return sorted(there, key=lambda each: (each.priority, each.order)) if self._by_priority else there
-
     def count_deferred(self, limits: StepLimits) -> int:
         """Count those that could not be let in if there were room."""
         barred = 0 if self._takes_adapters(limits) else self._lines.count_barred(self._adapters)
@@ -99,17 +93,19 @@ class StepQueue:
                 return True
         return self._lines.discard(computation)
 
-    def first(self, limits: StepLimits) -> Computation | None:
-        """Find the next of those that have no blocks.
+    def first(self, limits: StepLimits, admitting: bool) -> Computation | None:
+        """Find the next.
 
+        :param admitting: whether it may be one that has no blocks.
         :return: None if there is nobody who could run.
         """
-        return self._lines.first(self._adapters, self._takes_adapters(limits))
-
-    def has_adapter(self, computation: Computation, limits: StepLimits) -> bool:
-        """Tell whether what one needs is in use, or may be."""
-        adapter = computation.adapter
-        return adapter is None or adapter.number in self._adapters or self._takes_adapters(limits)
+        for computation in self._find_fetched():
+            # What was fetched can be found by others from now on.
+            assert computation.blocks is not None
+            computation.blocks.grow(computation.computed, computation.computed)
+            if self._has_adapter(computation, limits):
+                return computation
+        return self._lines.first(self._adapters, self._takes_adapters(limits)) if admitting else None
 
     def enter(self, computation: Computation) -> None:
         """Learn that one runs now, and waits no more."""
@@ -124,6 +120,16 @@ class StepQueue:
             self._adapters[number] -= 1
             if not self._adapters[number]:
                 del self._adapters[number]
+
+    def _find_fetched(self) -> list[Computation]:
+        """Find those whose tokens are there, in the order in which it is their turn."""
+        there = [each for each, there in self._fetching.items() if there]
+        return sorted(there, key=lambda each: (each.priority, each.order)) if self._by_priority else there
+
+    def _has_adapter(self, computation: Computation, limits: StepLimits) -> bool:
+        """Tell whether what one needs is in use, or may be."""
+        adapter = computation.adapter
+        return adapter is None or adapter.number in self._adapters or self._takes_adapters(limits)
 
     def _takes_adapters(self, limits: StepLimits) -> bool:
         """Tell whether one more adapter may be in use."""

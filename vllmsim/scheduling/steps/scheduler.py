@@ -203,19 +203,9 @@ class StepScheduler:
     def _let_in(self, filling: Filling) -> None:
         """Let in those that wait, in their order, as far as tokens, blocks and adapters reach."""
         while filling.left and len(self.running) < filling.limits.running:
-            computation = self._find_next(filling.limits)
+            computation = self._queue.first(filling.limits, self.admitting)
             if computation is None or not self._admit(computation, filling):
                 break
-
-    def _find_next(self, limits: StepLimits) -> Computation | None:
-        """Find who may be let in before all others."""
-        for computation in self._queue.fetched_ones:
-            # What was fetched can be found by others from now on.
-            assert computation.blocks is not None
-            computation.blocks.grow(computation.computed, computation.computed)
-            if self._queue.has_adapter(computation, limits):
-                return computation
-        return self._queue.first(limits) if self.admitting else None
 
     def _admit(self, computation: Computation, filling: Filling) -> bool:
         """Let one in that waits, if tokens and blocks are enough for it; else nobody comes before it.
