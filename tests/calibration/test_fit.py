@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calibration.known import KNOWN, Server, known, poisson, scheduler, sizes, sparse
 from vllmsim.calibration.coefficients import Coefficients
-from vllmsim.calibration.fit import Fit, Fitting, Simulated, simulate
+from vllmsim.calibration.fit import Fit, Fitting, Simulated, rows_of_requests, simulate
 from vllmsim.calibration.measured import Run
 from vllmsim.steps import StepWork
 
@@ -48,13 +48,14 @@ class FitTests(SynchronousTestCase):
         """The times of first and last tokens are enough for a run that is not seen to be less than 5 % off."""
         fitted = sparse(Server(sizes(60, 1)).at_a_time(8))
         fit = self.fit(fitted)
-        self.require(fitted, fit, 0.05)
+        self.require(fitted, fit, 0.001)
         self.require(Server(sizes(60, 2)).at_a_time(16), fit, 0.05)
 
     def test_first_and_last_of_a_crowd(self) -> None:
-        """They are enough too when all requests come at once, and most wait."""
-        fitted = sparse(Server(sizes(60, 1)).at([0.0] * 60))
-        self.require(fitted, self.fit(fitted), 0.05)
+        """They are enough too when requests come at once, or more quickly than they can be answered."""
+        for starts in ([0.0] * 60, poisson(60, 20.0, 1)):
+            fitted = sparse(Server(sizes(60, 1)).at(starts))
+            self.require(fitted, self.fit(fitted), 0.05)
 
     def test_uneven(self) -> None:
         """Steps that take a bit more or less than they should change nothing of that."""
@@ -99,6 +100,15 @@ class FitTests(SynchronousTestCase):
         alone, both = self.fit(slow).coefficients.constant, self.fit(quick, slow).coefficients.constant
         self.assertLess(abs(alone / KNOWN.constant - 1.1), 0.001)
         self.assertLess(abs(both / KNOWN.constant - 1.0), 0.05)
+
+    def test_rows(self) -> None:
+        """What requests wait for is the sum of steps, and of the rest of the one that runs when they come."""
+        run = Server(sizes(30, 1), way=0.004).at(poisson(30, 8.0, 1))
+        played = simulate(run, scheduler(), KNOWN, 0.004).played
+        rows = rows_of_requests(run, played)
+        self.assertEqual(60, len(rows))
+        for row in rows:
+            self.assertAlmostEqual(row.seconds, sum(a * b for a, b in zip(KNOWN.values, row.parts, strict=True)))
 
     def test_told(self) -> None:
         """What goes on is told, and how far off it is."""

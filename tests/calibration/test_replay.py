@@ -37,6 +37,7 @@ class ReplayTests(SynchronousTestCase):
     def test_way(self) -> None:
         """So it is when they take some time to the engine."""
         self.compare(Server(sizes(30, 5), way=0.004).at(poisson(30, 4.0, 5)), 0.004)
+        self.compare(Server(sizes(30, 6), way=0.004).at_a_time(6), 0.004)
 
     def test_steps(self) -> None:
         """Steps follow each other while there is something to compute, and say which tokens they gave."""

@@ -25,16 +25,12 @@ from vllmsim.scheduling.steps.scheduler import StepScheduler
 _ROUNDS: Final = 40
 _ENOUGH: Final = 1e-4
 """The error under which another round is of no use."""
-_GOOD: Final = 0.02
-"""The error under which it is not worth the time to change coefficients one by one."""
 _BETTER: Final = 0.99
 """An error must become this part of what it was, or it is as good as before."""
 _MUCH_BETTER: Final = 0.8
 """The same, where steps were seen one by one: then other coefficients fit what has happened by chance."""
 _SHARES: Final = (1.0, 0.5, 0.25)
 """How far to go from a set of coefficients to the one that fits their steps better."""
-_WIDEST, _NARROWEST = 0.2, 0.02
-"""By which part of itself a coefficient is changed where that leads nowhere."""
 
 
 @frozen
@@ -102,14 +98,8 @@ class Fitting:
         """
         begun = self._begin()
         self._improves(begun.values[:4])
-        width = _WIDEST
-        while self._error > _ENOUGH and self._rounds < _ROUNDS and width >= _NARROWEST:
-            if self._follow():
-                continue
-            if self._exact or self._error < _GOOD:
-                break
-            if not self._vary(width):
-                width /= 2
+        while self._error > _ENOUGH and self._follow():
+            pass
         return Fit(Coefficients(*self._values), self._outside, Coefficients(*begun.errors[:4]), self._rounds)
 
     def _begin(self) -> Solution:
@@ -140,21 +130,6 @@ class Fitting:
         rows = [row for each in self._simulated for row in rows_of_requests(each.run, each.played)]
         aim, before = solve(rows).values[:4], self._values
         return any(self._improves([a + share * (b - a) for a, b in zip(before, aim, strict=True)]) for share in _SHARES)
-
-    def _vary(self, width: float) -> bool:
-        """Change one coefficient after the other.
-
-        :return: whether any of that made it better.
-        """
-        better = False
-        for place in range(4):
-            for factor in (1 + width, 1 / (1 + width)):
-                values = [*self._values]
-                values[place] *= factor
-                if values[place] and self._improves(values):
-                    better = True
-                    break
-        return better
 
     def _improves(self, values: Sequence[float]) -> bool:
         """Play all runs with coefficients, and keep these if they are the best so far."""
