@@ -187,7 +187,7 @@ def build_rank(
     trace = make_trace(c, number, clocks, defer_to_thread, lambda: cache.blocks, pacer)
     model = Model(clock, tokenizer, pacer, metrics, measures.adapters, Shifts(clock) if c.steps else None, trace)
     taken_on = live.follow(rank_limits)
-    cache, slots = make_runner(
+    cache, slots, running = make_runner(
         live,
         number,
         seed,
@@ -216,6 +216,7 @@ def build_rank(
         cache,
         backlog,
         slots,
+        running,
         metrics,
         behaviour,
         randomness.number("rank", number),

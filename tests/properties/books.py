@@ -12,7 +12,9 @@ from vllmsim.config.live import LiveConfiguration
 from vllmsim.config.schema import Configuration
 from vllmsim.kvcache.cache import KVCache
 from vllmsim.kvcache.pool import BlockPool
+from vllmsim.kvcache.pressure import Pressure
 from vllmsim.rank import Rank
+from vllmsim.scheduling.pacing import Place
 from vllmsim.scheduling.sequence import Sequence
 
 
@@ -44,14 +46,23 @@ class Books:
         """Listen to what becomes of blocks, as others do and from inside."""
         self._swapped(self.live.current, self.live.current)
         self.live.watch(self._swapped)
-        if self.pool is not None:
-            self.pool._listeners = [*self.pool._listeners, self.listener]
+        self.listen()
         if self.rank.events is not None:
             self.rank.events.batcher.join(self.publisher)
 
     def _swapped(self, before: Configuration, now: Configuration) -> None:
         self._most_slots = max(self._most_slots, before.max_num_seqs, now.max_num_seqs)
         self._most_loras = max(self._most_loras, before.max_loras, now.max_loras)
+
+    def listen(self) -> None:
+        """Hear what becomes of blocks, at once."""
+        if self.pool is not None:
+            self.pool._listeners = [*self.pool._listeners, self.listener]
+
+    @property
+    def hears(self) -> bool:
+        """Whether all is told that has happened."""
+        return self.pool is not None and self.listener in self.pool._listeners
 
     @property
     def cache(self) -> KVCache | None:
@@ -76,6 +87,25 @@ class Books:
         return slots._waiting
 
     @property
+    def adapters(self) -> Any:
+        """Where adapters are."""
+        return self.queue.adapters
+
+    @property
+    def kept(self) -> list[Place]:
+        """The places in the pacer that may be there when nobody is."""
+        return [place for _, _, place in self.rank.pacer._heap if place.paced is None]
+
+    @property
+    def inside(self) -> list[Sequence]:
+        """Those that are in slots."""
+        return [each for each in self.sequences if each.generation is not None]
+
+    def awaits(self, adapter: int) -> bool:
+        """Tell whether somebody waits for an adapter, by its number."""
+        return adapter in self.queue._lines
+
+    @property
     def running(self) -> int:
         """How many run, as the rank says: who waits in its slot for an answer or for blocks does not."""
         return self.rank.simulator.load().running
@@ -85,15 +115,14 @@ class Books:
         self.check_slots()
         self.check_backlog()
         self.check_adapters()
-        if self.cache is not None:
-            self.check_blocks(self.cache, self.cache._pool)
+        self.check_cache()
         if self.rank.events is not None:
             self.check_events()
 
     def check_slots(self) -> None:
         """As many sequences are in slots as there are slots at most, and nobody waits who may run."""
         slots, sequences, most = self.rank.slots, self.sequences, self.live.current.max_num_seqs
-        inside = [each for each in sequences if each.generation is not None]
+        inside = self.inside
         assert slots.running == len(inside), (slots.running, inside)
         assert self.queue.count == len(sequences) - len(inside), (self.queue.count, sequences)
         assert slots.running <= max(self._in_slots, self._most_slots), (slots.running, self._in_slots, self._most_slots)
@@ -116,8 +145,8 @@ class Books:
 
     def check_adapters(self) -> None:
         """Whoever runs with an adapter has it in a slot, and no adapter that is served no more is kept for nobody."""
-        slots, c = self.queue.adapters, self.live.current
-        used = Counter(each.adapter.number for each in self.sequences if each.generation is not None and each.adapter)
+        slots, c = self.adapters, self.live.current
+        used = Counter(each.adapter.number for each in self.inside if each.adapter)
         assert slots._users == dict(used), (slots._users, used)
         assert len(used) <= max(self._in_use, self._most_loras), (used, self._in_use, self._most_loras)
         self._in_use, self._most_loras = len(used), c.max_loras
@@ -131,14 +160,33 @@ class Books:
         for adapter in slots._resting.values():
             served = slots._adapter_of(adapter.name)
             kept = served is not None and served.number == adapter.number
-            assert kept or adapter.number in self.queue._lines, f"{adapter} is kept, and served no more"
+            assert kept or self.awaits(adapter.number), f"{adapter} is kept, and served no more"
 
-    def check_blocks(self, cache: KVCache, pool: BlockPool) -> None:
-        """Each block is somebody's as often as it is counted, or free; whoever runs has what it will need."""
-        running, pressure = list(cache._running), cache._pressure
-        held = Counter(block for each in running for block in each._blocks)
-        for each in running:
-            assert len(set(each._blocks)) == len(each._blocks), "a sequence has a block twice"
+    def check_cache(self) -> None:
+        """Whoever runs has what it will need, and nobody waits for whom there is room."""
+        if self.cache is None:
+            return
+        cache, pool, pressure = self.cache, self.cache._pool, self.cache._pressure
+        running = list(cache._running)
+        self.check_blocks(pool, pressure, [each._blocks for each in running])
+        assert pool._promised == sum(each._promised for each in running)
+        assert pool.room >= 0, pool.room
+        assert len(running) == self.running
+        assert cache.waiting + len(running) <= self.rank.slots.running
+        assert pressure.settled or not pool.room
+        first = next(iter(cache._waiting.values()), None)
+        if first is not None:
+            needed = -(-(len(first.prompt.ids) + max(0, len(first.answer) - 1)) // cache._block_size)
+            assert needed > pool.room - pressure.missing, "there is room for who waits"
+
+    def check_blocks(self, pool: BlockPool, pressure: Pressure, had: list[list[int]]) -> None:
+        """Each block is somebody's as often as it is counted, or free.
+
+        :param had: the blocks of each sequence that has any.
+        """
+        held = Counter(block for each in had for block in each)
+        for each in had:
+            assert len(set(each)) == len(each), "a sequence has a block twice"
         shared = [block for block, count in held.items() if count > 1]
         assert all(pool._digests[block] is not None for block in shared), "a block is shared for what it does not hold"
         held.update(pressure._blocks)
@@ -152,16 +200,7 @@ class Books:
         assert {block for block in free if pool._digests[block] is not None} == full
         assert pool.used == len(held) + pool.aside
         assert pool.used + pool.free == pool.usable
-        assert pool._promised == sum(each._promised for each in running)
-        assert pool.room >= 0, pool.room
-        assert len(running) == self.running
-        assert cache.waiting + len(running) <= self.rank.slots.running
         self.check_hashes(pool)
-        assert pressure.settled or not pool.room
-        first = next(iter(cache._waiting.values()), None)
-        if first is not None:
-            needed = -(-(len(first.prompt.ids) + max(0, len(first.answer) - 1)) // cache._block_size)
-            assert needed > pool.room - pressure.missing, "there is room for who waits"
 
     def check_hashes(self, pool: BlockPool) -> None:
         """What a block holds is found by it, and listeners have been told of it."""
@@ -174,7 +213,7 @@ class Books:
         assert set(pool._copies) <= set(pool._blocks)
         assert all(pool._copies.values())
         assert pool.cached == sum(map(len, by_hash.values()))
-        if pool._listeners and self.listener in pool._listeners and self.live.current.caches_prefixes:
+        if self.hears and self.live.current.caches_prefixes:
             assert {digest: len(blocks) for digest, blocks in by_hash.items()} == +self.listener.known
         owners, order = Counter(map(id, pool._order._owners.values())), pool._order
         for each in order._adapters.values():
@@ -203,10 +242,10 @@ class Books:
         assert not self.sequences
         assert not self.rank.slots.running
         assert not len(self.rank.simulator.requests)
-        assert not self.queue.adapters._users
+        assert not self.adapters._users
         assert self.rank.backlog.prefill_tokens == self.rank.backlog.unread == self.rank.backlog.unread_tokens == 0
         if self.cache is not None:
             assert not self.cache._running
             assert not self.cache._waiting
             assert self.cache._pool.used == self.cache._pressure.held
-        assert not self.rank.pacer._heap or all(place.paced is None for _, _, place in self.rank.pacer._heap)
+        assert not [place.paced for _, _, place in self.rank.pacer._heap if place not in self.kept]

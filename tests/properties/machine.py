@@ -22,6 +22,7 @@ from tests.properties.figures import Figures
 from tests.properties.ledger import Ledger
 from tests.properties.listening import Errors
 from tests.properties.options import Setting, settings
+from tests.properties.stepbooks import StepBooks
 from vllmsim.records import RequestRecord
 from vllmsim.shifts import Shifts
 
@@ -74,8 +75,9 @@ class RankMachine(RuleBasedStateMachine):
         ranks = self.test.make_ranks(*setting.words, threads=self.slow_thread if setting.slow else in_thread)
         self.ranks, self.setting = ranks, setting
         self.clock = self.test.clock
+        kind = StepBooks if setting.steps else Books
         self.books = [
-            Books(rank, number, self.test.lives[number]) for number, rank in zip(self.test.lives, ranks, strict=True)
+            kind(rank, number, live) for (number, live), rank in zip(self.test.lives.items(), ranks, strict=True)
         ]
         for rank in ranks:
             rank.journal.observers.append(self.ledger)
@@ -187,7 +189,7 @@ class RankMachine(RuleBasedStateMachine):
             # What one rank tells of adapters has not its number.
             return
         gpu = page.values("vllmsim:lora_adapters", place="gpu")
-        slots = books.queue.adapters
+        slots = books.adapters
         assert gpu in ([], [len(slots._users) + len(slots._idle)]), gpu
         told = page.latest("vllm:lora_requests_info")
         users = [{each.adapter for each in mine if each.adapter and count(each)} for count in (_running, _waiting)]

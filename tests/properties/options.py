@@ -8,6 +8,18 @@ _WORDS = (
     "--enable-sleep-mode", "--enable-server-load-tracking", "--zmq-endpoint=",
 )  # fmt: skip
 _BLOCK = 8
+_STEPS = ("--scheduling-model", "step")
+_STEP_TIMES = (
+    ("--step-time-constant", "300ms"), ("--step-time-constant", "1s", "--step-time-per-prefill-token", "100ms"), (),
+)  # fmt: skip
+_STEP_OPTIONS = (
+    ("--max-num-batched-tokens", "16"),
+    ("--no-enable-chunked-prefill",),
+    ("--no-scheduler-reserve-full-isl",),
+    ("--long-prefill-token-threshold", "8"),
+    ("--watermark", "0.2"),
+    ("--speculative-config", '{"method": "ngram", "num_speculative_tokens": 2}'),
+)
 _TRANSFERS = ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_both"}')
 
 
@@ -15,6 +27,7 @@ _TRANSFERS = ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_rol
 class Setting:
     """A command line, and what rules want to know of it.
 
+    :param steps: whether they go in steps.
     :param balances: whether several ranks have one port.
     :param slow: whether threads and the hashing of prompts take their time.
     :param abrupt: whether they stop, in the end, while somebody is being served.
@@ -25,6 +38,7 @@ class Setting:
     balances: bool = False
     abrupt: bool = False
     slow: bool = False
+    steps: bool = False
 
 
 @st.composite
@@ -72,4 +86,11 @@ def settings(draw: st.DrawFn) -> Setting:
     ):
         if draw(st.integers(0, 3)) == 3:
             words += more
-    return Setting(tuple(words), ranks, balances, draw(st.booleans()), draw(st.booleans()))
+    steps = draw(st.integers(0, 2)) == 2
+    if steps:
+        words += _STEPS
+        words += draw(st.sampled_from(_STEP_TIMES))
+        for more in _STEP_OPTIONS:
+            if draw(st.integers(0, 3)) == 3:
+                words += more
+    return Setting(tuple(words), ranks, balances, draw(st.booleans()), draw(st.booleans()), steps)

@@ -70,6 +70,7 @@ class SimulatorTests(SynchronousTestCase):
             self.cache,
             self.backlog,
             self.slots,
+            lambda: self.cache.running,
             self.metrics,
             lambda: Behaviour(self.latency, composer=PlainComposer(self.source)),
             seed,

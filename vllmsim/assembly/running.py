@@ -28,8 +28,8 @@ def make_runner(
     store: IBlockStore | None,
     step_time: Callable[[], IStepTime],
     randomness: Randomness,
-) -> tuple[IPrefixCache, Runner]:
-    """Make both.
+) -> tuple[IPrefixCache, Runner, Callable[[], int]]:
+    """Make both, and what counts the sequences that run.
 
     :param number: which rank it is, from 0.
     :param seed: the daemon's seed.
@@ -43,7 +43,8 @@ def make_runner(
     listeners = () if events is None else (events.batcher,)
     if not c.steps:
         cache = make_cache(c, number, seed, clock, metrics.cache, models, listeners, store)
-        return cache, make_slots(live, limits, model, cache, models, metrics)
+        # Whoever has a slot, and no answer or no blocks yet, waits.
+        return cache, make_slots(live, limits, model, cache, models, metrics), lambda: cache.running
     from vllmsim.assembly.stepping import make_engine  # noqa: PLC0415
 
     def told() -> None:
@@ -62,4 +63,4 @@ def make_runner(
         step_time=step_time,
         generator=randomness.generator("steps", number),
     )
-    return blocks, engine
+    return blocks, engine, lambda: engine.running

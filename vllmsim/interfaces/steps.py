@@ -40,6 +40,9 @@ class IStepCache(IPrefixCache):
     def begin() -> None:
         """A step is about to be scheduled."""
 
+    def scheduled() -> None:
+        """The blocks for it are taken: tell how many there are of each kind."""
+
     def end() -> None:
         """A step is over: tell what has happened to blocks. Harmless when none has begun."""
 

@@ -33,6 +33,7 @@ T = TypeVar("T")
 class RankSimulator:
     """Lets requests in, queues their sequences, and waits for the last token of each.
 
+    :param running: counts the sequences that run, as the metrics do.
     :param behaviour: tells how requests are served that do not say it themselves.
     :param seed: the rank's own seed.
     :param trace: is told where sequences are, if anything is.
@@ -45,6 +46,7 @@ class RankSimulator:
     _cache: IPrefixCache
     _backlog: Backlog
     _slots: Runner
+    _running: Callable[[], int]
     _metrics: IRankMetrics
     _behaviour: Callable[[], Behaviour]
     _seed: int
@@ -74,8 +76,7 @@ class RankSimulator:
 
     def load(self) -> RankLoad:
         """Tell how much there is to do."""
-        # Whoever has a slot, and no answer or no blocks yet, counts as waiting, as in the metrics.
-        running = self._cache.running
+        running = self._running()
         return RankLoad(len(self.requests), len(self._backlog.sequences) - running, running, self._cache.usage)
 
     def abort(self, ids: Collection[str] | None) -> int:

@@ -127,7 +127,6 @@ class SpeculationTests(EngineCase):
         for method in ("ngram", "eagle"):
             self.guess(0, "--kv-cache-size", "21", method=method, model="m")
             self.ask(8, tokens=30)
-            self.step()
             shares.append(self.values("kv_cache_usage_perc")[0])
             self.steps(40)
             self.assertEqual([0], self.values("kv_cache_usage_perc"))

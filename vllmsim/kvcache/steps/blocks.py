@@ -150,6 +150,7 @@ class StepBlocks:
         self._slots = 0
         self._mark(0)
         self._books.pool.release(self._last, 0)
+        self._books.pool.tell()
         self._books.holders.discard(self)
 
     def _begin(self) -> None:

@@ -105,6 +105,10 @@ class StepCache:
         if self._turn is None and not self._pressure.settled:
             self._settle()
 
+    def scheduled(self) -> None:
+        """Tell how many blocks there are of each kind."""
+        self._pool.tell()
+
     def end(self) -> None:
         """Tell what a step has done."""
         self._events.end()

@@ -80,6 +80,7 @@ class StepEngine:
 
     def __attrs_post_init__(self) -> None:
         self.scheduler.refuses = self._refuses
+        self.scheduler.robbed = lambda computation: self._courses[computation].preempted()
 
     @property
     def running(self) -> int:

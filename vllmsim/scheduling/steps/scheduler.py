@@ -37,6 +37,8 @@ class StepScheduler:
     _guessing: Guessing | None = None
     running: list[Computation] = field(init=False, factory=list)
     """Those that were let in, in the order in which they are served."""
+    robbed: Callable[[Computation], object] | None = field(init=False, default=None)
+    """Hears at once of those that lose their blocks though no step needs them."""
     refuses: Callable[[Computation, int, int], bool] | None = field(init=False, default=None)
     """Tells whether one is not to be let in at all, of which so many tokens are cached here and so many elsewhere."""
     admitting: bool = field(init=False, default=True)
@@ -122,6 +124,7 @@ class StepScheduler:
         batch = filling.finish(lost)
         if batch.scheduled:
             self._batch, self._sequences = batch, len(batch.scheduled)
+            self._cache.scheduled()
         else:
             self._cache.end()
         return batch
@@ -158,7 +161,10 @@ class StepScheduler:
     def preempt_all(self) -> None:
         """Take all blocks back. Who was in a step computes it anew; the next batch names all of them as preempted."""
         while self.running:
-            self._preempt(self.running.pop())
+            computation = self.running.pop()
+            self._preempt(computation)
+            if self.robbed is not None:
+                self.robbed(computation)
 
     def _go_on(self, filling: Filling) -> bool:
         """Schedule those that run, in their order, as far as blocks reach.
