@@ -108,7 +108,7 @@ class TraceEvents:
         for each in happened:
             at = self._time(each.at)
             if at > self._last:
-                # What happens at one time is counted once. A step begins when the last was due, and so may be told late.
+                # What happens at one time is counted once. A step begins when the last was due, so it may be told late.
                 if self._last >= 0:
                     self._count_sequences(events)
                 self._last = at
