@@ -1,5 +1,7 @@
 """Playing a run again."""
 
+import random
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -38,6 +40,17 @@ class ReplayTests(SynchronousTestCase):
         """So it is when they take some time to the engine."""
         self.compare(Server(sizes(30, 5), way=0.004).at(poisson(30, 4.0, 5)), 0.004)
         self.compare(Server(sizes(30, 6), way=0.004).at_a_time(6), 0.004)
+
+    def test_together(self) -> None:
+        """Those who come at the same time keep their order, behind whomever they come."""
+        generator = random.Random(0)
+        run = Server([(generator.randint(100, 900), generator.randint(4, 40)) for _ in range(400)]).at_a_time(64)
+        # Coefficients that were found are right to some digits, not to all.
+        played = Replay(
+            run, scheduler(), lambda start, work, _: start + known(work) * (1 + 1e-12), run.arrivals(), [0] * 400
+        )
+        for seen, again in zip(run.requests, played.play().measured(run), strict=True):
+            self.assertAlmostEqual(seen.last, again.last)
 
     def test_steps(self) -> None:
         """Steps follow each other while there is something to compute, and say which tokens they gave."""

@@ -6,6 +6,7 @@ Steps go one behind the other, as long as there is something to compute. Who has
 
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 from attrs import define, field, frozen
 
@@ -15,6 +16,7 @@ from vllmsim.scheduling.steps.computation import Computation
 from vllmsim.scheduling.steps.scheduler import StepScheduler
 from vllmsim.steps import StepWork
 
+_DIGITS: Final = 9
 Emitted = Sequence[tuple[int, int]]
 """Numbers of requests, and of their tokens, from 0."""
 
@@ -162,5 +164,6 @@ class Replay:
         self._steps.append(Step(start, end, follows, batch.work, emitted))
         for number in ended:
             for later, follower in self._followers.get(number, ()):
-                heappush(self._coming, (end + later, follower))
+                # Those who come at the same time keep their order, whatever the sums are rounded to.
+                heappush(self._coming, (round(end + later, _DIGITS), follower))
         return end

@@ -15,9 +15,13 @@ class ReportError(Exception):
 
 def number(value: object) -> float | None:
     """Take a finite number, or nothing."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
-        return float(value)
-    return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        taken = float(value)
+    except OverflowError:
+        return None
+    return taken if isfinite(taken) else None
 
 
 def count(value: object) -> int | None:
