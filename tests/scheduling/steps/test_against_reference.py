@@ -134,6 +134,12 @@ class Both:
                 there = self.reference.discard(sequence)
                 assert self.rig.scheduler.discard(self.twins[sequence]) == there
 
+    def reset(self, workload: Workload, step: int, *, abruptly: bool) -> None:
+        """Have all forgotten that blocks hold, if it is time for that."""
+        for when, running, how in workload.resets:
+            if (when, how) == (step, abruptly):
+                assert self.rig.cache.reset(running) == self.reference.reset(running)
+
     def schedule(self) -> tuple[Step, Batch]:
         """Begin a step, which must be the same for both."""
         step, batch = self.reference.schedule(), self.rig.scheduler.schedule()
@@ -192,11 +198,10 @@ def _run(workload: Workload) -> Both:
         for sequence, arrival in both.arrivals.items():
             if not sequence.ready and arrival.step + arrival.ready == number:
                 both.know(sequence)
-        for when, running in workload.resets:
-            if when == number:
-                assert both.rig.cache.reset(running) == both.reference.reset(running)
+        both.reset(workload, number, abruptly=False)
         step, batch = both.schedule()
         both.leave(number, abruptly=True)
+        both.reset(workload, number, abruptly=True)
         both.complete(step, batch)
         both.compare()
         assert [event[:4] for event in both.rig.listener.take()] == [

@@ -43,12 +43,13 @@ class Workload:
     """What happens.
 
     :param arrivals: in the order in which they come.
-    :param resets: before which steps all that blocks hold is forgotten, and whether those that run are thrown out.
+    :param resets: at which steps all that blocks hold is forgotten, whether those that run are thrown out for that, and
+        whether it is while the step is computed, and not before.
     """
 
     rules: Rules
     arrivals: tuple[Arrival, ...]
-    resets: tuple[tuple[int, bool], ...] = ()
+    resets: tuple[tuple[int, bool, bool], ...] = ()
 
 
 _PARTS = ((1,), (2,), (1, 2), (1, 1, 1), (2, 1, 2, 1), (3, 1, 2, 3, 1, 2))
@@ -89,9 +90,9 @@ def _rules(draw: st.DrawFn, plain: bool) -> Rules:
         caching=draw(st.sampled_from((True, True, True, True, False))),
         guesses=guesses,
         ahead=draw(st.sampled_from((0, guesses))),
+        drops=bool(guesses) and draw(st.booleans()),
         places=places if fits else 0,
         even=fits and draw(st.booleans()),
-        drops=bool(guesses) and draw(st.booleans()),
     )
 
 
@@ -131,5 +132,5 @@ def workloads(draw: st.DrawFn) -> Workload:
     for _ in range(draw(st.sampled_from((8, 12, 10, 6, 4, 1)))):
         step += draw(st.sampled_from((0, 0, 0, 1, 1, 3)))
         arrivals.append(draw(_arrivals(step, rules.longest, plain)))
-    resets = () if plain else draw(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=2))
+    resets = () if plain else draw(st.lists(st.tuples(st.integers(0, 30), st.booleans(), st.booleans()), max_size=2))
     return Workload(rules, tuple(arrivals), tuple(resets))
