@@ -110,6 +110,13 @@ class FitTests(SynchronousTestCase):
         for row in rows:
             self.assertAlmostEqual(row.seconds, sum(a * b for a, b in zip(KNOWN.values, row.parts, strict=True)))
 
+    def test_of_both_kinds(self) -> None:
+        """Runs with the time of every token, and runs without, are fitted together."""
+        exact, other = Server(sizes(30, 1)).at_a_time(4), sparse(Server(sizes(30, 2)).at_a_time(12))
+        fit = self.fit(exact, other)
+        for run in (exact, other):
+            self.require(run, fit, 0.01)
+
     def test_told(self) -> None:
         """What goes on is told, and how far off it is."""
         told: list[str] = []

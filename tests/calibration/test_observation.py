@@ -51,6 +51,15 @@ class ObservationTests(SynchronousTestCase):
         played = observation.play(scheduler)
         self.assertLess(abs(played.steps[-1].end - max(each.end for each in run.requests)), 0.05)
 
+    def test_some_sparse(self) -> None:
+        """Requests whose tokens came several at a time say nothing of steps, and the others do."""
+        run = Server(sizes(30, 1)).at_a_time(6)
+        requests = [evolve(each, times=()) if number % 5 == 0 else each for number, each in enumerate(run.requests)]
+        observation = Observation(Run("", tuple(requests)))
+        rows = observation.rows(observation.play(scheduler))
+        for value, right in zip(solve(rows).values, KNOWN.values, strict=False):
+            self.assertLess(abs(value / right - 1), 0.01)
+
 
 class OutsideTests(SynchronousTestCase):
     """How long requests take to the engine."""

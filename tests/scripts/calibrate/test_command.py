@@ -19,6 +19,7 @@ from tests.calibration.known import (
 )
 from tests.commandline import load_words
 from vllmsim.calibration.fit import Fitting
+from vllmsim.calibration.replay import NoRoom
 from vllmsim.scripts.calibrate import command
 
 
@@ -93,6 +94,22 @@ class CommandTests(SynchronousTestCase):
         report = self.write("r", vllm_report(Server([(30, 60)] * 6).at([0.0] * 6)))
         self.assertEqual(0, command.run([report, "--num-gpu-blocks-override", "16", "--max-model-len", "100"]))
         self.assertIn(" preemptions", self.printed.getvalue())
+
+    def test_outside(self) -> None:
+        """The time of requests on their way is told."""
+        run = Server(sizes(40, 1), way=0.005).at(poisson(40, 6.0, 1))
+        self.assertEqual(0, command.run([self.write("r", vllm_report(run))]))
+        self.assertRegex(self.printed.getvalue(), r"A request spends [45]\.\d+ms outside of the engine")
+
+    def test_no_room(self) -> None:
+        """A KV cache in which a request never finds its blocks is a problem."""
+
+        def starve(_self: object) -> None:
+            raise NoRoom
+
+        self.patch(Fitting, "fit", starve)
+        self.assertEqual(1, command.run([self.report]))
+        self.assertIn("the KV cache has no room for a request", self.complaints.getvalue())
 
     def test_problems(self) -> None:
         """What goes wrong is one line, and a status."""
