@@ -17,6 +17,7 @@ HI = [{"role": "user", "content": "hello"}]
 STEP = 0.001
 CACHED = "--enable-kvcache --zmq-endpoint="
 STEPS = "--scheduling-model step --zmq-endpoint="
+UNCACHED = f"{STEPS} --step-time-constant 10ms --no-enable-prefix-caching"
 PRESET = f"{STEPS} --model-preset llama-3.1-8b"
 REMOTE = {"kv_transfer_params": {"do_remote_prefill": True}}
 
@@ -145,6 +146,16 @@ def crowded(case: LiveOptionTests) -> int:
     other = case.chat(max_tokens=1)
     time = pace(case)[0]
     case.clock.pump([1] * 10)
+    assert other.complete
+    return time
+
+
+def of_long_prompt(case: LiveOptionTests) -> int:
+    """Look at the time to the first token of a prompt of 40 words, while somebody else generates."""
+    other = case.chat(max_tokens=400, ignore_eos=True)
+    case.clock.advance(STEP * 10)
+    time = pace(case, messages=[{"role": "user", "content": "word " * 40}])[0]
+    case.clock.pump([STEP * 10] * 400)
     assert other.complete
     return time
 
@@ -380,6 +391,9 @@ PROOFS = (
     ),
     Proof("time-factor-under-load", 3, crowded, 100, 300, "--time-to-first-token 100ms --max-num-seqs 2"),
     Proof("latency-calculator", "per-token", first(), 50, 20, "--time-to-first-token 50ms --prefill-overhead 20ms"),
+    Proof("max-num-batched-tokens", 16, of_long_prompt, 20, 40, UNCACHED),
+    Proof("max-num-scheduled-tokens", 16, of_long_prompt, 20, 40, UNCACHED),
+    Proof("long-prefill-token-threshold", 16, of_long_prompt, 20, 40, UNCACHED),
     Proof("step-time", "linear", second, 7, 0, PRESET),
     Proof("step-time-constant", "3ms", second, 0, 3, STEPS),
     Proof("step-time-per-prefill-token", "30ms", is_(first(), 0), True, False, STEPS),

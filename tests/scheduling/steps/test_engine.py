@@ -1,9 +1,16 @@
 """A whole rank that goes in steps of 100 ms, with blocks of 8 tokens."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from attrs import define
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
 from tests.harness import Exchange, RankTestCase
+from vllmsim.inference import Answer, Prefill, TokenizedPrompt
+from vllmsim.interfaces import ITokenSink
 
 STEP = 0.1
 LABELS = '{engine="0",model_name="Qwen/Qwen3-0.6B"}'
@@ -184,3 +191,44 @@ class PreemptionTests(EngineCase):
         names = "num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"
         self.assertEqual([0, 0, 0], self.values(*names))
         self.assertEqual("aborted", self.record(2)["outcome"])
+
+
+class LargeTests(EngineCase):
+    """Steps with so many sequences that their tokens take long to deliver."""
+
+    def test_turns(self) -> None:
+        """Others have their turn between tokens of one step, and the next step begins when the last was due."""
+        self.make("--max-num-seqs", "64")
+        asked = self.complete("one", n=20, max_tokens=2, ignore_eos=True)
+        order: list[str] = []
+        submission = next(iter(self.rank.backlog.sequences)).submission
+        submission.sink = SlowSink(submission.sink, self.clock, order)
+        self.clock.callLater(STEP + 0.001, order.append, "other")
+        self.clock.advance(STEP)
+        self.assertIn(order.index("other"), range(2, 5))
+        self.assertEqual(21, len(order))
+        self.clock.advance(STEP - 0.021)
+        self.assertEqual(21, len(order))
+        self.clock.advance(0.002)
+        self.assertEqual((41, 0), (len(order), len(self.rank.backlog.sequences)))
+        self.assertEqual(200, asked.status)
+
+
+@implementer(ITokenSink)
+@define(eq=False)
+class SlowSink:
+    """Takes a millisecond for a token."""
+
+    sink: ITokenSink
+    clock: Clock
+    order: list[str]
+
+    def started(self, prompts: Sequence[TokenizedPrompt], prefill: Prefill) -> None:
+        """Pass it on."""
+        self.sink.started(prompts, prefill)
+
+    def tokens(self, choice: int, answer: Answer, start: int, stop: int) -> None:
+        """Take time."""
+        self.clock.rightNow += 0.001
+        self.order.append("token")
+        self.sink.tokens(choice, answer, start, stop)

@@ -24,11 +24,11 @@ class StepOptions:
         " where what is computed together takes its time together, out of a KV cache that is always simulated then.")
     max_num_batched_tokens: int | None = option("steps", Integer(least=1, human=True), None,
         "Most tokens that a step computes; if nobody says, 2048, or max-num-seqs if that is more, or max-model-len"
-        " where prompts are computed whole.", unit="tokens")
+        " where prompts are computed whole.", unit="tokens", live=True)
     max_num_scheduled_tokens: int | None = option("steps", Integer(least=1), None,
-        "Most tokens that a step is given to compute, if that is fewer.", unit="tokens")
+        "Most tokens that a step is given to compute, if that is fewer.", unit="tokens", live=True)
     long_prefill_token_threshold: int = option("steps", Integer(least=0), 0,
-        "Most tokens of one sequence that a step computes; 0 for any number.", unit="tokens")
+        "Most tokens of one sequence that a step computes; 0 for any number.", unit="tokens", live=True)
     long_prefill_token_threshold_adaptive: bool = option("steps", Flag(), False,
         "Let that be at least an even share of a step's tokens.")
     enable_chunked_prefill: bool | None = option("steps", Flag(), None,
