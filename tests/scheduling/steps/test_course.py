@@ -106,7 +106,11 @@ class LeavingTests(EngineCase):
         self.rank.slots.stop()
         self.assertEqual([[1]] * 5, self.steps(5, asked))
         self.rank.slots.start()
-        self.assertEqual([[2], [3]], self.steps(2, asked))
+        self.assertEqual([2], self.later(0, asked))
+        self.rank.slots.stop()
+        self.rank.slots.start()
+        self.assertEqual([2], self.later(STEP * 0.9, asked))
+        self.assertEqual([3], self.later(STEP * 0.2, asked))
 
 
 class LateTests(EngineCase):

@@ -13,6 +13,7 @@ when each token leaves, and what is computed once more.
 import random
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar, Final
 
 from attrs import define, field
@@ -166,6 +167,9 @@ class StepEngine:
         """End the step that is over, and begin the next; see :class:`vllmsim.scheduling.pacing.Paced`."""
         scheduler, metrics = self.scheduler, self._model.metrics
         if self._batch is not None:
+            if now < self._due:
+                # It was stopped, and goes on before the step is over.
+                return self._due
             self._given.extend(scheduler.complete(self._batch))
             self._batch = None
             if now - self._due < LATE * self._scale:
@@ -196,7 +200,8 @@ class StepEngine:
         self._log.failure("The engine has come to a halt, and begins anew.", failure=reason)
         batch, self._batch, self._place, self._begins = self._batch, None, None, None
         if batch is not None:
-            self.scheduler.complete(batch)
+            with suppress(Exception):
+                self.scheduler.complete(batch)
         self._given.clear()
         for course in [*self._courses.values()]:
             course.fail(reason)
