@@ -12,9 +12,8 @@ _STEPS = ("--scheduling-model", "step")
 _STEP_TIMES = (
     ("--step-time-constant", "300ms"), ("--step-time-constant", "1s", "--step-time-per-prefill-token", "100ms"), (),
 )  # fmt: skip
+_STEP_SIZES = ((), ("--max-num-batched-tokens", "16"), ("--no-enable-chunked-prefill",))
 _STEP_OPTIONS = (
-    ("--max-num-batched-tokens", "16"),
-    ("--no-enable-chunked-prefill",),
     ("--no-scheduler-reserve-full-isl",),
     ("--long-prefill-token-threshold", "8"),
     ("--watermark", "0.2"),
@@ -90,6 +89,7 @@ def settings(draw: st.DrawFn) -> Setting:
     if steps:
         words += _STEPS
         words += draw(st.sampled_from(_STEP_TIMES))
+        words += draw(st.sampled_from(_STEP_SIZES))
         for more in _STEP_OPTIONS:
             if draw(st.integers(0, 3)) == 3:
                 words += more
