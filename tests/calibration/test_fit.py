@@ -79,6 +79,15 @@ class FitTests(SynchronousTestCase):
         self.assertLess(abs(fit.outside - 0.005), 0.003)
         self.require(fitted, fit, 0.05)
 
+    def test_slow_start(self) -> None:
+        """A server that is slow at first, as many are, is not taken to be far away."""
+        late = [1.0]
+        run = Server(sizes(40, 1), lambda work: known(work) + (late.pop() if late else 0.0)).at_a_time(8)
+        fit = self.fit(run)
+        self.assertLess(fit.outside, 0.001)
+        for value, right in zip(fit.coefficients.values, KNOWN.values, strict=True):
+            self.assertLess(abs(value / right - 1), 0.01)
+
     def test_engines(self) -> None:
         """It matters not how the engine makes its steps, as long as it is known."""
         for words in (

@@ -29,6 +29,8 @@ _BETTER: Final = 0.99
 """An error must become this part of what it was, or it is as good as before."""
 _MUCH_BETTER: Final = 0.8
 """The same, where steps were seen one by one: then other coefficients fit what has happened by chance."""
+_SOME: Final = 5
+"""How many steps must have begun because a request came, before their durations tell of its way."""
 _SHARES: Final = (1.0, 0.5, 0.25)
 """How far to go from a set of coefficients to the one that fits their steps better."""
 
@@ -118,7 +120,8 @@ class Fitting:
         solution = solve(rows)
         if exact:
             low, high = outside_of(exact)
-            self._outside = min(max(low, solution.values[4]), high)
+            told = sum(row.outside for row in rows) >= _SOME
+            self._outside = min(max(low, solution.values[4]), high) if told else low
         self._exact = len(exact) == len(self._runs)
         return solution
 
