@@ -128,7 +128,8 @@ class EngineTraceTests(SynchronousTestCase):
         self.assertRaises(ValueError, json.loads, text)
         for end in range(len(text)):
             self.assertLessEqual(len(events(text[:end])), 6)
-        self.successResultOf(self.trace.file.stop())
+        for _ in range(2):
+            self.successResultOf(self.trace.file.stop())
         self.assertEqual(text, self.path.read_text()[: len(text)])
         self.assertEqual(3, sum(each["ph"] == "X" for each in json.loads(self.path.read_text())))
 

@@ -158,7 +158,8 @@ class AppendedFile(Generic[T]):
                 self._plan(RETRY)
                 return
         if self._stopped and self._frame is not None:
-            await self._defer_to_thread(self._end, self.path, self._frame)
+            frame, self._frame = self._frame, None
+            await self._defer_to_thread(self._end, self.path, frame)
 
     def _append(self, rest: _Rest | None, together: Sequence[T]) -> tuple[_Rest | None, str | None]:
         """Append what is left of an earlier attempt, or lines. Called in a thread.

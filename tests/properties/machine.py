@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.fakes import in_thread
+from tests.folders import make_folder
 from tests.harness import RankTestCase
 from tests.kvcache.fakes import slowly
 from tests.properties.asked import Asked
@@ -23,6 +24,7 @@ from tests.properties.ledger import Ledger
 from tests.properties.listening import Errors
 from tests.properties.options import Setting, settings
 from tests.properties.stepbooks import StepBooks
+from tests.properties.traces import check_trace
 from vllmsim.records import RequestRecord
 from vllmsim.shifts import Shifts
 
@@ -72,7 +74,12 @@ class RankMachine(RuleBasedStateMachine):
             hashing = mock.patch.object(Shifts, "run", slowly)
             hashing.start()
             self.test.addCleanup(hashing.stop)
-        ranks = self.test.make_ranks(*setting.words, threads=self.slow_thread if setting.slow else in_thread)
+        self.traces = make_folder(self.test)
+        words, threads = setting.words, self.slow_thread if setting.slow else in_thread
+        if not setting.slow:
+            # No thread can be stopped, and the end of this file is written in one.
+            words += ("--engine-trace", str(self.traces / "{rank}"))
+        ranks = self.test.make_ranks(*words, threads=threads)
         self.ranks, self.setting = ranks, setting
         self.clock = self.test.clock
         kind = StepBooks if setting.steps else Books
@@ -293,3 +300,4 @@ class RankMachine(RuleBasedStateMachine):
         for books in self.books:
             if self.shows(books):
                 self.ledger.check_totals(self.scrape(), str(books.number), books.number)
+            check_trace(self.traces / str(books.number), books.rank, books.number)
