@@ -66,6 +66,14 @@ class CommandTests(SynchronousTestCase):
         comments = target.read_text("utf-8").splitlines()[:3]
         self.assertIn("#   unseen.json (not seen): TTFT 0.00%, ITL 0.00%, E2E 0.00%", comments)
 
+    def test_sizes(self) -> None:
+        """The configuration has the sizes that the engine was told, whichever name they have."""
+        target = self.folder / "sim.yaml"
+        words = ["--kv-cache-size", "300", "--block-size", "32", "--no-enable-chunked-prefill"]
+        self.assertEqual(0, command.run([self.report, "--write", str(target), *words]))
+        c = load_words(["--config", str(target)], {}).configuration
+        self.assertEqual((300, 32, False), (c.kv_cache_size, c.block_size, c.chunks_prefills))
+
     def test_json(self) -> None:
         """It prints JSON, of reports of any of the three programs; what those do not tell is said to be uncertain."""
         guide = self.write("benchmarks.json", guidellm_report(self.fitted, sparse(self.fitted)))

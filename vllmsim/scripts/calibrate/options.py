@@ -24,6 +24,7 @@ ENGINE: Final = (
     "watermark",
     "block-size",
     "num-gpu-blocks-override",
+    "kv-cache-size",
 )
 """Options of the daemon that say what an engine does in a step."""
 _BLOCKS: Final = frozenset({"num-gpu-blocks-override", "kv-cache-size"})
