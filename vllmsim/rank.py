@@ -57,7 +57,6 @@ from vllmsim.scheduling.runner import Runner
 from vllmsim.scheduling.simulator import RankSimulator
 from vllmsim.scheduling.timecontrol import TimeControl
 from vllmsim.scheduling.watchdog import PacerWatchdog
-from vllmsim.shifts import Shifts
 from vllmsim.web.middleware.chain import Chain
 from vllmsim.web.root import RankResource
 from vllmsim.web.site import Limits, Site
@@ -185,7 +184,7 @@ def build_rank(
     events = make_events(c, number, clocks, metrics.cache, defer_to_thread, randomness)
     store = make_store(c, partial(BackendMetrics, metrics.own), derive(seed, "backend", number).random, real)
     trace = make_trace(c, number, clocks, defer_to_thread, lambda: cache.blocks, pacer)
-    model = Model(clock, tokenizer, pacer, metrics, measures.adapters, Shifts(clock) if c.steps else None, trace)
+    model = Model(clock, tokenizer, pacer, metrics, measures.adapters, trace)
     taken_on = live.follow(rank_limits)
     cache, slots, running = make_runner(
         live,

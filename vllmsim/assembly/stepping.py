@@ -18,6 +18,7 @@ from vllmsim.scheduling.steps.engine import StepEngine
 from vllmsim.scheduling.steps.limits import StepLimits
 from vllmsim.scheduling.steps.scheduler import StepScheduler
 from vllmsim.scheduling.steps.speculation import SpeculativeDecoding
+from vllmsim.shifts import Shifts
 
 
 def step_limits(configuration: Configuration) -> StepLimits:
@@ -64,7 +65,7 @@ def make_engine(
     c = live.current
     guessing = None if c.speculation is None else SpeculativeDecoding(c.speculation, metrics)
     scheduler = StepScheduler(cache, live.follow(step_limits), c.scheduling_policy == "priority", guessing)
-    engine = StepEngine(model, scheduler, limits, adapters, step_time, generator)
+    engine = StepEngine(model, scheduler, limits, adapters, step_time, generator, Shifts(model.clock))
     models.watch(engine.settle)
     metrics.deferred = lambda: scheduler.deferred
     # After those who keep the limits and the adapters.

@@ -1,7 +1,6 @@
 # -*- test-case-name: tests.scheduling.test_generation -*-
 """One sequence, from its answer to its last token, whatever course it takes."""
 
-from collections.abc import Iterator
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -33,7 +32,7 @@ async def _generate(model: Model, sequence: Sequence, course: Course) -> int:
     prefill: Prefill | None = None
     finished = False
     try:
-        answer = await _compose_in_turn(model, sequence)
+        answer = await _compose(model, sequence)
         sequence.submission.composed(len(answer))
         entered = course.enter(answer)
         if entered.called:
@@ -74,20 +73,6 @@ def _look_for_calls(model: Model, sequence: Sequence, answer: Answer) -> None:
     parsing = sequence.submission.request.form.parsing
     if parsing is not None:
         model.metrics.answer_parsed(parsing, answer)
-
-
-async def _compose_in_turn(model: Model, sequence: Sequence) -> Answer:
-    """Compose the answer, when those who came before have had their turn, where answers are composed at once."""
-    if model.shifts is None:
-        return await _compose(model, sequence)
-    composing: list[Deferred[Answer]] = []
-
-    def compose() -> Iterator[None]:
-        composing.append(Deferred.fromCoroutine(_compose(model, sequence)))
-        yield
-
-    await model.shifts.run(compose())
-    return await composing[0]
 
 
 async def _compose(model: Model, sequence: Sequence) -> Answer:

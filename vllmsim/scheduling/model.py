@@ -6,14 +6,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from vllmsim.interfaces import IAdapterMetrics, IEngineTrace, IRankMetrics, ITokenizer
 from vllmsim.scheduling.pacing import TokenPacer
-from vllmsim.shifts import Shifts
 
 
 @frozen(eq=False)
 class Model:
     """Everything a sequence needs to generate, whatever says when its tokens are due.
 
-    :param shifts: the time in which answers are composed; None where each has a task of its own for that.
     :param trace: what the engine does is written down there, if that is wanted.
     """
 
@@ -22,5 +20,4 @@ class Model:
     pacer: TokenPacer
     metrics: IRankMetrics
     adapters: IAdapterMetrics
-    shifts: Shifts | None = None
     trace: IEngineTrace | None = None

@@ -14,6 +14,7 @@ from vllmsim.inference import Answer, Composition
 LORAS = ("--lora-modules", "a=/a", "b=/b", "--max-loras", "1", "--lora-load-time", "150ms")
 PER_TOKEN = ("--step-time-per-prefill-token", "10ms", "--step-time-constant", "0")
 NOTHING_LEFT = "num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"
+DEFERRED = 'vllm:num_requests_waiting_by_reason{engine="0",model_name="Qwen/Qwen3-0.6B",reason="deferred"}'
 REMOTE = {"kv_transfer_params": {"do_remote_prefill": True}}
 KV_BOTH = ("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_both"}')
 
@@ -299,6 +300,49 @@ class ComposedTests(EngineCase):
         self.waiting[0].callback(None)
         self.assertEqual([[0, 1, 1], [1, 1, 1]], self.steps(2, *asked))
         self.assertEqual(0, self.sample(deferred))
+
+    def laborious(self) -> None:
+        """Have a rank where it takes a millisecond to compose an answer."""
+        compose = Composer.compose
+
+        async def work(composer: Composer, *arguments: Any) -> Composition:
+            self.clock.rightNow += 0.001
+            return await compose(composer, *arguments)
+
+        self.patch(Composer, "compose", work)
+        self.make("--max-num-seqs", "64")
+
+    def test_in_turn(self) -> None:
+        """Answers of many are composed a few at a time, so that others have their turn."""
+        self.laborious()
+        order: list[float] = []
+        self.clock.callLater(0, lambda: order.append(self.sample(DEFERRED)))
+        asked = self.complete([1, 2, 3], n=20, max_tokens=1)
+        self.assertTrue(order and 0 < order[0] < 20, order)
+        self.clock.pump([0.001] * 40 + [STEP] * 2)
+        self.assertEqual((200, 0), (asked.status, self.sample(DEFERRED)))
+
+    def test_gone_before_its_turn(self) -> None:
+        """Who leaves or is ended before anything is composed for it is gone at once."""
+        self.laborious()
+        gone, slots = self.connect(), self.rank.slots
+        left: list[int] = []
+
+        def end() -> None:
+            """End all in the midst of it."""
+            left.append(len(slots._arrived))  # type: ignore[attr-defined]
+            gone.drop()
+            self.rank.control.abort([])
+
+        self.clock.callLater(0, end)
+        body = b'{"prompt": [1], "n": 20}'
+        gone.send("POST", "/v1/completions", body, Content_Type="application/json")
+        ended = self.complete([1, 2, 3], n=20, max_tokens=1)
+        self.assertTrue(left and 20 < left[0] < 40, left)
+        self.clock.pump([0.001] * 5)
+        self.assertEqual(["abort"] * 20, [each["finish_reason"] for each in ended.json()["choices"]])
+        self.assertEqual([0, 0], self.values("num_requests_running", "num_requests_waiting"))
+        self.assertEqual(["disconnected", "aborted"], [self.record(number)["outcome"] for number in range(2)])
 
     def test_client_leaves(self) -> None:
         """One may leave before it has an answer, and one whose answer cannot be had fails alone."""

@@ -12,11 +12,12 @@ when each token leaves, and what is computed once more.
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import ClassVar, Final
 
 from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -34,6 +35,7 @@ from vllmsim.scheduling.steps.batch import Batch
 from vllmsim.scheduling.steps.computation import Computation
 from vllmsim.scheduling.steps.course import StepCourse
 from vllmsim.scheduling.steps.scheduler import StepScheduler
+from vllmsim.shifts import Shifts
 from vllmsim.turns import TURN
 
 LATE: Final = 0.1
@@ -47,6 +49,7 @@ class StepEngine:
     :param limits: tells how much the rank takes on.
     :param step_time: tells how long steps take.
     :param generator: the randomness of that.
+    :param shifts: the time in which answers are composed.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -57,6 +60,11 @@ class StepEngine:
     _adapters: IAdapterSlots
     _step_time: Callable[[], IStepTime]
     _generator: random.Random
+    _shifts: Shifts
+    _arrived: dict[Sequence, StepCourse] = field(init=False, factory=dict)
+    """Those that have come, and whose answers nobody has begun to compose."""
+    _opening: Deferred[None] | None = field(init=False, default=None)
+    """What begins with them, a few at a time."""
     _courses: dict[Computation, StepCourse] = field(init=False, factory=dict)
     """Those of all sequences that have come and not ended."""
     _place: Place | None = field(init=False, default=None)
@@ -91,11 +99,14 @@ class StepEngine:
     def start(self) -> None:
         """Begin to go."""
         self._serving = True
+        self._look_at_arrivals()
         self.wake()
 
     def stop(self) -> None:
         """Go no more."""
         self._serving = False
+        if self._opening is not None:
+            self._opening.cancel()
         if self._place is not None:
             self._model.pacer.discard(self._place)
             self._place = None
@@ -134,18 +145,23 @@ class StepEngine:
         course = StepCourse(model, self.scheduler, self._adapters, self, sequence, computation)
         self._courses[computation] = course
         self.scheduler.add(computation)
-        sequence.generation = generate(model, sequence, course)
-        sequence.generation.addBoth(self._end, sequence)
+        self._arrived[sequence] = course
+        self._look_at_arrivals()
 
     def remove(self, sequence: Sequence) -> None:
         """Stop a sequence. Harmless after its end."""
         if sequence.generation is not None:
             sequence.generation.cancel()
+        else:
+            self._send_away(sequence)
 
     def abort(self, sequence: Sequence) -> None:
         """End a sequence with what it has said. Harmless after its end."""
         sequence.aborted = True
-        self.remove(sequence)
+        if sequence.generation is not None:
+            sequence.generation.cancel()
+        elif self._send_away(sequence):
+            execute(sequence.end_early).chainDeferred(sequence.done)
 
     def fill(self) -> None:
         """Look for something to do: more may run than before."""
@@ -204,7 +220,40 @@ class StepEngine:
                 self.scheduler.complete(batch)
         self._given.clear()
         for course in [*self._courses.values()]:
-            course.fail(reason)
+            if course.sequence not in self._arrived:
+                course.fail(reason)
+
+    def _look_at_arrivals(self) -> None:
+        """Begin with those that have come, now or when it is their turn."""
+        if self._arrived and self._opening is None:
+            self._opening = opening = Deferred.fromCoroutine(self._shifts.run(self._open()))
+            opening.addBoth(self._opened)
+
+    def _open(self) -> Iterator[None]:
+        """Begin with those that have come, one after the other."""
+        while self._arrived:
+            sequence = next(iter(self._arrived))
+            generation = generate(self._model, sequence, self._arrived.pop(sequence))
+            sequence.generation = generation
+            generation.addBoth(self._end, sequence)
+            yield
+
+    def _opened(self, result: Failure | None) -> Failure | None:
+        self._opening = None
+        return None if isinstance(result, Failure) and result.check(CancelledError) else result
+
+    def _send_away(self, sequence: Sequence) -> bool:
+        """Take one away that nobody has begun with.
+
+        :return: whether it was one of those.
+        """
+        course = self._arrived.pop(sequence, None)
+        if course is None:
+            return False
+        course.leave()
+        model = self._model
+        passage.give_up(model.metrics, model.adapters, sequence, model.clock.seconds())
+        return True
 
     def _deliver(self, now: float) -> bool:
         """Deliver what the last step has given.
