@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 
-from vllmsim.assembly.caching import make_cache
+from vllmsim.assembly.caching import CacheParts
 from vllmsim.config.arguments import scan
 from vllmsim.config.changes import LiveConfigurations
 from vllmsim.config.live import LiveConfiguration
@@ -116,7 +116,7 @@ def main(words: Sequence[str]) -> None:
     c, model = configuration, configuration.served_names[0]
     metrics = RankMetrics("0", model, c.max_model_len, cache_config_labels(c), 0.0, blocks=True)
     models = ModelCatalogue(c.model, c.served_names)
-    cache = make_cache(c, 0, 1, reactor, metrics.cache, models, ())
+    cache = CacheParts(c, 0, 1, reactor, metrics.cache, models).promising()
     top.privilegedStartService()
     top.startService()
     finding = Finding(cache, int(tokens), model, reactor)

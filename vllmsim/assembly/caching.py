@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -34,107 +34,99 @@ if TYPE_CHECKING:
     from vllmsim.kvcache.pool import BlockPool
 
 
-def make_cache(
-    configuration: Configuration,
-    number: int,
-    seed: int,
-    clock: IReactorTime,
-    metrics: ICacheMetrics,
-    models: ModelCatalogue,
-    listeners: Sequence[IBlockListener],
-    store: IBlockStore | None = None,
-) -> IKVCache:
-    """Make the KV cache of a rank, which hears of adapters that are unloaded.
+@frozen(eq=False)
+class CacheParts:
+    """What the KV cache of a rank is made of. It hears of adapters that are unloaded.
 
     :param number: which rank it is, from 0.
     :param seed: the daemon's seed.
     :param listeners: hear what happens to blocks.
     :param store: the cache outside this server, if there is one.
     """
-    c = configuration
-    if not c.enable_kvcache:
-        return NoCache(metrics, number)
-    from vllmsim.kvcache.cache import KVCache  # noqa: PLC0415
 
-    pool, hasher = _make_blocks(c, number, seed, clock, metrics, models, _all_listeners(listeners, store), store)
-    cache = KVCache(clock, pool, c.block_size, hasher, metrics, store is not None, c.max_model_len, number)
-    models.watch(cache.forget)
-    return cache
+    _configuration: Configuration
+    _number: int
+    _seed: int
+    _clock: IReactorTime
+    _metrics: ICacheMetrics
+    _models: ModelCatalogue
+    _listeners: Sequence[IBlockListener] = ()
+    _store: IBlockStore | None = None
 
+    def promising(self) -> IKVCache:
+        """Make one that promises each sequence room to its end."""
+        c = self._configuration
+        if not c.enable_kvcache:
+            return NoCache(self._metrics, self._number)
+        from vllmsim.kvcache.cache import KVCache  # noqa: PLC0415
 
-def make_step_cache(
-    configuration: Configuration,
-    number: int,
-    seed: int,
-    clock: IReactorTime,
-    metrics: ICacheMetrics,
-    models: ModelCatalogue,
-    listeners: Sequence[IBlockListener],
-    store: IBlockStore | None = None,
-    *,
-    told: Callable[[], object],
-) -> IStepCache:
-    """Make the KV cache of a rank that goes in steps, which hears of adapters that are unloaded.
+        pool, hasher = self._blocks(self._hearing())
+        outside = self._store is not None
+        cache = KVCache(self._clock, pool, c.block_size, hasher, self._metrics, outside, c.max_model_len, self._number)
+        self._models.watch(cache.forget)
+        return cache
 
-    :param number: which rank it is, from 0.
-    :param seed: the daemon's seed.
-    :param listeners: hear what happens to blocks.
-    :param store: the cache outside this server, if there is one.
-    :param told: is called when the listeners have heard all that a step has done, if that was anything.
-    """
-    c = configuration
-    from vllmsim.kvcache.steps.cache import StepCache  # noqa: PLC0415
-    from vllmsim.kvcache.steps.events import StepEvents  # noqa: PLC0415
+    def stepping(self, told: Callable[[], object]) -> IStepCache:
+        """Make one from which steps take blocks.
 
-    events = StepEvents(_all_listeners(listeners, store), told)
-    pool, hasher = _make_blocks(c, number, seed, clock, metrics, models, (events,), store)
-    outside = store is not None
-    drops = c.speculation is not None and c.speculation.drops_block
-    cache = StepCache(clock, pool, c.block_size, hasher, metrics, events, outside, c.max_model_len, number, drops)
-    models.watch(cache.forget)
-    return cache
+        :param told: is called when the listeners have heard all that a step has done, if that was anything.
+        """
+        c = self._configuration
+        from vllmsim.kvcache.steps.cache import StepCache  # noqa: PLC0415
+        from vllmsim.kvcache.steps.events import StepEvents  # noqa: PLC0415
 
+        events = StepEvents(self._hearing(), told)
+        pool, hasher = self._blocks((events,))
+        outside = self._store is not None
+        drops = c.speculation is not None and c.speculation.drops_block
+        cache = StepCache(
+            self._clock,
+            pool,
+            c.block_size,
+            hasher,
+            self._metrics,
+            events,
+            outside,
+            c.max_model_len,
+            self._number,
+            drops,
+        )
+        self._models.watch(cache.forget)
+        return cache
 
-def _all_listeners(listeners: Sequence[IBlockListener], store: IBlockStore | None) -> Sequence[IBlockListener]:
-    """List who hears of blocks, with the one that writes them to a cache outside."""
-    if store is None:
-        return listeners
-    from vllmsim.kvcache.outside.lookups import OutsideWriter  # noqa: PLC0415
+    def _hearing(self) -> Sequence[IBlockListener]:
+        """List who hears of blocks, with the one that writes them to a cache outside."""
+        if self._store is None:
+            return self._listeners
+        from vllmsim.kvcache.outside.lookups import OutsideWriter  # noqa: PLC0415
 
-    return (*listeners, OutsideWriter(store))
+        return (*self._listeners, OutsideWriter(self._store))
 
+    def _blocks(self, listeners: Sequence[IBlockListener]) -> "tuple[BlockPool, BlockHasher | None]":
+        """Make the blocks, and what hashes them if that is of any use."""
+        from vllmsim.kvcache.hashing.algorithms import block_hash  # noqa: PLC0415
+        from vllmsim.kvcache.hashing.prompts import PromptHasher  # noqa: PLC0415
+        from vllmsim.kvcache.lives import BlockLives  # noqa: PLC0415
+        from vllmsim.kvcache.outside.lookups import OutsideLookups  # noqa: PLC0415
+        from vllmsim.kvcache.pool import BlockPool  # noqa: PLC0415
+        from vllmsim.shifts import Shifts  # noqa: PLC0415
 
-def _make_blocks(
-    c: Configuration,
-    number: int,
-    seed: int,
-    clock: IReactorTime,
-    metrics: ICacheMetrics,
-    models: ModelCatalogue,
-    listeners: Sequence[IBlockListener],
-    store: IBlockStore | None,
-) -> "tuple[BlockPool, BlockHasher | None]":
-    """Make the blocks of a rank, and what hashes them if that is of any use."""
-    from vllmsim.kvcache.hashing.algorithms import block_hash  # noqa: PLC0415
-    from vllmsim.kvcache.hashing.prompts import PromptHasher  # noqa: PLC0415
-    from vllmsim.kvcache.lives import BlockLives  # noqa: PLC0415
-    from vllmsim.kvcache.outside.lookups import OutsideLookups  # noqa: PLC0415
-    from vllmsim.kvcache.pool import BlockPool  # noqa: PLC0415
-    from vllmsim.shifts import Shifts  # noqa: PLC0415
-
-    lives = None
-    if c.kv_cache_metrics:
-        lives = BlockLives(clock, c.kv_cache_metrics_sample, derive(seed, "lives", number), metrics)
-    # The first block is the null block, which nobody gets.
-    pool = BlockPool(c.kv_cache_size - 1, metrics, listeners if c.caches_prefixes else (), lives, models.serves)
-    if not c.caches_prefixes:
-        return pool, None
-    shifts = Shifts(clock)
-    own_hash = block_hash(c.prefix_caching_hash_algo, c.hash_seed, derive(seed, "hashes", number))
-    hasher: BlockHasher = PromptHasher(own_hash, c.block_size, c.served_names[0], shifts)
-    if store is not None:
-        hasher = OutsideLookups(hasher, store, pool, c.block_size, c.kv_cache_backend_ttl, clock, shifts)
-    return pool, hasher
+        c, clock, seed, number = self._configuration, self._clock, self._seed, self._number
+        lives = None
+        if c.kv_cache_metrics:
+            lives = BlockLives(clock, c.kv_cache_metrics_sample, derive(seed, "lives", number), self._metrics)
+        # The first block is the null block, which nobody gets.
+        pool = BlockPool(
+            c.kv_cache_size - 1, self._metrics, listeners if c.caches_prefixes else (), lives, self._models.serves
+        )
+        if not c.caches_prefixes:
+            return pool, None
+        shifts = Shifts(clock)
+        own_hash = block_hash(c.prefix_caching_hash_algo, c.hash_seed, derive(seed, "hashes", number))
+        hasher: BlockHasher = PromptHasher(own_hash, c.block_size, c.served_names[0], shifts)
+        if self._store is not None:
+            hasher = OutsideLookups(hasher, self._store, pool, c.block_size, c.kv_cache_backend_ttl, clock, shifts)
+        return pool, hasher
 
 
 @define(eq=False)

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from vllmsim.assembly.caching import Events, make_cache, make_step_cache
+from vllmsim.assembly.caching import CacheParts, Events
 from vllmsim.assembly.queueing import make_slots
 from vllmsim.config.live import LiveConfiguration
 from vllmsim.interfaces import IBlockStore, IPrefixCache, IStepTime
@@ -41,8 +41,9 @@ def make_runner(
     """
     c, clock = live.current, model.clock
     listeners = () if events is None else (events.batcher,)
+    parts = CacheParts(c, number, seed, clock, metrics.cache, models, listeners, store)
     if not c.steps:
-        cache = make_cache(c, number, seed, clock, metrics.cache, models, listeners, store)
+        cache = parts.promising()
         # Whoever has a slot, and no answer or no blocks yet, waits.
         return cache, make_slots(live, limits, model, cache, models, metrics), lambda: cache.running
     from vllmsim.assembly.stepping import make_engine  # noqa: PLC0415
@@ -52,7 +53,7 @@ def make_runner(
         if events is not None:
             events.batcher.flush()
 
-    blocks = make_step_cache(c, number, seed, clock, metrics.cache, models, listeners, store, told=told)
+    blocks = parts.stepping(told)
     engine = make_engine(
         live,
         limits,
