@@ -14,14 +14,12 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
-from vllmsim.clocks.simulated import work_clock
-from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, Prefill, StoredBlocks, TokenizedPrompt
-from vllmsim.interfaces import ICacheMetrics, IKVCache, ISequenceBlocks
-from vllmsim.kvcache.hasher import BlockHasher
-from vllmsim.kvcache.pool import BlockPool
+from vllmsim.inference import HashedPrompt, Prefill, StoredBlocks
+from vllmsim.interfaces import IKVCache, ISequenceBlocks
+from vllmsim.kvcache.pooled import PooledCache
 from vllmsim.kvcache.pressure import Pressure, pressure_on
 from vllmsim.kvcache.sequence import SequenceBlocks
 from vllmsim.turns import TURN
@@ -39,21 +37,14 @@ class _Wanted:
 
 @implementer(IKVCache)
 @define(eq=False)
-class KVCache:
+class KVCache(PooledCache):
     """Lets sequences in, and knows what they have.
 
-    :param block_size: tokens per block.
-    :param hasher: names full blocks; None where prefixes are not cached, so that nothing is ever found.
     :param outside: whether there is a cache outside this server that prompts are looked up in.
     :param longest: the most tokens that a sequence has; None for as many as there is room for.
     :param rank: the data-parallel rank whose it is.
     """
 
-    _clock: IReactorTime = field(converter=work_clock)
-    _pool: BlockPool
-    _block_size: int
-    _hasher: BlockHasher | None
-    _metrics: ICacheMetrics
     _outside: bool = False
     _longest: int | None = None
     _rank: int = 0
@@ -69,11 +60,6 @@ class KVCache:
         return pressure_on(self._pool, self._clock, self._longest, self._block_size)
 
     @property
-    def capacity(self) -> int | None:
-        """The most tokens that it holds."""
-        return self._pool.usable * self._block_size
-
-    @property
     def waiting(self) -> int:
         """How many sequences wait for blocks."""
         return len(self._waiting)
@@ -82,22 +68,6 @@ class KVCache:
     def running(self) -> int:
         """How many sequences have blocks."""
         return len(self._running)
-
-    @property
-    def usage(self) -> float:
-        """The share of blocks that sequences have."""
-        return self._pool.used / self._pool.usable
-
-    @property
-    def blocks(self) -> tuple[int, int]:
-        """How many blocks sequences have, and how many go by a hash."""
-        return self._pool.used, self._pool.cached
-
-    async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
-        """Hash a prompt's full blocks, if that is of any use."""
-        if self._hasher is None:
-            return HashedPrompt(prompt.ids)
-        return await self._hasher.hash(prompt, request)
 
     def allocate(
         self, prompt: HashedPrompt, answer: Sequence[int], reads: bool, remote_tokens: int
@@ -126,10 +96,6 @@ class KVCache:
             each.store_again(digests)
         self._pool.tell()
         return True
-
-    def forget(self, adapter: Adapter) -> None:
-        """Learn that an adapter is served no more."""
-        self._pool.forget(adapter)
 
     def occupy(self, share: float) -> float:
         """Have blocks used by nobody; see :class:`vllmsim.interfaces.IPrefixCache`."""

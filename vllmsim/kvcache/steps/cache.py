@@ -8,14 +8,12 @@ may run out while sequences run, and the scheduler decides who loses its own.
 from collections.abc import Callable, Sequence
 
 from attrs import define, field
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
-from vllmsim.clocks.simulated import work_clock
-from vllmsim.inference import Adapter, HashedPrompt, InferenceRequest, TokenizedPrompt
-from vllmsim.interfaces import ICacheMetrics, IStepBlocks, IStepCache
-from vllmsim.kvcache.hasher import BlockHasher
-from vllmsim.kvcache.pool import BlockPool
+from vllmsim.inference import HashedPrompt
+from vllmsim.interfaces import IStepBlocks, IStepCache
+from vllmsim.kvcache.pooled import PooledCache
 from vllmsim.kvcache.pressure import Pressure, pressure_on
 from vllmsim.kvcache.steps.blocks import StepBlocks, StepBooks
 from vllmsim.kvcache.steps.events import StepEvents
@@ -24,11 +22,9 @@ from vllmsim.turns import TURN
 
 @implementer(IStepCache)
 @define(eq=False)
-class StepCache:
+class StepCache(PooledCache):
     """Keeps the books of a rank's blocks.
 
-    :param block_size: tokens per block.
-    :param hasher: names full blocks; None where prefixes are not cached, so that nothing is ever found.
     :param events: hears of the blocks of `pool`, and tells others at the end of each step.
     :param outside: whether there is a cache outside this server that prompts are looked up in.
     :param longest: the most tokens that a sequence has; None for as many as there is room for.
@@ -36,11 +32,6 @@ class StepCache:
     :param drops: whether the last block that is found of a prefix is computed again, for what guesses tokens.
     """
 
-    _clock: IReactorTime = field(converter=work_clock)
-    _pool: BlockPool
-    _block_size: int
-    _hasher: BlockHasher | None
-    _metrics: ICacheMetrics
     _events: StepEvents
     _outside: bool = False
     _longest: int | None = None
@@ -70,30 +61,9 @@ class StepCache:
         )
 
     @property
-    def capacity(self) -> int | None:
-        """The most tokens that it holds."""
-        return self._pool.usable * self._block_size
-
-    @property
     def running(self) -> int:
         """How many sequences have blocks."""
         return len(self._books.holders)
-
-    @property
-    def usage(self) -> float:
-        """The share of blocks that sequences have."""
-        return self._pool.used / self._pool.usable
-
-    @property
-    def blocks(self) -> tuple[int, int]:
-        """How many blocks sequences have, and how many go by a hash."""
-        return self._pool.used, self._pool.cached
-
-    async def hash(self, prompt: TokenizedPrompt, request: InferenceRequest) -> HashedPrompt:
-        """Hash a prompt's full blocks, if that is of any use."""
-        if self._hasher is None:
-            return HashedPrompt(prompt.ids)
-        return await self._hasher.hash(prompt, request)
 
     def open(self, prompt: HashedPrompt, answer: Sequence[int], reads: bool, remote_tokens: int) -> IStepBlocks:
         """Make what keeps the blocks of a sequence; see :class:`vllmsim.interfaces.IStepCache`."""
@@ -126,10 +96,6 @@ class StepCache:
         self._pool.clear()
         self._pool.tell()
         return True
-
-    def forget(self, adapter: Adapter) -> None:
-        """Learn that an adapter is served no more."""
-        self._pool.forget(adapter)
 
     def occupy(self, share: float) -> float:
         """Have blocks used by nobody; see :class:`vllmsim.interfaces.IPrefixCache`."""
