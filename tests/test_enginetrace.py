@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.fakes import in_thread
-from tests.folders import make_folder
+from tests.folders import fill_disk, make_folder
 from tests.harness import EPOCH, RankTestCase
 from tests.traceevents import Slice, events, read
 from vllmsim import enginetrace
@@ -208,18 +208,7 @@ class EngineTraceTests(SynchronousTestCase):
 
     def test_full(self) -> None:
         """On a disk that is full for a while the file is whole in the end."""
-        room = [300, 0]
-        write = os.write
-
-        def write_some(descriptor: int, data: bytes) -> int:
-            if not room:
-                return write(descriptor, data)
-            if not room[0]:
-                room.pop(0)
-                raise OSError(28, "No space left on device")
-            return write(descriptor, data[: room.pop(0)])
-
-        self.patch(os, "write", write_some)
+        fill_disk(self, 300)
         for at in range(3):
             self.trace.step_began(float(at), 0.5, WORK, {})
         self.assertEqual(300, len(self.flush()))

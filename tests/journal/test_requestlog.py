@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import in_thread
+from tests.folders import fill_disk
 from vllmsim.appending import INTERVAL, MOST_WAITING, RETRY
 from vllmsim.journal.requestlog import RequestLog
 from vllmsim.records import RequestRecord
@@ -49,18 +50,7 @@ class RequestLogTests(SynchronousTestCase):
 
     def fill_disk(self) -> None:
         """Add three lines to a disk that is full in the middle of the second; then there is room again."""
-        room = [6, 0]
-        write = os.write
-
-        def write_some(descriptor: int, data: bytes) -> int:
-            if not room:
-                return write(descriptor, data)
-            if not room[0]:
-                room.pop(0)
-                raise OSError(28, "No space left on device")
-            return write(descriptor, data[: room.pop(0)])
-
-        self.patch(os, "write", write_some)
+        fill_disk(self, 6)
         self.number = 100
         self.add(3)
         self.clock.advance(INTERVAL)
