@@ -97,7 +97,7 @@ class StepTimeTests(RankTestCase):
             ({"step_time": "slaw"}, "there is no step time 'slaw'; there are linear, roofline, profile, slow;"),
             ({"step_time": "roofline"}, "model-preset: roofline needs a model-preset, or a model-shape"),
             ({"step_time": "profile"}, "step-profile: is needed for step-time profile"),
-            ({"step_profile": "/nowhere.csv"}, "cannot read '/nowhere.csv': No such file or directory"),
+            ({"step_profile": "/nowhere.csv"}, "a file can be named where the server is started alone"),
             ({"step_time": "slow", "plugin_options": {"slow": {"buy": 1}}}, "'buy' is no option of it; did you mean"),
         ):
             with self.subTest(text):

@@ -28,6 +28,12 @@ class EditTests(SynchronousTestCase):
         """See what is wrong with values."""
         return self.applied(**values)[1]
 
+    def test_files(self) -> None:
+        """Of files only those with keys can be named: what is in others is told nobody."""
+        text = self.faults(step_profile="/etc/passwd")
+        self.assertEqual("step-profile: a file can be named where the server is started alone", text)
+        self.assertEqual("", self.faults(step_profile=[{"decodes": 1, "time": "3ms"}]))
+
     def test_values(self) -> None:
         """A value is read as from a file: durations as text or numbers of milliseconds, lists, texts, numbers."""
         changed, faults = self.applied(

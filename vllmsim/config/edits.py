@@ -73,6 +73,8 @@ class Edit:
             self._blame(option, key, fault)
         elif not option.live:
             self._blame(option, key, NOT_LIVE.format(key))
+        elif option.inline and isinstance(value, str) and value:
+            self._blame(option, key, f"{key}: a file can be named where the server is started alone")
         elif value is not None or self._whole:
             self._take(meaning, key, value)
 

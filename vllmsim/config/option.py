@@ -52,6 +52,7 @@ class Option:
     :param acts: whether it does anything; setting one that does not is accepted, with a warning.
     :param secret: whether its value must not be shown.
     :param files: whether it may name files whose content belongs to its value.
+    :param inline: whether these are for whoever starts the server alone: others must say the value itself.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Option:
     acts: bool = True
     secret: bool = False
     files: bool = False
+    inline: bool = False
 
     @property
     def attribute(self) -> str:

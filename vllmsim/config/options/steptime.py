@@ -39,7 +39,8 @@ class StepTimeOptions:
     step_time_jitter: float = option("step-time", Number(least=0, most=30), 0.0,
         "Standard deviation of a step's time, as a share of it; not of a plugin's.", unit="%", live=True)
     step_profile: StepProfile | None = option("step-time", StepProfileKind(), None,
-        "Steps that were measured, from which others are interpolated (profile).", live=True, files=True)
+        "Steps that were measured, from which others are interpolated (profile).", live=True, files=True,
+        inline=True)
     model_preset: str = option("step-time", MODEL_PRESET, "",
         "Model whose layers, heads and parameters are known (roofline); if empty, the one that is served, if that is"
         " one of them.", live=True)
