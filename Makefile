@@ -11,7 +11,7 @@ SOAK_SECONDS ?= 3600
 PROPERTY_EXAMPLES ?= 2000
 PROPERTY_SEED ?= 1
 
-.PHONY: help run test lint unit robust fuzz soak faults properties audit test-oldest clients cluster bench docs sample dashboard tokenizer \
+.PHONY: help run test lint unit integration robust fuzz soak faults properties audit test-oldest clients cluster bench docs sample dashboard tokenizer \
 	wheel deb pins clean
 
 help: ## list these targets
@@ -20,7 +20,7 @@ help: ## list these targets
 run: $(VENV)/.run ## start the daemon on its defaults, port 8000; ARGS="--port 9000" adds options
 	$(BIN)/twistd -n --pidfile= vllmsim --config etc/vllmsim/sim.yaml $(ARGS)
 
-test: lint unit robust ## check everything: style, types, layers, tests with coverage, hard times
+test: lint unit integration robust ## check everything: style, types, layers, tests with coverage, hard times
 
 lint: $(VENV)/.dev ## check style, types and layers
 	$(BIN)/ruff format --check .
@@ -34,8 +34,11 @@ DRAWN = tests/properties tests/scheduling/steps/test_against_reference.py
 # What load, faults and hostile input do; most of it waits, so that it goes beside the others.
 ROBUST = $(wildcard $(addprefix tests/,catalogue faults fuzz security soak)) $(DRAWN)
 
-unit: $(VENV)/.dev ## run the other tests with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term $(addprefix --ignore=,$(ROBUST))
+unit: $(VENV)/.dev ## run the tests of each module with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term $(addprefix --ignore=,tests/integration $(ROBUST))
+
+integration: $(VENV)/.dev ## try daemons with programs and libraries of others
+	$(BIN)/python -m pytest tests/integration
 
 robust: $(VENV)/.dev ## try load, faults and hostile input, each for a short time
 	$(BIN)/python -m pytest $(ROBUST)
