@@ -150,7 +150,7 @@ class SpeculationTests(SynchronousTestCase):
         self.assertEqual(
             "speculative-config wants tokens guessed ahead, and none are without scheduling-model step.", told
         )
-        for more in ((*words, "--scheduling-model", "step"), ()):
+        for more in ((*words, "--scheduling-model", "step", "--step-time-constant", "1ms"), ()):
             self.assertEqual([], load_words(more, {}).doubts)
 
     def test_all_faults(self) -> None:

@@ -121,3 +121,10 @@ class RuleTests(SynchronousTestCase):
     def test_unused(self) -> None:
         """Nobody asks for a model where steps take a time that has nothing to do with one."""
         configuration("--model m --step-time linear --device-preset=")
+
+    def test_no_time(self) -> None:
+        """Whoever has steps and says nothing of their time is told that they take none."""
+        [told] = load_words(["--scheduling-model", "step"], {}).doubts
+        self.assertIn("steps take no time", told)
+        for words in ("--step-time-constant 1ms", "--model-preset llama-3.1-8b", "--scheduling-model per-request"):
+            self.assertEqual([], load_words(["--scheduling-model", "step", *words.split()], {}).doubts)

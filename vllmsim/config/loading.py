@@ -23,6 +23,7 @@ from vllmsim.config.problems import Problem, problems_of
 from vllmsim.config.rules import broken
 from vllmsim.config.schema import Configuration, own_options
 from vllmsim.config.steprules import speculation_doubt
+from vllmsim.config.steptimes import step_time_doubt
 from vllmsim.config.tls import tls_doubt
 from vllmsim.errors import InvalidRequest
 
@@ -74,6 +75,7 @@ class Loaded:
             middleware_doubt(c),
             memory_doubt(c),
             speculation_doubt(c),
+            step_time_doubt(c),
         )
         return [each for each in told if each]
 

@@ -188,3 +188,17 @@ def profile_fault(configuration: "Configuration") -> str | None:
     """Say that there is no profile where there should be one."""
     wanted = step_time_of(configuration) == "profile" and configuration.step_profile is None
     return "is needed for step-time profile" if wanted else None
+
+
+def step_time_doubt(configuration: "Configuration") -> str:
+    """Say in a sentence that steps take no time; empty if they take some, or there are none."""
+    c = configuration
+    times = (
+        c.step_time_constant,
+        c.step_time_per_prefill_token,
+        c.step_time_per_decode_sequence,
+        c.step_time_per_cached_token,
+    )
+    if not c.steps or any(times) or step_time_of(c) != "linear":
+        return ""
+    return "Engine steps take no time: step-time-constant and others, or model-preset, say how long they take."
