@@ -32,14 +32,14 @@ def read(title: str, value: Mapping[str, Any]) -> Iterator[Run]:
 
 
 def _run(title: str, benchmark: Mapping[str, Any]) -> Run:
-    requests = mapping(benchmark.get("requests"))
-    answered = [mapping(each) for each in sequence(requests.get("successful"))]
+    kinds = mapping(benchmark.get("requests"))
+    answered = [mapping(each) for each in sequence(kinds.get("successful"))]
     total = _total(benchmark)
     if total is not None and len(answered) < total:
         raise ReportError(
             f"it has {len(answered)} of {total} requests that were answered: run guidellm without a sample of them"
         )
-    failed = sum(len(sequence(requests.get(kind))) for kind in ("incomplete", "errored"))
+    failed = sum(len(sequence(kinds.get(kind))) for kind in ("incomplete", "errored"))
     return in_order(title, [_measured(each) for each in answered], failed)
 
 
