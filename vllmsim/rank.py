@@ -196,7 +196,7 @@ def build_rank(
         metrics=metrics,
         events=events,
         store=store,
-        step_time=live.follow(times.step_time),
+        step_time=times.step_time,
         randomness=randomness,
     )
     admission = Admission(

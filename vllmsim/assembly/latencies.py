@@ -13,7 +13,6 @@ from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import ILatencyModel, IStepTime
 from vllmsim.latency import LatencyModel
 from vllmsim.randomness import Randomness
-from vllmsim.steptime.choice import make_step_time
 
 if TYPE_CHECKING:
     from vllmsim.assembly.keeping import KeptTimes
@@ -48,6 +47,8 @@ class Times:
 
         :raises SystemExit: when the first wants what cannot be had.
         """
+        from vllmsim.steptime.choice import make_step_time  # noqa: PLC0415 - others can do without
+
         return self._made("step-time", configuration, make_step_time if configuration.step_time in STEP_TIMES else None)
 
     def _made(self, option: str, configuration: Configuration, ours: Callable[[Configuration], T] | None) -> T:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from vllmsim.assembly.caching import CacheParts, Events
 from vllmsim.assembly.queueing import make_slots
 from vllmsim.config.live import LiveConfiguration
+from vllmsim.config.schema import Configuration
 from vllmsim.interfaces import IBlockStore, IPrefixCache, IStepTime
 from vllmsim.metrics.families import RankMetrics
 from vllmsim.models import ModelCatalogue
@@ -26,7 +27,7 @@ def make_runner(
     metrics: RankMetrics,
     events: Events | None,
     store: IBlockStore | None,
-    step_time: Callable[[], IStepTime],
+    step_time: Callable[[Configuration], IStepTime],
     randomness: Randomness,
 ) -> tuple[IPrefixCache, Runner, Callable[[], int]]:
     """Make both, and what counts the sequences that run.
@@ -37,7 +38,7 @@ def make_runner(
     :param models: tells of adapters that are loaded, or unloaded.
     :param events: tells others about blocks, if anybody is told.
     :param store: the cache outside this server, if there is one.
-    :param step_time: tells how long steps take.
+    :param step_time: makes what tells how long steps take; called where there are steps alone.
     """
     c, clock = live.current, model.clock
     listeners = () if events is None else (events.batcher,)
@@ -61,7 +62,7 @@ def make_runner(
         blocks,
         models,
         metrics,
-        step_time=step_time,
+        step_time=live.follow(step_time),
         generator=randomness.generator("steps", number),
     )
     return blocks, engine, lambda: engine.running
