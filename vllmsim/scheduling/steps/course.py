@@ -127,11 +127,10 @@ class StepCourse:
         return ready
 
     def preempted(self) -> None:
-        """Learn that it has lost its blocks to others. Harmless when it is known."""
-        if not self._lost:
-            self._leave_adapter()
-            self._lost = True
-            passage.lose(self._model, self.sequence)
+        """Learn that it has lost its blocks to others."""
+        self._leave_adapter()
+        self._lost = True
+        passage.lose(self._model, self.sequence)
 
     def fetching(self, admission: Admission) -> None:
         """Learn that some of its tokens are to be fetched, which takes a time of its own."""

@@ -280,9 +280,6 @@ class StepEngine:
         :return: when it can begin: when all adapters are there that it needs.
         """
         courses, ready = self._courses, begins
-        for computation in batch.preempted:
-            if computation in courses:
-                courses[computation].preempted()
         for admission in batch.fetching:
             courses[admission.computation].fetching(admission)
         for admission in batch.admitted:

@@ -38,7 +38,7 @@ class StepScheduler:
     running: list[Computation] = field(init=False, factory=list)
     """Those that were let in, in the order in which they are served."""
     robbed: Callable[[Computation], object] | None = field(init=False, default=None)
-    """Hears at once of those that lose their blocks though no step needs them."""
+    """Hears of those that lose their blocks."""
     refuses: Callable[[Computation, int, int], bool] | None = field(init=False, default=None)
     """Tells whether one is not to be let in at all, of which so many tokens are cached here and so many elsewhere."""
     admitting: bool = field(init=False, default=True)
@@ -161,10 +161,7 @@ class StepScheduler:
     def preempt_all(self) -> None:
         """Take all blocks back. Who was in a step computes it anew; the next batch names all of them as preempted."""
         while self.running:
-            computation = self.running.pop()
-            self._preempt(computation)
-            if self.robbed is not None:
-                self.robbed(computation)
+            self._preempt(self.running.pop())
 
     def _go_on(self, filling: Filling) -> bool:
         """Schedule those that run, in their order, as far as blocks reach.
@@ -280,6 +277,8 @@ class StepScheduler:
         computation.preemptions += 1
         self._lost.append(computation)
         self._queue.put_back(computation)
+        if self.robbed is not None:
+            self.robbed(computation)
 
     def _advance(self, computation: Computation, guesses: int) -> int:
         """Give a sequence what a step has come to.
